@@ -1,0 +1,114 @@
+"""The page and its server: every tab in one Gradio app, on a port of this computer."""
+
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+
+from gptdesk.api.guard import Guard
+from gptdesk.api.health import add_health
+from gptdesk.controls import as_markdown
+from gptdesk.desk import Desk
+from gptdesk.instance import announce, bind, open_page
+from gptdesk.settings import Settings, is_loopback
+from gptdesk.tabs import generate
+
+log = logging.getLogger(__name__)
+
+TABS = (generate,)
+ICON = Path(__file__).parent / "assets" / "icon.svg"
+LONGEST_GOODBYE = 1  # seconds that open connections are waited for when the desk is closed
+
+CSS = """
+.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+#title h1 { margin: 0; font-size: 1.35rem; }
+.note { padding: 0 4px; opacity: .85; font-size: .9rem; overflow-wrap: anywhere; }
+#examples button { font-weight: 400; }
+"""
+
+# Ctrl/Cmd+Enter generates and Esc stops, wherever the cursor is, while their buttons can be pressed.
+KEYS = """<script>
+addEventListener("keydown", event => {
+  const wanted = event.key === "Escape" ? "stop"
+    : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? "generate" : null;
+  const button = wanted && document.getElementById(wanted);
+  if (button && !button.disabled) { event.preventDefault(); event.stopPropagation(); button.click(); }
+}, true);
+</script>"""
+
+
+def build_app(desk: Desk) -> gr.Blocks:
+    """The page, with a tab for each of TABS."""
+    with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as page:
+        gr.Markdown("# GPT Desk", elem_id="title")
+        for warning in desk.warnings:
+            gr.Markdown(f"⚠ {as_markdown(warning)}", elem_classes="note")
+        with gr.Tabs():
+            for tab in TABS:
+                with gr.Tab(tab.TITLE, render_children=True):
+                    tab.build(desk, page)
+    page.queue(default_concurrency_limit=1, max_size=32)
+    return page
+
+
+def web_app(desk: Desk) -> FastAPI:
+    """The page and our own routes, behind the guard, as one ASGI application."""
+    app = FastAPI(openapi_url=None)
+    add_health(app, desk.settings)
+    app = gr.mount_gradio_app(
+        app,
+        build_app(desk),
+        path="/",
+        css=CSS,
+        head=KEYS,
+        theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate"),
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        favicon_path=str(ICON),
+        pwa=False,
+        mcp_server=False,
+    )
+    app.add_middleware(Guard, public=desk.settings.public)
+    return app
+
+
+def serve(settings: Settings) -> int:
+    """Run the desk until Ctrl-C; the exit code. Raises ValueError when the home or every port is unusable."""
+    desk = Desk(settings)
+    with bind(settings.host, settings.port) as listener:
+        url = _address(settings.host, listener)
+
+        def ready() -> None:
+            log.info("GPT Desk is ready at %s  (Ctrl-C ends it)", url)
+            if settings.browser:
+                open_page(url, app_window=settings.app_window)
+
+        config = uvicorn.Config(web_app(desk), log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
+        with announce(settings.home, url):
+            _Server(config, ready).run(sockets=[listener])
+    return 0
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    """Where a browser on this computer finds the listener."""
+    name = host if is_loopback(host) else "127.0.0.1"
+    return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
+
+
+class _Server(uvicorn.Server):
+    """Says when it has begun to answer."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()

@@ -1,0 +1,294 @@
+"""Options as widgets and back: one widget an option, and the panels that several tabs share."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, get_args, get_origin
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+from pydantic.fields import FieldInfo
+
+from gptdesk.desk import Desk
+from models.manager import ModelInfo, ModelKey
+from samplers import Chain, Options, default_chain, get, names
+
+Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
+Updates = dict[Component, object]  # what an event returns
+QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+FIRST_PRESET = "Balanced"
+
+
+def label(name: str) -> str:
+    """An option's or sampler's name as people write it: "top_k" -> "Top k"."""
+    return name.replace("_", " ").capitalize()
+
+
+def widget(name: str, field: FieldInfo, *, value: object = None) -> Component:
+    """The widget of one option: a slider for a bounded number, else what its type asks for.
+
+    Raises TypeError for a type no widget shows; `check_sampler` finds that before a user does.
+    """
+    common = {"label": label(name), "info": field.description, "value": field.default if value is None else value}
+    kind = field.annotation
+    if kind is bool:
+        return gr.Checkbox(**common)
+    if kind in (int, float):
+        low, high, step = _range(field)
+        if low is None or high is None:
+            return gr.Number(precision=0 if kind is int else None, **common)
+        return gr.Slider(low, high, step=step, **common)
+    if get_origin(kind) is Literal:
+        return gr.Dropdown(list(get_args(kind)), **common)
+    if kind is str:
+        return gr.Textbox(**common)
+    raise TypeError(f"option {name!r} has the type {kind}, which no widget shows; use bool, int, float, str or Literal")
+
+
+def _range(field: FieldInfo) -> tuple[float | None, float | None, float]:
+    """Lowest, highest and step of a number: from its bounds, or wider or narrower if `json_schema_extra` says so."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    whole = field.annotation is int
+    step = float(str(extra.get("step", 1 if whole else 0.01)))
+    low, high = _bound(field, "ge"), _bound(field, "le")
+    if low is None and (above := _bound(field, "gt")) is not None:
+        low = above + step
+    if high is None and (below := _bound(field, "lt")) is not None:
+        high = below - step
+    if "slider_max" in extra:
+        high = float(str(extra["slider_max"]))
+    if whole:
+        return low, high, max(1, round(step))
+    return low, high, step
+
+
+def _bound(field: FieldInfo, kind: str) -> float | None:
+    return next((float(getattr(part, kind)) for part in field.metadata if hasattr(part, kind)), None)
+
+
+class ChainPanel:
+    """The widgets of a sampler chain: which samplers in which order, and a widget for every option of each.
+
+    `place` puts the options it names where it is called, `place_rest` everything else. Only the options of samplers
+    that are in the chain are shown.
+    """
+
+    def __init__(self) -> None:
+        self._chosen = [sampler.name for sampler in default_chain().samplers]
+        self.order = gr.Dropdown(
+            [(label(name), name) for name in names()],
+            value=self._chosen,
+            multiselect=True,
+            label="Sampler chain",
+            info="Applied from left to right. To move one, remove it and add it again.",
+            elem_id="chain",
+            render=False,
+        )
+        self._options: dict[str, tuple[str, Component]] = {}  # option -> its sampler and widget
+
+    def place(self, *options: str) -> None:
+        """Lay out the widgets of these options here."""
+        for sampler, option, field in _all_options():
+            if option in options:
+                self._add(sampler, option, field)
+
+    def place_rest(self) -> None:
+        """Lay out the order of the chain and all options that have no place yet."""
+        self.order.render()
+        for sampler, option, field in _all_options():
+            if option not in self._options:
+                self._add(sampler, option, field)
+        self.order.change(
+            self._show_options,
+            self.order,
+            [component for _, component in self._options.values()],
+            **QUIETLY,
+        )
+
+    def _add(self, sampler: str, option: str, field: FieldInfo) -> None:
+        component = widget(option, field)
+        component.visible = sampler in self._chosen
+        component.elem_id = option.replace("_", "-")
+        self._options[option] = (sampler, component)
+
+    def _show_options(self, order: list[str]) -> list[dict[str, object]]:
+        return [gr.update(visible=sampler in order) for sampler, _ in self._options.values()]
+
+    @property
+    def components(self) -> list[Component]:
+        """Every widget of the panel, in a fixed order: the chain's order first."""
+        return [self.order, *(component for _, component in self._options.values())]
+
+    def chain(self, values: Values) -> Chain:
+        """The chain that the widgets show; ValueError as `Chain.from_data`."""
+        order = values[self.order]
+        links: list[dict[str, object]] = [{"name": name} for name in order] if isinstance(order, list) else []
+        for option, (sampler, component) in self._options.items():
+            for link in links:
+                if link["name"] == sampler:
+                    link[option] = values[component]
+        return Chain.from_data(links)
+
+    def show(self, chain: Chain) -> Updates:
+        """Updates that make the widgets show `chain`; options of samplers outside it keep their values."""
+        links = {sampler.name: sampler for sampler in chain.samplers}
+        updates: Updates = {self.order: gr.update(value=list(links))}
+        for option, (sampler, component) in self._options.items():
+            value = {"value": getattr(links[sampler], option)} if sampler in links else {}
+            updates[component] = gr.update(visible=sampler in links, **value)
+        return updates
+
+    def remembered(self, values: Values) -> dict[str, object]:
+        """What the widgets show as JSON, by name, so that it survives a new sampler."""
+        options = {option: values[component] for option, (_, component) in self._options.items()}
+        return {"order": values[self.order], "options": options}
+
+    def restored(self, kept: object) -> Updates:
+        """Updates that make the widgets show what was remembered, as far as those samplers are still there."""
+        if not isinstance(kept, dict):
+            return {}
+        order, options = kept.get("order"), kept.get("options")
+        if not isinstance(order, list) or not isinstance(options, dict):
+            return {}
+        order = [name for name in order if name in names()]
+        updates: Updates = {self.order: gr.update(value=order)}
+        for option, (sampler, component) in self._options.items():
+            value = {"value": options[option]} if option in options else {}
+            updates[component] = gr.update(visible=sampler in order, **value)
+        return updates
+
+
+class ModelPicker:
+    """Two dropdowns: a model, and a precision to run it at."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        with gr.Group(), gr.Row():
+            self.name = gr.Dropdown([], label="Model", elem_id="model", scale=3, min_width=150)
+            self.precision = gr.Dropdown([], label="Precision", elem_id="precision", scale=2, min_width=110)
+
+    def wire(self) -> Dependency:
+        """Offer the precisions of the model that was picked."""
+        return self.name.input(self._precisions, [self.name, self.precision], self.precision, **QUIETLY)
+
+    def key(self, values: Values) -> ModelKey:
+        """The model that is picked; ValueError if there is none."""
+        name, precision = values[self.name], values[self.precision]
+        if not name:
+            raise ValueError("no model is chosen; choose one under Model")
+        return ModelKey(str(name), str(precision))
+
+    def first_of(self, *wished: object) -> str | None:
+        """The first of these names that can be used, else the first model there is."""
+        usable = [info.name for info in self._desk.manager.available() if info.problem is None]
+        return next((name for name in wished if name in usable), next(iter(usable), None))  # type: ignore[return-value]
+
+    def shown(self, name: object, precision: object) -> Updates:
+        """Updates that list the models there are now and pick this one, if it is still there."""
+        models = self._desk.manager.available()
+        picked = self.first_of(name)
+        return {
+            self.name: gr.update(choices=[(_described(info), info.name) for info in models], value=picked),
+            self.precision: self._precisions(picked, precision),
+        }
+
+    def _precisions(self, name: str | None, precision: object) -> object:
+        try:
+            there = list(self._desk.model(name).precisions) if name else []
+        except ValueError as error:
+            gr.Warning(str(error))
+            return gr.update()
+        return gr.update(choices=there, value=precision if precision in there else next(iter(there), None))
+
+
+def _described(info: ModelInfo) -> str:
+    return info.name if info.problem is None else f"{info.name} (cannot be used)"
+
+
+class PresetBar:
+    """A dropdown of sampler presets, and buttons for what can be done with the chosen one and `panel`."""
+
+    def __init__(self, desk: Desk, panel: ChainPanel) -> None:
+        self._desk = desk
+        self._panel = panel
+        with gr.Group():
+            self.name = gr.Dropdown(
+                desk.preset_names(),
+                value=FIRST_PRESET,
+                allow_custom_value=True,
+                label="Preset",
+                info="Choose one, or type a new name and save.",
+                elem_id="preset",
+            )
+            with gr.Row():
+                buttons = ("Restore", "Neutralise", "Save", "Delete")
+                self._restore, self._neutralise, self._save, self._delete = (
+                    gr.Button(name, size="sm", min_width=60, elem_id=f"preset-{name.lower()}") for name in buttons
+                )
+
+    def wire(self) -> list[Dependency]:
+        """Connect the buttons; the panel must have been laid out."""
+        options = self._panel.components
+        return [
+            self.name.select(self._on_restore, self.name, options, **QUIETLY),
+            self._restore.click(self._on_restore, self.name, options, **QUIETLY),
+            self._neutralise.click(self._on_neutralise, set(options), options, **QUIETLY),
+            self._save.click(self._on_save, {self.name, *options}, self.name, **QUIETLY),
+            self._delete.click(self._on_delete, self.name, self.name, **QUIETLY),
+        ]
+
+    def shown(self, name: object) -> Updates:
+        """Updates that list the presets there are now, with this one in the box."""
+        return {self.name: gr.update(choices=self._desk.preset_names(), value=name or FIRST_PRESET)}
+
+    def _on_restore(self, name: str | None) -> Updates:
+        with told():
+            return self._panel.show(self._desk.preset(name or ""))
+        return {}
+
+    def _on_neutralise(self, values: dict[Component, object]) -> Updates:
+        with told():
+            return self._panel.show(neutralised(self._panel.chain(values)))
+        return {}
+
+    def _on_save(self, values: dict[Component, object]) -> object:
+        with told():
+            name = self._desk.save_preset(str(values[self.name] or ""), self._panel.chain(values))
+            gr.Info(f"Saved as {name}.")
+            return gr.update(choices=self._desk.preset_names(), value=name)
+        return gr.update()
+
+    def _on_delete(self, name: str | None) -> object:
+        with told():
+            self._desk.delete_preset(name or "")
+            gr.Info(f"Deleted {name}.")
+            return gr.update(choices=self._desk.preset_names(), value=FIRST_PRESET)
+        return gr.update()
+
+
+def as_markdown(text: str) -> str:
+    """Markdown that shows `text` as it is, whatever characters it holds."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Show a ValueError as a message on the page; the event then changes nothing."""
+    try:
+        yield
+    except ValueError as error:
+        gr.Warning(str(error))
+
+
+def neutralised(chain: Chain) -> Chain:
+    """The same chain with every option at the value that changes nothing; samplers that always act are left out."""
+    kept = tuple(type(link)(**link.neutral) for link in chain.samplers if link.neutral)
+    return Chain(samplers=kept) if kept else Chain(samplers=(get("temperature")(temperature=1.0),))
+
+
+def _all_options() -> Iterator[tuple[str, str, FieldInfo]]:
+    """(sampler, option, field) of every registered sampler."""
+    for name in names():
+        cls: type[Options] = get(name)
+        for option, field in cls.model_fields.items():
+            yield name, option, field

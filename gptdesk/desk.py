@@ -1,0 +1,145 @@
+"""The desk: settings, the models it lends out and what it remembers, in one object that every tab and command shares."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gptdesk.generation import GenerationEvent, GenerationRequest, generate
+from gptdesk.settings import Settings, make_folder
+from gptdesk.starter import CHECKPOINT as STARTER
+from models.checkpoint import Checkpoint
+from models.manager import ModelInfo, ModelKey, ModelManager
+from models.storage import json_bytes, read_json, write_file
+from models.tokenizer import Tokenizer
+from samplers import Chain, build, default_chain, load_plugins
+
+Values = dict[str, object]  # JSON values by name: what a page or a preset remembers
+
+log = logging.getLogger(__name__)
+
+MOST_REMEMBERED = 16_000_000  # bytes of a file of presets or page values
+
+
+def built_in_presets() -> dict[str, Chain]:
+    """The presets every desk has."""
+    return {
+        "Balanced": default_chain(),
+        "Most likely word": Chain(samplers=(build("greedy"),)),
+        "Careful": Chain(samplers=(build("temperature", temperature=0.5), build("top_p", top_p=0.8))),
+        "Adventurous": Chain(
+            samplers=(
+                build("presence_frequency", presence_penalty=0.3, frequency_penalty=0.3),
+                build("temperature", temperature=1.2),
+                build("min_p", min_p=0.05),
+            )
+        ),
+    }
+
+
+class Desk:
+    """Made once a process. Raises ValueError when the home folder cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        for folder in (settings.models, settings.samplers, settings.vocabularies):
+            make_folder(folder)
+        self.manager = ModelManager(
+            settings.models,
+            bundled=[STARTER],
+            cache_folder=settings.vocabularies,
+            memory_budget=None if settings.memory_gb is None else int(settings.memory_gb * 1e9),
+        )
+        # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
+        self.warnings = load_plugins(None if settings.public else settings.samplers)
+        self.page = Remembered(settings.home / "page.json", writable=not settings.public)
+        self.presets = Remembered(settings.home / "presets.json", writable=not settings.public)
+        self._tokenizers: dict[str, Tokenizer] = {}
+
+    def generate(
+        self, key: ModelKey, request: GenerationRequest, *, stop: threading.Event | None = None
+    ) -> Iterator[GenerationEvent]:
+        """Borrow the model for as long as the stream runs. Errors as `ModelManager.lend` and `generate`."""
+        with self.manager.lend(key) as loaded:
+            yield from generate(loaded, request, stop=stop)
+
+    def model(self, name: str) -> ModelInfo:
+        """What is known of a model by name; ValueError lists the names there are."""
+        return self.manager.info(name)
+
+    def tokenizer(self, name: str) -> Tokenizer:
+        """A model's tokenizer without its weights, to count tokens while someone types."""
+        if name not in self._tokenizers:
+            checkpoint = Checkpoint.open(self.model(name).path)
+            self._tokenizers[name] = checkpoint.load_tokenizer(cache_folder=self.settings.vocabularies)
+        return self._tokenizers[name]
+
+    def preset_names(self) -> list[str]:
+        """Built-in presets first, then the user's own."""
+        return [*built_in_presets(), *self.presets.read()]
+
+    def preset(self, name: str) -> Chain:
+        """The chain saved under `name`; ValueError if there is none, or it needs a sampler that is gone."""
+        if chain := built_in_presets().get(name):
+            return chain
+        links = self.presets.read().get(name)
+        if not isinstance(links, list):
+            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(self.preset_names())}")
+        return Chain.from_data(links)
+
+    def save_preset(self, name: str, chain: Chain) -> str:
+        """Keep `chain` under `name`, over an older one of that name; the name it got."""
+        name = name.strip()
+        if self.settings.public:
+            raise ValueError("presets cannot be saved on a public desk; run one of your own")
+        if not name or len(name) > 60:
+            raise ValueError("a preset needs a name of 1 to 60 characters; type one in the box")
+        if name in built_in_presets():
+            raise ValueError(f"{name!r} is a built-in preset; save yours under another name")
+        self.presets.write(self.presets.read() | {name: chain.to_data()})
+        return name
+
+    def delete_preset(self, name: str) -> None:
+        """Forget a preset of the user's own."""
+        kept = self.presets.read()
+        if name not in kept:
+            raise ValueError(f"{name!r} is not a preset of yours; only your own can be deleted")
+        self.presets.write({other: links for other, links in kept.items() if other != name})
+
+
+class Remembered:
+    """A small JSON object on disk, written whole. A damaged file is set aside, and said so, and a new one begun."""
+
+    def __init__(self, file: Path, *, writable: bool) -> None:
+        self._file = file
+        self._writable = writable
+        self._lock = threading.Lock()
+        self._values: Values | None = None
+
+    def read(self) -> Values:
+        """A copy of the values."""
+        with self._lock:
+            if self._values is None:
+                self._values = _read_object(self._file)
+            return dict(self._values)
+
+    def write(self, values: Mapping[str, object]) -> None:
+        """Replace the values. On a public desk nothing is kept: it would reach the next visitor."""
+        with self._lock:
+            if self._writable and values != self._values:
+                self._values = dict(values)
+                write_file(self._file, json_bytes(self._values))
+
+
+def _read_object(file: Path) -> Values:
+    if not file.exists():
+        return {}
+    try:
+        return read_json(file, limit=MOST_REMEMBERED)
+    except ValueError as error:
+        aside = file.with_name(f"{file.name}.damaged")
+        log.warning("%s; it is kept as %s and begun anew", error, aside)
+        with contextlib.suppress(OSError):
+            file.replace(aside)
+        return {}

@@ -1,0 +1,311 @@
+"""From a prompt to a stream of text: the one decode loop, used by the page, the API, the command line and Compare."""
+
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeVar
+
+import torch
+from pydantic import Field, StringConstraints
+from torch import Tensor
+
+from models.gpt import GPT, KVCache
+from models.manager import LoadedModel
+from samplers import Chain, Options, default_chain
+
+FinishReason = Literal["stop", "length", "context", "stopped", "deadline"]
+PREFILL_CHUNK = 128  # prompt tokens between two looks at Stop and the deadline
+MAX_SEED = 2**63 - 1
+DRAWN_SEEDS = 2**32  # a seed that we draw is short enough to be read out
+Event = TypeVar("Event")
+
+
+class GenerationRequest(Options):
+    """What to generate. The text depends on nothing else than this and the model."""
+
+    prompt: str = Field("", max_length=1_000_000, description="text to continue; empty: a new text")
+    chain: Chain = Field(default_factory=default_chain, description="samplers, in the order in which they apply")
+    max_new_tokens: int = Field(200, ge=1, le=100_000, description="most tokens to add to the prompt")
+    n: int = Field(1, ge=1, le=16, description="sequences to generate from the same prompt")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        (), max_length=16, description="strings at which a sequence ends; they are not part of the text"
+    )
+    deadline: float | None = Field(None, gt=0, description="seconds after which every sequence ends")
+
+
+@dataclass(frozen=True)
+class GenerationStart:
+    """First event: the prompt has been read. Times are seconds since the request was taken up."""
+
+    seed: int
+    prompt_tokens: int  # read by the model
+    dropped_tokens: int  # cut from the front of a prompt longer than the context
+    context: int  # tokens the model can see at once
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GenerationStep:
+    """One token of one sequence. `text` is what can be shown now: "" while a character or stop string is incomplete."""
+
+    row: int
+    text: str
+    token: int | None  # None: the end brought text that had been held back, but no token
+    logprob: float | None  # of the token under the raw model, before any sampler
+    finish_reason: FinishReason | None
+    seconds: float
+
+
+GenerationEvent = GenerationStart | GenerationStep
+
+
+@torch.inference_mode()
+def generate(
+    loaded: LoadedModel, request: GenerationRequest, *, stop: threading.Event | None = None
+) -> Iterator[GenerationEvent]:
+    """Yield one GenerationStart, then a GenerationStep for every token of every unfinished row, row by row.
+
+    `stop` is looked at before every token and every chunk of the prompt; text generated so far has been yielded.
+    Raises ValueError for a prompt that cannot be encoded, or when the model or a sampler gives no usable distribution.
+    """
+    clock = _Clock(request.deadline, stop)
+    seed = secrets.randbelow(DRAWN_SEEDS) if request.seed is None else request.seed
+    prompt, dropped = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
+    context, device = loaded.config.block_size, loaded.model.wte.weight.device
+    cache = KVCache(loaded.config, capacity=min(context, len(prompt) + request.max_new_tokens), device=device)
+    logits = _prefill(loaded.model, prompt.to(device), cache=cache, clock=clock)
+    yield GenerationStart(seed, len(prompt), dropped, context, clock.seconds())
+
+    rows = [_Row(i, loaded, request.stop) for i in range(request.n)]
+    if logits is None:  # stopped while the prompt was read
+        yield from (row.end(clock.verdict(), clock.seconds()) for row in rows)
+        return
+    if request.n > 1:
+        cache, logits = cache.repeat(request.n), logits.expand(request.n, -1)
+    tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
+    tokens[:, : len(prompt)] = prompt
+    draw = request.chain.start(seed=seed, rows=request.n)
+    while True:
+        length = cache.length
+        drawn = draw(logits, tokens[:, :length])  # (B, V) -> (B,)
+        logprobs = _logprobs(logits, drawn)
+        tokens[:, length] = drawn
+        verdict: FinishReason | None = clock.verdict()
+        if length + 1 - len(prompt) >= request.max_new_tokens:
+            verdict = verdict or "length"
+        if length >= context:
+            verdict = verdict or "context"
+        seconds = clock.seconds()
+        for row in rows:
+            if not row.finished:
+                yield row.take(int(drawn[row.index]), logprobs[row.index], verdict, seconds)
+        if all(row.finished for row in rows):
+            return
+        logits = loaded.model(drawn[:, None].to(device), cache, last_only=True)[:, -1]
+        if late := clock.verdict():
+            yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
+            return
+
+
+def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> tuple[Tensor, int]:
+    """Token ids (T,) the model will read for `prompt`, and how many were cut from its front to fit the context.
+
+    A prompt that fills the context keeps its end and leaves room for `max_new_tokens`, or for half the context if
+    they are more. An empty prompt is the start of a text: the end-of-text token that came before it in training.
+    """
+    ids = loaded.tokenizer.encode(prompt)
+    context = loaded.config.block_size
+    if not ids:
+        start = loaded.tokenizer.end_of_text
+        ids = [0 if start is None else start]
+    kept = ids if len(ids) < context else ids[-max(1, context - min(max_new_tokens, context // 2)) :]
+    return torch.tensor(kept, dtype=torch.int64), len(ids) - len(kept)
+
+
+@torch.inference_mode()
+def _prefill(model: GPT, prompt: Tensor, *, cache: KVCache, clock: "_Clock") -> Tensor | None:
+    """Read the prompt (T,) in chunks; the logits (1, V) after its last token, or None when told to stop."""
+    logits = None
+    for chunk in prompt[None].split(PREFILL_CHUNK, dim=1):
+        if clock.verdict():
+            return None
+        logits = model(chunk, cache, last_only=True)[:, -1]  # (1, t) -> (1, V)
+    return logits
+
+
+def _logprobs(logits: Tensor, drawn: Tensor) -> list[float]:
+    """Log-probability of each drawn token (B,) under the raw logits (B, V), in nats."""
+    logits = logits.float().cpu()
+    chosen = logits.gather(1, drawn[:, None])[:, 0]
+    result: list[float] = (chosen - logits.logsumexp(1)).tolist()
+    return result
+
+
+class _Clock:
+    """Time since the request was taken up, and whether it is time to end."""
+
+    def __init__(self, deadline: float | None, stop: threading.Event | None) -> None:
+        self._started = time.perf_counter()
+        self._deadline = deadline
+        self._stop = stop
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def verdict(self) -> FinishReason | None:
+        if self._stop is not None and self._stop.is_set():
+            return "stopped"
+        if self._deadline is not None and self.seconds() >= self._deadline:
+            return "deadline"
+        return None
+
+
+class _Row:
+    """One sequence on its way from token ids to text."""
+
+    def __init__(self, index: int, loaded: LoadedModel, stop: tuple[str, ...]) -> None:
+        self.index = index
+        self.finished = False
+        self._decoder = loaded.tokenizer.stream()
+        self._end_of_text = loaded.tokenizer.end_of_text
+        self._stops = StopStrings(stop)
+
+    def take(self, token: int, logprob: float, verdict: FinishReason | None, seconds: float) -> GenerationStep:
+        """Add one token; `verdict` ends the row after it, unless the token or a stop string already does."""
+        if token == self._end_of_text:
+            text, verdict = self._rest(), "stop"
+        else:
+            text = self._stops.push(self._decoder.push(token))
+            if self._stops.hit:
+                verdict = "stop"
+            elif verdict:
+                text += self._rest()
+        self.finished = verdict is not None
+        return GenerationStep(self.index, text, token, logprob, verdict, seconds)
+
+    def end(self, verdict: FinishReason | None, seconds: float) -> GenerationStep:
+        """End without another token, showing what was held back."""
+        self.finished = True
+        return GenerationStep(self.index, self._rest(), None, None, verdict, seconds)
+
+    def _rest(self) -> str:
+        """What the decoder and the stop strings still hold back."""
+        return self._stops.push(self._decoder.flush()) + self._stops.flush()
+
+
+class StopStrings:
+    """Lets text through up to the first stop string, holding back an end that may become one."""
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.hit = False
+
+    def push(self, text: str) -> str:
+        """Text that can be shown for certain after `text` came in; nothing more once a stop string was hit."""
+        if self.hit:
+            return ""
+        self._held += text
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:  # the one that was complete first, so that the result does not depend on how the text came in
+            self.hit = True
+            shown, self._held = self._held[: min(found)[1]], ""
+            return shown
+        keep = max((self._overlap(stop) for stop in self._stops), default=0)
+        cut = len(self._held) - keep
+        shown, self._held = self._held[:cut], self._held[cut:]
+        return shown
+
+    def flush(self) -> str:
+        """What is still held back, when nothing more will come."""
+        shown, self._held = self._held, ""
+        return shown
+
+    def _overlap(self, stop: str) -> int:
+        """Length of the longest end of the held text that `stop` begins with."""
+        longest = min(len(stop) - 1, len(self._held))
+        return next((size for size in range(longest, 0, -1) if self._held.endswith(stop[:size])), 0)
+
+
+@dataclass
+class GenerationResult:
+    """What a stream has brought so far: texts, counts and the times the engine took. Lists are per sequence."""
+
+    n: int
+    start: GenerationStart | None = None
+    texts: list[str] = field(default_factory=list)
+    tokens: list[list[int]] = field(default_factory=list)
+    finish_reasons: list[FinishReason | None] = field(default_factory=list)
+    seconds_to_first_token: float | None = None
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.texts, self.tokens = [""] * self.n, [[] for _ in range(self.n)]
+        self.finish_reasons = [None] * self.n
+
+    def add(self, event: GenerationEvent) -> None:
+        """Take in one event of the stream."""
+        self.seconds = event.seconds
+        if isinstance(event, GenerationStart):
+            self.start = event
+            return
+        self.texts[event.row] += event.text
+        self.finish_reasons[event.row] = event.finish_reason
+        if event.token is not None:
+            self.tokens[event.row].append(event.token)
+            if self.seconds_to_first_token is None:
+                self.seconds_to_first_token = event.seconds
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of all sequences after each one's first, over the time they took; None before the second."""
+        if self.seconds_to_first_token is None or self.seconds <= self.seconds_to_first_token:
+            return None
+        later = sum(max(0, len(tokens) - 1) for tokens in self.tokens)
+        return later / (self.seconds - self.seconds_to_first_token)
+
+
+def collect(stream: Iterable[GenerationEvent], *, n: int) -> GenerationResult:
+    """Run a stream to its end."""
+    result = GenerationResult(n)
+    for event in stream:
+        result.add(event)
+    return result
+
+
+def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float = 0.04) -> Iterator[list[Event]]:
+    """Run `stream` in a thread of its own and yield what came of it at most once every `every` seconds.
+
+    The reader's pace does not slow the engine down. A batch may be empty (so that a reader that has gone is noticed
+    while the model loads). Closing this iterator sets `stop` and waits for the thread; an exception of the stream is
+    raised here.
+    """
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    done = threading.Event()
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            for event in stream:
+                events.put(event)
+        except BaseException as error:  # handed over to the reader below
+            failure.append(error)
+        finally:
+            done.set()
+
+    worker = threading.Thread(target=run, name="generation", daemon=True)
+    worker.start()
+    try:
+        last = False
+        while not last:
+            last = done.wait(every)
+            yield [events.get_nowait() for _ in range(events.qsize())]
+    finally:
+        stop.set()
+        worker.join()
+    if failure:
+        raise failure[0]

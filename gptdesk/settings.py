@@ -1,0 +1,105 @@
+"""Where the desk lives and how it listens: arguments before environment before <home>/settings.json before defaults."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field
+
+from models.storage import read_json
+from samplers import Options
+
+FILE = "settings.json"
+SPACE_PORT = 7860  # what a Hugging Face Space forwards
+
+
+class Settings(Options):
+    """How the desk runs. Every field but `home` may stand in `<home>/settings.json` or in `GPTDESK_<FIELD>`."""
+
+    home: Path = Field(description="folder of models, environments and settings")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 127.0.0.1 is this computer only")
+    port: int = Field(SPACE_PORT, ge=0, le=65535, description="first port to try; 0 takes any free one")
+    browser: bool = Field(True, description="open the page when the desk is ready")
+    app_window: bool = Field(False, description="open the page in a window of its own (Chromium, Chrome or Edge)")
+    memory_gb: float | None = Field(None, gt=0, description="memory that loaded models may take; default half of it")
+
+    @property
+    def public(self) -> bool:
+        """Whether strangers may reach the desk: on a Space, or listening beyond this computer."""
+        return on_space() or not is_loopback(self.host)
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def samplers(self) -> Path:
+        return self.home / "samplers"
+
+    @property
+    def vocabularies(self) -> Path:
+        return self.home / "tiktoken"
+
+
+def on_space() -> bool:
+    """Whether this process runs on a Hugging Face Space."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this computer only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def default_home() -> Path:
+    """`GPTDESK_HOME`, else the user data folder of this platform."""
+    named = os.environ.get("GPTDESK_HOME")
+    return Path(named).expanduser() if named else user_data_path("gptdesk", appauthor=False)
+
+
+def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
+    """Merge the four sources; `arguments` holds what the command line gave (None = not given).
+
+    Raises ValueError naming the source and the option when a value cannot be used.
+    """
+    given = {name: value for name, value in (arguments or {}).items() if value is not None}
+    home = Path(str(given.pop("home", None) or default_home())).expanduser().absolute()
+    make_folder(home)
+    values = {"home": home}
+    if on_space():
+        values |= {"host": "0.0.0.0", "port": SPACE_PORT, "browser": False}
+    return Settings(**(values | _from_file(home / FILE) | _from_environment() | given))  # type: ignore[arg-type]
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and see that files can be written there; ValueError says what to do if not."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write in the home folder {path} ({error.strerror}); choose another with --home or GPTDESK_HOME"
+        ) from None
+
+
+def _from_file(file: Path) -> dict[str, object]:
+    if not file.exists():
+        return {}
+    try:
+        return read_json(file, limit=1_000_000)
+    except ValueError as error:
+        raise ValueError(f"{error}: mend or delete {file}") from None
+
+
+def _from_environment() -> dict[str, object]:
+    names = [name for name in Settings.model_fields if name != "home"]
+    return {name: os.environ[key] for name in names if (key := f"GPTDESK_{name.upper()}") in os.environ}
