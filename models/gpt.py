@@ -1,0 +1,262 @@
+"""The whole GPT-2 network in one file: configuration, presets, key-value cache and the model itself.
+
+B batch, T new tokens, S tokens seen so far (cached and new), L layers, C channels, H heads, D = C / H head width,
+V vocabulary. The module names are those of the published GPT-2 (Radford et al. 2019), so its weights map one to one.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GELU = {"gelu_tanh": "tanh", "gelu_erf": "none"}  # our names -> torch's `approximate`
+LIMITS = {"vocab_size": 1_000_000, "block_size": 131_072, "n_layer": 1_000, "n_head": 1_024, "n_embd": 65_536}
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a network; raises ValueError for values no network can have."""
+
+    vocab_size: int
+    block_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float = 0.0  # used while training only
+    bias: bool = True  # in every linear layer and layer norm
+    activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
+    tied: bool = True  # the output head is the token embedding
+    layer_norm_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name, limit in LIMITS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= limit:
+                raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd must be a multiple of n_head, but {self.n_embd} is not one of {self.n_head}")
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
+        if not _is_number(self.layer_norm_epsilon) or not 0 < self.layer_norm_epsilon < 1:
+            raise ValueError(f"layer_norm_epsilon must lie between 0 and 1, not {self.layer_norm_epsilon!r}")
+        if self.activation not in GELU:
+            raise ValueError(f"activation must be one of {', '.join(GELU)}, not {self.activation!r}")
+        for name in ("bias", "tied"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
+
+    def parameters(self) -> int:
+        """How many weights the network has; a tied head counts once."""
+        C, L = self.n_embd, self.n_layer
+        embeddings = (self.vocab_size * (1 if self.tied else 2) + self.block_size) * C
+        block = 12 * C * C + (13 * C if self.bias else 2 * C)
+        return embeddings + L * block + (2 * C if self.bias else C)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _laptop(n_layer: int, n_head: int, n_embd: int) -> GPTConfig:
+    return GPTConfig(vocab_size=2048, block_size=256, n_layer=n_layer, n_head=n_head, n_embd=n_embd)
+
+
+def _gpt2(n_layer: int, n_head: int, n_embd: int) -> GPTConfig:
+    return GPTConfig(vocab_size=50257, block_size=1024, n_layer=n_layer, n_head=n_head, n_embd=n_embd)
+
+
+PRESETS: dict[str, GPTConfig] = {
+    "tiny": _laptop(2, 2, 64),  #               247,552 weights: seconds to train, for tests and first steps
+    "mini": _laptop(4, 4, 128),  #            1,088,256
+    "small": _laptop(6, 6, 192),  #           3,111,936
+    "base": _laptop(8, 8, 256),  #            6,908,416
+    "gpt2": _gpt2(12, 12, 768),  #          124,439,808
+    "gpt2-medium": _gpt2(24, 16, 1024),  #  354,823,168
+    "gpt2-large": _gpt2(36, 20, 1280),  #   774,030,080
+    "gpt2-xl": _gpt2(48, 25, 1600),  #    1,557,611,200
+}
+
+
+class KVCache:
+    """The keys and values of `rows` sequences of equal length, so that each token is computed once.
+
+    It belongs to one request and is passed to `GPT.forward`, which appends to it. All memory is taken at the start:
+    8 * L * C * capacity bytes a row in float32. It holds values, not gradients.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        *,
+        rows: int = 1,
+        capacity: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        capacity = config.block_size if capacity is None else capacity
+        if not 1 <= capacity <= config.block_size:
+            raise ValueError(f"a KV cache can hold 1 to {config.block_size} tokens of this model, not {capacity}")
+        if rows < 1:
+            raise ValueError(f"a KV cache needs at least one row, not {rows}")
+        self.config = config
+        self.length = 0  # tokens held, the same in every row
+        D = config.n_embd // config.n_head
+        shape = (config.n_layer, 2, rows, config.n_head, capacity, D)
+        self._store = torch.empty(shape, device=device, dtype=dtype)  # (L, 2, B, H, capacity, D)
+
+    @property
+    def rows(self) -> int:
+        return self._store.shape[2]
+
+    @property
+    def capacity(self) -> int:
+        return self._store.shape[4]
+
+    def put(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Write k, v (B, H, T, D) of one layer behind the held tokens and return all of them, (B, H, S, D) each.
+
+        `length` stays: `GPT.forward` moves it once every layer has written, so an interrupted pass leaves no trace.
+        """
+        end = self.length + k.shape[2]
+        keys, values = self._store[layer, :, :, :, :end]  # (B, H, S, D) each
+        with torch.no_grad():
+            keys[:, :, self.length :] = k
+            values[:, :, self.length :] = v
+        return keys, values
+
+    def rewind(self, length: int) -> None:
+        """Forget every token from position `length` on."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot rewind to {length} tokens: the KV cache holds {self.length}")
+        self.length = length
+
+    def repeat(self, rows: int) -> "KVCache":
+        """A copy with the one row of this cache in each of `rows` rows: one prefill shared by many sequences."""
+        if self.rows != 1:
+            raise ValueError(f"only a KV cache of one row can be repeated, this one has {self.rows}")
+        store = self._store
+        copy = KVCache(self.config, rows=rows, capacity=self.capacity, device=store.device, dtype=store.dtype)
+        copy._store[:, :, :, :, : self.length] = store[:, :, :, :, : self.length]
+        copy.length = self.length
+        return copy
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor, cache: KVCache | None, layer: int, mask: Tensor | None) -> Tensor:
+        B, T, C = x.shape
+        qkv = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        if cache is not None:
+            k, v = cache.put(layer, k, v)  # (B, H, S, D) each
+        dropout = self.dropout if self.training else 0.0
+        causal = mask is None and T > 1  # one new token may look at everything
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+        y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
+        return F.dropout(y, self.dropout, self.training)
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU (Hendrycks and Gimpel 2016) between them, four times as wide inside."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.approximate = GELU[config.activation]
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.c_fc(x), approximate=self.approximate)  # (B, T, 4C)
+        return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, C)
+
+
+class Block(nn.Module):
+    """One transformer layer: attention mixes positions, the MLP mixes channels, both add to the residual stream."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon, bias=config.bias)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon, bias=config.bias)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, cache: KVCache | None, layer: int, mask: Tensor | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), cache, layer, mask)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """Tokens in, logits of the next token out. It keeps nothing between calls: what was seen lives in the cache."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon, bias=config.bias)
+        self.lm_head: nn.Module | None = None
+        if not config.tied:
+            self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """GPT-2's start: normal weights, zero biases, and a residual stream whose variance does not grow with L."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("c_proj.weight"):
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer))
+            elif parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)  # layer norm weights are ones already
+
+    def forward(self, tokens: Tensor, cache: KVCache | None = None, *, last_only: bool = False) -> Tensor:
+        """Logits (B, T, V) of the token after each of `tokens` (B, T), or (B, 1, V) of the last one only.
+
+        With a cache, `tokens` continue what it holds and are appended to it. Raises ValueError, before anything is
+        written, if they do not fit the context or the cache.
+        """
+        self._check_fit(tokens, cache)
+        T = tokens.shape[1]
+        past = 0 if cache is None else cache.length
+        S = past + T
+        mask = None
+        if past and T > 1:  # is_causal would align the triangle with the first key, not with the last
+            mask = torch.ones(T, S, dtype=torch.bool, device=tokens.device).tril(past)  # (T, S)
+        x = self.wte(tokens) + self.wpe.weight[past:S]  # (B, T, C)
+        x = F.dropout(x, self.config.dropout, self.training)
+        for layer, block in enumerate(self.h):
+            x = block(x, cache, layer, mask)
+        if cache is not None:
+            cache.length = S
+        x = self.ln_f(x[:, -1:] if last_only else x)  # (B, T or 1, C)
+        return F.linear(x, self.wte.weight) if self.lm_head is None else self.lm_head(x)  # (B, T or 1, V)
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of `targets` (B, T), the tokens that follow `tokens` (B, T); -100 is skipped."""
+        logits = self(tokens)  # (B, T, V)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    def _check_fit(self, tokens: Tensor, cache: KVCache | None) -> None:
+        if tokens.ndim != 2 or not tokens.numel():
+            raise ValueError(f"tokens must have the shape (B, T) with at least one token, not {tuple(tokens.shape)}")
+        B, T = tokens.shape
+        if cache is None:
+            if self.config.block_size < T:
+                raise ValueError(f"{T} tokens do not fit the model's context of {self.config.block_size}")
+        elif cache.rows != B:
+            raise ValueError(f"the KV cache has {cache.rows} rows, but the tokens have {B}")
+        elif cache.length + T > cache.capacity:
+            raise ValueError(f"the KV cache holds {cache.length} of at most {cache.capacity} tokens: {T} do not fit")

@@ -1,0 +1,294 @@
+"""ModelManager: lists the models on this computer, loads them, lends them out; the only owner of weights in memory."""
+
+import logging
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import storage
+from models.checkpoint import Checkpoint
+from models.gpt import GPT, GPTConfig
+from models.precision import PRECISIONS
+from models.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+NAME_RULE = (
+    "a model's name has up to 80 letters, digits, dots, dashes and underscores, and starts with one of the first two"
+)
+
+SETTLE = 20  # times a checkpoint that changes while it is read is read again
+
+Signature = tuple[tuple[str, int, int, int], ...]  # name, inode, time of change and size of each file
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """A model and the precision to run it in; raises ValueError for what cannot be one."""
+
+    name: str
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name[:100]!r} cannot be a model: {NAME_RULE}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"there is no precision {self.precision[:100]!r}; there is: {', '.join(PRECISIONS)}")
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelKey":
+        """The key spelled NAME or NAME:PRECISION."""
+        name, colon, precision = text.strip().partition(":")
+        return cls(name, precision) if colon else cls(name)
+
+    @property
+    def spelled(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.name}:{self.precision}"
+
+    def __str__(self) -> str:
+        return f"{self.name} · {self.precision}"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One line of the list of models. With a problem, a sentence for the user, the numbers are 0."""
+
+    name: str
+    path: Path
+    parameters: int
+    context: int  # tokens
+    tokenizer: str
+    precisions: tuple[str, ...]  # that this computer can run
+    size_bytes: int  # on disk
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for inference. Only its lender may keep it beyond the end of the loan."""
+
+    key: ModelKey
+    model: GPT
+    tokenizer: Tokenizer
+    config: GPTConfig
+    memory_bytes: int
+
+
+@dataclass(eq=False)
+class _Slot:
+    """A model in memory: how many use it now, and whether it goes when they are done."""
+
+    loaded: LoadedModel
+    signature: Signature
+    users: int = 0
+    retired: bool = False
+
+
+class ModelManager:
+    """Every model by its name: those in the sub-folders of `folder`, then the `bundled` checkpoint folders.
+
+    All methods may be called from any thread. `memory_budget` (bytes) bounds the weights that stay loaded: to load one
+    more, those unused for longest go. They go last, when the new one is good, so that a failed load costs nothing.
+    """
+
+    def __init__(
+        self, folder: Path, *, bundled: Sequence[Path] = (), cache_folder: Path, memory_budget: int | None = None
+    ) -> None:
+        self._folder = folder
+        self._bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
+        self._cache_folder = cache_folder  # of GPT-2's vocabulary
+        self._memory_budget = memory_budget
+        self._slots: list[_Slot] = []  # the least recently used first
+        self._lock = threading.Lock()  # of _slots; held for moments
+        self._loading = threading.Lock()  # held while weights are read: one load at a time
+        self._listed: dict[Path, tuple[Signature, ModelInfo]] = {}
+
+    def available(self) -> list[ModelInfo]:
+        """All models, in order of their names; those that cannot be used say why."""
+        return [self._info(name, path) for name, path in sorted(self._paths().items())]
+
+    def info(self, name: str) -> ModelInfo:
+        """One model of the list; ValueError names those there are."""
+        return self._info(name, self._find(name))
+
+    @contextmanager
+    def lend(self, key: ModelKey) -> Iterator[LoadedModel]:
+        """Load the model if need be, and keep it in memory for the length of the `with` block.
+
+        Raises ValueError if there is no such model, if its checkpoint cannot be used, or if it does not fit the budget.
+        """
+        slot = self._take(key)
+        try:
+            yield slot.loaded
+        finally:
+            with self._lock:
+                slot.users -= 1
+                if slot.retired and not slot.users:
+                    self._slots.remove(slot)
+
+    def unload(self, key: ModelKey | None = None) -> None:
+        """Free a model's memory, or that of all; one in use goes when its last user is done."""
+        with self._lock:
+            for slot in [slot for slot in self._slots if key in (None, slot.loaded.key)]:
+                self._retire(slot)
+
+    def loaded(self) -> list[ModelKey]:
+        """What is in memory, the least recently used first."""
+        with self._lock:
+            return [slot.loaded.key for slot in self._slots if not slot.retired]
+
+    def _take(self, key: ModelKey) -> _Slot:
+        """The slot of a model that is up to date, counted as used once more."""
+        path = self._find(key.name)
+        with self._lock:
+            slot = self._use(key, _signature(path))
+        if slot is not None:
+            return slot
+        with self._loading:
+            with self._lock:
+                slot = self._use(key, _signature(path))  # somebody else may have loaded it while we waited
+            return slot or self._load(key, path)
+
+    def _use(self, key: ModelKey, signature: Signature | None) -> _Slot | None:
+        """Count one more user of the model in memory, if it is there and, with a signature, unchanged on disk."""
+        for slot in self._slots:
+            if slot.loaded.key == key and not slot.retired and signature in (None, slot.signature):
+                slot.users += 1
+                self._slots.remove(slot)
+                self._slots.append(slot)
+                return slot
+        return None
+
+    def _load(self, key: ModelKey, path: Path) -> _Slot:
+        """Read a model, then let it take the place of its older self and of what the budget has no room for."""
+        try:
+            loaded, signature = self._read_settled(key, path)
+        except ValueError as error:
+            with self._lock:
+                slot = self._use(key, None)
+                if slot is None:
+                    raise
+                slot.signature = _signature(path)
+            log.warning("%s has changed but cannot be loaded, the one in memory serves on: %s", key, error)
+            return slot
+        new = _Slot(loaded, signature, users=1)
+        with self._lock:
+            for slot in [slot for slot in self._slots if slot.loaded.key == key]:
+                self._retire(slot)
+            for slot in [slot for slot in self._slots if not slot.users]:
+                if self._memory_budget is None or self._memory() + loaded.memory_bytes <= self._memory_budget:
+                    break
+                log.info("unloading %s to make room for %s", slot.loaded.key, key)
+                self._retire(slot)
+            self._slots.append(new)
+        return new
+
+    def _read_settled(self, key: ModelKey, path: Path) -> tuple[LoadedModel, Signature]:
+        """Read a model, again if it was saved meanwhile: what was read may be a mix of the old and the new."""
+        for _ in range(SETTLE):
+            signature = _signature(path)
+            try:
+                loaded = self._read(key, path)
+            except ValueError:
+                if signature == _signature(path):
+                    raise
+            else:
+                if signature == _signature(path):
+                    return loaded, signature
+        raise ValueError(f"{key} is being saved over and over and cannot be read meanwhile; try again later")
+
+    def _read(self, key: ModelKey, path: Path) -> LoadedModel:
+        precision = PRECISIONS[key.precision]
+        if reason := precision.available():
+            raise ValueError(f"this computer cannot run {key}: {reason}")
+        checkpoint = Checkpoint.open(path)
+        self._check_room(key, 4 * checkpoint.parameters)
+        tokenizer = checkpoint.load_tokenizer(self._cache_folder)
+        model = precision.prepare(checkpoint.load_model()).requires_grad_(False)
+        memory = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+        log.info("loaded %s, %.0f MB", key, memory / 1e6)
+        return LoadedModel(key, model, tokenizer, checkpoint.config, memory)
+
+    def _check_room(self, key: ModelKey, needed: int) -> None:
+        """Refuse a model that would not fit even if everything unused, and its own older self, were unloaded."""
+        if self._memory_budget is None:
+            return
+        with self._lock:
+            busy = [slot.loaded for slot in self._slots if slot.users and slot.loaded.key != key]
+        if needed + sum(loaded.memory_bytes for loaded in busy) > self._memory_budget:
+            names = ", ".join(sorted({str(loaded.key) for loaded in busy}))
+            hint = f"while {names} is in use; try again when that is done" if busy else "set a larger one"
+            raise ValueError(
+                f"{key} needs {needed / 1e6:.0f} MB of memory and does not fit the budget of "
+                f"{self._memory_budget / 1e6:.0f} MB: {hint}"
+            )
+
+    def _memory(self) -> int:
+        return sum(slot.loaded.memory_bytes for slot in self._slots)
+
+    def _retire(self, slot: _Slot) -> None:
+        slot.retired = True
+        if not slot.users:
+            self._slots.remove(slot)
+
+    def _paths(self) -> dict[str, Path]:
+        """The folder of each model; the user's own hides a bundled one of the same name."""
+        paths = dict(self._bundled)
+        try:
+            paths |= {path.name: path for path in storage.folders(self._folder)}
+        except FileNotFoundError:
+            pass  # nothing was ever saved
+        except OSError as error:
+            log.warning("the models in %s cannot be listed: %s", self._folder, error)
+        return paths
+
+    def _find(self, name: str) -> Path:
+        paths = self._paths()
+        if name not in paths:
+            there = ", ".join(sorted(paths)) or "none"
+            raise ValueError(f"there is no model {name!r}; the models here are: {there}")
+        return paths[name]
+
+    def _info(self, name: str, path: Path) -> ModelInfo:
+        signature = _signature(path)
+        known = self._listed.get(path)
+        if known is None or known[0] != signature:
+            known = self._listed[path] = (signature, _describe(name, path))
+        return known[1]
+
+
+def _describe(name: str, path: Path) -> ModelInfo:
+    """Look through a checkpoint folder; what is wrong with it becomes the `problem`."""
+    try:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"rename the folder {name!r}: {NAME_RULE}")
+        checkpoint = Checkpoint.open(path)
+        if checkpoint.tokenizer_kind == "none":
+            checkpoint.load_tokenizer()  # raises
+    except ValueError as error:
+        return ModelInfo(name, path, 0, 0, "", (), 0, str(error))
+    precisions = tuple(precision.name for precision in PRECISIONS.values() if precision.available() is None)
+    return ModelInfo(
+        name,
+        path,
+        parameters=checkpoint.parameters,
+        context=checkpoint.config.block_size,
+        tokenizer=checkpoint.tokenizer_kind,
+        precisions=precisions,
+        size_bytes=checkpoint.size_bytes,
+        problem=None,
+    )
+
+
+def _signature(path: Path) -> Signature:
+    """What changes when a checkpoint does; empty if it cannot be read."""
+    try:
+        files = [(file.name, file.stat()) for file in path.iterdir()]
+    except OSError:
+        return ()
+    return tuple(sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in files))

@@ -1,0 +1,171 @@
+"""The one place that writes files: a file or folder appears under its name whole and on disk, or not at all.
+
+Everything is built under a temporary name beside the target, flushed and synced, renamed, and the rename is synced.
+A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at any instant" promise of databases).
+"""
+
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+WINDOWS = os.name == "nt"
+STALE = 3600.0  # seconds after which a temporary name can only be what a crash left
+PATIENCE = 1.0  # seconds, for two renames in a row
+ASIDE = ".previous"
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace the file at `path` by `data`; raises OSError, and then the old file is still there."""
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _rename(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A fresh folder to fill; when the block ends well it takes the place of whatever folder was at `path`.
+
+    There is no portable way to swap two full folders in one step, so the old one moves aside first; `recover` undoes
+    that should the process die between the two renames.
+    """
+    path = path.resolve()  # of a link, the folder it leads to
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recover(path)
+    if path.exists():  # then a save that died had got so far, and this is what it replaced
+        shutil.rmtree(_aside(path), ignore_errors=True)
+    _remove_stale(path)
+    temporary = _temporary(path)
+    try:
+        os.mkdir(temporary)
+        yield temporary
+        for file in sorted(temporary.iterdir()):
+            _sync_file(file)
+        _sync_folder(temporary)
+        _swap(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def recover(path: Path) -> None:
+    """Put the previous folder back if a crash happened while a new one was taking its place.
+
+    A save that is still running is given PATIENCE seconds to finish first.
+    """
+    aside = _aside(path)
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists() and aside.is_dir():
+        if time.monotonic() < deadline:
+            time.sleep(0.001)
+            continue
+        with suppress(OSError):  # we may not be allowed to, or another reader was faster
+            _rename(aside, path)
+        return
+
+
+def folders(folder: Path) -> list[Path]:
+    """The sub-folders of `folder` but the hidden ones, with those that are being replaced at this very moment."""
+    with os.scandir(folder) as entries:  # one look at the disk: a rename cannot hide between two
+        found = {entry.name for entry in entries if entry.is_dir()}
+    names = {name for name in found if not name.startswith(".")}
+    names |= {name[1 : -len(ASIDE)] for name in found if name.startswith(".") and name.endswith(ASIDE)}
+    return [folder / name for name in sorted(names)]
+
+
+def read_json(path: Path, *, limit: int) -> dict[str, object]:
+    """The JSON object in a file of at most `limit` bytes; anything else is a ValueError naming the file."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror or error})") from error
+    if len(data) > limit:
+        raise ValueError(f"{path.name} is larger than {limit // 1_000_000} MB")
+    try:
+        value = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is not valid JSON") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} does not hold a JSON object")
+    return value
+
+
+def json_bytes(value: object) -> bytes:
+    """`value` as the indented JSON text this project writes; raises ValueError for NaN, which JSON does not have."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}{ASIDE}")
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Rename `new` to `path`, moving a folder already there aside and then away."""
+    aside = _aside(path)
+    try:
+        if path.exists():
+            _rename(path, aside)
+        _rename(new, path)
+    except BaseException:
+        if aside.exists() and not path.exists():
+            _rename(aside, path)
+        raise
+    _sync_folder(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)  # what cannot be removed now is before the next save
+
+
+def _rename(source: Path, target: Path) -> None:
+    """`os.replace`; on Windows repeated for a second, while a virus scanner or indexer holds the file."""
+    for delay in (0.05, 0.1, 0.2, 0.4, 0.8) if WINDOWS else ():
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            time.sleep(delay)
+        else:
+            return
+    os.replace(source, target)
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb+") as file:  # Windows can only sync what is open for writing
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder durable; Windows has no such call."""
+    if WINDOWS:
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    """Delete what earlier crashes left of this name; young ones may belong to a save that is still running."""
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > STALE:
+                log.info("removing %s, left by an interrupted save", leftover)
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

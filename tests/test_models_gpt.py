@@ -1,0 +1,204 @@
+"""The network: parameter counts, cached against full passes, causality, and what it refuses."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from models.gpt import GPT, PRESETS, GPTConfig, KVCache
+
+CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
+VARIANTS = [
+    CONFIG,
+    dataclasses.replace(CONFIG, bias=False, activation="gelu_erf"),
+    dataclasses.replace(CONFIG, tied=False, n_head=1),
+]
+
+
+def network(config: GPTConfig = CONFIG, *, seed: int = 0) -> GPT:
+    """A network with weights so large that every part matters, biases and layer norms included."""
+    torch.manual_seed(seed)
+    model = GPT(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.requires_grad_(False)
+
+
+def tokens(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randint(CONFIG.vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("gpt2", 124_439_808), ("gpt2-medium", 354_823_168), ("gpt2-large", 774_030_080), ("gpt2-xl", 1_557_611_200)],
+)
+def test_the_published_models_have_their_published_number_of_parameters(name: str, count: int) -> None:
+    assert PRESETS[name].parameters() == count
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), *VARIANTS])
+def test_parameters_counts_the_weights_of_the_network(config: GPTConfig) -> None:
+    with torch.device("meta"):
+        model = GPT(config)
+    assert config.parameters() == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_cached_logits_equal_the_full_pass_for_any_chunks(config: GPTConfig, data: st.DataObject) -> None:
+    model = network(config)
+    ids = tokens(2, config.block_size)
+    full = model(ids)
+    cache = KVCache(config, rows=2)
+    done = 0
+    while done < config.block_size:
+        step = data.draw(st.integers(1, config.block_size - done))
+        torch.testing.assert_close(model(ids[:, done : done + step], cache), full[:, done : done + step])
+        done += step
+        assert cache.length == done
+
+
+def test_one_token_at_a_time_equals_the_full_pass_at_every_position() -> None:
+    model = network()
+    ids = tokens(3, 24)
+    cache = KVCache(CONFIG, rows=3)
+    steps = [model(column, cache, last_only=True) for column in ids.split(1, dim=1)]
+    assert (torch.cat(steps, dim=1) - model(ids)).abs().max() < 1e-4
+
+
+def test_later_tokens_do_not_change_a_single_bit_of_earlier_logits() -> None:
+    model = network()
+    ids = tokens(1, 24)
+    before = model(ids)
+    for position in range(1, 24):
+        changed = ids.clone()
+        changed[:, position:] = (changed[:, position:] + 1) % CONFIG.vocab_size
+        after = model(changed)
+        assert torch.equal(after[:, :position], before[:, :position])
+        assert not torch.equal(after[:, position], before[:, position])
+
+
+def test_every_token_matters_to_all_later_logits() -> None:
+    model = network()
+    ids = tokens(1, 24)
+    before = model(ids)
+    for position in range(24):
+        changed = ids.clone()
+        changed[:, position] = (changed[:, position] + 1) % CONFIG.vocab_size
+        assert (model(changed) - before)[:, position:].abs().amax(-1).min() > 0
+
+
+def test_last_only_is_the_last_position_of_all() -> None:
+    model = network()
+    ids = tokens(2, 9)
+    torch.testing.assert_close(model(ids, last_only=True), model(ids)[:, -1:])
+
+
+def test_a_rewound_cache_is_as_if_the_rest_had_never_been() -> None:
+    model = network()
+    ids, other = tokens(1, 12), tokens(1, 12, seed=2)
+    cache = KVCache(CONFIG)
+    model(ids, cache)
+    cache.rewind(5)
+    torch.testing.assert_close(model(other, cache), model(torch.cat([ids[:, :5], other], dim=1))[:, 5:])
+    cache.rewind(0)
+    torch.testing.assert_close(model(other, cache), model(other))
+    for length in (-1, 13):
+        with pytest.raises(ValueError, match="cannot rewind"):
+            cache.rewind(length)
+
+
+def test_a_repeated_cache_lets_its_rows_go_their_own_ways() -> None:
+    model = network()
+    prompt, ends = tokens(1, 7), tokens(3, 5)
+    shared = KVCache(CONFIG, capacity=12)
+    model(prompt, shared)
+    cache = shared.repeat(3)
+    assert (cache.rows, cache.length, cache.capacity) == (3, 7, 12)
+    full = model(torch.cat([prompt.expand(3, -1), ends], dim=1))
+    torch.testing.assert_close(model(ends, cache), full[:, 7:])
+    assert shared.length == 7
+    torch.testing.assert_close(model(ends[:1], shared), full[:1, 7:])  # the copies left the original alone
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written() -> None:
+    model = network()
+    cache = KVCache(CONFIG, capacity=10)
+    model(tokens(1, 6), cache)
+    held = cache._store.clone()
+    with pytest.raises(ValueError, match="6 of at most 10 tokens: 5 do not fit"):
+        model(tokens(1, 5), cache)
+    with pytest.raises(ValueError, match="1 rows, but the tokens have 2"):
+        model(tokens(2, 1), cache)
+    assert cache.length == 6
+    assert torch.equal(cache._store.view(torch.int32), held.view(torch.int32))
+    with pytest.raises(ValueError, match="25 tokens do not fit the model's context of 24"):
+        model(tokens(1, 25))
+    with pytest.raises(ValueError, match="at least one token"):
+        model(tokens(1, 0))
+
+
+@pytest.mark.parametrize("capacity", [0, 25])
+def test_a_cache_cannot_be_larger_than_the_context(capacity: int) -> None:
+    with pytest.raises(ValueError, match="1 to 24 tokens"):
+        KVCache(CONFIG, capacity=capacity)
+
+
+def test_the_loss_is_the_mean_of_minus_log_probability() -> None:
+    model = network()
+    ids, targets = tokens(2, 8), tokens(2, 8, seed=5)
+    logp = F.log_softmax(model(ids).double(), dim=-1).gather(-1, targets[..., None])[..., 0]
+    assert model.loss(ids, targets).item() == pytest.approx(-logp.mean().item(), abs=1e-5)
+    targets[0, :4] = -100
+    assert model.loss(ids, targets).item() == pytest.approx(-logp[targets != -100].mean().item(), abs=1e-5)
+
+
+def test_a_fresh_network_guesses_evenly_and_its_residual_stream_does_not_grow_with_depth() -> None:
+    config = GPTConfig(vocab_size=512, block_size=32, n_layer=12, n_head=4, n_embd=128)
+    torch.manual_seed(0)
+    model = GPT(config)
+    loss = model.loss(torch.randint(512, (4, 32)), torch.randint(512, (4, 32))).item()
+    assert loss == pytest.approx(math.log(512), abs=0.2)
+    for name, parameter in model.named_parameters():
+        std = 0.02 / math.sqrt(24) if name.endswith("c_proj.weight") else 0.02
+        if parameter.ndim == 2:
+            assert parameter.std().item() == pytest.approx(std, rel=0.05), name
+        else:
+            assert torch.equal(parameter, torch.full_like(parameter, name.endswith("weight"))), name
+
+
+def test_dropout_acts_in_training_only() -> None:
+    config = dataclasses.replace(CONFIG, dropout=0.5)
+    model, plain = network(config), network()
+    ids = tokens(1, 8)
+    assert torch.equal(model(ids), plain(ids))
+    model.train()
+    assert not torch.equal(model(ids), model(ids))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("vocab_size", 0, "vocab_size must be a whole number from 1"),
+        ("block_size", -1, "block_size must be a whole number from 1"),
+        ("n_layer", 2.0, "n_layer must be a whole number"),
+        ("n_head", True, "n_head must be a whole number"),
+        ("n_embd", 10**9, "n_embd must be a whole number from 1 to 65536, not 1000000000"),
+        ("n_embd", "768", "n_embd must be a whole number from 1 to 65536, not '768'"),
+        ("n_head", 5, "n_embd must be a multiple of n_head"),
+        ("dropout", 1.0, "dropout must be at least 0 and less than 1"),
+        ("dropout", math.nan, "dropout must be at least 0"),
+        ("layer_norm_epsilon", 0, "layer_norm_epsilon must lie between 0 and 1"),
+        ("activation", "relu", "activation must be one of gelu_tanh, gelu_erf, not 'relu'"),
+        ("tied", 1, "tied must be true or false"),
+    ],
+)
+def test_impossible_shapes_are_refused(field: str, value: object, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        dataclasses.replace(CONFIG, **{field: value})  # type: ignore[arg-type]
