@@ -1,0 +1,33 @@
+"""Samplers: from the logits of a model to the next token. Torch and pydantic, nothing else."""
+
+from samplers.base import Sampler
+from samplers.chain import Chain, Link, Sampling, default_chain
+from samplers.greedy import Greedy
+from samplers.min_p import MinP
+from samplers.options import Options
+from samplers.penalties import PresenceFrequency, RepetitionPenalty
+from samplers.plugins import load_plugins
+from samplers.registry import build, get, names, register
+from samplers.temperature import Temperature
+from samplers.testing import check_sampler
+from samplers.top_k import TopK
+from samplers.top_p import TopP
+from samplers.typical import Typical
+
+__all__ = [
+    "Chain",
+    "Link",
+    "Options",
+    "Sampler",
+    "Sampling",
+    "build",
+    "check_sampler",
+    "default_chain",
+    "get",
+    "load_plugins",
+    "names",
+    "register",
+]
+
+for _sampler in (RepetitionPenalty, PresenceFrequency, Temperature, TopK, TopP, MinP, Typical, Greedy):
+    register(_sampler)

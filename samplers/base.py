@@ -1,0 +1,61 @@
+"""Sampler: what one is. It reads the logits of the next token and returns changed ones."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeAlias
+
+from torch import Tensor
+
+from samplers.options import Options
+from samplers.ranking import Shortlist, spread
+
+OptionValue: TypeAlias = bool | int | float | str
+Step: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+class Sampler(Options):
+    """One link of a chain. Its pydantic fields are its options: widgets, flags and checks are built from them.
+
+    The first line of a sampler's docstring is shown beside its controls. `name` is unique, in lower case, and
+    so is every option name over all samplers. `neutral` gives the option values with which the sampler
+    changes nothing; it is empty where there are none.
+    """
+
+    name: ClassVar[str]
+    neutral: ClassVar[Mapping[str, OptionValue]] = {}
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Return the changed logits: (B, V) float32, (B, T) int64 -> (B, V) float32.
+
+        `tokens` is the text so far, prompt included; T may be 0, and an id may lie outside the vocabulary.
+        A chain passes finite numbers and -inf only, at least one finite number in every row. A token is
+        removed by setting it to -inf. Neither argument is changed in place, and no row affects another.
+        """
+
+    def start(self) -> Step:
+        """Begin one generation: return what is called once per token. Override it to keep state meanwhile."""
+        return self
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether the options are the neutral ones: a chain skips such a sampler."""
+        return bool(self.neutral) and all(getattr(self, option) == value for option, value in self.neutral.items())
+
+    def to_data(self) -> dict[str, OptionValue]:
+        """The sampler as plain data, for JSON: {"name": "top_k", "top_k": 50}."""
+        return {"name": self.name, **self.model_dump()}
+
+
+class Filter(Sampler):
+    """A sampler that only removes tokens and judges by the logits alone.
+
+    What the ids are makes no difference to it, so a chain can show it just the tokens that are left.
+    """
+
+    @abstractmethod
+    def choose(self, logits: Tensor) -> Shortlist:
+        """The tokens that stay, of logits (B, V). Not asked of neutral options."""
+
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        return logits if self.is_neutral else spread(self.choose(logits), logits.shape[1])

@@ -1,0 +1,27 @@
+"""Top-p, or nucleus sampling: keep the most probable tokens that together hold the share p."""
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from samplers.base import Filter
+from samplers.ranking import Shortlist, heaviest
+
+
+class TopP(Filter):
+    """Keep the fewest most probable tokens whose share reaches p (nucleus sampling, Holtzman et al. 2020)."""
+
+    name = "top_p"
+    neutral: ClassVar = {"top_p": 1.0}
+
+    top_p: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Share of the probability that stays in the draw, the crossing token included; 1 keeps all",
+        json_schema_extra={"step": 0.01},
+    )
+
+    def choose(self, logits: Tensor) -> Shortlist:
+        return heaviest(logits, logits, self.top_p)

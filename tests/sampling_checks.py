@@ -1,0 +1,216 @@
+"""What every sampler must do, as functions of its class: run on the real ones, and on ones with known bugs.
+
+The expected sets are made by hand, or by `kept`, a plain float64 numpy version of each definition.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samplers import Chain, Sampler, check_sampler
+
+Row = NDArray[np.float64]
+
+
+def text(rows: int) -> Tensor:
+    """An empty text for each row."""
+    return torch.zeros((rows, 0), dtype=torch.int64)
+
+
+def logs(*probabilities: float) -> Tensor:
+    """Logits (1, V) of these probabilities, all moved by the same odd amount, which must not matter."""
+    return torch.tensor([probabilities]).log() + 1.7
+
+
+def survivors(sampler: Sampler, logits: Tensor) -> list[set[int]]:
+    """The ids that `sampler` keeps in every row; their logits must be as they were."""
+    changed = sampler(logits, text(len(logits)))
+    stays = changed > -math.inf
+    assert torch.equal(changed[stays], logits[stays]), f"{sampler!r} changed logits of tokens it kept"
+    return [set(row.nonzero()[:, 0].tolist()) for row in stays]
+
+
+def softmax(logits: Row) -> Row:
+    """In float64."""
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def kept(name: str, value: float, logits: Row) -> set[int] | None:
+    """The ids that stay by definition, in float64; None where a sum is too near the edge to tell."""
+    probabilities, rank = softmax(logits), -logits
+    if name == "min_p":
+        ratios = probabilities / probabilities.max() / (value * math.exp(-1e-6))
+        return (
+            None if np.abs(ratios - 1).min() < 1e-9 else {*np.flatnonzero((ratios > 1) & (logits > -np.inf)).tolist()}
+        )
+    if name == "typical":
+        surprise = np.where(
+            logits > -np.inf, logits.max() - logits + np.log(np.exp(logits - logits.max()).sum()), np.inf
+        )
+        entropy = (probabilities * np.where(probabilities > 0, surprise, 0)).sum()
+        rank = np.abs(surprise - entropy)
+    order = np.argsort(rank, kind="stable")  # equal ones by lowest id
+    if name == "top_k":
+        count = int(value)
+    else:
+        mass, ranked = np.cumsum(probabilities[order]), rank[order][: np.isfinite(rank).sum()]
+        mirrored = (np.diff(ranked) < 1e-9) & (np.diff(logits[order][: len(ranked)]) != 0)
+        if np.abs(mass - (value - 1e-6)).min() < 1e-9 or (name == "typical" and mirrored.any()):
+            return None
+        count = 1 + int((mass < value - 1e-6).sum())
+    return {int(i) for i in order[:count] if logits[i] > -np.inf}
+
+
+def random_rows(seed: int, rows: int, vocabulary: int) -> Tensor:
+    """Logits (rows, vocabulary): a mixture of flat, peaked, tied and thinned rows, at least one token in each."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(rows, vocabulary)) * rng.choice([0.1, 1, 4, 30], size=(rows, 1))
+    logits = np.where(rng.random((rows, 1)) < 0.4, np.round(logits), logits)
+    logits[rng.random((rows, vocabulary)) < rng.choice([0, 0, 0.5, 0.97], size=(rows, 1))] = -np.inf
+    logits[np.arange(rows), rng.integers(vocabulary, size=rows)] = 1.0
+    return torch.tensor(logits, dtype=torch.float32)
+
+
+def check_against_reference(cls: type[Sampler], values: list[float], *, batches: int = 4, vocabulary: int = 40) -> int:
+    """Compare with `kept` on random batches; the number of rows compared."""
+    compared = 0
+    for value in values:
+        (option,) = cls.model_fields
+        for seed in range(batches):
+            logits = random_rows(seed, 16, vocabulary)
+            found = survivors(cls(**{option: value}), logits)
+            for row, ids in zip(logits.double().numpy(), found, strict=True):
+                expected = kept(cls.name, value, row)
+                assert expected is None or ids == expected, f"{option}={value} kept {ids}, not {expected}, of {row}"
+                compared += expected is not None
+    return compared
+
+
+def check_top_k(cls: type[Sampler]) -> None:
+    """Exactly k tokens, ties by lowest id; 0 and k beyond the vocabulary keep all."""
+    row = logs(0.1, 0.4, 0.2, 0.3)
+    assert [survivors(cls(top_k=k), row)[0] for k in (1, 2, 3)] == [{1}, {1, 3}, {1, 2, 3}]
+    assert all(survivors(cls(top_k=k), row) == [{0, 1, 2, 3}] for k in (0, 4, 5, 10**12))
+    assert survivors(cls(top_k=2), logs(0.2, 0.2, 0.2, 0.2, 0.2)) == [{0, 1}]
+    assert survivors(cls(top_k=2), logs(0.1, 0.2, 0.3, 0.2, 0.2)) == [{1, 2}]
+    assert survivors(cls(top_k=3), logs(0.5, 0, 0, 0.5)) == [{0, 3}]  # removed tokens do not come back
+    assert survivors(cls(top_k=50), torch.zeros(1, 50_257)) == [set(range(50))]
+    check_against_reference(cls, [1, 2, 7, 39])
+
+
+def check_top_p(cls: type[Sampler]) -> None:
+    """The smallest most probable set that reaches p, the crossing token included."""
+    row = logs(0.3, 0.1, 0.1, 0.5)
+    expected = {1e-9: {3}, 0.3: {3}, 0.5: {3}, 0.51: {0, 3}, 0.8: {0, 3}, 0.81: {0, 1, 3}, 0.95: {0, 1, 2, 3}}
+    assert {p: survivors(cls(top_p=p), row)[0] for p in expected} == expected
+    rare = torch.tensor([[9.0, -90.0, -math.inf, -9.0]])
+    assert survivors(cls(top_p=1), rare) == [{0, 1, 3}]
+    assert survivors(cls(top_p=0.5), torch.zeros(1, 6)) == [{0, 1, 2}]
+    assert survivors(cls(top_p=0.1), torch.zeros(1, 50_257)) == [set(range(5_026))]  # through every look
+    assert survivors(cls(top_p=0.9), torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 0.0]])) == [{2}, {0, 1, 2}]
+    check_against_reference(cls, [1e-9, 0.1, 0.5, 0.9, 0.999])
+
+
+def check_min_p(cls: type[Sampler]) -> None:
+    """Every token with at least this fraction of the best one's probability."""
+    row = logs(0.4, 0.3, 0.2, 0.1)
+    expected = {0: {0, 1, 2, 3}, 0.24: {0, 1, 2, 3}, 0.25: {0, 1, 2, 3}, 0.26: {0, 1, 2}, 0.5: {0, 1, 2}, 0.6: {0, 1}}
+    assert {p: survivors(cls(min_p=p), row)[0] for p in expected} == expected
+    assert survivors(cls(min_p=1), logs(0.2, 0.4, 0.4)) == [{1, 2}]
+    assert survivors(cls(min_p=0.5), torch.tensor([[5.0, 5.0, 3.0], [2.0, 0.0, 2.0]])) == [{0, 1}, {0, 2}]
+    check_against_reference(cls, [1e-6, 0.05, 0.3, 0.9])
+
+
+def check_typical(cls: type[Sampler]) -> None:
+    """The tokens whose surprise is nearest the entropy, until their share reaches typical_p."""
+    row = logs(0.5, 0.2, 0.15, 0.1, 0.05)  # surprise .69 1.61 1.90 2.30 3.00, entropy 1.33 nats
+    expected = {0.1: {1}, 0.2: {1}, 0.3: {1, 2}, 0.6: {0, 1, 2}, 0.86: {0, 1, 2, 3}, 1: {0, 1, 2, 3, 4}}
+    assert {p: survivors(cls(typical_p=p), row)[0] for p in expected} == expected
+    assert survivors(cls(typical_p=0.5), torch.zeros(1, 6)) == [{0, 1, 2}]
+    check_against_reference(cls, [0.1, 0.5, 0.9, 0.99])
+
+
+def check_greedy(cls: type[Sampler]) -> None:
+    """The best token, of equal ones the first."""
+    assert survivors(cls(), torch.tensor([[0.0, 3.0, 3.0], [1.0, 1.0, 1.0], [-math.inf, -9.0, -8.0]])) == [
+        {1},
+        {0},
+        {2},
+    ]
+
+
+def check_temperature(cls: type[Sampler]) -> None:
+    """softmax(logits / temperature), greedy at 0, and finite whatever the logits."""
+    row = torch.tensor([[1.0, 2.5, -3.0, 2.4], [0.0, 0.0, -1.0, -math.inf]])
+    for temperature in (2, 1, 0.8, 0.3):
+        changed = cls(temperature=temperature)(row, text(2)).softmax(1).double().numpy()
+        expected = np.stack([softmax(one / temperature) for one in row.double().numpy()])
+        np.testing.assert_allclose(changed, expected, atol=1e-6)
+    assert survivors(cls(temperature=0), row) == [{1}, {0}]
+    for temperature in (1e-3, 1e-30, 1e-300):
+        for huge in (1.0, 1e30, 3e38):
+            probabilities = cls(temperature=temperature)(torch.tensor([[huge, -huge, huge]]), text(1)).softmax(1)
+            assert probabilities.tolist() == [[0.5, 0, 0.5]]
+
+
+def check_repetition_penalty(cls: type[Sampler]) -> None:
+    """Seen tokens once: above 0 divided, below 0 multiplied."""
+    logits, tokens = (
+        torch.tensor([[2.0, -2.0, 3.0, -3.0], [1.0, 1.0, -1.0, -1.0]]),
+        torch.tensor([[0, 1, 0], [3, 3, 1]]),
+    )
+    assert cls(repetition_penalty=2)(logits, tokens).tolist() == [[1, -4, 3, -3], [1, 0.5, -1, -2]]
+    assert cls(repetition_penalty=0.5)(logits, tokens).tolist() == [[4, -1, 3, -3], [1, 2, -1, -0.5]]
+    assert torch.equal(cls(repetition_penalty=2)(logits, torch.tensor([[-1, 4, 99]] * 2)), logits)
+
+
+def check_presence_frequency(cls: type[Sampler]) -> None:
+    """Minus count * frequency, minus presence once."""
+    logits, tokens = torch.tensor([[0.0, 1.0, 2.0], [5.0, 5.0, 5.0]]), torch.tensor([[2, 0, 2, 2], [1, 1, -7, 3]])
+    assert cls(frequency_penalty=0.5)(logits, tokens).tolist() == [[-0.5, 1, 0.5], [5, 4, 5]]
+    assert cls(presence_penalty=0.5)(logits, tokens).tolist() == [[-0.5, 1, 1.5], [5, 4.5, 5]]
+    both = cls(presence_penalty=-1, frequency_penalty=-0.25)(logits, tokens)
+    assert both.tolist() == [[1.25, 1, 3.75], [5, 6.5, 5]]
+
+
+def check_order(default: Chain) -> None:
+    """In this order, and on rows where each swap of two neighbours that can matter gives another distribution."""
+    order = ["repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p"]
+    assert [sampler.name for sampler in default.samplers] == order
+    tokens = torch.tensor([[0, 0, 1]])
+    cases = [  # options by sampler, probabilities, the sets left after these samplers
+        ({"temperature": 0.5, "top_p": 0.8}, (0.4, 0.3, 0.15, 0.1, 0.05), {0, 1}),  # the other way: {0, 1, 2}
+        ({"top_k": 2, "top_p": 0.55}, (0.4, 0.3, 0.15, 0.1, 0.05), {0}),  # {0, 1}
+        ({"top_p": 0.8, "min_p": 0.3}, (0.4, 0.3, 0.15, 0.1, 0.05), {0, 1, 2}),  # {0, 1}
+        ({"temperature": 2.0, "min_p": 0.5}, (0.4, 0.3, 0.15, 0.1, 0.05), {0, 1, 2, 3}),  # {0, 1}
+        ({"frequency_penalty": 2.0, "temperature": 0.1, "top_k": 1}, (0.9, 0.05, 0.05, 0, 0), {2}),  # {0}
+    ]
+    for options, probabilities, expected in cases:
+        links = [sampler.to_data() for sampler in default.samplers]
+        neutral = {k: v for sampler in default.samplers for k, v in sampler.neutral.items()} | options
+        chain = Chain.from_data([{k: neutral.get(k, v) for k, v in link.items()} for link in links])
+        left = chain.explain(torch.tensor([probabilities]).log(), tokens)[-1].probabilities[0]
+        assert set(left.nonzero()[:, 0].tolist()) == expected, f"{options} left {left.tolist()}"
+
+
+CHECKS: dict[str, Callable[[type[Sampler]], None]] = {
+    "top_k": check_top_k,
+    "top_p": check_top_p,
+    "min_p": check_min_p,
+    "typical": check_typical,
+    "greedy": check_greedy,
+    "temperature": check_temperature,
+    "repetition_penalty": check_repetition_penalty,
+    "presence_frequency": check_presence_frequency,
+}
+
+
+def check(cls: type[Sampler]) -> None:
+    """The meaning of this kind of sampler, and the contract of all."""
+    CHECKS[cls.name](cls)
+    check_sampler(cls)

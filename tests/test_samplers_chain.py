@@ -1,0 +1,197 @@
+"""A chain: samplers in order as data, one explanation per link, and plain words for unusable logits."""
+
+import math
+import pickle
+from collections.abc import Callable
+from itertools import pairwise
+from typing import ClassVar
+
+import pytest
+import torch
+from sampling_checks import logs, random_rows, text
+from torch import Tensor
+
+from samplers import Chain, Sampler, build, default_chain
+
+EVERY_KIND = [
+    {"name": "repetition_penalty", "repetition_penalty": 1.3},
+    {"name": "top_k", "top_k": 30},
+    {"name": "temperature", "temperature": 0.7},
+    {"name": "typical", "typical_p": 0.9},
+    {"name": "presence_frequency", "presence_penalty": 0.4, "frequency_penalty": -0.1},
+    {"name": "top_p", "top_p": 0.9},
+    {"name": "min_p", "min_p": 0.02},
+]
+
+
+class Breaks(Sampler):
+    """Does whatever the test wants."""
+
+    name = "breaks"
+    does: ClassVar[Callable[[Tensor], object]]
+
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        return type(self).does(logits)  # type: ignore[return-value]
+
+
+def test_the_order_is_data() -> None:
+    chain = Chain.from_data(EVERY_KIND)
+    assert chain.to_data() == EVERY_KIND
+    assert Chain.from_data(chain.to_data()) == chain != Chain.from_data(EVERY_KIND[::-1])
+    assert Chain.model_validate_json(chain.model_dump_json()) == chain == pickle.loads(pickle.dumps(chain))
+    assert hash(chain) == hash(Chain.from_data(EVERY_KIND))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([], "the sampler chain is empty; give it at least one"),
+        ([{"name": "tok_p"}], "there is no sampler 'tok_p'; the samplers are: repetition_penalty,"),
+        ([{"name": "top_p", "top_p": 2}], "top_p must be less than or equal to 1, not 2"),
+        ([{"name": "greedy", "k": 2}], "greedy has no option 'k'; it has none"),
+        ([{"name": "top_p", "self": 2}], "top_p has no option 'self'"),
+        ([{"name": "top_p", "x" * 10**7: 2}], "top_p has no option 'xxx"),
+        ([{"top_p": 0.5}], "a sampler in a chain is written"),
+        ([None], "a sampler in a chain is written"),
+        ({"name": "top_p"}, "a sampler chain is a list such as"),
+        ("top_p", "a sampler chain is a list such as"),
+        (None, "a sampler chain is a list such as"),
+    ],
+)
+def test_bad_data_is_refused_in_one_sentence(data: object, words: str) -> None:
+    with pytest.raises(ValueError, match="^" + words) as caught:
+        Chain.from_data(data)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, None, True, "1"])
+def test_seeds_outside_the_range_are_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=r"^seed must be a whole number from 0 to 9223372036854775807, not"):
+        default_chain().start(seed=seed)
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^rows must be a whole number of at least 1, not 0"):
+        default_chain().start(seed=0, rows=0)
+
+
+def test_explain_has_the_model_and_every_link() -> None:
+    links = Chain.from_data(EVERY_KIND).explain(random_rows(0, 6, 200), torch.arange(54).reshape(6, 9))
+    assert [link.name for link in links] == ["model", *(link["name"] for link in EVERY_KIND)]
+    for before, after in pairwise(links):
+        assert after.probabilities.shape == (6, 200)
+        torch.testing.assert_close(after.probabilities.sum(1), torch.ones(6))
+        assert not ((before.probabilities == 0) & (after.probabilities > 0)).any()
+
+
+def test_explain_is_each_sampler_on_whole_rows() -> None:
+    """A chain shows its filters only the tokens that are left; nobody may be able to tell."""
+    chain, tokens = Chain.from_data(EVERY_KIND), torch.arange(72).reshape(8, 9)
+    for seed in range(20):
+        logits = random_rows(seed, 8, 200)
+        for link, sampler in zip(chain.explain(logits, tokens)[1:], chain.samplers, strict=True):
+            logits = sampler(logits, tokens)
+            torch.testing.assert_close(link.probabilities, logits.softmax(1), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [EVERY_KIND, EVERY_KIND[::-1], default_chain().to_data(), [{"name": "greedy"}]])
+def test_any_row_can_be_drawn_from(order: list[dict[str, object]]) -> None:
+    inf, nothing = math.inf, -math.inf
+    rows = [
+        [nothing, nothing, 2.0, nothing],
+        [0.0, 0.0, 0.0, 0.0],
+        [1e38, -1e38, 3.4e38, 3.4e38],
+        [inf, 3.0, nothing, inf],
+        [1e-45, -1e-45, 0.0, 0.0],
+        [-3.4e38, -3.4e38, nothing, nothing],
+    ]
+    logits, tokens = torch.tensor(rows), torch.tensor([[0, -1, 9, 2**40]]).expand(6, 4)
+    for seed in range(20):
+        drawn = Chain.from_data(order).start(seed=seed, rows=6)(logits, tokens)
+        assert drawn.dtype == torch.int64
+        assert drawn.shape == (6,)
+        assert (logits.gather(1, drawn[:, None]) > nothing).all()
+        assert drawn[0] == 2
+        assert drawn[3] in (0, 3)
+    assert Chain.from_data(order).explain(logits, tokens)[0].probabilities[3].tolist() == [0.5, 0, 0, 0.5]
+    assert Chain.from_data(order).start(seed=0)(torch.ones(1, 1), tokens[:1]).tolist() == [0]
+
+
+def test_a_number_past_the_largest_is_the_limit() -> None:
+    chain = Chain(samplers=(build("repetition_penalty", repetition_penalty=0.1), build("temperature", temperature=0.1)))
+    links = chain.explain(torch.tensor([[3e38, 3e38, 1.0]]), torch.tensor([[0, 1, 2]]))
+    assert links[-1].probabilities.tolist() == [[0.5, 0.5, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_float_types_are_drawn_from_in_float32(dtype: torch.dtype) -> None:
+    logits = random_rows(1, 4, 90).to(dtype).requires_grad_()
+    drawn = default_chain().start(seed=5, rows=4)(logits, text(4))
+    assert torch.equal(drawn, default_chain().start(seed=5, rows=4)(logits.detach().float(), text(4)))
+    drawn += 1  # an ordinary tensor, not one of inference mode
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+def test_logits_on_a_gpu_are_drawn_from_as_on_the_cpu() -> None:
+    logits = random_rows(1, 4, 90)
+    drawn = default_chain().start(seed=5, rows=4)(logits.cuda(), text(4).cuda())
+    assert drawn.device.type == "cpu"
+    assert torch.equal(drawn, default_chain().start(seed=5, rows=4)(logits, text(4)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_unusable_logits_name_the_model(bad: float) -> None:
+    logits = torch.zeros(2, 5)
+    logits[1] = torch.tensor([1.0, bad, bad, 2.0, 3.0]) if math.isnan(bad) else bad
+    for chain in (default_chain(), Chain(samplers=(build("greedy"),))):
+        with pytest.raises(ValueError, match=r"^the model ") as caught:
+            chain.start(seed=0, rows=2)(logits, text(2))
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ValueError, match=r"^the model "):
+            chain.explain(logits, text(2))
+
+
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        (lambda logits: logits / 0 * 0, "the sampler breaks gave NaN"),
+        (lambda logits: logits - math.inf, "the sampler breaks left no token"),
+        (
+            lambda logits: logits[:, 1:],
+            r"the sampler breaks failed with TypeError: it returned \(1, 2\) for logits of ",
+        ),
+        (lambda logits: 7, "the sampler breaks failed with TypeError: it returned int"),
+        (lambda logits: 1 / 0, "the sampler breaks failed with ZeroDivisionError"),
+    ],
+)
+def test_a_sampler_that_breaks_is_named(does: Callable[[Tensor], object], words: str) -> None:
+    Breaks.does = does
+    chain = Chain(samplers=(build("temperature"), build("top_k", top_k=2), Breaks(), build("top_k")))
+    with pytest.raises(ValueError, match="^" + words):
+        chain.start(seed=0)(logs(0.5, 0.25, 0.25), text(1))
+
+
+def test_state_belongs_to_one_generation() -> None:
+    class Counts(Sampler):
+        """Allow the ids 0, 1, 2, ... one after the other."""
+
+        name = "counts"
+
+        def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+            raise AssertionError("start() gives what is to be called")
+
+        def start(self) -> Callable[[Tensor, Tensor], Tensor]:
+            ids = iter(range(9))
+
+            def step(logits: Tensor, tokens: Tensor) -> Tensor:
+                changed = torch.full_like(logits, -math.inf)
+                changed[:, next(ids)] = 0
+                return changed
+
+            return step
+
+    chain = Chain(samplers=(Counts(), build("temperature")))
+    for _ in range(2):
+        sampling = chain.start(seed=1, rows=2)
+        assert [sampling(torch.zeros(2, 9), text(2)).tolist() for _ in range(3)] == [[0, 0], [1, 1], [2, 2]]
