@@ -1,5 +1,6 @@
 """The page and its server: every tab in one Gradio app, on a port of this computer."""
 
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from gradio.themes.utils.fonts import LocalFont
 
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
@@ -26,9 +28,15 @@ LONGEST_GOODBYE = 1  # seconds that open connections are waited for when the des
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
 #title h1 { margin: 0; font-size: 1.35rem; }
-.note { padding: 0 4px; opacity: .85; font-size: .9rem; overflow-wrap: anywhere; }
-#examples button { font-weight: 400; }
+.note { padding: 0 4px; opacity: .85; overflow-wrap: anywhere; }
+.note p { font-size: .9rem; line-height: 1.5; }
+#count { margin: -10px 0 -6px; }
+#examples { gap: 8px; }
+#examples button { font-weight: 400; flex: 0 1 auto; }
 """
+
+# Gradio's own file of the semibold weight lacks most letters, so bold stands in for it.
+FONTS = (LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
 
 # Ctrl/Cmd+Enter generates and Esc stops, wherever the cursor is, while their buttons can be pressed.
 KEYS = """<script>
@@ -65,7 +73,7 @@ def web_app(desk: Desk) -> FastAPI:
         path="/",
         css=CSS,
         head=KEYS,
-        theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate"),
+        theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],
         run_history=False,
         show_error=False,
@@ -81,7 +89,6 @@ def web_app(desk: Desk) -> FastAPI:
 
 def serve(settings: Settings) -> int:
     """Run the desk until Ctrl-C; the exit code. Raises ValueError when the home or every port is unusable."""
-    desk = Desk(settings)
     with bind(settings.host, settings.port) as listener:
         url = _address(settings.host, listener)
 
@@ -90,9 +97,11 @@ def serve(settings: Settings) -> int:
             if settings.browser:
                 open_page(url, app_window=settings.app_window)
 
-        config = uvicorn.Config(web_app(desk), log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
-        with announce(settings.home, url):
-            _Server(config, ready).run(sockets=[listener])
+        with announce(settings.home, url):  # before the slow part: a second double click waits for this desk
+            app = web_app(Desk(settings))
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes on the Ctrl-C that it has obeyed
+                _Server(config, ready).run(sockets=[listener])
     return 0
 
 

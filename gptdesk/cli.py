@@ -18,6 +18,7 @@ from gptdesk.generation import GenerationRequest, GenerationResult, GenerationSt
 from gptdesk.settings import load_settings
 from models.manager import ModelKey
 from samplers import Chain, default_chain, get, names
+from samplers.base import OptionValue
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
 
     key = ModelKey.parse(options.model)
     given = {name: getattr(options, name) for name in ("max_new_tokens", "n", "seed", "deadline")}
-    fixed = {name: value for name, value in given.items() if value is not None}
+    fixed = {name: _number(value) for name, value in given.items() if value is not None}
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     request = GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(options.stop), **fixed)
     if options.interactive:
@@ -89,12 +90,12 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
 
 def _chain(options: argparse.Namespace) -> Chain:
     """The samplers named, with the options given; an option of a sampler that is not named adds it at the end."""
-    links: dict[str, dict[str, object]] = {}
+    links: dict[str, dict[str, OptionValue]] = {}
     for name in filter(None, (part.strip() for part in options.samplers.split(","))):
         links[name] = {"name": name}
     for sampler, option in _sampler_options():
         if (value := getattr(options, option)) is not None:
-            links.setdefault(sampler, {"name": sampler})[option] = value
+            links.setdefault(sampler, {"name": sampler})[option] = _number(value)
     return Chain.from_data(list(links.values()))
 
 
@@ -238,6 +239,14 @@ def _verb_parser(verb: str, description: str) -> argparse.ArgumentParser:
 
 def _sampler_options() -> list[tuple[str, str]]:
     return [(name, option) for name in names() for option in get(name).model_fields]
+
+
+def _number(text: str) -> int | float | str:
+    """What was typed, as a number if it is one; the options class says what is wrong with the rest."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _flag(option: str) -> str:

@@ -1,8 +1,8 @@
 """Options as widgets and back: one widget an option, and the panels that several tabs share."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, Literal, ParamSpec, get_args, get_origin
 
 import gradio as gr
 from gradio.components import Component
@@ -11,12 +11,33 @@ from pydantic.fields import FieldInfo
 
 from gptdesk.desk import Desk
 from models.manager import ModelInfo, ModelKey
-from samplers import Chain, Options, default_chain, get, names
+from samplers import Chain, Options, build, default_chain, get, names
 
 Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
 Updates = dict[Component, object]  # what an event returns
 QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+MAY_SPEAK: dict[str, Any] = QUIETLY | {"queue": True}  # messages on the page need the queue
 FIRST_PRESET = "Balanced"
+Given = ParamSpec("Given")
+
+
+def told(handler: Callable[Given, object]) -> Callable[Given, object]:
+    """Make an event handler show a ValueError as a message on the page, and then change nothing."""
+
+    @wraps(handler)
+    def tell(*given: Given.args, **named: Given.kwargs) -> object:
+        try:
+            return handler(*given, **named)
+        except ValueError as error:
+            gr.Warning(as_markdown(str(error)))
+            return gr.skip()
+
+    return tell
+
+
+def as_markdown(text: str) -> str:
+    """Markdown that shows `text` as it is, whatever characters it holds."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
 
 
 def label(name: str) -> str:
@@ -29,7 +50,11 @@ def widget(name: str, field: FieldInfo, *, value: object = None) -> Component:
 
     Raises TypeError for a type no widget shows; `check_sampler` finds that before a user does.
     """
-    common = {"label": label(name), "info": field.description, "value": field.default if value is None else value}
+    common: dict[str, Any] = {
+        "label": label(name),
+        "info": field.description,
+        "value": field.default if value is None else value,
+    }
     kind = field.annotation
     if kind is bool:
         return gr.Checkbox(**common)
@@ -163,13 +188,24 @@ class ModelPicker:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        picked = self.first_of()
+        offered = self._offered(picked)
         with gr.Group(), gr.Row():
-            self.name = gr.Dropdown([], label="Model", elem_id="model", scale=3, min_width=150)
-            self.precision = gr.Dropdown([], label="Precision", elem_id="precision", scale=2, min_width=110)
+            self.name = gr.Dropdown(
+                self._listed(), value=picked, label="Model", elem_id="model", scale=3, min_width=150
+            )
+            self.precision = gr.Dropdown(
+                offered,
+                value=next(iter(offered), None),
+                label="Precision",
+                elem_id="precision",
+                scale=2,
+                min_width=110,
+            )
 
     def wire(self) -> Dependency:
         """Offer the precisions of the model that was picked."""
-        return self.name.input(self._precisions, [self.name, self.precision], self.precision, **QUIETLY)
+        return self.name.input(self._precisions, [self.name, self.precision], self.precision, **MAY_SPEAK)
 
     def key(self, values: Values) -> ModelKey:
         """The model that is picked; ValueError if there is none."""
@@ -181,28 +217,27 @@ class ModelPicker:
     def first_of(self, *wished: object) -> str | None:
         """The first of these names that can be used, else the first model there is."""
         usable = [info.name for info in self._desk.manager.available() if info.problem is None]
-        return next((name for name in wished if name in usable), next(iter(usable), None))  # type: ignore[return-value]
+        return next((name for name in wished if name in usable), next(iter(usable), None))
 
     def shown(self, name: object, precision: object) -> Updates:
         """Updates that list the models there are now and pick this one, if it is still there."""
-        models = self._desk.manager.available()
         picked = self.first_of(name)
         return {
-            self.name: gr.update(choices=[(_described(info), info.name) for info in models], value=picked),
+            self.name: gr.update(choices=self._listed(), value=picked),
             self.precision: self._precisions(picked, precision),
         }
 
+    @told
     def _precisions(self, name: str | None, precision: object) -> object:
-        try:
-            there = list(self._desk.model(name).precisions) if name else []
-        except ValueError as error:
-            gr.Warning(str(error))
-            return gr.update()
-        return gr.update(choices=there, value=precision if precision in there else next(iter(there), None))
+        offered = self._offered(name)
+        return gr.update(choices=offered, value=precision if precision in offered else next(iter(offered), None))
 
+    def _offered(self, name: str | None) -> list[str]:
+        return list(self._desk.model(name).precisions) if name else []
 
-def _described(info: ModelInfo) -> str:
-    return info.name if info.problem is None else f"{info.name} (cannot be used)"
+    def _listed(self) -> list[tuple[str, str]]:
+        models = self._desk.manager.available()
+        return [(info.name if info.problem is None else f"{info.name} (cannot be used)", info.name) for info in models]
 
 
 class PresetBar:
@@ -216,8 +251,7 @@ class PresetBar:
                 desk.preset_names(),
                 value=FIRST_PRESET,
                 allow_custom_value=True,
-                label="Preset",
-                info="Choose one, or type a new name and save.",
+                label="Preset (to save your own, type a name for it)",
                 elem_id="preset",
             )
             with gr.Row():
@@ -230,60 +264,42 @@ class PresetBar:
         """Connect the buttons; the panel must have been laid out."""
         options = self._panel.components
         return [
-            self.name.select(self._on_restore, self.name, options, **QUIETLY),
-            self._restore.click(self._on_restore, self.name, options, **QUIETLY),
-            self._neutralise.click(self._on_neutralise, set(options), options, **QUIETLY),
-            self._save.click(self._on_save, {self.name, *options}, self.name, **QUIETLY),
-            self._delete.click(self._on_delete, self.name, self.name, **QUIETLY),
+            self.name.select(self._on_restore, self.name, options, **MAY_SPEAK),
+            self._restore.click(self._on_restore, self.name, options, **MAY_SPEAK),
+            self._neutralise.click(self._on_neutralise, set(options), options, **MAY_SPEAK),
+            self._save.click(self._on_save, {self.name, *options}, self.name, **MAY_SPEAK),
+            self._delete.click(self._on_delete, self.name, self.name, **MAY_SPEAK),
         ]
 
     def shown(self, name: object) -> Updates:
         """Updates that list the presets there are now, with this one in the box."""
         return {self.name: gr.update(choices=self._desk.preset_names(), value=name or FIRST_PRESET)}
 
+    @told
     def _on_restore(self, name: str | None) -> Updates:
-        with told():
-            return self._panel.show(self._desk.preset(name or ""))
-        return {}
+        return self._panel.show(self._desk.preset(name or ""))
 
+    @told
     def _on_neutralise(self, values: dict[Component, object]) -> Updates:
-        with told():
-            return self._panel.show(neutralised(self._panel.chain(values)))
-        return {}
+        return self._panel.show(neutralised(self._panel.chain(values)))
 
+    @told
     def _on_save(self, values: dict[Component, object]) -> object:
-        with told():
-            name = self._desk.save_preset(str(values[self.name] or ""), self._panel.chain(values))
-            gr.Info(f"Saved as {name}.")
-            return gr.update(choices=self._desk.preset_names(), value=name)
-        return gr.update()
+        name = self._desk.save_preset(str(values[self.name] or ""), self._panel.chain(values))
+        gr.Info(f"Saved as {as_markdown(name)}.")
+        return gr.update(choices=self._desk.preset_names(), value=name)
 
+    @told
     def _on_delete(self, name: str | None) -> object:
-        with told():
-            self._desk.delete_preset(name or "")
-            gr.Info(f"Deleted {name}.")
-            return gr.update(choices=self._desk.preset_names(), value=FIRST_PRESET)
-        return gr.update()
-
-
-def as_markdown(text: str) -> str:
-    """Markdown that shows `text` as it is, whatever characters it holds."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Show a ValueError as a message on the page; the event then changes nothing."""
-    try:
-        yield
-    except ValueError as error:
-        gr.Warning(str(error))
+        self._desk.delete_preset(name or "")
+        gr.Info(f"Deleted {as_markdown(name or '')}.")
+        return gr.update(choices=self._desk.preset_names(), value=FIRST_PRESET)
 
 
 def neutralised(chain: Chain) -> Chain:
     """The same chain with every option at the value that changes nothing; samplers that always act are left out."""
     kept = tuple(type(link)(**link.neutral) for link in chain.samplers if link.neutral)
-    return Chain(samplers=kept) if kept else Chain(samplers=(get("temperature")(temperature=1.0),))
+    return Chain(samplers=kept) if kept else Chain(samplers=(build("temperature", temperature=1.0),))
 
 
 def _all_options() -> Iterator[tuple[str, str, FieldInfo]]:

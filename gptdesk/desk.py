@@ -1,4 +1,4 @@
-"""The desk: settings, the models it lends out and what it remembers, in one object that every tab and command shares."""
+"""The desk: settings, the models it lends out and what it remembers, shared by every tab and command."""
 
 import contextlib
 import logging
@@ -115,21 +115,17 @@ class Remembered:
         self._file = file
         self._writable = writable
         self._lock = threading.Lock()
-        self._values: Values | None = None
 
     def read(self) -> Values:
-        """A copy of the values."""
+        """The values there are now."""
         with self._lock:
-            if self._values is None:
-                self._values = _read_object(self._file)
-            return dict(self._values)
+            return _read_object(self._file) if self._writable else {}
 
     def write(self, values: Mapping[str, object]) -> None:
         """Replace the values. On a public desk nothing is kept: it would reach the next visitor."""
         with self._lock:
-            if self._writable and values != self._values:
-                self._values = dict(values)
-                write_file(self._file, json_bytes(self._values))
+            if self._writable and values != _read_object(self._file):
+                write_file(self._file, json_bytes(values))
 
 
 def _read_object(file: Path) -> Values:

@@ -72,10 +72,10 @@ def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
     given = {name: value for name, value in (arguments or {}).items() if value is not None}
     home = Path(str(given.pop("home", None) or default_home())).expanduser().absolute()
     make_folder(home)
-    values = {"home": home}
+    values: dict[str, object] = {"home": home}
     if on_space():
         values |= {"host": "0.0.0.0", "port": SPACE_PORT, "browser": False}
-    return Settings(**(values | _from_file(home / FILE) | _from_environment() | given))  # type: ignore[arg-type]
+    return Settings(**(values | _from_file(home / FILE) | _from_environment() | given))
 
 
 def make_folder(path: Path) -> None:

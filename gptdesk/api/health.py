@@ -1,7 +1,5 @@
 """GET /health: that this is a desk, and whose."""
 
-import os
-
 from fastapi import FastAPI
 
 from gptdesk import __version__
@@ -10,9 +8,9 @@ from gptdesk.settings import Settings
 
 
 def add_health(app: FastAPI, settings: Settings) -> None:
-    """Add the route; `find_running` asks it before it opens a page."""
-    answer = {"app": "gptdesk", "version": __version__, "home": home_id(settings.home), "pid": os.getpid()}
+    """Add the route; `find_running` asks it before a second desk is started on the same home."""
+    answer = {"app": "gptdesk", "version": __version__, "home": home_id(settings.home)}
 
     @app.get("/health")
-    def health() -> dict[str, object]:
-        return dict(answer) if not settings.public else {"app": "gptdesk", "version": __version__}
+    def health() -> dict[str, str]:
+        return answer

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 import psutil
+from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.controls import QUIETLY, ChainPanel, ModelPicker, PresetBar, Updates, Values, as_markdown
@@ -18,7 +19,7 @@ EXAMPLES = (
     "Once upon a time",
     "One rainy morning, the fox",
     "Mia lost her red kite",
-    '"I am not afraid of the dark," said the',
+    '"Who is there?" asked',
 )
 FINISHES = {
     "stop": "the text came to its end",
@@ -73,9 +74,9 @@ class GenerateTab:
         with gr.Row(elem_id="examples"):
             self.examples = [gr.Button(text, size="sm", min_width=80) for text in EXAMPLES]
         with gr.Row():
-            self.generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=100)
-            self.continue_ = gr.Button("Continue", elem_id="continue", min_width=100)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=100)
+            self.generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=80)
+            self.continue_ = gr.Button("Continue", elem_id="continue", min_width=80)
+            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=80)
         self.chosen = gr.Radio(
             [1], value=1, label="Sequence that Continue goes on with", visible=False, elem_id="chosen"
         )
@@ -102,10 +103,11 @@ class GenerateTab:
             self.max_new_tokens = gr.Slider(
                 1, 1000, value=200, step=1, label="Max new tokens", elem_id="max-new-tokens"
             )
-        with gr.Group(), gr.Row():
-            self.n = gr.Slider(1, MOST_SEQUENCES, value=1, step=1, label="Sequences", elem_id="n", min_width=140)
-            self.seed = gr.Number(value=1, precision=0, minimum=0, label="Seed", elem_id="seed", min_width=110)
-            self.new_seed = gr.Checkbox(value=True, label="Draw new", elem_id="new-seed", min_width=110)
+        with gr.Group():
+            self.n = gr.Slider(1, MOST_SEQUENCES, value=1, step=1, label="Sequences", elem_id="n")
+            with gr.Row():
+                self.seed = gr.Number(value=1, precision=0, minimum=0, label="Seed", elem_id="seed", min_width=140)
+                self.new_seed = gr.Checkbox(value=True, label="Draw a new seed", elem_id="new-seed", min_width=140)
         with gr.Accordion("More", open=False, elem_id="more"):
             self.panel.place_rest()
             self.stop_strings = gr.Textbox(
@@ -118,7 +120,7 @@ class GenerateTab:
     # Wiring
 
     def _wire(self, page: gr.Blocks) -> None:
-        inputs = {*self._remembered.values(), *self.panel.components, *self.texts, self.chosen}
+        inputs: set[Block] = {*self._remembered.values(), *self.panel.components, *self.texts, self.chosen}
         controls = [*self._remembered.values(), *self.panel.components]
         outputs = [self.generate, self.continue_, self.stop, self.seed, self.chosen, self.figures, *self.texts]
         for button, handler in ((self.generate, self._on_generate), (self.continue_, self._on_continue)):
@@ -138,15 +140,16 @@ class GenerateTab:
             self.count,
             **latest,
         )
-        gr.on([component.input for component in controls], self._remember, set(controls), **latest)
+        changes = [component.input for component in controls]  # type: ignore[attr-defined]  # made by Gradio
+        gr.on(changes, self._remember, set(controls), **latest)
         page.load(self._on_load, None, [*controls, self.count], **QUIETLY)
 
     # Generating
 
-    def _on_generate(self, values: dict[Component, object], request: gr.Request) -> Iterator[Updates]:
+    def _on_generate(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         yield from self._run(values, str(values[self.prompt] or ""), request.session_hash or "")
 
-    def _on_continue(self, values: dict[Component, object], request: gr.Request) -> Iterator[Updates]:
+    def _on_continue(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         chosen = values[self.chosen]
         text = values[self.texts[int(chosen) - 1 if isinstance(chosen, int) else 0]]
         yield from self._run(values, str(text or values[self.prompt] or ""), request.session_hash or "")
@@ -164,7 +167,7 @@ class GenerateTab:
                     result.add(event)
                 if events:
                     yield self._progress(request, result, key)
-            yield self._ready() | self._progress(request, result, key)
+            yield self._ready()
         except ValueError as error:
             yield self._ready() | {self.figures: f"⚠ {as_markdown(str(error))}"}
         finally:
@@ -176,9 +179,9 @@ class GenerateTab:
         return self.model.key(values), GenerationRequest(
             prompt=prompt,
             chain=self.panel.chain(values),
-            max_new_tokens=values[self.max_new_tokens],  # type: ignore[arg-type]
-            n=values[self.n],  # type: ignore[arg-type]
-            seed=None if values[self.new_seed] else values[self.seed],  # type: ignore[arg-type]
+            max_new_tokens=values[self.max_new_tokens],
+            n=values[self.n],
+            seed=None if values[self.new_seed] else values[self.seed],
             stop=tuple(line.replace("\\n", "\n") for line in lines if line),
         )
 
@@ -231,7 +234,7 @@ class GenerateTab:
 
     # Memory
 
-    def _remember(self, values: dict[Component, object]) -> None:
+    def _remember(self, values: Values) -> None:
         remembered = {name: values[component] for name, component in self._remembered.items()}
         self.desk.page.write({TITLE: remembered | {"chain": self.panel.remembered(values)}})
 

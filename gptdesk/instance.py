@@ -1,0 +1,210 @@
+"""One running desk per home folder: find it, take a port for it, announce it, and open its page.
+
+Standard library only and quick to import: the app looks for a desk that runs already before it loads anything heavy.
+"""
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+log = logging.getLogger(__name__)
+
+
+def home_id(home: Path) -> str:
+    """A name for a home folder that tells nothing about it: 16 hexadecimal digits, the same for every spelling."""
+    path = os.path.normcase(Path(home).resolve())
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def find_running(home: Path, *, patience: float = 10.0) -> str | None:
+    """The address of the desk that runs on this home folder, or None.
+
+    `running.json` says where it should be and the `/health` there whether it is; a file that nobody answers for is
+    removed. A desk that has its port but does not answer yet is starting or busy: it is asked for `patience` seconds.
+    """
+    file = _announcement(home)
+    try:
+        url = str(json.loads(file.read_text(encoding="utf-8"))["url"])
+        end = time.monotonic() + patience
+        while True:
+            try:
+                health = _get(f"{url.rstrip('/')}/health")
+                break
+            except TimeoutError:
+                if time.monotonic() > end:
+                    log.warning("the desk at %s does not answer", url)
+                    return None
+        if health["app"] == "gptdesk" and health["home"] == home_id(home):
+            return url
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+        log.debug("%s is stale: %r", file, error)
+    with contextlib.suppress(OSError):
+        file.unlink()
+    return None
+
+
+def _announcement(home: Path) -> Path:
+    return Path(home) / "running.json"
+
+
+def _get(url: str) -> dict[str, str]:
+    """One JSON object, asked for directly: `http.client` knows no proxies, and localhost must not go through one."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=1)
+    try:
+        connection.request("GET", parts.path)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise ValueError(f"{url} answers {response.status}")
+        return json.loads(response.read(65536))
+    finally:
+        connection.close()
+
+
+def bind(host: str, port: int, *, attempts: int = 100) -> socket.socket:
+    """A socket that listens on the port or, where that is taken or reserved, on the next free one; port 0: on any.
+
+    It listens at once, so that the port is ours from here on. ValueError, in one sentence: no such host here, no such
+    port, or none of `attempts` ports is free.
+    """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port must be from 0 to 65535, not {port}")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found = []
+    if not found:
+        raise ValueError(f"host must be a name or an address of this computer, not {host!r}")
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)  # localhost is 127.0.0.1 first
+    last = min(port + max(attempts, 1) - 1, 65535) if port else 0
+    for candidate in range(port, last + 1):
+        try:
+            return _listen(family, (address[0], candidate, *address[2:]))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                reason = error.strerror
+                raise ValueError(f"host must be an address of this computer, not {host!r} ({reason})") from None
+    raise ValueError(f"no port from {port} to {last} is free; choose another with --port, or 0 for any free one")
+
+
+def _listen(family: int, address: tuple[str | int, ...]) -> socket.socket:
+    """Bind and listen so that a port which another program uses is an error on every system.
+
+    On Windows SO_REUSEADDR would share it, and SO_EXCLUSIVEADDRUSE is what refuses; elsewhere SO_REUSEADDR only passes
+    over connections that are closing, except that macOS binds 127.0.0.1 beside another program's 0.0.0.0.
+    """
+    server = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "darwin" and address[1]:
+            with socket.socket(family, socket.SOCK_STREAM) as visitor:
+                if visitor.connect_ex(address) == 0:
+                    raise OSError(errno.EADDRINUSE, "Address already in use")
+        server.bind(address)
+        server.listen(128)
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
+@contextlib.contextmanager
+def announce(home: Path, url: str) -> Iterator[None]:
+    """Say in `running.json` that this process is the home's desk, as long as the block runs.
+
+    Call it as soon as the port is bound: a second start that comes meanwhile waits for this desk instead of making
+    another one. At the end the file is removed, unless another desk has written its own in between.
+    """
+    ours = json.dumps({"pid": os.getpid(), "url": url, "started": datetime.now(UTC).isoformat()})
+    file = _announcement(home)
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(ours)
+    os.replace(new, file)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, UnicodeError):
+            if file.read_text(encoding="utf-8") == ours:
+                file.unlink()
+
+
+def open_page(url: str, *, app_window: bool = False) -> bool:
+    """Show the page in a window of its own (Chromium's app mode) or in the browser; whether that could be started.
+
+    False, and nothing is started, where nobody could see it: over SSH, or on Linux without a display. Never raises.
+    """
+    unix = sys.platform not in ("win32", "darwin")
+    seen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    if not seen and (unix or os.environ.get("SSH_CONNECTION")):
+        return False
+    if app_window and any(_starts([browser, f"--app={url}"]) for browser in _chromiums()):
+        return True
+    try:
+        return webbrowser.open(url)
+    except (OSError, ValueError, webbrowser.Error, subprocess.SubprocessError) as error:
+        log.debug("no browser: %s", error)
+        return False
+
+
+def _starts(command: list[str]) -> bool:
+    """Start a program on its own; False when it cannot be started or fails within a moment."""
+    silent = subprocess.DEVNULL
+    try:
+        started = subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent, start_new_session=True)
+        return started.wait(0.7) == 0  # 0: it has handed the page to a browser that runs already
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=started.wait, daemon=True).start()  # so that it leaves no zombie
+        return True
+    except (OSError, ValueError) as error:
+        log.debug("%s: %s", command[0], error)
+        return False
+
+
+def _chromiums() -> Iterator[str]:
+    """The programs on this computer that understand `--app=URL`."""
+    if sys.platform == "darwin":
+        names = ("Google Chrome", "Chromium", "Microsoft Edge", "Brave Browser")
+        folders = (Path("/Applications"), Path.home() / "Applications")
+        files = [folder / f"{name}.app/Contents/MacOS/{name}" for name in names for folder in folders]
+        yield from (str(file) for file in files if file.exists())
+    elif sys.platform == "win32":
+        names = ("Google/Chrome", "Microsoft/Edge", "BraveSoftware/Brave-Browser", "Chromium")
+        programs = dict(zip(names, ("chrome", "msedge", "brave", "chrome"), strict=True))
+        folders = [
+            os.environ[name] for name in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA") if name in os.environ
+        ]
+        files = [Path(folder, name, "Application", f"{programs[name]}.exe") for name in names for folder in folders]
+        yield from (str(file) for file in files if file.exists())
+    else:
+        names = (
+            "google-chrome",
+            "google-chrome-stable",
+            "chromium",
+            "chromium-browser",
+            "microsoft-edge",
+            "brave-browser",
+        )
+        yield from filter(None, map(shutil.which, names))

@@ -1,0 +1,84 @@
+"""The guard and /health, on the real application: every route of ours and of Gradio's is behind them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from gptdesk.app import web_app
+from gptdesk.desk import Desk
+from gptdesk.instance import home_id
+from gptdesk.settings import load_settings
+
+HERE = "127.0.0.1:7860"
+ROUTES = ("/", "/health", "/config", "/gradio_api/info", "/gradio_api/upload", "/gradio_api/queue/join")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, in_event_loop: Callable) -> TestClient:
+    desk = Desk(load_settings({"home": str(tmp_path_factory.mktemp("home"))}))
+    return TestClient(in_event_loop(lambda: web_app(desk)), base_url=f"http://{HERE}", raise_server_exceptions=False)
+
+
+def test_health_tells_whose_desk_it_is(client: TestClient, tmp_path: Path) -> None:
+    answer = client.get("/health").json()
+    assert answer["app"] == "gptdesk"
+    assert len(answer["home"]) == len(home_id(tmp_path))
+    assert answer["home"] != home_id(tmp_path)
+
+
+@pytest.mark.parametrize("host", [HERE, "localhost", "localhost:1", "[::1]:7860", "127.9.9.9", "desk.localhost:80"])
+def test_hosts_of_this_computer_are_answered(client: TestClient, host: str) -> None:
+    assert client.get("/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.com", "evil.com:7860", "127.0.0.1.evil.com", "localhost.evil.com", "192.168.1.2", "0.0.0.0", "", "[::", "@"],
+)
+@pytest.mark.parametrize("route", ROUTES)
+def test_other_hosts_are_refused_on_every_route(client: TestClient, route: str, host: str) -> None:
+    for method in ("GET", "POST"):
+        answer = client.request(method, route, headers={"host": host})
+        assert answer.status_code == 403
+        assert "localhost" in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.com"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1.evil.com"},
+        {"sec-fetch-site": "cross-site"},
+        {"origin": f"http://{HERE}", "sec-fetch-site": "cross-site"},
+    ],
+)
+@pytest.mark.parametrize("route", ROUTES)
+def test_pages_of_other_sites_cannot_send(client: TestClient, route: str, headers: dict[str, str]) -> None:
+    assert client.post(route, headers=headers).status_code == 403
+
+
+def test_a_cross_site_upload_stores_nothing_and_ours_works(client: TestClient) -> None:
+    files = {"files": ("a.txt", b"hello")}
+    foreign = client.post("/gradio_api/upload", files=files, headers={"origin": "http://evil.com"})
+    ours = client.post("/gradio_api/upload", files=files, headers={"origin": f"http://{HERE}"})
+    assert (foreign.status_code, ours.status_code) == (403, 200)
+
+
+def test_the_desk_is_no_proxy(client: TestClient) -> None:
+    assert client.get("/gradio_api/file=http://example.org/").status_code == 403
+    assert client.get("/gradio_api/file=https://example.org/").status_code == 403
+
+
+def test_monitoring_is_closed_and_no_event_is_a_public_endpoint(client: TestClient) -> None:
+    assert client.get("/monitoring").status_code in (403, 404)
+    assert client.get("/gradio_api/info").json()["named_endpoints"] == {}
+
+
+def test_a_public_desk_answers_under_any_name(tmp_path: Path, in_event_loop: Callable) -> None:
+    desk = Desk(load_settings({"home": str(tmp_path), "host": "0.0.0.0"}))
+    answer = TestClient(in_event_loop(lambda: web_app(desk))).get("/health", headers={"host": "someone-desk.example"})
+    assert answer.status_code == 200
+    assert str(tmp_path) not in answer.text

@@ -1,0 +1,272 @@
+"""`gptdesk ...`: what it prints, its exit codes, and one line for whatever the user got wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gptdesk.__main__ import main
+from gptdesk.starter import CHECKPOINT
+from samplers import names, registry
+
+KEYS = [
+    *("model", "precision", "seed", "prompt_tokens", "texts", "tokens", "finish_reasons"),
+    *("seconds_to_first_token", "tokens_per_second"),
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
+    return tmp_path
+
+
+def answer(capsys: Capture, *arguments: str) -> dict:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def complaint(capsys: Capture, *arguments: str) -> str:
+    """The one line on stderr with which these arguments end, after exit code 2 and nothing on stdout."""
+    assert main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.usefixtures("home")
+def test_generate_json_twice_is_the_same(capsys: Capture) -> None:
+    command = ("generate", "--model", "starter", "--prompt", "Once", "--seed", "1", "--max-new-tokens", "40")
+    first, second = answer(capsys, *command), answer(capsys, *command)
+    assert list(first) == KEYS
+    assert (first["texts"], first["tokens"]) == (second["texts"], second["tokens"])
+    assert (first["model"], first["precision"], first["seed"]) == ("starter", "float32", 1)
+    assert len(first["texts"][0]) > 40
+    assert first["seconds_to_first_token"] > 0
+    assert first["tokens_per_second"] > 0
+
+
+@pytest.mark.usefixtures("home")
+def test_generate_several(capsys: Capture) -> None:
+    alone = answer(capsys, "generate", "--prompt", "Once", "--seed", "4", "--max-new-tokens", "30")
+    many = answer(capsys, "generate", "--prompt", "Once", "--seed", "4", "--max-new-tokens", "30", "--n", "3")
+    assert many["texts"][0] == alone["texts"][0]
+    assert len(set(many["texts"])) == len(many["tokens"]) == len(many["finish_reasons"]) == 3
+
+
+@pytest.mark.usefixtures("home")
+def test_temperature_zero_equals_greedy_in_transformers(capsys: Capture) -> None:
+    transformers = pytest.importorskip("transformers")
+    oracle = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
+    for prompt in ("Once", "The fox", "One rainy morning"):
+        mine = answer(capsys, "generate", "--prompt", prompt, "--temperature", "0", "--max-new-tokens", "60")
+        ids = torch.tensor([tokenizer.encode(prompt)])
+        theirs = oracle.generate(ids, do_sample=False, max_new_tokens=60)[0, ids.shape[1] :]
+        assert mine["texts"][0] == tokenizer.decode(theirs, skip_special_tokens=True)
+        assert mine["prompt_tokens"] == ids.shape[1]
+
+
+@pytest.mark.usefixtures("home")
+def test_generate_streams_the_prompt_and_its_continuation(capsys: Capture) -> None:
+    command = ["generate", "--prompt", "Once", "--seed", "1", "--max-new-tokens", "20"]
+    text = answer(capsys, *command)["texts"][0]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"Once{text}\n"
+    assert main([*command, "--n", "2"]) == 0
+    assert capsys.readouterr().out.startswith(f"[1] Once{text}\n")
+
+
+@pytest.mark.usefixtures("home")
+def test_the_chain_follows_the_options(capsys: Capture) -> None:
+    base = ("generate", "--prompt", "Once", "--seed", "9", "--max-new-tokens", "30")
+    greedy = answer(capsys, *base, "--samplers", "greedy")["texts"]
+    for narrow in (("--top-k", "1"), ("--top-p", "1e-9"), ("--min-p", "1"), ("--temperature", "0")):
+        assert answer(capsys, *base, *narrow)["texts"] == greedy
+    added = answer(capsys, *base, "--samplers", "temperature", "--typical-p", "0.2")["texts"]
+    assert added == answer(capsys, *base, "--samplers", "temperature,typical", "--typical-p", "0.2")["texts"]
+    assert added != answer(capsys, *base, "--samplers", "temperature")["texts"]
+
+
+@pytest.mark.usefixtures("home")
+def test_stop_strings_and_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = ("generate", "--seed", "1", "--max-new-tokens", "60")
+    whole = answer(capsys, *base, "--prompt", "Once")["texts"][0]
+    word = whole.split()[3]
+    stopped = answer(capsys, *base, "--prompt", "Once", "--stop", "never there", "--stop", word)
+    assert stopped["texts"][0] == whole[: whole.index(word)]
+    assert stopped["finish_reasons"] == ["stop"]
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Once"))
+    assert answer(capsys, *base, "--prompt", "-")["texts"][0] == whole
+
+
+@pytest.mark.usefixtures("home")
+def test_samplers_lists_every_option(capsys: Capture) -> None:
+    assert main(["samplers", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [sampler["name"] for sampler in listed] == names()
+    assert {"temperature", "top_k"} <= {option for sampler in listed for option in sampler["options"]}
+    assert all(sampler["description"] for sampler in listed)
+    assert main(["samplers"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in names())
+    assert "--top-k" in text
+
+
+def test_models_list(home: Path, capsys: Capture) -> None:
+    shutil.copytree(CHECKPOINT, home / "models" / "mine")
+    shutil.copytree(CHECKPOINT, home / "models" / "broken")
+    (home / "models" / "broken" / "config.json").write_text("{")
+    assert main(["models", "list", "--json"]) == 0
+    listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
+    assert set(listed) == {"starter", "mine", "broken"}
+    wanted = {"name", "path", "parameters", "context", "tokenizer", "precisions", "size_bytes"}
+    assert all(wanted <= set(model) for model in listed.values())
+    assert listed["mine"]["path"] == str(home / "models" / "mine")
+    assert listed["mine"]["precisions"] == ["float32"]
+    assert listed["mine"]["size_bytes"] == listed["starter"]["size_bytes"] > 1_000_000
+    assert main(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "starter" in out
+    assert "cannot be used" in out
+
+
+# What the user got wrong
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "nosuch"], "nosuch"),
+        (["--model", "starter:int3"], "int3"),
+        (["--model", "../../etc"], "../../etc"),
+        (["--model", ""], "name"),
+        (["--samplers", "nosuch"], "there is no sampler 'nosuch'"),
+        (["--samplers", ""], "chain is empty"),
+        (["--top-p", "2"], "top_p must be less than or equal to 1, not 2"),
+        (["--top-p", "0"], "top_p must be greater than 0, not 0"),
+        (["--temperature", "-1"], "temperature must be greater than or equal to 0, not -1"),
+        (["--temperature", "nan"], "temperature must be a finite number, not nan"),
+        (["--temperature", "hot"], "temperature must be a valid number, not 'hot'"),
+        (["--n", "0"], "n must be greater than or equal to 1, not 0"),
+        (["--max-new-tokens", "0"], "max_new_tokens must be greater than or equal to 1, not 0"),
+        (["--seed", "-3"], "seed must be greater than or equal to 0, not -3"),
+        (["--stop", ""], "stop"),
+        (["--no-such-option"], "--no-such-option"),
+        (["--prompt"], "--prompt"),
+    ],
+)
+def test_bad_generate_arguments_are_one_line(capsys: Capture, arguments: list[str], words: str) -> None:
+    assert words in complaint(capsys, "generate", *arguments).replace('"', "'")
+
+
+@pytest.mark.usefixtures("home")
+def test_a_prompt_of_ten_megabytes_is_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("word " * 2_000_000))
+    assert "prompt" in complaint(capsys, "generate", "--prompt", "-")
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("arguments", [["nosuch"], ["models"], ["models", "fly"], ["--port", "x"], ["--port", "99999"]])
+def test_bad_commands_are_one_line(capsys: Capture, arguments: list[str]) -> None:
+    assert arguments[-1] in complaint(capsys, *arguments) or "action" in complaint(capsys, *arguments)
+
+
+def test_corrupt_checkpoints_are_one_line_and_change_nothing(home: Path, capsys: Capture) -> None:
+    weights = "model.safetensors"
+    for name in ("truncated", "shape", "nan", "missing", "json"):
+        shutil.copytree(CHECKPOINT, home / "models" / name)
+    folder = home / "models"
+    data = (folder / "truncated" / weights).read_bytes()
+    (folder / "truncated" / weights).write_bytes(data[: len(data) // 2])
+    tensors = load_file(folder / "shape" / weights)
+    save_file(tensors | {"transformer.ln_f.weight": torch.ones(7)}, folder / "shape" / weights, {"format": "pt"})
+    tensors["transformer.ln_f.weight"][0] = float("nan")
+    save_file(tensors, folder / "nan" / weights, {"format": "pt"})
+    (folder / "missing" / weights).unlink()
+    (folder / "json" / "config.json").write_text('{"n_layer": -4}')
+    for name in ("truncated", "shape", "nan", "missing", "json"):
+        before = {file: file.read_bytes() for file in (folder / name).iterdir()}
+        line = complaint(capsys, "generate", "--model", name, "--prompt", "Once")
+        assert name in line
+        assert {file: file.read_bytes() for file in (folder / name).iterdir()} == before
+
+
+def test_a_home_that_is_a_file_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "file").write_text("")
+    for arguments in (["generate"], [], ["models", "list"]):
+        home = ["--home", str(tmp_path / "file")]
+        line = complaint(capsys, *home, *arguments)
+        assert "choose another with --home" in line
+
+
+def test_home_may_stand_before_or_after_the_verb(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "samplers").mkdir()
+    (tmp_path / "samplers" / "double.py").write_text(
+        "from typing import ClassVar\nfrom pydantic import Field\nfrom samplers import Sampler\n"
+        'class Double(Sampler):\n    """Doubles."""\n    name: ClassVar[str] = "double"\n'
+        '    factor: float = Field(2.0, ge=1, le=9, description="times")\n'
+        "    def __call__(self, logits, tokens):\n        return logits * self.factor\n"
+    )
+    for arguments in (["--home", str(tmp_path), "samplers", "--json"], ["samplers", "--json", "--home", str(tmp_path)]):
+        with registry.isolated():
+            assert main(arguments) == 0
+        assert "double" in {sampler["name"] for sampler in json.loads(capsys.readouterr().out)}
+    with registry.isolated():
+        assert main(["generate", "--home", str(tmp_path), "--factor", "9", "--max-new-tokens", "5"]) == 0
+
+
+# Real processes
+
+
+def _start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = os.environ | {"GPTDESK_HOME": str(home)}
+    return subprocess.Popen([sys.executable, "-m", "gptdesk", *arguments], text=True, env=environment, **pipes)
+
+
+def test_an_interrupt_ends_the_text_and_keeps_it(tmp_path: Path) -> None:
+    with _start(tmp_path, "generate", "--prompt", "Once", "--max-new-tokens", "100000", "--n", "16") as process:
+        time.sleep(0.1)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "models").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert process.returncode in (130, 0)  # 0: it had reached the end of the context by then
+    assert out == "" or out.startswith("[1] Once")
+
+
+def test_the_prompt_loop_answers_until_the_end_of_input(tmp_path: Path) -> None:
+    with _start(tmp_path, "generate", "--interactive", "--seed", "1", "--max-new-tokens", "8") as process:
+        out, err = process.communicate("Once\nThe fox\n", timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("> ") == 3
+    assert "> Once" in out
+    assert "> The fox" in out
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    with _start(tmp_path, "generate", "--prompt", "Once", "--max-new-tokens", "200") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+        process.wait(timeout=120)
+    assert "Traceback" not in err

@@ -1,0 +1,378 @@
+"""The page in a real browser, served by a real desk: what a user does, sees, and finds again."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import About, save_checkpoint
+from models.gpt import GPT, GPTConfig
+from models.tokenizer import character_tokenizer
+
+sync_api = pytest.importorskip("playwright.sync_api")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PLUGIN = '''
+from typing import ClassVar
+from pydantic import Field
+from samplers import Sampler
+
+class Whisper(Sampler):
+    """Prefers what is quiet."""
+    name: ClassVar[str] = "whisper"
+    softness: float = Field(0.5, ge=0, le=2, description="how soft")
+
+    def __call__(self, logits, tokens):
+        return logits * (1 - self.softness / 3)
+'''
+
+
+class RunningDesk:
+    """A desk in a process of its own."""
+
+    def __init__(self, home: Path) -> None:
+        command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", str(home)]
+        self.log = ""
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log += line
+            if found := re.search(r"ready at (http://\S+)", line):
+                self.url = found[1]
+                return
+        raise AssertionError(f"the desk did not start:\n{self.log}")
+
+    def close(self) -> str:
+        """End it as Ctrl-C would; everything it wrote on stderr."""
+        self.process.send_signal(signal.SIGINT)
+        _, rest = self.process.communicate(timeout=20)
+        return self.log + rest
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a slow model that never ends by itself, a plugin, and a broken plugin."""
+    home = tmp_path_factory.mktemp("home")
+    tokenizer = character_tokenizer("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ.,\n")
+    torch.manual_seed(1)
+    shape = {"n_layer": 6, "n_head": 6, "n_embd": 384}
+    slow = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, block_size=4096, **shape))
+    save_checkpoint(home / "models" / "slow", slow, tokenizer=tokenizer, about=About(source="a test"))
+    (home / "samplers").mkdir()
+    (home / "samplers" / "whisper.py").write_text(PLUGIN)
+    (home / "samplers" / "broken.py").write_text("raise RuntimeError('no luck <b>here</b>')")
+    return home
+
+
+@pytest.fixture(scope="module")
+def desk(home: Path) -> Iterator[RunningDesk]:
+    desk = RunningDesk(home)
+    yield desk
+    assert "Traceback" not in desk.close()
+    assert desk.process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
+    """The page as it first opens. It must load nothing from elsewhere and log no error."""
+    (home / "page.json").unlink(missing_ok=True)
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    errors: list[str] = []
+    elsewhere: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: None if _is_ours(request.url, desk) else elsewhere.append(request.url))
+    _open(page, desk)
+    yield page
+    context.close()
+    assert errors == []
+    assert elsewhere == []
+
+
+def _is_ours(url: str, desk: RunningDesk) -> bool:
+    return url.startswith((desk.url, "data:", "blob:"))
+
+
+def _open(page: "sync_api.Page", desk: RunningDesk) -> None:
+    page.goto(desk.url)
+    page.locator("#generate").wait_for()
+    sync_api.expect(page.locator("#count")).not_to_be_empty()  # what was remembered has been restored
+
+
+def text(page: "sync_api.Page", i: int = 1) -> str:
+    return page.locator(f"#text-{i} textarea").input_value()
+
+
+def figures(page: "sync_api.Page") -> str:
+    """The stats line; Gradio's own hidden clock stands beside it."""
+    line = page.locator("#figures span.md")
+    return line.inner_text() if line.count() else ""
+
+
+def choose(page: "sync_api.Page", name: str, value: str) -> None:
+    page.locator(f"#{name} input").click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def put(page: "sync_api.Page", name: str, value: object) -> None:
+    """Type a number into the box of a slider or number field."""
+    box = page.locator(f"#{name} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def generate(page: "sync_api.Page", prompt: str) -> str:
+    page.locator("#prompt textarea").fill(prompt)
+    before = figures(page)
+    page.locator("#generate").click()
+    finished(page, before)
+    return text(page)
+
+
+def finished(page: "sync_api.Page", before: str = "nothing") -> None:
+    """Wait for the end of a generation, when the figures read `before` until it began."""
+    page.wait_for_function(
+        "before => (line => line && line.innerText !== before && line.innerText.includes('ended:'))"
+        "(document.querySelector('#figures span.md'))",
+        arg=before,
+        timeout=60_000,
+    )
+    sync_api.expect(page.locator("#generate")).to_be_enabled()
+    sync_api.expect(page.locator("#stop")).to_be_disabled()
+
+
+def test_a_prompt_streams_and_the_figures_are_there(page: "sync_api.Page") -> None:
+    choose(page, "model", "starter")
+    shown = generate(page, "Once upon a time")
+    assert shown.startswith("Once upon a time")
+    assert len(shown) > 60
+    line = figures(page)
+    for part in ("starter · float32", "prompt", "first token after", "tokens/s", "memory", "seed"):
+        assert part in line
+    assert "tokens" in page.locator("#count").inner_text()
+
+
+def test_stop_keeps_the_text_so_far_and_others_go_on(page: "sync_api.Page", desk: RunningDesk) -> None:
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 1000)
+    page.locator("#prompt textarea").fill("a")
+    page.locator("#generate").click()
+    page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 20")
+    early = text(page)
+    page.wait_for_function(f"document.querySelector('#text-1 textarea').value.length > {len(early) + 10}")
+    assert text(page).startswith(early)  # it streams, and only ever grows
+    page.locator("#stop").click()
+    finished(page)
+    assert "you stopped it" in figures(page)
+    kept = text(page)
+    assert 30 < len(kept) < 1000
+    page.wait_for_timeout(300)
+    assert text(page) == kept
+
+
+def test_keys(page: "sync_api.Page") -> None:
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 1000)
+    page.locator("#prompt textarea").fill("b")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 20")
+    page.keyboard.press("Escape")
+    finished(page)
+    assert "you stopped it" in figures(page)
+
+
+def test_continue_goes_on_with_the_text(page: "sync_api.Page") -> None:
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 30)
+    first = generate(page, "c")
+    page.locator("#continue").click()
+    sync_api.expect(page.locator("#figures")).to_contain_text(f"prompt {len(first)} tokens")
+    finished(page)
+    assert text(page).startswith(first)
+    assert len(text(page)) == len(first) + 30
+
+
+def test_seed_repeats_and_draw_new_does_not(page: "sync_api.Page") -> None:
+    choose(page, "model", "starter")
+    put(page, "max-new-tokens", 40)
+    page.locator("#new-seed input").check()
+    first = generate(page, "Once")
+    seed = page.locator("#seed input").input_value()
+    assert f"seed {seed}" in figures(page)
+    assert generate(page, "Once") != first
+    page.locator("#new-seed input").uncheck()
+    put(page, "seed", seed)
+    assert generate(page, "Once") == first
+
+
+def test_several_sequences_and_a_changed_chain(page: "sync_api.Page") -> None:
+    choose(page, "model", "starter")
+    put(page, "max-new-tokens", 30)
+    put(page, "n", 3)
+    generate(page, "The fox")
+    shown = [text(page, i) for i in (1, 2, 3)]
+    assert len(set(shown)) == 3
+    assert all(part.startswith("The fox") for part in shown)
+    assert not page.locator("#text-4").is_visible()
+    choose(page, "preset", "Most likely word")
+    sync_api.expect(page.locator("#temperature")).to_be_hidden()  # greedy has no options
+    generate(page, "The fox")
+    assert len({text(page, i) for i in (1, 2, 3)}) == 1
+    page.locator("#preset-neutralise").click()
+    sync_api.expect(page.locator("#temperature")).to_be_visible()
+    put(page, "n", 1)
+    choose(page, "preset", "Balanced")
+
+
+def test_a_dropped_in_sampler_has_a_slider_and_works(page: "sync_api.Page") -> None:
+    choose(page, "model", "starter")
+    page.get_by_role("button", name="More").click()
+    assert not page.locator("#softness").is_visible()
+    choose(page, "chain", "Whisper")
+    sync_api.expect(page.locator("#softness")).to_be_visible()
+    put(page, "softness", 2)
+    assert len(generate(page, "Once")) > 40
+    choose(page, "preset", "Balanced")
+    sync_api.expect(page.locator("#softness")).to_be_hidden()
+
+
+def test_a_broken_plugin_is_named_as_plain_text(page: "sync_api.Page") -> None:
+    note = page.get_by_text("broken.py")
+    assert "no luck <b>here</b>" in note.inner_text()
+
+
+def test_presets_can_be_saved_and_deleted(page: "sync_api.Page") -> None:
+    put(page, "temperature", 1.3)
+    box = page.locator("#preset input")
+    box.fill("mine <b>")
+    page.locator("#preset-save").click()
+    sync_api.expect(page.get_by_text("Saved as")).to_be_visible()
+    choose(page, "preset", "Careful")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.5")
+    choose(page, "preset", "mine <b>")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("1.3")
+    page.locator("#preset-delete").click()
+    sync_api.expect(page.get_by_text("Deleted")).to_be_visible()
+    choose(page, "preset", "Balanced")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
+
+
+def test_mistakes_are_one_sentence_and_lose_nothing(page: "sync_api.Page") -> None:
+    choose(page, "model", "slow")
+    before = generate(page, "d")
+    page.locator("#prompt textarea").fill("é is not a letter of this model")
+    page.locator("#generate").click()
+    sync_api.expect(page.locator("#figures")).to_contain_text("é")
+    sync_api.expect(page.locator("#generate")).to_be_enabled()
+    assert page.locator("#prompt textarea").input_value().startswith("é is")
+    page.get_by_role("button", name="More").click()
+    page.locator("#chain .token").first.wait_for()
+    while page.locator("#chain .token").count():
+        page.locator("#chain .token-remove").first.click()
+    page.locator("#prompt textarea").fill("d")
+    page.locator("#generate").click()
+    sync_api.expect(page.locator("#figures")).to_contain_text("chain is empty")
+    assert "Traceback" not in page.content()
+    choose(page, "preset", "Balanced")
+    assert before
+
+
+def test_a_long_prompt_is_counted_and_cut_aloud(page: "sync_api.Page") -> None:
+    choose(page, "model", "starter")
+    put(page, "max-new-tokens", 20)
+    page.locator("#prompt textarea").fill("the cat and the dog " * 100)
+    sync_api.expect(page.locator("#count")).to_contain_text("more than the model's context")
+    page.locator("#generate").click()
+    finished(page)
+    assert "were left out" in figures(page)
+
+
+@pytest.mark.parametrize("payload", ["<img src=x onerror=window.hit=1>", "${window.hit=1}", "{{7*7}}", "C:\\users\\x"])
+def test_text_is_never_run(page: "sync_api.Page", payload: str) -> None:
+    choose(page, "model", "starter")
+    put(page, "max-new-tokens", 5)
+    assert generate(page, payload).startswith(payload)
+    assert page.evaluate("window.hit") is None
+
+
+def test_what_was_set_is_there_after_a_reload_and_a_restart(browser: "sync_api.Browser", tmp_path: Path) -> None:
+    for visit in ("set", "reload", "restart"):
+        if visit != "reload":
+            desk = RunningDesk(tmp_path)
+        page = browser.new_page()
+        _open(page, desk)
+        if visit == "set":
+            page.locator("#prompt textarea").fill("A tale of two tests")
+            put(page, "temperature", 0.35)
+            put(page, "n", 2)
+            choose(page, "preset", "Adventurous")
+            sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("1.2")
+            put(page, "temperature", 0.45)
+            page.wait_for_timeout(500)
+        sync_api.expect(page.locator("#prompt textarea")).to_have_value("A tale of two tests")
+        sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.45")
+        sync_api.expect(page.locator("#n input[type=number]")).to_have_value("2")
+        sync_api.expect(page.locator("#top-k")).to_be_hidden()  # not in that preset
+        page.close()
+        if visit != "set":
+            desk.close()
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_sticks_out(browser: "sync_api.Browser", desk: RunningDesk, size: tuple[int, int], theme: str) -> None:
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
+    _open(page, desk)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    for name in ("prompt", "generate", "stop", "model", "temperature", "max-new-tokens", "seed"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= size[0] + 1
+    dark = page.evaluate("document.body.classList.contains('dark')")
+    assert dark == (theme == "dark")
+    page.close()
+
+
+def test_a_second_desk_for_the_same_home_shows_the_first(desk: RunningDesk, home: Path) -> None:
+    command = [sys.executable, "-m", "gptdesk", "--no-browser", "--home", str(home)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 0
+    assert f"already running at {desk.url}" in second.stderr
+
+
+def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: RunningDesk) -> None:
+    """The model is free for the next visitor soon after a page was closed in the middle of a long text."""
+    page = browser.new_page()
+    _open(page, desk)
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 1000)
+    put(page, "n", 8)
+    page.locator("#generate").click()
+    page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 5")
+    page.close()
+    page = browser.new_page()
+    _open(page, desk)
+    choose(page, "model", "starter")
+    put(page, "n", 1)
+    put(page, "max-new-tokens", 5)
+    generate(page, "Once")
+    page.close()
