@@ -4,6 +4,10 @@ import contextlib
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gptdesk.settings import Settings
 
 log = logging.getLogger("gptdesk")
 
@@ -41,18 +45,37 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _open_desk(options: dict[str, object]) -> int:
     """Show the desk in the browser: the one that runs for this home already, else a new one."""
-    from gptdesk.instance import find_running, open_page
+    from gptdesk.instance import announce, bind
     from gptdesk.settings import Settings, load_settings
 
     settings = load_settings({name: options[name] for name in Settings.model_fields if name in options})
-    if url := find_running(settings.home):
-        log.info("GPT Desk is already running at %s", url)
-        if settings.browser:
-            open_page(url, app_window=settings.app_window)
+    if _shown_already(settings):
         return 0
-    from gptdesk.app import serve
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(bind(settings.host, settings.port))
+        url = settings.url(port=listener.getsockname()[1])
+        try:  # before gradio is loaded: the second click of a double click waits for this desk
+            stack.enter_context(announce(settings.home, url))
+        except FileExistsError:  # ... and here that second click is we
+            if _shown_already(settings):
+                return 0
+            stack.enter_context(announce(settings.home, url, replace=True))
+        from gptdesk.app import serve
 
-    return serve(settings)
+        return serve(settings, listener, url=url)
+
+
+def _shown_already(settings: "Settings") -> bool:
+    """Open the page of the desk that runs for this home, if there is one."""
+    from gptdesk.instance import find_running, open_page
+
+    url = find_running(settings.home)
+    if url is None:
+        return False
+    log.info("GPT Desk is already running at %s", url)
+    if settings.browser:
+        open_page(url, app_window=settings.app_window)
+    return True
 
 
 if __name__ == "__main__":

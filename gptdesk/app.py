@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
 from gptdesk.controls import as_markdown
 from gptdesk.desk import Desk
-from gptdesk.instance import announce, bind, open_page
-from gptdesk.settings import Settings, is_loopback
+from gptdesk.instance import open_page
+from gptdesk.settings import Settings
 from gptdesk.tabs import generate
 
 log = logging.getLogger(__name__)
@@ -87,28 +88,18 @@ def web_app(desk: Desk) -> FastAPI:
     return app
 
 
-def serve(settings: Settings) -> int:
-    """Run the desk until Ctrl-C; the exit code. Raises ValueError when the home or every port is unusable."""
-    with bind(settings.host, settings.port) as listener:
-        url = _address(settings.host, listener)
+def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
+    """Answer on `listener`, which `url` leads to, until Ctrl-C; the exit code. ValueError if the home is unusable."""
 
-        def ready() -> None:
-            log.info("GPT Desk is ready at %s  (Ctrl-C ends it)", url)
-            if settings.browser:
-                open_page(url, app_window=settings.app_window)
+    def ready() -> None:
+        log.info("GPT Desk is ready at %s  (Ctrl-C ends it)", url)
+        if settings.browser:  # in a thread, for the browser may take its time while the page is asked for
+            threading.Thread(target=open_page, args=(url,), kwargs={"app_window": settings.app_window}).start()
 
-        with announce(settings.home, url):  # before the slow part: a second double click waits for this desk
-            app = web_app(Desk(settings))
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
-            with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes on the Ctrl-C that it has obeyed
-                _Server(config, ready).run(sockets=[listener])
+    config = uvicorn.Config(web_app(Desk(settings)), log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes on the Ctrl-C that it has obeyed
+        _Server(config, ready).run(sockets=[listener])
     return 0
-
-
-def _address(host: str, listener: socket.socket) -> str:
-    """Where a browser on this computer finds the listener."""
-    name = host if is_loopback(host) else "127.0.0.1"
-    return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from pydantic.fields import FieldInfo
 
 from gptdesk.desk import Desk
-from models.manager import ModelInfo, ModelKey
+from models.manager import ModelKey
 from samplers import Chain, Options, build, default_chain, get, names
 
 Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set

@@ -122,10 +122,14 @@ class Remembered:
             return _read_object(self._file) if self._writable else {}
 
     def write(self, values: Mapping[str, object]) -> None:
-        """Replace the values. On a public desk nothing is kept: it would reach the next visitor."""
+        """Replace the values; ValueError if the disk refuses. A public desk keeps nothing of its visitors."""
         with self._lock:
-            if self._writable and values != _read_object(self._file):
+            if not self._writable or values == _read_object(self._file):
+                return
+            try:
                 write_file(self._file, json_bytes(values))
+            except OSError as error:
+                raise ValueError(f"cannot write {self._file} ({error.strerror or error}); it is as it was") from None
 
 
 def _read_object(file: Path) -> Values:

@@ -129,11 +129,12 @@ def _listen(family: int, address: tuple[str | int, ...]) -> socket.socket:
 
 
 @contextlib.contextmanager
-def announce(home: Path, url: str) -> Iterator[None]:
+def announce(home: Path, url: str, *, replace: bool = False) -> Iterator[None]:
     """Say in `running.json` that this process is the home's desk, as long as the block runs.
 
     Call it as soon as the port is bound: a second start that comes meanwhile waits for this desk instead of making
-    another one. At the end the file is removed, unless another desk has written its own in between.
+    another one. FileExistsError if another desk has announced itself first, unless it is to be replaced. At the end
+    the file is removed, unless another desk has written its own in between.
     """
     ours = json.dumps({"pid": os.getpid(), "url": url, "started": datetime.now(UTC).isoformat()})
     file = _announcement(home)
@@ -142,13 +143,35 @@ def announce(home: Path, url: str) -> Iterator[None]:
         new.unlink()
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
         opened.write(ours)
-    os.replace(new, file)
+    try:
+        if replace:
+            os.replace(new, file)
+        else:
+            _move_if_free(new, file)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
     try:
         yield
     finally:
         with contextlib.suppress(OSError, UnicodeError):
             if file.read_text(encoding="utf-8") == ours:
                 file.unlink()
+
+
+def _move_if_free(new: Path, file: Path) -> None:
+    """Give `new` the name `file` in one step; FileExistsError if that is taken."""
+    if sys.platform == "win32":
+        os.rename(new, file)  # refuses by itself
+        return
+    try:
+        os.link(new, file)  # the one POSIX call that names a whole file and refuses to overwrite
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: nearly as good
+        if file.exists():
+            raise FileExistsError(errno.EEXIST, "another desk has announced itself", str(file)) from None
+        os.replace(new, file)
 
 
 def open_page(url: str, *, app_window: bool = False) -> bool:

@@ -30,6 +30,11 @@ class Settings(Options):
         """Whether strangers may reach the desk: on a Space, or listening beyond this computer."""
         return on_space() or not is_loopback(self.host)
 
+    def url(self, *, port: int) -> str:
+        """Where a browser on this computer finds the desk when it listens on `port`."""
+        name = self.host.strip("[]") if is_loopback(self.host) else "127.0.0.1"
+        return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
     @property
     def models(self) -> Path:
         return self.home / "models"

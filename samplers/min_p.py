@@ -22,7 +22,7 @@ class MinP(Filter):
         0.0,
         ge=0,
         le=1,
-        description="Smallest probability that stays in the draw, as a fraction of the best token's; 0 keeps all",
+        description="Tokens less likely than this times the best leave; 0 keeps all",
         json_schema_extra={"step": 0.01},
     )
 

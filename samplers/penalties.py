@@ -20,7 +20,7 @@ class RepetitionPenalty(Sampler):
         1.0,
         ge=0.1,
         le=10,
-        description="Factor against repeating: 1 is none, 1.2 is usual, below 1 invites repetition",
+        description="Factor against repeating: 1 is none, 1.2 is usual",
         json_schema_extra={"step": 0.01, "slider_max": 2},
     )
 
@@ -44,14 +44,14 @@ class PresenceFrequency(Sampler):
         0.0,
         ge=-2,
         le=2,
-        description="Subtracted from the logit of every token that is in the text; above 0 favours new words",
+        description="Subtracted from every token that is in the text already",
         json_schema_extra={"step": 0.05},
     )
     frequency_penalty: float = Field(
         0.0,
         ge=-2,
         le=2,
-        description="Subtracted from the logit of a token once for each time it is in the text",
+        description="Subtracted from a token for each time it is in the text",
         json_schema_extra={"step": 0.05},
     )
 

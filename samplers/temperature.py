@@ -20,7 +20,7 @@ class Temperature(Sampler):
         0.8,
         ge=0,
         le=2,
-        description="How much chance is allowed: 0 is greedy, 1 leaves the model's probabilities as they are",
+        description="0: always the likeliest token; 1: chances as the model has them",
         json_schema_extra={"step": 0.05},
     )
 

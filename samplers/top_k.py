@@ -18,7 +18,7 @@ class TopK(Filter):
     top_k: int = Field(
         50,
         ge=0,
-        description="How many tokens stay in the draw; 0 keeps all, and so does more than the vocabulary has",
+        description="How many tokens stay in the draw; 0 keeps all",
         json_schema_extra={"step": 1, "slider_max": 200},
     )
 

@@ -19,7 +19,7 @@ class TopP(Filter):
         0.95,
         gt=0,
         le=1,
-        description="Share of the probability that stays in the draw, the crossing token included; 1 keeps all",
+        description="Share of the probability that stays in the draw; 1 keeps all",
         json_schema_extra={"step": 0.01},
     )
 

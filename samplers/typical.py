@@ -20,7 +20,7 @@ class Typical(Filter):
         1.0,
         gt=0,
         le=1,
-        description="Share of the probability that stays in the draw, the most typical tokens first; 1 keeps all",
+        description="Share that stays, the most typical tokens first; 1 keeps all",
         json_schema_extra={"step": 0.01},
     )
 

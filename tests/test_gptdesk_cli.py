@@ -17,6 +17,7 @@ from gptdesk.__main__ import main
 from gptdesk.starter import CHECKPOINT
 from samplers import names, registry
 
+Capture = pytest.CaptureFixture[str]
 KEYS = [
     *("model", "precision", "seed", "prompt_tokens", "texts", "tokens", "finish_reasons"),
     *("seconds_to_first_token", "tokens_per_second"),

@@ -94,3 +94,10 @@ def test_a_broken_plugin_is_named_and_the_desk_still_works(tmp_path: Path) -> No
     (warning,) = Desk(load_settings({"home": str(tmp_path)})).warnings
     assert "broken.py" in warning
     assert "no luck" in warning
+
+
+def test_a_disk_that_refuses_costs_neither_the_old_file_nor_a_text(tmp_path: Path) -> None:
+    remembered = Remembered(tmp_path / "gone" / "page.json", writable=True)
+    with pytest.raises(ValueError, match=r"cannot write .*page.json"):
+        remembered.write({"a": 1})
+    assert remembered.read() == {}

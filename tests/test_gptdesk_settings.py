@@ -80,3 +80,17 @@ def test_not_loopback(host: str) -> None:
 
 def test_listening_beyond_this_computer_is_public() -> None:
     assert load_settings({"host": "0.0.0.0"}).public
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5"),
+        ("localhost", "http://localhost:5"),
+        ("::1", "http://[::1]:5"),
+        ("[::1]", "http://[::1]:5"),
+        ("0.0.0.0", "http://127.0.0.1:5"),
+    ],
+)
+def test_the_address_for_a_browser_here(host: str, url: str) -> None:
+    assert load_settings({"host": host}).url(port=5) == url

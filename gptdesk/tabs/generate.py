@@ -1,5 +1,6 @@
 """The Generate tab: a prompt, a model and a sampler chain; text streams in, with the figures of the engine below it."""
 
+import logging
 import threading
 from collections.abc import Iterator
 
@@ -13,7 +14,10 @@ from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, GenerationResult, in_batches
 from models.manager import ModelKey
 
+log = logging.getLogger(__name__)
+
 TITLE = "Generate"
+AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 MOST_SEQUENCES = 8  # text boxes that are laid out; the engine and the command line take more
 EXAMPLES = (
     "Once upon a time",
@@ -125,7 +129,7 @@ class GenerateTab:
         outputs = [self.generate, self.continue_, self.stop, self.seed, self.chosen, self.figures, *self.texts]
         for button, handler in ((self.generate, self._on_generate), (self.continue_, self._on_continue)):
             button.click(
-                handler, inputs, outputs, show_progress="hidden", concurrency_id="model", api_visibility="private"
+                handler, inputs, outputs, show_progress="hidden", concurrency_limit=AT_ONCE, api_visibility="private"
             )
         self.stop.click(self._on_stop, **QUIETLY)
         for button in self.examples:
@@ -236,7 +240,10 @@ class GenerateTab:
 
     def _remember(self, values: Values) -> None:
         remembered = {name: values[component] for name, component in self._remembered.items()}
-        self.desk.page.write({TITLE: remembered | {"chain": self.panel.remembered(values)}})
+        try:
+            self.desk.page.write({TITLE: remembered | {"chain": self.panel.remembered(values)}})
+        except ValueError as error:  # a full disk is no reason to refuse a text
+            log.warning("%s", error)
 
     def _on_load(self) -> Updates:
         """What the page shows when it is opened: the models there are now, and what was set when it was last used."""

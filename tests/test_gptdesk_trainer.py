@@ -1,0 +1,252 @@
+"""The trainer follows its schedule, learns, repeats itself for one seed, and stops before it spoils the weights."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from gptdesk.training import TrainingDiverged, TrainingOptions, TrainingStep, evaluate, train
+from gptdesk.training.trainer import learning_rate, make_optimizer, shuffled_batches
+from models.gpt import GPT, GPTConfig
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only wait for each other on networks as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tiny_model(seed: int = 0, *, dropout: float = 0.0) -> GPT:
+    torch.manual_seed(seed)
+    return GPT(GPTConfig(vocab_size=40, block_size=16, n_layer=2, n_head=2, n_embd=32, dropout=dropout))
+
+
+def random_rows(count: int, *, seed: int = 0, width: int = 17) -> Tensor:
+    return torch.randint(40, (count, width), generator=torch.Generator().manual_seed(seed))
+
+
+def options(**values: float) -> TrainingOptions:
+    return TrainingOptions(**{"steps": 20, "batch_size": 4, "warmup_steps": 2, "learning_rate": 3e-3} | values)
+
+
+def weights(model: GPT) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def test_learns_one_batch_by_heart() -> None:
+    model, rows = tiny_model(), random_rows(4)
+    steps = list(train(model, rows, options=options(steps=150, learning_rate=1e-2)))
+    assert steps[0].train_loss == pytest.approx(math.log(40), abs=0.15)
+    assert steps[-1].train_loss < 0.05
+    assert (model(rows[:, :-1]).argmax(-1) == rows[:, 1:])[:, 1:].float().mean() > 0.98
+
+
+def test_learns_what_holds_for_rows_it_has_not_seen() -> None:
+    def counting(count: int, seed: int) -> Tensor:
+        starts = torch.randint(40, (count, 1), generator=torch.Generator().manual_seed(seed))
+        return (starts + 7 * torch.arange(17)) % 40
+
+    chosen = options(steps=120, batch_size=16, learning_rate=1e-2)
+    *_, last = train(tiny_model(), counting(64, 1), options=chosen, validation=counting(16, 2))
+    assert last.validation_loss is not None
+    assert last.validation_loss < 0.1
+
+
+def test_one_seed_gives_one_run_to_the_last_bit() -> None:
+    def run(seed: int) -> tuple[list[float], list[Tensor]]:
+        model = tiny_model(dropout=0.0)
+        steps = list(train(model, random_rows(32), options=options(seed=seed)))
+        return [step.train_loss for step in steps], weights(model)
+
+    losses, trained = run(5)
+    again, trained_again = run(5)
+    assert losses == again
+    assert all(torch.equal(a, b) for a, b in zip(trained, trained_again, strict=True))
+    assert losses != run(6)[0]
+
+
+# The learning rates that a published run (3e-4, 500 of 5000 steps of warmup) printed before these steps.
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (2, 1.2e-06),
+        (52, 3.12e-05),
+        (102, 6.12e-05),
+        (500, 3e-04),
+        (501, 3e-04),
+        (552, 2.999049e-04),
+        (652, 2.991673e-04),
+        (1002, 2.909180e-04),
+        (2502, 1.759441e-04),
+        (4002, 3.502605e-05),
+        (4952, 8.775781e-08),
+    ],
+)
+def test_schedule(step: int, rate: float) -> None:
+    chosen = TrainingOptions(steps=5000, warmup_steps=500, learning_rate=3e-4)
+    assert learning_rate(step, chosen) == pytest.approx(rate, rel=2e-6)
+
+
+def test_schedule_ends_just_above_zero_and_needs_no_warmup() -> None:
+    chosen = TrainingOptions(steps=100, warmup_steps=0, learning_rate=1.0)
+    rates = [learning_rate(step, chosen) for step in range(1, 101)]
+    assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 3e-4
+
+
+def test_the_steps_report_the_schedule_they_followed() -> None:
+    chosen = options()
+    steps = list(train(tiny_model(), random_rows(8), options=chosen))
+    assert [step.step for step in steps] == list(range(1, 21))
+    assert [step.learning_rate for step in steps] == [learning_rate(step, chosen) for step in range(1, 21)]
+    assert all(step.tokens_per_second > 0 for step in steps)
+
+
+def test_the_learning_rate_reported_is_the_one_used() -> None:
+    """AdamW's first step moves each weight with a gradient by the learning rate, whatever the gradient's size."""
+    model = tiny_model()
+    before = model.h[0].mlp.c_fc.bias.detach().clone()
+    first = next(train(model, random_rows(8), options=options(warmup_steps=10)))
+    moved = (model.h[0].mlp.c_fc.bias.detach() - before).abs()
+    assert moved.median().item() == pytest.approx(first.learning_rate, rel=1e-3)
+
+
+def test_only_matrices_decay() -> None:
+    model = tiny_model()
+    optimizer = make_optimizer(model, options(weight_decay=0.1))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(decay) == len(list(model.parameters())) == sum(len(g["params"]) for g in optimizer.param_groups)
+    for name, parameter in model.named_parameters():
+        vector = name.endswith("bias") or ".ln_" in name or name.startswith("ln_f")
+        assert decay[id(parameter)] == (0.0 if vector else 0.1), name
+
+
+def test_fused_adamw_takes_the_same_steps() -> None:
+    fused, plain = tiny_model(), tiny_model()
+    optimizers = [make_optimizer(fused, options()), make_optimizer(plain, options(), fused=False)]
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(20):
+        for a, b in zip(fused.parameters(), plain.parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(fused.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_gradients_are_clipped_and_their_norm_is_told_before() -> None:
+    model = tiny_model()
+    chosen = options(clip=1e-3)
+    first = next(train(model, random_rows(8), options=chosen))
+    clipped = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm().item()
+    assert clipped == pytest.approx(1e-3, rel=1e-2)
+    unclipped = next(train(tiny_model(), random_rows(8), options=options(clip=1e6)))
+    assert first.grad_norm == pytest.approx(unclipped.grad_norm)
+    assert first.grad_norm > 0.1
+
+
+def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.ln_f.weight[0] = math.nan
+    before = weights(model)
+    with pytest.raises(TrainingDiverged, match=r"the loss is not finite at step 1 .*; try a lower learning_rate$"):
+        next(train(model, random_rows(8), options=options()))
+    assert all(torch.equal(a, b) or a.isnan().any() for a, b in zip(before, weights(model), strict=True))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_no_number_stops_before_the_step(bad: float) -> None:
+    model = tiny_model()
+    steps = train(model, random_rows(8), options=options())
+    list(islice(steps, 3))
+    before = weights(model)
+    model.h[1].attn.c_proj.weight.register_hook(lambda gradient: gradient * bad)
+    with pytest.raises(TrainingDiverged, match="the gradient is not finite at step 4"):
+        next(steps)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+    assert not model.training
+
+
+def test_validation_is_measured_now_and_then_and_at_the_end() -> None:
+    model, held_out = tiny_model(), random_rows(5, seed=9)
+    steps = list(train(model, random_rows(8), options=options(steps=25, evaluate_every=10), validation=held_out))
+    assert [step.step for step in steps if step.validation_loss is not None] == [10, 20, 25]
+    assert steps[-1].validation_loss == pytest.approx(evaluate(model, held_out), abs=1e-6)
+
+
+def test_validation_does_not_change_the_run() -> None:
+    def losses(validation: Tensor | None) -> list[float]:
+        torch.manual_seed(4)  # of the dropout
+        model = tiny_model(dropout=0.2)
+        chosen = options(evaluate_every=2)
+        return [step.train_loss for step in train(model, random_rows(8), options=chosen, validation=validation)]
+
+    assert losses(None) == losses(random_rows(5, seed=9))
+
+
+def test_evaluate_is_the_mean_over_all_rows_without_dropout() -> None:
+    model = tiny_model(dropout=0.5).train()
+    rows = random_rows(7)
+    each = [evaluate(model, row[None]) for row in rows]
+    assert evaluate(model, rows, batch_size=3) == pytest.approx(sum(each) / 7, abs=1e-6)
+    assert model.training
+
+
+def test_every_pass_covers_every_row_once_in_a_new_order() -> None:
+    rows = torch.arange(10)[:, None]
+    batches = shuffled_batches(rows, batch_size=4, seed=1)
+    seen = torch.cat([next(batches) for _ in range(5)]).flatten().tolist()
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    assert len(next(shuffled_batches(rows, batch_size=25, seed=1))) == 25
+
+
+def test_a_run_can_be_left_and_leaves_a_usable_model() -> None:
+    model = tiny_model()
+    steps = train(model, random_rows(8), options=options())
+    assert isinstance(next(steps), TrainingStep)
+    steps.close()
+    assert not model.training
+
+
+def test_bfloat16_learns_the_same_and_keeps_float32_weights() -> None:
+    results = {}
+    for bfloat16 in (False, True):
+        model = tiny_model()
+        *_, last = train(model, random_rows(4), options=options(steps=60, learning_rate=1e-2, bfloat16=bfloat16))
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        results[bfloat16] = last.train_loss
+    assert results[True] == pytest.approx(results[False], abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (random_rows(4, width=18), r"rows of 2 to 17 tokens for this model, not \(4, 18\)"),
+        (random_rows(4, width=1), r"not \(4, 1\)"),
+        (random_rows(4)[0], r"not \(17,\)"),
+        (random_rows(0), r"not \(0, 17\)"),
+        (random_rows(4) + 1, "the tokens go from 1 to 40, outside the 40 known"),
+    ],
+)
+def test_rows_that_do_not_suit_the_model_are_refused(rows: Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        next(train(tiny_model(), rows, options=options()))
+    with pytest.raises(ValueError, match=sentence):
+        next(train(tiny_model(), random_rows(4), options=options(), validation=rows))
+
+
+def test_options_are_refused_in_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"^warmup_steps must be less than the 10 steps, not 10$"):
+        TrainingOptions(steps=10, warmup_steps=10)
+    with pytest.raises(ValueError, match=r"^learning_rate must be greater than 0, not -1"):
+        options(learning_rate=-1)
