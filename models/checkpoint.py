@@ -5,6 +5,7 @@ says where the model comes from. Folders of GPT-2 models made elsewhere are read
 """
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -127,6 +128,7 @@ def save_checkpoint(path: Path, model: GPT, *, tokenizer: Tokenizer, about: Abou
             save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
             raise OSError(f"the weights could not be written to {path}: {error}") from error
+        shutil.copymode(folder / "config.json", folder / WEIGHTS)  # safetensors makes it readable for its owner only
     return Checkpoint.open(path)
 
 

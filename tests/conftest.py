@@ -17,7 +17,7 @@ from models.tokenizer import Tokenizer, train_bpe
 
 Made = TypeVar("Made")
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the models are tiny: threads that wait for each other cost more than they bring
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,12 @@ def test_what_is_saved_comes_back(config: GPTConfig, tokenizer: Tokenizer, tmp_p
     assert sorted(path.name for path in saved.path.parent.iterdir()) == ["story"]
 
 
+def test_every_file_has_the_permissions_of_an_ordinary_one(folder: Path) -> None:
+    (folder.parent / "ordinary").touch()
+    modes = {file.stat().st_mode for file in [*folder.iterdir(), folder.parent / "ordinary"]}
+    assert len(modes) == 1
+
+
 def test_about_says_when_and_how_large(tmp_path: Path) -> None:
     characters = character_tokenizer("abc")
     model = GPT(replace(CONFIG, vocab_size=3))
