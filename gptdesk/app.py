@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 TABS = (generate,)
 ICON = Path(__file__).parent / "assets" / "icon.svg"
-LONGEST_GOODBYE = 1  # seconds that open connections are waited for when the desk is closed
+LONGEST_GOODBYE = 0  # seconds that open connections are waited for at the end: those of a page never end
 
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
@@ -103,7 +103,7 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says when it has begun to answer."""
+    """Says when it has begun to answer, and ends without complaint."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -112,3 +112,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # pages that are cut off now are no error
+        await super().shutdown(sockets)
