@@ -189,7 +189,7 @@ def samplers(desk: Desk, arguments: Sequence[str]) -> int:
     found = [
         {
             "name": name,
-            "description": (get(name).__doc__ or "").strip().splitlines()[0],
+            "description": get(name).summary(),
             "options": {
                 option: {"default": field.default, "description": field.description or ""}
                 for option, field in get(name).model_fields.items()

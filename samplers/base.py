@@ -37,6 +37,11 @@ class Sampler(Options):
         """Begin one generation: return what is called once per token. Override it to keep state meanwhile."""
         return self
 
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring: what the sampler does."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
     @property
     def is_neutral(self) -> bool:
         """Whether the options are the neutral ones: a chain skips such a sampler."""

@@ -9,8 +9,9 @@ import pytest
 import torch
 from pydantic import Field
 
-from gptdesk.controls import ChainPanel, as_markdown, neutralised, widget
+from gptdesk.controls import ChainPanel, as_markdown, widget
 from gptdesk.desk import built_in_presets
+from gptdesk.pickers import neutralised
 from samplers import Options, build, default_chain, get, load_plugins, names, registry
 
 

@@ -264,7 +264,7 @@ def test_presets_can_be_saved_and_deleted(page: "sync_api.Page") -> None:
     box = page.locator("#preset input")
     box.fill("mine <b>")
     page.locator("#preset-save").click()
-    sync_api.expect(page.get_by_text("Saved as")).to_be_visible()
+    sync_api.expect(page.get_by_text("Saved as mine <b>.")).to_be_visible()
     choose(page, "preset", "Careful")
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.5")
     choose(page, "preset", "mine <b>")

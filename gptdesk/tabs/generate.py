@@ -9,9 +9,10 @@ import psutil
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gptdesk.controls import QUIETLY, ChainPanel, ModelPicker, PresetBar, Updates, Values, as_markdown
+from gptdesk.controls import QUIETLY, ChainPanel, Updates, Values, as_markdown
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, GenerationResult, in_batches
+from gptdesk.pickers import ModelPicker, PresetBar
 from models.manager import ModelKey
 
 log = logging.getLogger(__name__)
