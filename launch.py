@@ -85,6 +85,7 @@ HELP = """GPT Desk: a workbench for small GPT models.
   python launch.py              make the environment (once), start the app, open the page
   python launch.py test         the same with the test tools, then run every check and test
   python launch.py pip ...      run pip inside the app's environment, to add sampler plugins for example
+  python launch.py python ...   run that environment's Python, as in: python -m gptdesk.starter
   python launch.py shortcut     put GPT Desk in the applications menu; options after it are kept in the shortcut
 
   --home DIR    keep the environment, models, settings and runs in DIR (GPTDESK_HOME does the same)
@@ -467,21 +468,26 @@ def desk_environment(home: Path) -> dict[str, str]:
 
 
 def run(command: list[str], environment: dict[str, str], *, patience: float | None = None) -> int:
-    """Run a child to its end; its exit code, or 130 after Ctrl-C, which it may take `patience` seconds to obey.
+    """Run a child to its end; its exit code. After Ctrl-C it may take `patience` seconds, or as long as it likes.
 
-    A child on every system, not an exec: a launcher that had gone could neither end a child that hangs nor explain
-    one that fails, and Windows has no exec.
+    Ctrl-C twice within a second ends a child that hangs, with 130. A child on every system, not an exec: a launcher
+    that had gone could neither end a child that hangs nor explain one that fails, and Windows has no exec.
     """
     child = subprocess.Popen(command, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    interrupted = float("-inf")
     try:
-        code = wait(child)
-        return code if code >= 0 else 128 - code
-    except KeyboardInterrupt:
-        if not terminal_tells_everyone():
-            child.send_signal(signal.SIGINT)
-        with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):  # a second Ctrl-C ends the patience
-            wait(child, patience)
+        while True:
+            try:
+                code = wait(child, None if interrupted < 0 else patience)
+                return code if code >= 0 else 128 - code
+            except KeyboardInterrupt:
+                if time.monotonic() - interrupted < 1:
+                    return 130
+                interrupted = time.monotonic()
+                if not terminal_tells_everyone():
+                    child.send_signal(signal.SIGINT)
+    except subprocess.TimeoutExpired:
         return 130
     finally:
         child.kill()
@@ -565,12 +571,12 @@ def desktop_quoted(word: str) -> str:
 def own_options(words: list[str]) -> tuple[Path, bool, list[str]]:
     """Take --home DIR and --repair out of the words: the home folder, whether to repair, and the words that are left.
 
-    They may stand anywhere, except behind `--`, `pip` and `test`, where words are for others.
+    They may stand anywhere, except behind `--`, `pip`, `test` and `python`, where words are for others.
     """
     home = os.environ.get("GPTDESK_HOME") or str(user_data_folder() / "gptdesk")
     repair, ahead = False, list(words)
     left: list[str] = []
-    while ahead and ahead[0] != "--" and left not in (["pip"], ["test"]):
+    while ahead and ahead[0] != "--" and left not in (["pip"], ["test"], ["python"]):
         word = ahead.pop(0)
         if word == "--repair":
             repair = True
@@ -605,6 +611,8 @@ def main(words: list[str]) -> int:
     if verb == "pip":
         pins = ["-c", str(CONSTRAINTS)] if words[1:2] == ["install"] else []  # a plugin may not exchange torch
         return run([*pip_for(plan.folder), *words[1:2], *pins, *words[2:]], pip_environment(home / "tmp"))
+    if verb == "python":
+        return run([str(python_of(plan.folder)), *words[1:]], desk_environment(home))
     return run_desk(plan, home, words)
 
 

@@ -32,15 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
         if options.verb:
             return run(options.verb, options.rest, home=options.home)
         return _open_desk(vars(options))
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, UsageError, OSError) as error:
         print(f"gptdesk: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _open_desk(options: dict[str, object]) -> int:

@@ -3,13 +3,14 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
-from models.checkpoint import Checkpoint
 from models.manager import ModelInfo, ModelKey, ModelManager
 from models.storage import json_bytes, read_json, write_file
 from models.tokenizer import Tokenizer
@@ -49,13 +50,12 @@ class Desk:
             settings.models,
             bundled=[STARTER],
             cache_folder=settings.vocabularies,
-            memory_budget=None if settings.memory_gb is None else int(settings.memory_gb * 1e9),
+            memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)
         self.page = Remembered(settings.home / "page.json", writable=not settings.public)
         self.presets = Remembered(settings.home / "presets.json", writable=not settings.public)
-        self._tokenizers: dict[str, Tokenizer] = {}
 
     def generate(
         self, key: ModelKey, request: GenerationRequest, *, stop: threading.Event | None = None
@@ -70,10 +70,7 @@ class Desk:
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights, to count tokens while someone types."""
-        if name not in self._tokenizers:
-            checkpoint = Checkpoint.open(self.model(name).path)
-            self._tokenizers[name] = checkpoint.load_tokenizer(cache_folder=self.settings.vocabularies)
-        return self._tokenizers[name]
+        return self.manager.tokenizer(name)
 
     def preset_names(self) -> list[str]:
         """Built-in presets first, then the user's own."""
@@ -97,15 +94,14 @@ class Desk:
             raise ValueError("a preset needs a name of 1 to 60 characters; type one in the box")
         if name in built_in_presets():
             raise ValueError(f"{name!r} is a built-in preset; save yours under another name")
-        self.presets.write(self.presets.read() | {name: chain.to_data()})
+        self.presets.put(name, chain.to_data())
         return name
 
     def delete_preset(self, name: str) -> None:
         """Forget a preset of the user's own."""
-        kept = self.presets.read()
-        if name not in kept:
+        if name in built_in_presets() or name not in self.presets.read():
             raise ValueError(f"{name!r} is not a preset of yours; only your own can be deleted")
-        self.presets.write({other: links for other, links in kept.items() if other != name})
+        self.presets.put(name, None)
 
 
 class Remembered:
@@ -121,13 +117,23 @@ class Remembered:
         with self._lock:
             return _read_object(self._file) if self._writable else {}
 
-    def write(self, values: Mapping[str, object]) -> None:
-        """Replace the values; ValueError if the disk refuses. A public desk keeps nothing of its visitors."""
+    def put(self, name: str, value: object | None) -> None:
+        """Set one value, or with None remove it; ValueError if it is too large or the disk refuses.
+
+        A public desk keeps nothing of its visitors.
+        """
         with self._lock:
-            if not self._writable or values == _read_object(self._file):
+            before = _read_object(self._file) if self._writable else {}
+            values = {other: kept for other, kept in before.items() if other != name}
+            if value is not None:
+                values[name] = value
+            if not self._writable or values == before:
                 return
+            data = json_bytes(values)
+            if len(data) > MOST_REMEMBERED:
+                raise ValueError(f"{len(data) / 1e6:.0f} MB is too much to remember in {self._file}; it is as it was")
             try:
-                write_file(self._file, json_bytes(values))
+                write_file(self._file, data)
             except OSError as error:
                 raise ValueError(f"cannot write {self._file} ({error.strerror or error}); it is as it was") from None
 
@@ -138,6 +144,8 @@ def _read_object(file: Path) -> Values:
     try:
         return read_json(file, limit=MOST_REMEMBERED)
     except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # it could not be read just now, so nothing is wrong with it
+            raise
         aside = file.with_name(f"{file.name}.damaged")
         log.warning("%s; it is kept as %s and begun anew", error, aside)
         with contextlib.suppress(OSError):

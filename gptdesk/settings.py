@@ -32,7 +32,7 @@ class Settings(Options):
 
     def url(self, *, port: int) -> str:
         """Where a browser on this computer finds the desk when it listens on `port`."""
-        name = self.host.strip("[]") if is_loopback(self.host) else "127.0.0.1"
+        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host.strip("[]"), self.host.strip("[]"))
         return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
     @property
@@ -80,7 +80,18 @@ def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
     values: dict[str, object] = {"home": home}
     if on_space():
         values |= {"host": "0.0.0.0", "port": SPACE_PORT, "browser": False}
-    return Settings(**(values | _from_file(home / FILE) | _from_environment() | given))
+    sources = {
+        str(home / FILE): _from_file(home / FILE),
+        "the environment": _from_environment(),
+        "the command line": given,
+    }
+    for source, found in sources.items():
+        try:
+            Settings(**(values | found))
+        except ValueError as error:
+            raise ValueError(f"{error} (in {source})") from None
+        values |= found
+    return Settings(**values)
 
 
 def make_folder(path: Path) -> None:
@@ -100,9 +111,12 @@ def _from_file(file: Path) -> dict[str, object]:
     if not file.exists():
         return {}
     try:
-        return read_json(file, limit=1_000_000)
+        values = read_json(file, limit=1_000_000)
     except ValueError as error:
         raise ValueError(f"{error}: mend or delete {file}") from None
+    if "home" in values:
+        raise ValueError(f"{file} lies in the home folder and cannot name another; use --home or GPTDESK_HOME")
+    return values
 
 
 def _from_environment() -> dict[str, object]:

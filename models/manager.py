@@ -102,11 +102,12 @@ class ModelManager:
         self._folder = folder
         self._bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
         self._cache_folder = cache_folder  # of GPT-2's vocabulary
-        self._memory_budget = memory_budget
+        self.memory_budget = memory_budget
         self._slots: list[_Slot] = []  # the least recently used first
         self._lock = threading.Lock()  # of _slots; held for moments
         self._loading = threading.Lock()  # held while weights are read: one load at a time
         self._listed: dict[Path, tuple[Signature, ModelInfo]] = {}
+        self._tokenizers: dict[Path, tuple[Signature, Tokenizer]] = {}
 
     def available(self) -> list[ModelInfo]:
         """All models, in order of their names; those that cannot be used say why."""
@@ -115,6 +116,16 @@ class ModelManager:
     def info(self, name: str) -> ModelInfo:
         """One model of the list; ValueError names those there are."""
         return self._info(name, self._find(name))
+
+    def tokenizer(self, name: str) -> Tokenizer:
+        """A model's tokenizer without its weights; ValueError as `lend`."""
+        path = self._find(name)
+        signature = _signature(path)
+        known = self._tokenizers.get(path)
+        if known is None or known[0] != signature:
+            tokenizer = Checkpoint.open(path).load_tokenizer(self._cache_folder)
+            known = self._tokenizers[path] = (signature, tokenizer)
+        return known[1]
 
     @contextmanager
     def lend(self, key: ModelKey) -> Iterator[LoadedModel]:
@@ -181,7 +192,7 @@ class ModelManager:
             for slot in [slot for slot in self._slots if slot.loaded.key == key]:
                 self._retire(slot)
             for slot in [slot for slot in self._slots if not slot.users]:
-                if self._memory_budget is None or self._memory() + loaded.memory_bytes <= self._memory_budget:
+                if self.memory_budget is None or self._memory() + loaded.memory_bytes <= self.memory_budget:
                     break
                 log.info("unloading %s to make room for %s", slot.loaded.key, key)
                 self._retire(slot)
@@ -208,7 +219,7 @@ class ModelManager:
             raise ValueError(f"this computer cannot run {key}: {reason}")
         checkpoint = Checkpoint.open(path)
         self._check_room(key, 4 * checkpoint.parameters)
-        tokenizer = checkpoint.load_tokenizer(self._cache_folder)
+        tokenizer = self.tokenizer(key.name)
         model = precision.prepare(checkpoint.load_model()).requires_grad_(False)
         memory = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         log.info("loaded %s, %.0f MB", key, memory / 1e6)
@@ -216,16 +227,16 @@ class ModelManager:
 
     def _check_room(self, key: ModelKey, needed: int) -> None:
         """Refuse a model that would not fit even if everything unused, and its own older self, were unloaded."""
-        if self._memory_budget is None:
+        if self.memory_budget is None:
             return
         with self._lock:
             busy = [slot.loaded for slot in self._slots if slot.users and slot.loaded.key != key]
-        if needed + sum(loaded.memory_bytes for loaded in busy) > self._memory_budget:
+        if needed + sum(loaded.memory_bytes for loaded in busy) > self.memory_budget:
             names = ", ".join(sorted({str(loaded.key) for loaded in busy}))
             hint = f"while {names} is in use; try again when that is done" if busy else "set a larger one"
             raise ValueError(
                 f"{key} needs {needed / 1e6:.0f} MB of memory and does not fit the budget of "
-                f"{self._memory_budget / 1e6:.0f} MB: {hint}"
+                f"{self.memory_budget / 1e6:.0f} MB: {hint}"
             )
 
     def _memory(self) -> int:

@@ -214,6 +214,8 @@ def _from_json(data: dict[str, object]) -> Tokenizer:
     kind = model.get("type", "BPE" if "merges" in model else None)
     vocabulary = model.get("vocab")
     if kind == "WordLevel" and isinstance(vocabulary, dict):
+        if not all(type(i) is int for i in vocabulary.values()):
+            raise ValueError("its vocabulary does not map characters to ids")
         alphabet = sorted(vocabulary, key=vocabulary.__getitem__)
         if [vocabulary[c] for c in alphabet] != list(range(len(alphabet))) or any(len(c) != 1 for c in alphabet):
             raise ValueError("only word-level vocabularies of single characters are supported")

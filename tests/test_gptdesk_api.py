@@ -67,9 +67,12 @@ def test_a_cross_site_upload_stores_nothing_and_ours_works(client: TestClient) -
     assert (foreign.status_code, ours.status_code) == (403, 200)
 
 
-def test_the_desk_is_no_proxy(client: TestClient) -> None:
-    assert client.get("/gradio_api/file=http://example.org/").status_code == 403
-    assert client.get("/gradio_api/file=https://example.org/").status_code == 403
+@pytest.mark.parametrize("spelling", ["file=", "file/", "file//", "FILE="])
+@pytest.mark.parametrize("address", ["http://example.org/", "https://example.org/a", "HTTP://example.org", "http:/x"])
+def test_the_desk_is_no_proxy(client: TestClient, spelling: str, address: str) -> None:
+    for prefix in ("/gradio_api/", "/"):
+        answer = client.get(f"{prefix}{spelling}{address}")
+        assert (answer.status_code, answer.text) == (403, "This desk does not fetch files from other addresses.")
 
 
 def test_monitoring_is_closed_and_no_event_is_a_public_endpoint(client: TestClient) -> None:

@@ -1,14 +1,19 @@
 """The desk: what it remembers, what it lends, and that a damaged file loses nothing."""
 
 import json
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gptdesk.desk import Desk, Remembered, built_in_presets
 from gptdesk.generation import GenerationRequest, collect
 from gptdesk.settings import Settings, load_settings
+from models.checkpoint import About, save_checkpoint
+from models.gpt import GPT, GPTConfig
 from models.manager import ModelKey
+from models.tokenizer import character_tokenizer
 from samplers import Chain, build
 
 
@@ -69,7 +74,7 @@ def test_a_damaged_file_is_set_aside_not_overwritten(
     file.write_text(content)
     remembered = Remembered(file, writable=True)
     assert remembered.read() == {}
-    remembered.write({"a": 1})
+    remembered.put("a", 1)
     assert json.loads(file.read_text()) == {"a": 1}
     assert (tmp_path / "presets.json.damaged").read_text() == content
     assert "presets.json" in caplog.text
@@ -80,7 +85,7 @@ def test_a_public_desk_writes_nothing_and_reads_no_plugins(tmp_path: Path) -> No
     (tmp_path / "samplers" / "broken.py").write_text("raise RuntimeError('loaded')")
     desk = Desk(load_settings({"home": str(tmp_path), "host": "0.0.0.0"}))
     assert desk.warnings == []
-    desk.page.write({"prompt": "a stranger's"})
+    desk.page.put("prompt", "a stranger's")
     assert desk.page.read() == {}
     with pytest.raises(ValueError, match="public desk"):
         desk.save_preset("theirs", desk.preset("Balanced"))
@@ -99,5 +104,44 @@ def test_a_broken_plugin_is_named_and_the_desk_still_works(tmp_path: Path) -> No
 def test_a_disk_that_refuses_costs_neither_the_old_file_nor_a_text(tmp_path: Path) -> None:
     remembered = Remembered(tmp_path / "gone" / "page.json", writable=True)
     with pytest.raises(ValueError, match=r"cannot write .*page.json"):
-        remembered.write({"a": 1})
+        remembered.put("a", 1)
     assert remembered.read() == {}
+
+
+def test_many_writers_lose_nothing(tmp_path: Path) -> None:
+    remembered = Remembered(tmp_path / "presets.json", writable=True)
+
+    def save(i: int) -> None:
+        for j in range(5):
+            remembered.put(f"{i}-{j}", i)
+
+    threads = [threading.Thread(target=save, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(remembered.read()) == 20
+    remembered.put("0-0", None)
+    assert len(remembered.read()) == 19
+
+
+def test_what_is_too_large_is_refused_and_costs_nothing(tmp_path: Path) -> None:
+    remembered = Remembered(tmp_path / "page.json", writable=True)
+    remembered.put("small", 1)
+    with pytest.raises(ValueError, match="too much to remember"):
+        remembered.put("large", "\x01" * 3_000_000)
+    assert remembered.read() == {"small": 1}
+
+
+def test_models_take_half_the_memory_unless_told(tmp_path: Path) -> None:
+    half = psutil.virtual_memory().total // 2
+    assert Desk(load_settings({"home": str(tmp_path)})).manager.memory_budget == half
+    assert Desk(load_settings({"home": str(tmp_path), "memory_gb": 0.5})).manager.memory_budget == 500_000_000
+
+
+def test_the_tokenizer_is_the_one_on_disk_now(tmp_path: Path) -> None:
+    desk = Desk(load_settings({"home": str(tmp_path)}))
+    for alphabet in ("abc", "wxyz"):
+        model = GPT(GPTConfig(vocab_size=len(alphabet), block_size=8, n_layer=1, n_head=1, n_embd=8))
+        save_checkpoint(tmp_path / "models" / "m", model, tokenizer=character_tokenizer(alphabet), about=About())
+        assert desk.tokenizer("m").encode(alphabet) == list(range(len(alphabet)))

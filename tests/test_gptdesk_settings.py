@@ -50,7 +50,8 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         ("[1]", "does not hold a JSON object"),
         ('{"port": "seven"}', "port must be a valid integer, not 'seven'"),
         ('{"port": 70000}', "port must be less than or equal to 65535, not 70000"),
-        ('{"prot": 7000}', "has no option 'prot'"),
+        ('{"prot": 7000}', "has no option 'prot'.*settings.json"),
+        ('{"home": "/elsewhere"}', "cannot name another"),
     ],
 )
 def test_a_bad_settings_file_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
@@ -90,7 +91,18 @@ def test_listening_beyond_this_computer_is_public() -> None:
         ("::1", "http://[::1]:5"),
         ("[::1]", "http://[::1]:5"),
         ("0.0.0.0", "http://127.0.0.1:5"),
+        ("::", "http://[::1]:5"),
+        ("192.0.2.2", "http://192.0.2.2:5"),
     ],
 )
 def test_the_address_for_a_browser_here(host: str, url: str) -> None:
     assert load_settings({"host": host}).url(port=5) == url
+
+
+def test_a_mistake_names_where_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPTDESK_PORT", "abc")
+    with pytest.raises(ValueError, match=r"port must be a valid integer, not 'abc' \(in the environment\)"):
+        load_settings()
+    monkeypatch.delenv("GPTDESK_PORT")
+    with pytest.raises(ValueError, match=r"port .* \(in the command line\)"):
+        load_settings({"port": "-1"})

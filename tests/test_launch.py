@@ -369,9 +369,9 @@ def said(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "sign", "code", "last"),
     [
-        (["--save"], signal.SIGINT, 130, "interrupted\n"),  # the app ends by itself
+        (["--save"], signal.SIGINT, 0, "interrupted\n"),  # the app ends by itself
         (["--hang"], signal.SIGINT, 130, "interrupted\n"),  # is killed
-        (["verb", "--save"], signal.SIGINT, 130, "interrupted\n"),  # a verb may take its time
+        (["verb", "--save"], signal.SIGINT, 0, "interrupted\n"),  # a verb may take its time
         (["--wait"], signal.SIGTERM, 143, ""),
         (["--save"], signal.SIGTERM, 5, ""),
     ],
@@ -395,6 +395,30 @@ def test_a_second_interrupt_ends_a_verb_that_hangs(ready: Clone) -> None:
     assert process.returncode == 130
 
 
+SURVIVOR = """
+print("ready", flush=True)
+for _ in range(2):
+    try:
+        __import__("time").sleep(60)
+    except KeyboardInterrupt:
+        print("caught", flush=True)
+raise SystemExit(7)
+"""
+
+
+@POSIX
+def test_a_program_that_goes_on_after_an_interrupt_may(ready: Clone) -> None:
+    """As `gptdesk generate --interactive` does, where Ctrl-C ends a text."""
+    process = ready.start("python", "-c", SURVIVOR, alone=True)
+    assert said(process) == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert said(process) == "caught\n"
+    time.sleep(1.1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == ("caught\n", "")
+    assert process.returncode == 7
+
+
 @POSIX
 def test_ctrl_c_in_a_terminal_interrupts_the_app_once(ready: Clone) -> None:
     keyboard, terminal = os.openpty()
@@ -404,7 +428,7 @@ def test_ctrl_c_in_a_terminal_interrupts_the_app_once(ready: Clone) -> None:
     said(process)
     os.write(keyboard, b"\x03")
     assert process.communicate(timeout=10)[0] == "interrupted\n"
-    assert process.returncode == 130
+    assert process.returncode == 0
     os.close(keyboard)
     os.close(terminal)
 

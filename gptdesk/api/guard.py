@@ -4,6 +4,7 @@ Gradio checks neither Host nor, for file uploads, Origin; a page elsewhere could
 cross-site form (the reasons Ollama and others have such a check).
 """
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gptdesk.settings import is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-PROXY_PATH = "/gradio_api/file=http"  # Gradio would fetch and pass on any public address
+PROXY_PATH = re.compile(r".*/file[=/]+\w+:/", re.IGNORECASE)  # Gradio would fetch and pass on any public address
 
 
 class Guard:
@@ -29,7 +30,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str | None:
-        if scope["path"].startswith(PROXY_PATH):
+        if PROXY_PATH.match(scope["path"]):
             return "This desk does not fetch files from other addresses."
         if self._public:
             return None

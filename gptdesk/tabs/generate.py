@@ -242,7 +242,7 @@ class GenerateTab:
     def _remember(self, values: Values) -> None:
         remembered = {name: values[component] for name, component in self._remembered.items()}
         try:
-            self.desk.page.write({TITLE: remembered | {"chain": self.panel.remembered(values)}})
+            self.desk.page.put(TITLE, remembered | {"chain": self.panel.remembered(values)})
         except ValueError as error:  # a full disk is no reason to refuse a text
             log.warning("%s", error)
 
