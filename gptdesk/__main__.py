@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def _open_desk(options: dict[str, object]) -> int:
     settings = load_settings({name: options[name] for name in Settings.model_fields if name in options})
     if _shown_already(settings):
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is announced below is taken back
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(bind(settings.host, settings.port))
         url = settings.url(port=listener.getsockname()[1])

@@ -14,7 +14,7 @@ from gradio.themes.utils.fonts import LocalFont
 
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
-from gptdesk.controls import as_markdown
+from gptdesk.controls import as_markdown, leave_checking_to_us
 from gptdesk.desk import Desk
 from gptdesk.instance import open_page
 from gptdesk.settings import Settings
@@ -27,7 +27,8 @@ ICON = Path(__file__).parent / "assets" / "icon.svg"
 LONGEST_GOODBYE = 0  # seconds that open connections are waited for at the end: those of a page never end
 
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
+input { text-overflow: ellipsis; }
 #title h1 { margin: 0; font-size: 1.35rem; }
 .note { padding: 0 4px; opacity: .85; overflow-wrap: anywhere; }
 .note p { font-size: .9rem; line-height: 1.5; }
@@ -39,19 +40,30 @@ CSS = """
 # Gradio's own file of the semibold weight lacks most letters, so bold stands in for it.
 FONTS = (LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
 
-# Ctrl/Cmd+Enter generates and Esc stops, wherever the cursor is, while their buttons can be pressed.
-KEYS = """<script>
+# Ctrl/Cmd+Enter generates and Esc stops, wherever the cursor is, while their buttons can be pressed. While a text
+# streams in, its box stays at its end, unless its reader has scrolled up.
+SCRIPT = """<script>
 addEventListener("keydown", event => {
-  const wanted = event.key === "Escape" ? "stop"
+  const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? "stop"
     : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? "generate" : null;
   const button = wanted && document.getElementById(wanted);
   if (button && !button.disabled) { event.preventDefault(); event.stopPropagation(); button.click(); }
 }, true);
+const ends = new WeakMap();
+setInterval(() => {
+  const stop = document.getElementById("stop");
+  if (!stop || stop.disabled) return;
+  for (const box of document.querySelectorAll("[id^=text-] textarea")) {
+    if (box.scrollTop >= (ends.get(box) ?? 0) - 40) box.scrollTop = box.scrollHeight;
+    ends.set(box, box.scrollTop);
+  }
+}, 100);
 </script>"""
 
 
 def build_app(desk: Desk) -> gr.Blocks:
     """The page, with a tab for each of TABS."""
+    leave_checking_to_us()
     with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as page:
         gr.Markdown("# GPT Desk", elem_id="title")
         for warning in desk.warnings:
@@ -73,7 +85,7 @@ def web_app(desk: Desk) -> FastAPI:
         build_app(desk),
         path="/",
         css=CSS,
-        head=KEYS,
+        head=SCRIPT,
         theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],
         run_history=False,

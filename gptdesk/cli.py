@@ -72,14 +72,18 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
     parser.add_argument("--samplers", metavar="NAME,NAME", help="the chain, in its order; default: %(default)s")
     parser.set_defaults(samplers=",".join(sampler.name for sampler in default_chain().samplers))
     for sampler, option in _sampler_options():
-        parser.add_argument(
-            _flag(option), metavar="X", help=f"{sampler}: {get(sampler).model_fields[option].description}"
-        )
+        field = get(sampler).model_fields[option]
+        told = f"{sampler}: {field.description} (default {field.default})".replace("%", "%%")  # argparse formats it
+        parser.add_argument(_flag(option), metavar="X", help=told)
     options = parser.parse_args(arguments)
 
     key = ModelKey.parse(options.model)
     given = {name: getattr(options, name) for name in ("max_new_tokens", "n", "seed", "deadline")}
     fixed = {name: _number(value) for name, value in given.items() if value is not None}
+    if options.interactive and (options.json or options.prompt):
+        raise UsageError(
+            "--interactive asks for the prompts itself and prints plain text; leave out --prompt and --json"
+        )
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     request = GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(options.stop), **fixed)
     if options.interactive:
@@ -95,7 +99,8 @@ def _chain(options: argparse.Namespace) -> Chain:
         links[name] = {"name": name}
     for sampler, option in _sampler_options():
         if (value := getattr(options, option)) is not None:
-            links.setdefault(sampler, {"name": sampler})[option] = _number(value)
+            kind = get(sampler).model_fields[option].annotation
+            links.setdefault(sampler, {"name": sampler})[option] = _number(value) if kind in (int, float) else value
     return Chain.from_data(list(links.values()))
 
 

@@ -14,6 +14,7 @@ from samplers import Chain, Options, default_chain, get, names
 Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
 Updates = dict[Component, object]  # what an event returns
 QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+STREAMING: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 MAY_SPEAK: dict[str, Any] = QUIETLY | {"queue": True}  # messages on the page need the queue
 Given = ParamSpec("Given")
 
@@ -40,6 +41,16 @@ def as_markdown(text: str) -> str:
 def label(name: str) -> str:
     """An option's or sampler's name as people write it: "top_k" -> "Top k"."""
     return name.replace("_", " ").capitalize()
+
+
+def leave_checking_to_us() -> None:
+    """Make Gradio's widgets pass on whatever they hold, so that the options' own checks can explain it.
+
+    Gradio itself would answer with an error that names no field, and a traceback in the terminal. It makes the widgets
+    anew for every page, so one of ours cannot differ; and it writes a .pyi file beside the source of any subclass.
+    """
+    for component in (gr.Slider, gr.Number, gr.Dropdown):
+        component.preprocess = lambda self, payload: payload  # type: ignore[method-assign]
 
 
 def widget(name: str, field: FieldInfo, *, value: object = None) -> Component:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeVar
 
 import torch
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 from torch import Tensor
 
 from models.gpt import GPT, KVCache
@@ -36,10 +36,18 @@ class GenerationRequest(Options):
     )
     deadline: float | None = Field(None, gt=0, description="seconds after which every sequence ends")
 
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _without_lone_surrogates(cls, prompt: object) -> object:
+        """Half a surrogate pair, which a page or a terminal can send, is no character: it becomes U+FFFD."""
+        return (
+            prompt.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(prompt, str) else prompt
+        )
+
 
 @dataclass(frozen=True)
 class GenerationStart:
-    """First event: the prompt has been read. Times are seconds since the request was taken up."""
+    """First event: the prompt has been read. Times are seconds since the model was at hand."""
 
     seed: int
     prompt_tokens: int  # read by the model
@@ -85,7 +93,10 @@ def generate(
         yield from (row.end(clock.verdict(), clock.seconds()) for row in rows)
         return
     if request.n > 1:
-        cache, logits = cache.repeat(request.n), logits.expand(request.n, -1)
+        try:
+            cache, logits = cache.repeat(request.n), logits.expand(request.n, -1)
+        except RuntimeError as error:  # torch's word for a failed allocation
+            raise ValueError(f"there is not enough memory for n = {request.n} sequences; ask for fewer") from error
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
     tokens[:, : len(prompt)] = prompt
     draw = request.chain.start(seed=seed, rows=request.n)
@@ -114,7 +125,7 @@ def generate(
 def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> tuple[Tensor, int]:
     """Token ids (T,) the model will read for `prompt`, and how many were cut from its front to fit the context.
 
-    A prompt that fills the context keeps its end and leaves room for `max_new_tokens`, or for half the context if
+    A prompt longer than the context keeps its end and leaves room for `max_new_tokens`, or for half the context if
     they are more. An empty prompt is the start of a text: the end-of-text token that came before it in training.
     """
     ids = loaded.tokenizer.encode(prompt)
@@ -122,7 +133,7 @@ def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> t
     if not ids:
         start = loaded.tokenizer.end_of_text
         ids = [0 if start is None else start]
-    kept = ids if len(ids) < context else ids[-max(1, context - min(max_new_tokens, context // 2)) :]
+    kept = ids if len(ids) <= context else ids[-max(1, context - min(max_new_tokens, context // 2)) :]
     return torch.tensor(kept, dtype=torch.int64), len(ids) - len(kept)
 
 

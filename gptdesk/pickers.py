@@ -12,6 +12,7 @@ from models.manager import ModelKey
 from samplers import Chain, build
 
 FIRST_PRESET = "Balanced"
+STARTER = "starter"
 
 
 class ModelPicker:
@@ -36,19 +37,21 @@ class ModelPicker:
 
     def wire(self) -> Dependency:
         """Offer the precisions of the model that was picked."""
-        return self.name.input(self._precisions, [self.name, self.precision], self.precision, **MAY_SPEAK)
+        return self.name.input(self._precisions, self.name, self.precision, **MAY_SPEAK)
 
     def key(self, values: Values) -> ModelKey:
         """The model that is picked; ValueError if there is none."""
         name, precision = values[self.name], values[self.precision]
         if not name:
             raise ValueError("no model is chosen; choose one under Model")
+        if problem := self._desk.model(str(name)).problem:
+            raise ValueError(problem)
         return ModelKey(str(name), str(precision))
 
     def first_of(self, *wished: object) -> str | None:
-        """The first of these names that can be used, else the first model there is."""
+        """The first of these names that can be used, else the starter, else the first model there is."""
         usable = [info.name for info in self._desk.manager.available() if info.problem is None]
-        return next((name for name in wished if name in usable), next(iter(usable), None))
+        return next((name for name in (*wished, STARTER) if name in usable), next(iter(usable), None))
 
     def shown(self, name: object, precision: object) -> Updates:
         """Updates that list the models there are now and pick this one, if it is still there."""
@@ -59,7 +62,7 @@ class ModelPicker:
         }
 
     @told
-    def _precisions(self, name: str | None, precision: object) -> object:
+    def _precisions(self, name: str | None, precision: object = None) -> object:
         offered = self._offered(name)
         return gr.update(choices=offered, value=precision if precision in offered else next(iter(offered), None))
 

@@ -37,6 +37,9 @@ def _sentence(options: type[Options], error: ValidationError) -> str:
         return f"{owner} has no option {option!r:.60}; " + (f"its options are: {known}" if known else "it has none")
     if kind == "missing":
         return f"{owner} needs a value for {option}"
+    if kind in ("string_too_long", "too_long"):
+        unit = "characters" if kind == "string_too_long" else "items"
+        return f"{option} may have at most {fault['ctx']['max_length']:,} {unit}, not {len(fault['input']):,}"
     if not message.startswith("Input should be "):
         return f"{option} is not accepted: {message[0].lower()}{message[1:]}"
     allowed = message.removeprefix("Input should be ")

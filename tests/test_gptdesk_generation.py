@@ -145,10 +145,16 @@ def test_a_long_prompt_keeps_its_end_and_says_so(tiny: LoadedModel, tokens: int)
     assert result.start is not None
     kept = result.start.prompt_tokens
     assert result.start.dropped_tokens == tokens - kept
-    assert kept == (tokens if tokens < 64 else 64 - 10)
+    assert kept == (tokens if tokens <= 64 else 64 - 10)
     end = tiny.tokenizer.decode(tiny.tokenizer.encode(prompt)[-kept:])
     if tiny.tokenizer.encode(end) == tiny.tokenizer.encode(prompt)[-kept:]:
         assert run(tiny, prompt=end, max_new_tokens=10).texts == result.texts
+
+
+def test_half_a_surrogate_pair_is_no_mistake(tiny: LoadedModel) -> None:
+    request = GenerationRequest(prompt="a\ud800b \ud83d\ude00")
+    assert request.prompt == "a\ufffdb \U0001f600"
+    assert run(tiny, prompt="a\udfff").start is not None
 
 
 def test_a_long_prompt_leaves_half_the_context_at_most(tiny: LoadedModel) -> None:
@@ -244,7 +250,8 @@ def test_nan_logits_name_the_model(tiny: LoadedModel) -> None:
         ({"deadline": 0}, "deadline must be greater than 0, not 0"),
         ({"deadline": float("nan")}, "deadline must be a finite number, not nan"),
         ({"stop": ("",)}, "stop"),
-        ({"prompt": "x" * 10_000_000}, "prompt"),
+        ({"prompt": "x" * 10_000_000}, "prompt may have at most 1,000,000 characters, not 10,000,000"),
+        ({"stop": ("x",) * 17}, "stop may have at most 16 items, not 17"),
         ({"temperature": 1}, "has no option 'temperature'"),
     ],
 )

@@ -218,9 +218,13 @@ def test_seed_repeats_and_draw_new_does_not(page: "sync_api.Page") -> None:
     seed = page.locator("#seed input").input_value()
     assert f"seed {seed}" in figures(page)
     assert generate(page, "Once") != first
-    page.locator("#new-seed input").uncheck()
-    put(page, "seed", seed)
+    page.locator("#seed input").press_sequentially("0")
+    sync_api.expect(page.locator("#new-seed input")).not_to_be_checked()  # who types a seed wants that one
+    page.locator("#seed input").fill(seed)
     assert generate(page, "Once") == first
+    page.locator("#seed input").fill(str(2**63 - 1))
+    generate(page, "Once")
+    assert f"seed {2**63 - 1}" in figures(page)
 
 
 def test_several_sequences_and_a_changed_chain(page: "sync_api.Page") -> None:
@@ -290,9 +294,65 @@ def test_mistakes_are_one_sentence_and_lose_nothing(page: "sync_api.Page") -> No
     page.locator("#prompt textarea").fill("d")
     page.locator("#generate").click()
     sync_api.expect(page.locator("#figures")).to_contain_text("chain is empty")
-    assert "Traceback" not in page.content()
     choose(page, "preset", "Balanced")
-    assert before
+    for name, value, words in (("temperature", "-1", "temperature must be"), ("max-new-tokens", "0", "max_new_tokens")):
+        box = page.locator(f"#{name} input[type=number]")
+        box.fill(value)
+        page.keyboard.press("Control+Enter")
+        sync_api.expect(page.locator("#figures")).to_contain_text(words)
+        box.press("Tab")
+    assert text(page) == before
+    assert "Traceback" not in page.content()
+
+
+def test_the_page_stands_still_and_the_text_follows_the_stream(page: "sync_api.Page") -> None:
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 300)
+    before = page.locator("#prompt").bounding_box()
+    generate(page, "line\n" * 60)
+    after = page.locator("#prompt").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert (after["x"], after["width"]) == (before["x"], before["width"])
+    hidden = "box => box.scrollHeight - box.clientHeight - box.scrollTop"
+    assert page.locator("#text-1 textarea").evaluate(hidden) < 60
+
+
+def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", desk: RunningDesk) -> None:
+    put(page, "temperature", 0.4)
+    page.locator("#prompt textarea").press_sequentially("typed")
+    page.wait_for_timeout(300)
+    page.locator("#prompt textarea").press("Control+a")
+    page.keyboard.insert_text("Pasted")  # as a paste does, it presses no key
+    page.locator("#temperature button").click()  # back to the default
+    page.wait_for_timeout(500)
+    _open(page, desk)
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("Pasted")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
+    page.get_by_role("button", name="Once upon a time").click()
+    page.wait_for_timeout(500)
+    _open(page, desk)
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("Once upon a time")
+
+
+def test_a_text_is_still_there_after_a_reload(page: "sync_api.Page", desk: RunningDesk) -> None:
+    choose(page, "model", "starter")
+    shown = generate(page, "Mia")
+    _open(page, desk)
+    sync_api.expect(page.locator("#text-1 textarea")).to_have_value(shown)
+
+
+def test_a_broken_checkpoint_is_explained(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:
+    broken = home / "models" / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    try:
+        _open(page, desk)
+        choose(page, "model", "broken (cannot be used)")
+        page.locator("#generate").click()
+        sync_api.expect(page.locator("#figures")).to_contain_text("config.json")
+    finally:
+        shutil.rmtree(broken)
 
 
 def test_a_long_prompt_is_counted_and_cut_aloud(page: "sync_api.Page") -> None:
@@ -360,15 +420,21 @@ def test_a_second_desk_for_the_same_home_shows_the_first(desk: RunningDesk, home
 
 
 def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: RunningDesk) -> None:
-    """The model is free for the next visitor soon after a page was closed in the middle of a long text."""
-    page = browser.new_page()
-    _open(page, desk)
-    choose(page, "model", "slow")
-    put(page, "max-new-tokens", 1000)
-    put(page, "n", 8)
-    page.locator("#generate").click()
-    page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 5")
-    page.close()
+    """Two pages take all places, a third one waits and says so; once they are closed, it is its turn."""
+    pages = [browser.new_page() for _ in range(3)]
+    for page in pages:
+        _open(page, desk)
+        choose(page, "model", "slow")
+        put(page, "max-new-tokens", 1000)
+        put(page, "n", 8)
+        page.locator("#generate").click()
+        if page is not pages[2]:
+            page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 5")
+    sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for another page")
+    pages[2].locator("#stop").click()
+    sync_api.expect(pages[2].locator("#figures")).to_contain_text("stopped before it began")
+    for page in pages:
+        page.close()
     page = browser.new_page()
     _open(page, desk)
     choose(page, "model", "starter")

@@ -59,7 +59,7 @@ def test_a_bad_value_is_one_sentence(name: str, options: dict[str, object], sent
         ({}, "Request needs a value for prompt"),
         ({"prompt": "a", "size": "huge"}, "size must be 'small' or 'big', not 'huge'"),
         ({"prompt": "a", "loud": "very"}, "loud must be a valid boolean, not 'very'"),
-        ({"prompt": "a" * 10_000}, "prompt is not accepted: string should have at most 5 characters"),
+        ({"prompt": "a" * 10_000}, "prompt may have at most 5 characters, not 10,000"),
         ({"prompt": "rude"}, "prompt must be polite"),
         ({"prompt": 3.5}, "prompt must be a valid string, not 3.5"),
         ({"prompt": "a", "seed": 1}, "Request has no option 'seed'; its options are: prompt, size, loud, tries"),

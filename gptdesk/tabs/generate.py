@@ -3,14 +3,15 @@
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
-import psutil
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gptdesk.controls import QUIETLY, ChainPanel, Updates, Values, as_markdown
+from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values, as_markdown
 from gptdesk.desk import Desk
+from gptdesk.figures import figures
 from gptdesk.generation import GenerationRequest, GenerationResult, in_batches
 from gptdesk.pickers import ModelPicker, PresetBar
 from models.manager import ModelKey
@@ -20,19 +21,13 @@ log = logging.getLogger(__name__)
 TITLE = "Generate"
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 MOST_SEQUENCES = 8  # text boxes that are laid out; the engine and the command line take more
+MOST_KEPT = 200_000  # characters of text that are there again after a reload
 EXAMPLES = (
     "Once upon a time",
     "One rainy morning, the fox",
     "Mia lost her red kite",
     '"Who is there?" asked',
 )
-FINISHES = {
-    "stop": "the text came to its end",
-    "length": "max new tokens reached",
-    "context": "the context is full",
-    "stopped": "you stopped it",
-    "deadline": "out of time",
-}
 
 
 def build(desk: Desk, page: gr.Blocks) -> None:
@@ -46,6 +41,8 @@ class GenerateTab:
     def __init__(self, desk: Desk, page: gr.Blocks) -> None:
         self.desk = desk
         self._running: dict[str, threading.Event] = {}  # browser session -> stop event of its generation
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self.restored = gr.State(False)  # nothing is remembered of a page that has not been filled in yet
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 self._lay_out_text()
@@ -111,7 +108,8 @@ class GenerateTab:
         with gr.Group():
             self.n = gr.Slider(1, MOST_SEQUENCES, value=1, step=1, label="Sequences", elem_id="n")
             with gr.Row():
-                self.seed = gr.Number(value=1, precision=0, minimum=0, label="Seed", elem_id="seed", min_width=140)
+                # text, because a browser's numbers are exact only up to 2^53
+                self.seed = gr.Textbox("1", label="Seed", elem_id="seed", max_lines=1, min_width=140)
                 self.new_seed = gr.Checkbox(value=True, label="Draw a new seed", elem_id="new-seed", min_width=140)
         with gr.Accordion("More", open=False, elem_id="more"):
             self.panel.place_rest()
@@ -125,29 +123,23 @@ class GenerateTab:
     # Wiring
 
     def _wire(self, page: gr.Blocks) -> None:
-        inputs: set[Block] = {*self._remembered.values(), *self.panel.components, *self.texts, self.chosen}
         controls = [*self._remembered.values(), *self.panel.components]
+        inputs: set[Block] = {*controls, *self.texts, self.chosen, self.restored}
         outputs = [self.generate, self.continue_, self.stop, self.seed, self.chosen, self.figures, *self.texts]
         for button, handler in ((self.generate, self._on_generate), (self.continue_, self._on_continue)):
-            button.click(
-                handler, inputs, outputs, show_progress="hidden", concurrency_limit=AT_ONCE, api_visibility="private"
-            )
+            button.click(handler, inputs, outputs, **STREAMING)
         self.stop.click(self._on_stop, **QUIETLY)
         for button in self.examples:
             button.click(lambda text: text, button, self.prompt, **QUIETLY)
-        for change in (self.model.wire(), *self.presets.wire()):
-            change.then(self._remember, set(controls), **QUIETLY)
+        self.seed.input(lambda: False, None, self.new_seed, **QUIETLY)  # who types a seed wants that one
+        self.model.wire()
+        self.presets.wire()
         latest = QUIETLY | {"trigger_mode": "always_last"}
-        gr.on(
-            [self.prompt.change, self.model.name.change],
-            self._on_prompt,
-            [self.prompt, self.model.name],
-            self.count,
-            **latest,
-        )
-        changes = [component.input for component in controls]  # type: ignore[attr-defined]  # made by Gradio
-        gr.on(changes, self._remember, set(controls), **latest)
-        page.load(self._on_load, None, [*controls, self.count], **QUIETLY)
+        counted: list[Any] = [self.prompt, self.model.name]
+        gr.on([component.change for component in counted], self._on_prompt, counted, self.count, **latest)
+        changes = [component.change for component in controls]  # type: ignore[attr-defined]  # made by Gradio
+        gr.on(changes, self._remember, {*controls, self.restored}, **latest)
+        page.load(self._on_load, None, [*controls, *self.texts, self.count, self.restored], **QUIETLY)
 
     # Generating
 
@@ -160,24 +152,48 @@ class GenerateTab:
         yield from self._run(values, str(text or values[self.prompt] or ""), request.session_hash or "")
 
     def _run(self, values: Values, prompt: str, session: str) -> Iterator[Updates]:
-        """Stream into the text boxes; whatever the user got wrong ends as one sentence below them."""
-        stop = self._running[session] = threading.Event()
+        """Stream into the text boxes; whatever goes wrong ends as one sentence below them."""
+        stop = threading.Event()
+        if before := self._running.get(session):
+            before.set()  # one generation a page: the newer one has the boxes
+        self._running[session] = stop
         try:
-            self._remember(values)
             key, request = self._request(values, prompt)
+            self._remember(values)
             yield self._begin(request)
-            result = GenerationResult(request.n)
-            for events in in_batches(self.desk.generate(key, request, stop=stop), stop=stop):
-                for event in events:
-                    result.add(event)
-                if events:
-                    yield self._progress(request, result, key)
+            yield from self._wait_for_a_place(stop)
+            try:
+                yield from self._stream(key, request, stop)
+            finally:
+                self._places.release()
             yield self._ready()
         except ValueError as error:
             yield self._ready() | {self.figures: f"⚠ {as_markdown(str(error))}"}
+        except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
+            log.exception("the generation failed")
+            yield self._ready() | {self.figures: f"⚠ {as_markdown(f'{error} (the terminal has the details)')}"}
         finally:
             if self._running.get(session) is stop:
                 del self._running[session]
+
+    def _wait_for_a_place(self, stop: threading.Event) -> Iterator[Updates]:
+        """Take one of the places for generations, saying so if all are taken. With `stop`, do not wait for long."""
+        if self._places.acquire(blocking=False):
+            return
+        yield {self.figures: "Waiting for another page to finish …"}
+        while not self._places.acquire(timeout=0.1):
+            if stop.is_set():
+                raise ValueError("stopped before it began: other pages were generating")
+            yield gr.skip()  # so that a page that has gone is noticed
+
+    def _stream(self, key: ModelKey, request: GenerationRequest, stop: threading.Event) -> Iterator[Updates]:
+        result = GenerationResult(request.n)
+        for events in in_batches(self.desk.generate(key, request, stop=stop), stop=stop):
+            for event in events:
+                result.add(event)
+            yield self._progress(request, result, key) if events else gr.skip()
+        texts = [request.prompt + new for new in result.texts]
+        self._put(f"{TITLE}: texts", texts if sum(map(len, texts)) < MOST_KEPT else None)
 
     def _request(self, values: Values, prompt: str) -> tuple[ModelKey, GenerationRequest]:
         lines = str(values[self.stop_strings] or "").splitlines()
@@ -200,14 +216,14 @@ class GenerateTab:
         }
         for i, text in enumerate(self.texts):
             label = "Text" if request.n == 1 else f"Text {i + 1}"
-            updates[text] = gr.update(visible=i < request.n, value=request.prompt if i < request.n else "", label=label)
+            updates[text] = gr.update(visible=i < request.n, label=label)  # the old text stays until there is a new one
         return updates
 
     def _progress(self, request: GenerationRequest, result: GenerationResult, key: ModelKey) -> Updates:
         updates: Updates = {text: request.prompt + new for text, new in zip(self.texts, result.texts, strict=False)}
-        updates[self.figures] = _figures(result, key)
+        updates[self.figures] = figures(result, key)
         if result.start:
-            updates[self.seed] = result.start.seed
+            updates[self.seed] = str(result.start.seed)
         return updates
 
     def _ready(self) -> Updates:
@@ -232,61 +248,36 @@ class GenerateTab:
             return ""
         context = self.desk.model(name).context
         GenerationRequest(prompt=prompt)  # a prompt too long to be read is too long to be counted
-        tokens = len(self.desk.tokenizer(name).encode(prompt))
-        if tokens < context:
+        tokens = len(self.desk.tokenizer(name).encode(prompt)) if prompt else 0
+        if tokens <= context:
             return f"{tokens} of {context} tokens"
         return f"⚠ {tokens} tokens: more than the model's context of {context}; the beginning will be left out"
 
     # Memory
 
     def _remember(self, values: Values) -> None:
-        remembered = {name: values[component] for name, component in self._remembered.items()}
+        if values[self.restored]:
+            remembered = {name: values[component] for name, component in self._remembered.items()}
+            self._put(TITLE, remembered | {"chain": self.panel.remembered(values)})
+
+    def _put(self, name: str, value: object) -> None:
         try:
-            self.desk.page.put(TITLE, remembered | {"chain": self.panel.remembered(values)})
+            self.desk.page.put(name, value)
         except ValueError as error:  # a full disk is no reason to refuse a text
             log.warning("%s", error)
 
     def _on_load(self) -> Updates:
         """What the page shows when it is opened: the models there are now, and what was set when it was last used."""
-        kept = self.desk.page.read().get(TITLE)
+        page = self.desk.page.read()
+        kept, texts = page.get(TITLE), page.get(f"{TITLE}: texts")
         kept = kept if isinstance(kept, dict) else {}
         updates: Updates = {
             component: gr.update(value=kept[name]) for name, component in self._remembered.items() if name in kept
         }
+        for i, text in enumerate(texts if isinstance(texts, list) else []):
+            updates |= {self.texts[i]: gr.update(value=text, visible=True)} if i < MOST_SEQUENCES else {}
+        updates[self.restored] = True
         updates |= self.model.shown(kept.get("model"), kept.get("precision"))
         updates |= self.presets.shown(kept.get("preset"))
         updates[self.count] = self._on_prompt(kept.get("prompt"), self.model.first_of(kept.get("model")))
         return updates | self.panel.restored(kept.get("chain"))
-
-
-def _figures(result: GenerationResult, key: ModelKey) -> str:
-    """The stats line: what the engine measured, not what the page saw."""
-    start = result.start
-    if start is None:
-        return "Reading the prompt …"
-    parts = [f"**{key}**", f"prompt {_plural(start.prompt_tokens, 'token')} in {_duration(start.seconds)}"]
-    if result.seconds_to_first_token is not None:
-        parts.append(f"first token after {_duration(result.seconds_to_first_token)}")
-    if (speed := result.tokens_per_second) is not None:
-        parts.append(f"{speed:,.0f} tokens/s")
-    parts.append(_plural(sum(map(len, result.tokens)), "token"))
-    if all(result.finish_reasons):
-        reasons = dict.fromkeys(FINISHES[reason] for reason in result.finish_reasons if reason)
-        parts.append(f"ended: {', '.join(reasons)}")
-    parts.append(f"memory {psutil.Process().memory_info().rss / 1e9:.2f} GB")
-    parts.append(f"seed {start.seed}")
-    line = " · ".join(parts)
-    if start.dropped_tokens:
-        line += (
-            f"\n\n⚠ The prompt does not fit the context of {_plural(start.context, 'token')}: "
-            f"its first {_plural(start.dropped_tokens, 'token')} were left out."
-        )
-    return line
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,0 +1,47 @@
+"""The figures of a generation in a line: what the engine measured, not what the page saw."""
+
+import psutil
+
+from gptdesk.generation import GenerationResult
+from models.manager import ModelKey
+
+FINISHES = {
+    "stop": "the text came to its end",
+    "length": "max new tokens reached",
+    "context": "the context is full",
+    "stopped": "you stopped it",
+    "deadline": "out of time",
+}
+
+
+def figures(result: GenerationResult, key: ModelKey) -> str:
+    """The stats line as Markdown: times in ms or s, memory of this process in GB."""
+    start = result.start
+    if start is None:
+        return "Reading the prompt …"
+    parts = [f"**{key}**", f"prompt {_plural(start.prompt_tokens, 'token')} in {_duration(start.seconds)}"]
+    if result.seconds_to_first_token is not None:
+        parts.append(f"first token after {_duration(result.seconds_to_first_token)}")
+    if (speed := result.tokens_per_second) is not None:
+        parts.append(f"{speed:,.0f} tokens/s")
+    parts.append(_plural(sum(map(len, result.tokens)), "token"))
+    if all(result.finish_reasons):
+        reasons = dict.fromkeys(FINISHES[reason] for reason in result.finish_reasons if reason)
+        parts.append(f"ended: {', '.join(reasons)}")
+    parts.append(f"memory {psutil.Process().memory_info().rss / 1e9:.2f} GB")
+    parts.append(f"seed {start.seed}")
+    line = " · ".join(parts)
+    if start.dropped_tokens:
+        line += (
+            f"\n\n⚠ The prompt does not fit the context of {_plural(start.context, 'token')}: "
+            f"its first {_plural(start.dropped_tokens, 'token')} were left out."
+        )
+    return line
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
