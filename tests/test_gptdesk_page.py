@@ -419,17 +419,19 @@ def test_a_second_desk_for_the_same_home_shows_the_first(desk: RunningDesk, home
     assert f"already running at {desk.url}" in second.stderr
 
 
-def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: RunningDesk) -> None:
+def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> None:
     """Two pages take all places, a third one waits and says so; once they are closed, it is its turn."""
+    (home / "page.json").unlink(missing_ok=True)
     pages = [browser.new_page() for _ in range(3)]
     for page in pages:
         _open(page, desk)
         choose(page, "model", "slow")
         put(page, "max-new-tokens", 1000)
         put(page, "n", 8)
+        page.locator("#prompt textarea").fill("a")
         page.locator("#generate").click()
         if page is not pages[2]:
-            page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 5")
+            sync_api.expect(page.locator("#figures")).to_contain_text("tokens/s", timeout=30_000)
     sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for another page")
     pages[2].locator("#stop").click()
     sync_api.expect(pages[2].locator("#figures")).to_contain_text("stopped before it began")
