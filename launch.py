@@ -210,6 +210,7 @@ NO_BUILD = r"No matching dist|Could not find a version|\(constraint\)|building w
 HINTS = (  # the first match counts: without a network, too, pip ends in "no matching distribution"
     ("No space left|Errno 28|WinError 112|quota", "The disk is full: free some space, or use another with --home DIR."),
     ("certificate|SSLError", "A certificate was refused, often a company proxy's: let PIP_CERT name its file."),
+    ("SOCKS", "pip cannot use a SOCKS proxy: unset ALL_PROXY for the first start, or name an HTTP proxy."),
     ("ProxyError|Proxy Auth", "The proxy did not let pip through: check HTTPS_PROXY."),
     (NO_NETWORK, "The network did not answer: the first start downloads packages, so go online and start again."),
     ("WinError 206|name too long|path too long", "A path is too long: choose a short home, such as --home C:\\gptdesk"),

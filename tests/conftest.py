@@ -16,6 +16,19 @@ from models.manager import LoadedModel, ModelKey, ModelManager
 from models.tokenizer import Tokenizer, train_bpe
 
 Made = TypeVar("Made")
+WHISPER = '''
+from typing import ClassVar
+from pydantic import Field
+from samplers import Sampler
+
+class Whisper(Sampler):
+    """Prefers what is quiet."""
+    name: ClassVar[str] = "whisper"
+    softness: float = Field(0.5, ge=0, le=2, description="how soft")
+
+    def __call__(self, logits, tokens):
+        return logits * (1 - self.softness / 3)
+'''
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 torch.set_num_threads(1)  # the models are tiny: threads that wait for each other cost more than they bring
 

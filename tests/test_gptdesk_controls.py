@@ -7,6 +7,7 @@ from typing import Literal
 import gradio as gr
 import pytest
 import torch
+from conftest import WHISPER
 from pydantic import Field
 
 from gptdesk.controls import ChainPanel, as_markdown, widget
@@ -111,24 +112,9 @@ def test_neutral_chains_change_nothing() -> None:
             torch.testing.assert_close(link.probabilities, model.probabilities)
 
 
-PLUGIN = '''
-from typing import ClassVar
-from pydantic import Field
-from samplers import Sampler
-
-class Whisper(Sampler):
-    """Prefers what is quiet."""
-    name: ClassVar[str] = "whisper"
-    softness: float = Field(0.5, ge=0, le=2, description="how soft")
-
-    def __call__(self, logits, tokens):
-        return logits * (1 - self.softness / 3)
-'''
-
-
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[None]:
-    (tmp_path / "whisper.py").write_text(PLUGIN)
+    (tmp_path / "whisper.py").write_text(WHISPER)
     with registry.isolated():
         assert load_plugins(tmp_path) == []
         yield

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import WHISPER
 
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -21,19 +22,6 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-PLUGIN = '''
-from typing import ClassVar
-from pydantic import Field
-from samplers import Sampler
-
-class Whisper(Sampler):
-    """Prefers what is quiet."""
-    name: ClassVar[str] = "whisper"
-    softness: float = Field(0.5, ge=0, le=2, description="how soft")
-
-    def __call__(self, logits, tokens):
-        return logits * (1 - self.softness / 3)
-'''
 
 
 class RunningDesk:
@@ -68,7 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     slow = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, block_size=4096, **shape))
     save_checkpoint(home / "models" / "slow", slow, tokenizer=tokenizer, about=About(source="a test"))
     (home / "samplers").mkdir()
-    (home / "samplers" / "whisper.py").write_text(PLUGIN)
+    (home / "samplers" / "whisper.py").write_text(WHISPER)
     (home / "samplers" / "broken.py").write_text("raise RuntimeError('no luck <b>here</b>')")
     return home
 
