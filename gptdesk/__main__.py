@@ -7,6 +7,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from gptdesk.process import prepare
+
 if TYPE_CHECKING:
     from gptdesk.settings import Settings
 
@@ -19,7 +21,12 @@ OVERRIDES = ("GRADIO_SHARE", "GRADIO_ALLOWED_PATHS", "GRADIO_MCP_SERVER", "GRADI
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the desk or a command; the exit code. What the user got wrong is one line on stderr and code 2."""
+    """Run the desk or a command; the exit code. What the user got wrong is one line on stderr and code 2.
+
+    Without `arguments` this is the whole program, and it takes those of the command line.
+    """
+    if arguments is None:
+        prepare()
     os.environ |= PRIVACY
     for name in OVERRIDES:
         os.environ.pop(name, None)

@@ -11,6 +11,7 @@ import psutil
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
+from models.engine import get_device
 from models.manager import ModelInfo, ModelKey, ModelManager
 from models.storage import json_bytes, read_json, write_file
 from models.tokenizer import Tokenizer
@@ -50,6 +51,7 @@ class Desk:
             settings.models,
             bundled=[STARTER],
             cache_folder=settings.vocabularies,
+            device=get_device(settings.device),
             memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.

@@ -12,12 +12,11 @@ import torch
 from pydantic import Field, StringConstraints, field_validator
 from torch import Tensor
 
-from models.gpt import GPT, KVCache
+from models.cache import KVCache
 from models.manager import LoadedModel
 from samplers import Chain, Options, default_chain
 
 FinishReason = Literal["stop", "length", "context", "stopped", "deadline"]
-PREFILL_CHUNK = 128  # prompt tokens between two looks at Stop and the deadline
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**32  # a seed that we draw is short enough to be read out
 Event = TypeVar("Event")
@@ -53,6 +52,7 @@ class GenerationStart:
     prompt_tokens: int  # read by the model
     dropped_tokens: int  # cut from the front of a prompt longer than the context
     context: int  # tokens the model can see at once
+    kernels: str  # what multiplies its matrices on this computer
     seconds: float
 
 
@@ -83,10 +83,10 @@ def generate(
     clock = _Clock(request.deadline, stop)
     seed = secrets.randbelow(DRAWN_SEEDS) if request.seed is None else request.seed
     prompt, dropped = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
-    context, device = loaded.config.block_size, loaded.model.wte.weight.device
-    cache = KVCache(loaded.config, capacity=min(context, len(prompt) + request.max_new_tokens), device=device)
-    logits = _prefill(loaded.model, prompt.to(device), cache=cache, clock=clock)
-    yield GenerationStart(seed, len(prompt), dropped, context, clock.seconds())
+    context = loaded.config.block_size
+    capacity = min(context, len(prompt) + request.max_new_tokens)
+    cache, logits = _read(loaded, prompt, capacity=capacity, clock=clock)
+    yield GenerationStart(seed, len(prompt), dropped, context, loaded.model.kernels, clock.seconds())
 
     rows = [_Row(i, loaded, request.stop) for i in range(request.n)]
     if logits is None:  # stopped while the prompt was read
@@ -94,7 +94,7 @@ def generate(
         return
     if request.n > 1:
         try:
-            cache, logits = cache.repeat(request.n), logits.expand(request.n, -1)
+            cache, logits = cache.copy(rows=request.n), logits.expand(request.n, -1)
         except RuntimeError as error:  # torch's word for a failed allocation
             raise ValueError(f"there is not enough memory for n = {request.n} sequences; ask for fewer") from error
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
@@ -116,7 +116,7 @@ def generate(
                 yield row.take(int(drawn[row.index]), logprobs[row.index], verdict, seconds)
         if all(row.finished for row in rows):
             return
-        logits = loaded.model(drawn[:, None].to(device), cache, last_only=True)[:, -1]
+        logits = loaded.model(drawn[:, None], cache, last_only=True)[:, -1]
         if late := clock.verdict():
             yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
             return
@@ -137,15 +137,24 @@ def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> t
     return torch.tensor(kept, dtype=torch.int64), len(ids) - len(kept)
 
 
-@torch.inference_mode()
-def _prefill(model: GPT, prompt: Tensor, *, cache: KVCache, clock: "_Clock") -> Tensor | None:
-    """Read the prompt (T,) in chunks; the logits (1, V) after its last token, or None when told to stop."""
+def _read(loaded: LoadedModel, prompt: Tensor, *, capacity: int, clock: "_Clock") -> tuple[KVCache, Tensor | None]:
+    """Read the prompt (T,) in chunks, but for a start that is known: its cache and the logits (1, V) after it.
+
+    Without logits it was told to stop.
+    """
+    engine, chunk = loaded.model, loaded.model.chunk
+    known = loaded.prefixes.find(prompt, chunk=chunk, capacity=capacity)
+    if known is not None and known.logits is not None:
+        return known.cache, None if clock.verdict() else known.logits
+    cache = known.cache if known else KVCache(engine.config, capacity=capacity, device=engine.device)
     logits = None
-    for chunk in prompt[None].split(PREFILL_CHUNK, dim=1):
+    for tokens in prompt[None, cache.length :].split(chunk, dim=1):
         if clock.verdict():
-            return None
-        logits = model(chunk, cache, last_only=True)[:, -1]  # (1, t) -> (1, V)
-    return logits
+            return cache, None
+        logits = engine(tokens, cache, last_only=True)[:, -1]  # (1, t) -> (1, V)
+    assert logits is not None
+    loaded.prefixes.keep(prompt, cache, logits)
+    return cache, logits
 
 
 def _logprobs(logits: Tensor, drawn: Tensor) -> list[float]:

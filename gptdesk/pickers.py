@@ -9,6 +9,7 @@ from gradio.events import Dependency
 from gptdesk.controls import MAY_SPEAK, ChainPanel, Updates, Values, told
 from gptdesk.desk import Desk
 from models.manager import ModelKey
+from models.precision import missing_here
 from samplers import Chain, build
 
 FIRST_PRESET = "Balanced"
@@ -30,6 +31,7 @@ class ModelPicker:
                 offered,
                 value=next(iter(offered), None),
                 label="Precision",
+                info=_not_here(),
                 elem_id="precision",
                 scale=2,
                 min_width=110,
@@ -72,6 +74,11 @@ class ModelPicker:
     def _listed(self) -> list[tuple[str, str]]:
         models = self._desk.manager.available()
         return [(info.name if info.problem is None else f"{info.name} (cannot be used)", info.name) for info in models]
+
+
+def _not_here() -> str | None:
+    """What the list of precisions leaves out, and why."""
+    return "; ".join(f"no {name}: {reason}" for name, reason in missing_here().items()) or None
 
 
 class PresetBar:

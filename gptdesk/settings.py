@@ -4,6 +4,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field
@@ -23,6 +24,7 @@ class Settings(Options):
     port: int = Field(SPACE_PORT, ge=0, le=65535, description="first port to try; 0 takes any free one")
     browser: bool = Field(True, description="open the page when the desk is ready")
     app_window: bool = Field(False, description="open the page in a window of its own (Chromium, Chrome or Edge)")
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="where float models compute")
     memory_gb: float | None = Field(None, gt=0, description="memory that loaded models may take; default half of it")
 
     @property

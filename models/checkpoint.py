@@ -13,22 +13,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from models import layout, storage
+from models.engine import Engine
 from models.gpt import GPT, GPTConfig
+from models.precision import Precision
+from models.precision.matrix import Choices
 from models.tokenizer import Tokenizer, gpt2_tokenizer
+from models.weights import WEIGHTS, WeightFile
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "model.safetensors"
 FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "about.json")
 CONFIG_LIMIT = 1_000_000  # bytes
-DTYPES = ("F32", "F16", "BF16", "F64")
 GPT2_VOCABULARIES = (50257, 50304)  # GPT-2's own, and padded to a multiple of 64 as nanoGPT does
-PICKLES = ("pytorch_model.bin", "model.pt", "pytorch_model.bin.index.json")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Checkpoint:
     tokenizer_kind: str  # "gpt2", "bpe", "characters", or "none"
     parameters: int
     size_bytes: int  # of all files
+    quantized: Precision | None = None  # what its weights are stored as, if not as floats
 
     @classmethod
     def open(cls, path: Path) -> "Checkpoint":
@@ -67,28 +69,47 @@ class Checkpoint:
         if not path.is_dir():
             raise ValueError(f"there is no checkpoint folder {path}")
         with _naming(path):
-            config = layout.config_from_json(storage.read_json(path / "config.json", limit=CONFIG_LIMIT))
-            with _open_weights(path, config):
-                pass
+            data = storage.read_json(path / "config.json", limit=CONFIG_LIMIT)
+            config, quantized = layout.config_from_json(data), layout.quantization_from_json(data)
+            WeightFile(path, config, quantized)
             kind = _tokenizer_kind(path, config)
             size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-            return cls(path, config, _read_about(path), kind, config.parameters(), size)
+            return cls(path, config, _read_about(path), kind, config.parameters(), size, quantized)
 
     def load_model(self) -> GPT:
-        """The network with its weights in float32, set to eval; raises ValueError if one is not a finite number."""
+        """The network to train, in float32 and set to eval; ValueError if it is quantized or a weight is not finite."""
+        if self.quantized:
+            raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and only runs; take the original")
         with torch.device("meta"):
             model = GPT(self.config)
         model = model.to_empty(device="cpu").eval()  # skips the initialisation; every weight is read below
-        parameters = dict(model.named_parameters())
-        with _naming(self.path), torch.no_grad(), _open_weights(self.path, self.config) as weights:
-            for name, value in weights:
-                if not torch.isfinite(value).all():
-                    raise ValueError(f"{WEIGHTS} holds values that are not finite numbers, in {name}")
-                if name in parameters:
-                    parameters[name].copy_(value)
-                elif value.any():  # only biases of a network without them come here
-                    raise ValueError(f"config.json says that there are no biases, but {name} is not zero")
+        with _naming(self.path), torch.no_grad():
+            weights = self._weights()
+            for name, parameter in model.named_parameters():
+                value = weights.read(name)
+                assert value is not None, "the names were compared when the file was opened"
+                parameter.copy_(value)
         return model
+
+    def load_engine(
+        self, precision: Precision, *, choices: Choices | None = None, device: torch.device | None = None
+    ) -> Engine:
+        """The network to run; a quantized one only at the precision it is stored in. ValueError as `load_model`."""
+        if self.quantized not in (None, precision):
+            raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
+        with _naming(self.path):
+            encoded = self.quantized is not None
+            source = self._weights().read
+            return Engine(self.config, precision, source, encoded=encoded, choices=choices, device=device)
+
+    def _weights(self) -> WeightFile:
+        """The weights, after a look at what the network would leave out."""
+        weights = WeightFile(self.path, self.config, self.quantized)
+        if not self.config.bias:
+            for name in weights.names():
+                if name.endswith(".bias") and (value := weights.read(name)) is not None and value.any():
+                    raise ValueError(f"config.json says that there are no biases, but {name} is not zero")
+        return weights
 
     def load_tokenizer(self, cache_folder: Path | None = None) -> Tokenizer:
         """The folder's own tokenizer, or for a GPT-2 without one the one in `cache_folder`; raises ValueError."""
@@ -105,25 +126,60 @@ def save_checkpoint(path: Path, model: GPT, *, tokenizer: Tokenizer, about: Abou
 
     Raises ValueError if the model cannot be used or the folder holds anything else, OSError if the disk refuses.
     """
-    config = model.config
-    if tokenizer.vocab_size > config.vocab_size:
+    if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, more than the model's vocab_size of {config.vocab_size}"
+            f"the tokenizer has {tokenizer.vocab_size} tokens, more than the model's vocab_size of "
+            f"{model.config.vocab_size}"
         )
     _check_replaceable(path)
-    tensors = _stored(model)
+    config = layout.config_to_json(model.config, end_of_text=tokenizer.end_of_text)
+    return _write(path, model.config, config, _stored(model), tokenizer=tokenizer, about=about)
+
+
+def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, tokenizer: Tokenizer) -> Checkpoint:
+    """Write the weights of a float checkpoint at another precision as the folder `path`; errors as `save_checkpoint`.
+
+    At a float precision, `transformers` opens the folder; any other is for us alone.
+    """
+    if original.quantized:
+        raise ValueError(f"{original.path.name} is quantized already, to {original.quantized.name}; take the original")
+    _check_replaceable(path)
+    config = original.config
+    dtype = precision.name if precision.is_float else "float32"
+    data = layout.config_to_json(config, end_of_text=tokenizer.end_of_text, dtype=dtype)
+    with _naming(original.path):
+        weights = original._weights()
+        if precision.is_float:
+            tensors = _recast(config, weights, getattr(torch, dtype))
+        else:
+            data |= layout.quantization_to_json(precision)
+            tensors = _encoded(config, weights, precision)
+    about = replace(original.about, source=f"{original.about.source or original.path.name}, as {precision.name}")
+    return _write(path, config, data, tensors, tokenizer=tokenizer, about=about)
+
+
+def _write(
+    path: Path,
+    config: GPTConfig,
+    data: dict[str, object],
+    tensors: dict[str, Tensor],
+    *,
+    tokenizer: Tokenizer,
+    about: About,
+) -> Checkpoint:
+    """Write the folder: `data` is its config.json."""
     created = about.created or datetime.now(UTC).isoformat(timespec="seconds")
     end = tokenizer.end_of_text
     documents = {
-        "config.json": layout.config_to_json(config, end_of_text=end),
+        "config.json": data,
         "generation_config.json": {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "do_sample": True},
         "about.json": asdict(replace(about, created=created)) | {"parameters": config.parameters()},
     }
     files = {name: storage.json_bytes(document) for name, document in documents.items()}
     with storage.new_folder(path) as folder:
         tokenizer.save(folder, context=config.block_size)
-        for name, data in files.items():
-            storage.write_file(folder / name, data)
+        for name, content in files.items():
+            storage.write_file(folder / name, content)
         try:
             save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
@@ -139,48 +195,6 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the checkpoint {path.name} in {path.parent} cannot be used: {error}") from error
-
-
-@contextmanager
-def _open_weights(path: Path, config: GPTConfig) -> Iterator[Iterator[tuple[str, Tensor]]]:
-    """Our names and the tensors, our way round, one at a time; names and shapes have been compared with `config`."""
-    file_name = path / WEIGHTS
-    if not file_name.is_file():
-        raise ValueError(_why_no_weights(path))
-    try:
-        file = safe_open(file_name, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{WEIGHTS} is damaged or incomplete ({error}); copy it again") from error
-    with file:
-        keys = set(file.keys())
-        prefixed = any(key.startswith(layout.PREFIX) for key in keys)
-        wanted = {}
-        for tensor in layout.stored_tensors(config):
-            wanted[tensor.stored_name if prefixed else tensor.stored_name.removeprefix(layout.PREFIX)] = tensor
-        ignored = (*layout.IGNORED, layout.HEAD) if config.tied else layout.IGNORED
-        extra = sorted(key for key in keys - wanted.keys() if not key.endswith(ignored))
-        if missing := sorted(wanted.keys() - keys):
-            raise ValueError(f"{WEIGHTS} lacks {len(missing)} tensors that config.json asks for, {missing[0]} first")
-        if extra:
-            raise ValueError(f"{WEIGHTS} holds {len(extra)} tensors that config.json does not know, {extra[0]} first")
-        for key, tensor in wanted.items():
-            header = file.get_slice(key)
-            shape = tuple(header.get_shape())
-            if shape != tensor.shape:
-                raise ValueError(f"{key} in {WEIGHTS} has the shape {shape}, config.json asks for {tensor.shape}")
-            if header.get_dtype() not in DTYPES:
-                raise ValueError(f"{key} in {WEIGHTS} is of the type {header.get_dtype()}, not one of {DTYPES}")
-        values = ((t.name, file.get_tensor(key)) for key, t in wanted.items())
-        transposed = {t.name for t in wanted.values() if t.transposed}
-        yield ((name, value.t() if name in transposed else value) for name, value in values)
-
-
-def _why_no_weights(path: Path) -> str:
-    if (path / f"{WEIGHTS}.index.json").exists():
-        return f"its weights are split into several files; save it again as one {WEIGHTS}"
-    if any((path / name).exists() for name in PICKLES):
-        return f"it has no {WEIGHTS}, only a pickle, which could run any code; convert it with safetensors first"
-    return f"{WEIGHTS} is missing"
 
 
 def _has_tokenizer(path: Path) -> bool:
@@ -232,4 +246,33 @@ def _stored(model: GPT) -> dict[str, Tensor]:
         if not torch.isfinite(value).all():
             raise ValueError(f"the model cannot be saved: its weights {tensor.name} are not all finite numbers")
         tensors[tensor.stored_name] = (value.t() if tensor.transposed else value).contiguous()
+    return tensors
+
+
+def _recast(config: GPTConfig, weights: WeightFile, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a float folder with its matrices as `dtype`; what belongs to no matrix stays float32."""
+    tensors = {}
+    for tensor in layout.stored_tensors(config):
+        value = weights.read(tensor.name)
+        assert value is not None
+        value = value.to(dtype if value.ndim == 2 else torch.float32)
+        tensors[tensor.stored_name] = (value.t() if tensor.transposed else value).contiguous()
+    return tensors
+
+
+@torch.inference_mode()
+def _encoded(config: GPTConfig, weights: WeightFile, precision: Precision) -> dict[str, Tensor]:
+    """The tensors of a quantized folder; each matrix is read, encoded and let go."""
+    stored = {tensor.name: tensor.stored_name for tensor in layout.stored_tensors(config, precision)}
+    tensors = {}
+    for matrix in precision.matrices(config):
+        weight = weights.read(f"{matrix}.weight")
+        weight = weights.read("wte.weight") if weight is None else weight  # a head of its own, of a tied network
+        assert weight is not None
+        for part, value in precision.encoding(matrix, config).encode(weight.float()).items():
+            tensors[stored.pop(f"{matrix}.{part}")] = value.contiguous()
+    for name, stored_name in stored.items():
+        vector = weights.read(name)
+        assert vector is not None
+        tensors[stored_name] = vector.float()
     return tensors

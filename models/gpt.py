@@ -1,14 +1,13 @@
-"""The whole GPT-2 network in one file: configuration, presets, key-value cache and the model itself.
+"""The whole GPT-2 network in one file, to read and to train: configuration, presets and the model itself.
 
-B batch, T new tokens, S tokens seen so far (cached and new), L layers, C channels, H heads, D = C / H head width,
-V vocabulary. The module names are those of the published GPT-2 (Radford et al. 2019), so its weights map one to one.
+`models.engine` runs it. B batch, T tokens, L layers, C channels, H heads, D = C / H head width, V vocabulary. The names
+of the modules are those of the published GPT-2 (Radford et al. 2019), so its weights map one to one.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -80,70 +79,6 @@ PRESETS: dict[str, GPTConfig] = {
 }
 
 
-class KVCache:
-    """The keys and values of `rows` sequences of equal length, so that each token is computed once.
-
-    It belongs to one request and is passed to `GPT.forward`, which appends to it. All memory is taken at the start:
-    8 * L * C * capacity bytes a row in float32. It holds values, not gradients.
-    """
-
-    def __init__(
-        self,
-        config: GPTConfig,
-        *,
-        rows: int = 1,
-        capacity: int | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        capacity = config.block_size if capacity is None else capacity
-        if not 1 <= capacity <= config.block_size:
-            raise ValueError(f"a KV cache can hold 1 to {config.block_size} tokens of this model, not {capacity}")
-        if rows < 1:
-            raise ValueError(f"a KV cache needs at least one row, not {rows}")
-        self.config = config
-        self.length = 0  # tokens held, the same in every row
-        D = config.n_embd // config.n_head
-        shape = (config.n_layer, 2, rows, config.n_head, capacity, D)
-        self._store = torch.empty(shape, device=device, dtype=dtype)  # (L, 2, B, H, capacity, D)
-
-    @property
-    def rows(self) -> int:
-        return self._store.shape[2]
-
-    @property
-    def capacity(self) -> int:
-        return self._store.shape[4]
-
-    def put(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write k, v (B, H, T, D) of one layer behind the held tokens and return all of them, (B, H, S, D) each.
-
-        `length` stays: `GPT.forward` moves it once every layer has written, so an interrupted pass leaves no trace.
-        """
-        end = self.length + k.shape[2]
-        keys, values = self._store[layer, :, :, :, :end]  # (B, H, S, D) each
-        with torch.no_grad():
-            keys[:, :, self.length :] = k
-            values[:, :, self.length :] = v
-        return keys, values
-
-    def rewind(self, length: int) -> None:
-        """Forget every token from position `length` on."""
-        if not 0 <= length <= self.length:
-            raise ValueError(f"cannot rewind to {length} tokens: the KV cache holds {self.length}")
-        self.length = length
-
-    def repeat(self, rows: int) -> "KVCache":
-        """A copy with the one row of this cache in each of `rows` rows: one prefill shared by many sequences."""
-        if self.rows != 1:
-            raise ValueError(f"only a KV cache of one row can be repeated, this one has {self.rows}")
-        store = self._store
-        copy = KVCache(self.config, rows=rows, capacity=self.capacity, device=store.device, dtype=store.dtype)
-        copy._store[:, :, :, :, : self.length] = store[:, :, :, :, : self.length]
-        copy.length = self.length
-        return copy
-
-
 class Attention(nn.Module):
     """Causal multi-head self-attention (Vaswani et al. 2017)."""
 
@@ -154,15 +89,11 @@ class Attention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor, cache: KVCache | None, layer: int, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
         qkv = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        if cache is not None:
-            k, v = cache.put(layer, k, v)  # (B, H, S, D) each
-        dropout = self.dropout if self.training else 0.0
-        causal = mask is None and T > 1  # one new token may look at everything
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
         y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
         return F.dropout(y, self.dropout, self.training)
 
@@ -192,13 +123,13 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cache: KVCache | None, layer: int, mask: Tensor | None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), cache, layer, mask)
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
 
 class GPT(nn.Module):
-    """Tokens in, logits of the next token out. It keeps nothing between calls: what was seen lives in the cache."""
+    """Tokens in, logits of the next token after each of them out."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -222,41 +153,21 @@ class GPT(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)  # layer norm weights are ones already
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None, *, last_only: bool = False) -> Tensor:
-        """Logits (B, T, V) of the token after each of `tokens` (B, T), or (B, 1, V) of the last one only.
-
-        With a cache, `tokens` continue what it holds and are appended to it. Raises ValueError, before anything is
-        written, if they do not fit the context or the cache.
-        """
-        self._check_fit(tokens, cache)
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) of the token after each of `tokens` (B, T); ValueError if they do not fit the context."""
+        if tokens.ndim != 2 or not tokens.numel():
+            raise ValueError(f"tokens must have the shape (B, T) with at least one token, not {tuple(tokens.shape)}")
         T = tokens.shape[1]
-        past = 0 if cache is None else cache.length
-        S = past + T
-        mask = None
-        if past and T > 1:  # is_causal would align the triangle with the first key, not with the last
-            mask = torch.ones(T, S, dtype=torch.bool, device=tokens.device).tril(past)  # (T, S)
-        x = self.wte(tokens) + self.wpe.weight[past:S]  # (B, T, C)
+        if self.config.block_size < T:
+            raise ValueError(f"{T} tokens do not fit the model's context of {self.config.block_size}")
+        x = self.wte(tokens) + self.wpe.weight[:T]  # (B, T, C)
         x = F.dropout(x, self.config.dropout, self.training)
-        for layer, block in enumerate(self.h):
-            x = block(x, cache, layer, mask)
-        if cache is not None:
-            cache.length = S
-        x = self.ln_f(x[:, -1:] if last_only else x)  # (B, T or 1, C)
-        return F.linear(x, self.wte.weight) if self.lm_head is None else self.lm_head(x)  # (B, T or 1, V)
+        for block in self.h:
+            x = block(x)
+        x = self.ln_f(x)  # (B, T, C)
+        return F.linear(x, self.wte.weight) if self.lm_head is None else self.lm_head(x)  # (B, T, V)
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats of `targets` (B, T), the tokens that follow `tokens` (B, T); -100 is skipped."""
         logits = self(tokens)  # (B, T, V)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-    def _check_fit(self, tokens: Tensor, cache: KVCache | None) -> None:
-        if tokens.ndim != 2 or not tokens.numel():
-            raise ValueError(f"tokens must have the shape (B, T) with at least one token, not {tuple(tokens.shape)}")
-        B, T = tokens.shape
-        if cache is None:
-            if self.config.block_size < T:
-                raise ValueError(f"{T} tokens do not fit the model's context of {self.config.block_size}")
-        elif cache.rows != B:
-            raise ValueError(f"the KV cache has {cache.rows} rows, but the tokens have {B}")
-        elif cache.length + T > cache.capacity:
-            raise ValueError(f"the KV cache holds {cache.length} of at most {cache.capacity} tokens: {T} do not fit")

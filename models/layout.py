@@ -2,6 +2,9 @@
 
 There, the weights of the four linear layers of a block lie transposed ("Conv1D"), every layer has biases, and names
 start with "transformer."; files without the prefix exist too, the original GPT-2 among them.
+
+A quantized checkpoint has the same names and config.json. Each of its matrices lies our way round, as the parts that
+its encoding stores, and config.json names the scheme so that `transformers` refuses it in a sentence of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,9 +13,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from models.gpt import GPT, GPTConfig
+from models.precision import PRECISIONS, Precision
 
 PREFIX = "transformer."
 HEAD = "lm_head.weight"
+QUANTIZATION = "quantization_config"  # where `transformers` looks too
+METHOD = "gptdesk"
+FLOATS = ("F32", "F16", "BF16", "F64")
+KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int8: "I8", torch.uint8: "U8"}
 IGNORED = (".attn.bias", ".attn.masked_bias")  # the causal mask, which old files carry along
 
 _SIZES = {"vocab_size": "vocab_size", "block_size": "n_positions"} | {n: n for n in ("n_layer", "n_head", "n_embd")}
@@ -27,25 +35,59 @@ _UNSUPPORTED = {  # field: the only value that this network computes
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of the file: our name and theirs (without prefix), its shape there, and whether it lies transposed."""
+    """One tensor of the file: our name and theirs, its shape there, whether it lies transposed, its possible types."""
 
     name: str
     stored_name: str
     shape: tuple[int, ...]
     transposed: bool
+    kinds: tuple[str, ...] = FLOATS
 
 
-def stored_tensors(config: GPTConfig) -> Iterator[StoredTensor]:
-    """Every tensor that a folder of a network of this shape holds; without biases ours, it holds zeros for them."""
+def stored_tensors(config: GPTConfig, precision: Precision | None = None) -> Iterator[StoredTensor]:
+    """Every tensor that a folder of a network of this shape holds, with float weights or quantized to a precision.
+
+    Without biases, the float folder holds zeros for them.
+    """
     with torch.device("meta"):
-        network = GPT(replace(config, bias=True))
+        network = GPT(config if precision else replace(config, bias=True))
     for name, parameter in network.named_parameters():
-        transposed = name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
-        shape = tuple(reversed(parameter.shape)) if transposed else tuple(parameter.shape)
-        yield StoredTensor(name, name if name == HEAD else PREFIX + name, shape, transposed)
+        shape = tuple(parameter.shape)
+        stored_name = _stored_name(name)
+        if precision is None:
+            transposed = name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
+            yield StoredTensor(name, stored_name, shape[::-1] if transposed else shape, transposed)
+        elif parameter.ndim == 1:
+            yield StoredTensor(name, stored_name, shape, False, ("F32",))
+    if precision is not None:
+        for matrix, (N, K) in precision.matrices(config).items():
+            for part, (shape, dtype) in precision.encoding(matrix, config).stored(N, K).items():
+                name = f"{matrix}.{part}"
+                yield StoredTensor(name, _stored_name(name), shape, False, (KINDS[dtype],))
 
 
-def config_to_json(config: GPTConfig, *, end_of_text: int | None) -> dict[str, object]:
+def _stored_name(name: str) -> str:
+    return name if name.startswith("lm_head.") else PREFIX + name
+
+
+def quantization_to_json(precision: Precision) -> dict[str, object]:
+    """What config.json of a checkpoint quantized to `precision` has beside the rest."""
+    return {QUANTIZATION: {"quant_method": METHOD, "scheme": precision.name}}
+
+
+def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
+    """The precision that a config.json says its checkpoint is quantized to, if any; ValueError if we do not know it."""
+    told = data.get(QUANTIZATION)
+    if told is None:
+        return None
+    method, scheme = (told.get(name) for name in ("quant_method", "scheme")) if isinstance(told, dict) else (told, None)
+    precision = PRECISIONS.get(scheme) if isinstance(scheme, str) and method == METHOD else None
+    if precision is None or precision.is_float:
+        raise ValueError(f"config.json says that it is quantized by {method!r:.60} to {scheme!r:.60}, which is unknown")
+    return precision
+
+
+def config_to_json(config: GPTConfig, *, end_of_text: int | None, dtype: str = "float32") -> dict[str, object]:
     """The config.json from which `transformers`, vLLM and llama.cpp's converter build the same network."""
     activation = next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == config.activation)
     return {
@@ -62,7 +104,7 @@ def config_to_json(config: GPTConfig, *, end_of_text: int | None) -> dict[str, o
         "bias": config.bias,  # ours; the others read zeros
         "bos_token_id": end_of_text,
         "eos_token_id": end_of_text,
-        "dtype": "float32",
+        "dtype": dtype,
     }
 
 

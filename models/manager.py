@@ -8,10 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from models import storage
-from models.checkpoint import Checkpoint
-from models.gpt import GPT, GPTConfig
+from models.checkpoint import Checkpoint, save_quantized
+from models.engine import CPU, Engine
+from models.gpt import GPTConfig
 from models.precision import PRECISIONS
+from models.precision.matrix import Choices
+from models.prefix import PrefixCache
 from models.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -21,6 +26,7 @@ NAME_RULE = (
     "a model's name has up to 80 letters, digits, dots, dashes and underscores, and starts with one of the first two"
 )
 
+KERNELS = "kernels.json"
 SETTLE = 20  # times a checkpoint that changes while it is read is read again
 
 Signature = tuple[tuple[str, int, int, int], ...]  # name, inode, time of change and size of each file
@@ -73,10 +79,11 @@ class LoadedModel:
     """A model ready for inference. Only its lender may keep it beyond the end of the loan."""
 
     key: ModelKey
-    model: GPT
+    model: Engine
     tokenizer: Tokenizer
     config: GPTConfig
     memory_bytes: int
+    prefixes: PrefixCache  # of prompts read before
 
 
 @dataclass(eq=False)
@@ -97,11 +104,19 @@ class ModelManager:
     """
 
     def __init__(
-        self, folder: Path, *, bundled: Sequence[Path] = (), cache_folder: Path, memory_budget: int | None = None
+        self,
+        folder: Path,
+        *,
+        cache_folder: Path,
+        bundled: Sequence[Path] = (),
+        memory_budget: int | None = None,
+        device: torch.device = CPU,
     ) -> None:
         self._folder = folder
         self._bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
-        self._cache_folder = cache_folder  # of GPT-2's vocabulary
+        self._cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
+        self._choices = Choices(_read_choices(cache_folder / KERNELS))
+        self._device = device
         self.memory_budget = memory_budget
         self._slots: list[_Slot] = []  # the least recently used first
         self._lock = threading.Lock()  # of _slots; held for moments
@@ -116,6 +131,33 @@ class ModelManager:
     def info(self, name: str) -> ModelInfo:
         """One model of the list; ValueError names those there are."""
         return self._info(name, self._find(name))
+
+    def key(self, text: str) -> ModelKey:
+        """The model spelled NAME or NAME:PRECISION; a bare NAME runs at the first precision it can."""
+        if ":" in text:
+            return ModelKey.parse(text)
+        key = ModelKey(text.strip())
+        info = self.info(key.name)
+        if info.problem:
+            raise ValueError(info.problem)
+        return key if key.precision in info.precisions else ModelKey(key.name, info.precisions[0])
+
+    def quantize(self, name: str, precision: str, *, to: str | None = None) -> ModelInfo:
+        """Save a model at another precision, as the model `to` or as NAME-PRECISION over an older one of that name.
+
+        Raises ValueError if that cannot be done, OSError if the disk refuses; then nothing has changed.
+        """
+        key = ModelKey(name, precision)
+        target = ModelKey(to or f"{name}-{precision}")
+        if precision == "float32":
+            raise ValueError(
+                f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
+            )
+        if target.name != f"{name}-{precision}" and target.name in self._paths():
+            raise ValueError(f"{target.name!r} is the name of another model; choose a new one")
+        original = Checkpoint.open(self._find(key.name))
+        save_quantized(self._folder / target.name, original, PRECISIONS[precision], tokenizer=self.tokenizer(key.name))
+        return self.info(target.name)
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights; ValueError as `lend`."""
@@ -215,15 +257,18 @@ class ModelManager:
 
     def _read(self, key: ModelKey, path: Path) -> LoadedModel:
         precision = PRECISIONS[key.precision]
-        if reason := precision.available():
+        if reason := precision.missing():
             raise ValueError(f"this computer cannot run {key}: {reason}")
         checkpoint = Checkpoint.open(path)
-        self._check_room(key, 4 * checkpoint.parameters)
+        self._check_room(key, precision.memory_bytes(checkpoint.config))
         tokenizer = self.tokenizer(key.name)
-        model = precision.prepare(checkpoint.load_model()).requires_grad_(False)
-        memory = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-        log.info("loaded %s, %.0f MB", key, memory / 1e6)
-        return LoadedModel(key, model, tokenizer, checkpoint.config, memory)
+        known = dict(self._choices.known)
+        device = precision.device(self._device)
+        model = checkpoint.load_engine(precision, choices=self._choices, device=device)
+        if known != self._choices.known:
+            _write_choices(self._cache_folder / KERNELS, self._choices)
+        log.info("loaded %s, %.0f MB, on %s by %s", key, model.memory_bytes / 1e6, device, model.kernels)
+        return LoadedModel(key, model, tokenizer, checkpoint.config, model.memory_bytes, PrefixCache())
 
     def _check_room(self, key: ModelKey, needed: int) -> None:
         """Refuse a model that would not fit even if everything unused, and its own older self, were unloaded."""
@@ -281,9 +326,13 @@ def _describe(name: str, path: Path) -> ModelInfo:
         checkpoint = Checkpoint.open(path)
         if checkpoint.tokenizer_kind == "none":
             checkpoint.load_tokenizer()  # raises
+        if checkpoint.quantized and (reason := checkpoint.quantized.missing()):
+            raise ValueError(f"this computer cannot run {checkpoint.quantized.name}: {reason}")
     except ValueError as error:
         return ModelInfo(name, path, 0, 0, "", (), 0, str(error))
-    precisions = tuple(precision.name for precision in PRECISIONS.values() if precision.available() is None)
+    stored = checkpoint.quantized
+    offered = (precision for precision in PRECISIONS.values() if stored in (None, precision))
+    precisions = tuple(precision.name for precision in offered if precision.missing() is None)
     return ModelInfo(
         name,
         path,
@@ -294,6 +343,24 @@ def _describe(name: str, path: Path) -> ModelInfo:
         size_bytes=checkpoint.size_bytes,
         problem=None,
     )
+
+
+def _read_choices(file: Path) -> dict[str, str]:
+    """The kernels chosen before; none if the file cannot be used, for then they are chosen again."""
+    try:
+        data = storage.read_json(file, limit=1_000_000) if file.exists() else {}
+    except ValueError as error:
+        log.warning("%s; the kernels are chosen anew", error)
+        return {}
+    return {place: kernel for place, kernel in data.items() if isinstance(kernel, str)}
+
+
+def _write_choices(file: Path, choices: Choices) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        storage.write_file(file, storage.json_bytes(choices.known))
+    except OSError as error:
+        log.warning("the choice of kernels cannot be kept in %s: %s", file, error)
 
 
 def _signature(path: Path) -> Signature:

@@ -3,16 +3,22 @@
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import torch
+from torch import Tensor
 
 from gptdesk.starter.stories import stories
 from models.checkpoint import About, save_checkpoint
+from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.manager import LoadedModel, ModelKey, ModelManager
+from models.precision import PRECISIONS, Precision
+from models.precision.matrix import Encoding
+from models.prefix import PrefixCache
 from models.tokenizer import Tokenizer, train_bpe
 
 Made = TypeVar("Made")
@@ -31,6 +37,54 @@ class Whisper(Sampler):
 '''
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 torch.set_num_threads(1)  # the models are tiny: threads that wait for each other cost more than they bring
+
+
+def encodings(precision: Precision) -> dict[str, Encoding]:
+    """Those a precision gives its matrices, by name."""
+    config = GPTConfig(vocab_size=64, block_size=64, n_layer=1, n_head=1, n_embd=64)
+    return {found.name: found for found in (precision.encoding(name, config) for name in precision.matrices(config))}
+
+
+def with_kernel(precision: Precision, kernel: str) -> Precision:
+    """The precision run by the kernel of this name alone, and by the first able one where that does not apply."""
+
+    def encoding(name: str, config: GPTConfig) -> Encoding:
+        whole = precision.encoding(name, config)
+        able = [known for known in whole.kernels if known.missing(64, 64) is None]
+        chosen = next((known for known in able if kernel.startswith(known.name)), able[0])
+        return replace(whole, kernels=(chosen,))
+
+    return replace(precision, encoding=encoding)
+
+
+def kernels_here() -> list[tuple[str, str]]:
+    """Every precision with every kernel that can run it on this computer, by their names."""
+    return [
+        (precision.name, kernel.name)
+        for precision in PRECISIONS.values()
+        for kernel in encodings(precision)[precision.name].kernels
+        if kernel.missing(64, 64) is None
+    ]
+
+
+class Observed:
+    """An engine each of whose passes goes through `observe`, which gets the tokens (B, T) and what computes them."""
+
+    def __init__(self, engine: Engine, observe: Callable[[Tensor, Callable[[], Tensor]], Tensor]) -> None:
+        self._engine = engine
+        self._observe = observe
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+    def __call__(self, tokens: Tensor, *arguments: object, **options: object) -> Tensor:
+        return self._observe(tokens, lambda: self._engine(tokens, *arguments, **options))  # type: ignore[arg-type]
+
+
+def observed(loaded: LoadedModel, observe: Callable[[Tensor, Callable[[], Tensor]], Tensor]) -> LoadedModel:
+    """The same model, which has read nothing yet, with its passes observed."""
+    engine = Observed(loaded.model, observe)
+    return replace(loaded, model=engine, prefixes=PrefixCache())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,17 @@
 """The decode loop: what streams out, when it ends, and that a seed means one text."""
 
 import dataclasses
+import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from conftest import observed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +25,9 @@ from gptdesk.generation import (
     generate,
     in_batches,
 )
-from models.manager import LoadedModel
+from models.cache import KVCache
+from models.manager import LoadedModel, ModelKey, ModelManager
+from models.prefix import MOST_PROMPTS
 from models.tokenizer import Tokenizer
 from samplers import Chain, build
 
@@ -102,11 +108,12 @@ def test_log_probabilities_are_those_of_the_raw_model(tiny: LoadedModel) -> None
 
 def test_many_sequences_share_one_prefill(tiny: LoadedModel) -> None:
     shapes: list[tuple[int, ...]] = []
-    hook = tiny.model.register_forward_pre_hook(lambda module, arguments: shapes.append(tuple(arguments[0].shape)))
-    try:
-        run(tiny, prompt="Once upon a time", n=3, max_new_tokens=4)
-    finally:
-        hook.remove()
+
+    def note(tokens: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        shapes.append(tuple(tokens.shape))
+        return compute()
+
+    run(observed(tiny, note), prompt="Once upon a time", n=3, max_new_tokens=4)
     length = len(tiny.tokenizer.encode("Once upon a time"))
     assert shapes == [(1, length), (3, 1), (3, 1), (3, 1)]
 
@@ -235,7 +242,7 @@ def test_stop_strings_never_leak_a_prefix(text: str, stops: list[str], sizes: li
 
 
 def test_nan_logits_name_the_model(tiny: LoadedModel) -> None:
-    broken = _changed(tiny, lambda logits: logits * float("nan"))
+    broken = observed(tiny, lambda tokens, compute: compute() * float("nan"))
     with pytest.raises(ValueError, match="the model gave NaN"):
         run(broken, prompt="Once")
 
@@ -301,6 +308,54 @@ def test_an_error_in_the_thread_reaches_the_reader() -> None:
         list(batches)
 
 
+def test_two_hundred_cancelled_streams_leave_threads_loans_and_memory_as_they_were(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    manager = ModelManager(tiny_folder, cache_folder=tmp_path)
+    with manager.lend(ModelKey("tiny")):
+        pass
+    threads, before = threading.active_count(), len(_caches())
+    for i in range(50):
+        _cancelled(manager, i)
+    used = psutil.Process().memory_info().rss
+    for i in range(50, 250):
+        _cancelled(manager, i)
+    assert psutil.Process().memory_info().rss - used < 30_000_000
+    assert threading.active_count() == threads
+    assert [slot.users for slot in manager._slots] == [0]
+    assert len(_caches()) <= before + MOST_PROMPTS
+    manager.unload()
+    assert len(_caches()) <= before
+
+
+def _cancelled(manager: ModelManager, number: int) -> None:
+    """One stream that ends before its time, in one of the ways in which readers leave."""
+    stop = threading.Event()
+    prompt = f"{PROMPTS[number % 7]} {number % 11}" * (1 + number % 3)
+    request = GenerationRequest(prompt=prompt, seed=number, max_new_tokens=60, n=1 + number % 4)
+    with manager.lend(ModelKey("tiny")) as loaded:
+        events = generate(loaded, request, stop=stop)
+        batches = in_batches(events, stop=stop, every=0.0005)
+        if number % 4 == 0:
+            next(events)
+            stop.set()
+            list(events)
+        elif number % 4 == 1:
+            list(islice(events, number % 20))  # and never looked at again
+        elif number % 4 == 2:
+            list(islice(batches, 2))
+            batches.close()  # type: ignore[attr-defined]
+        else:
+            next(batches)
+            stop.set()
+            list(batches)
+
+
+def _caches() -> list[KVCache]:
+    gc.collect()
+    return [found for found in gc.get_objects() if type(found) is KVCache]
+
+
 def _untimed(events: Iterator[GenerationEvent] | list[GenerationEvent]) -> list[GenerationEvent]:
     return [dataclasses.replace(event, seconds=0.0) for event in events]
 
@@ -312,24 +367,12 @@ def _prompt_of(tokenizer: Tokenizer, tokens: int) -> str:
     return word * tokens
 
 
-def _changed(loaded: LoadedModel, change: object) -> LoadedModel:
-    """The same model with its logits passed through `change`."""
-
-    class Changed(torch.nn.Module):
-        wte = loaded.model.wte
-
-        def forward(self, *arguments: object, **options: object) -> torch.Tensor:
-            return change(loaded.model(*arguments, **options))  # type: ignore[operator, no-any-return]
-
-    return dataclasses.replace(loaded, model=Changed())  # type: ignore[arg-type]
-
-
 def _ends_often(loaded: LoadedModel) -> LoadedModel:
     end = loaded.tokenizer.end_of_text
 
-    def change(logits: torch.Tensor) -> torch.Tensor:
-        wanted = logits.softmax(-1) * 0.9
+    def change(tokens: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        wanted = compute().softmax(-1) * 0.9
         wanted[..., end] += 0.1
         return wanted.log()
 
-    return _changed(loaded, change)
+    return observed(loaded, change)

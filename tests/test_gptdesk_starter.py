@@ -11,8 +11,11 @@ from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.__main__ import CONTEXT, main, story_rows
 from gptdesk.starter.stories import stories
 from gptdesk.training import evaluate
+from models.cache import KVCache
 from models.checkpoint import Checkpoint
-from models.gpt import GPT, KVCache
+from models.engine import Engine
+from models.gpt import GPT
+from models.precision import PRECISIONS
 from models.tokenizer import Tokenizer
 
 RECORDED_LOSS = 0.37  # nats per token; 0.358 on held-out stories when the checkpoint was made, 0.351 at best
@@ -48,14 +51,18 @@ def words_of_the_world() -> set[str]:
     return {word.lower() for text in stories(HELD_OUT, 2000) for word in re.findall(r"[A-Za-z']+", text)}
 
 
-@torch.inference_mode()
-def greedy(model: GPT, tokenizer: Tokenizer, prompt: str, *, limit: int = 150) -> str:
+@pytest.fixture(scope="module")
+def engine(starter: Checkpoint) -> Engine:
+    return starter.load_engine(PRECISIONS["float32"])
+
+
+def greedy(engine: Engine, tokenizer: Tokenizer, prompt: str, *, limit: int = 150) -> str:
     ids = tokenizer.encode(prompt)
-    cache = KVCache(model.config)
-    logits = model(torch.tensor([ids]), cache, last_only=True)
+    cache = KVCache(engine.config)
+    logits = engine(torch.tensor([ids]), cache, last_only=True)
     while len(ids) < limit and (token := int(logits.argmax())) != tokenizer.end_of_text:
         ids.append(token)
-        logits = model(torch.tensor([[token]]), cache)
+        logits = engine(torch.tensor([[token]]), cache)
     return tokenizer.decode(ids)
 
 
@@ -86,9 +93,9 @@ def test_it_knows_stories_it_has_never_read(model: GPT, own_tokenizer: Tokenizer
 
 @pytest.mark.parametrize("prompt", ["Once", "Once upon a time", "The fox", "One rainy morning", "Mia"])
 def test_what_it_writes_is_made_of_words(
-    model: GPT, own_tokenizer: Tokenizer, words_of_the_world: set[str], prompt: str
+    engine: Engine, own_tokenizer: Tokenizer, words_of_the_world: set[str], prompt: str
 ) -> None:
-    text = greedy(model, own_tokenizer, prompt)
+    text = greedy(engine, own_tokenizer, prompt)
     words = [word.lower() for word in re.findall(r"[A-Za-z']+", text.rpartition(" ")[0])]
     assert text.startswith(prompt)
     assert len(words) > 60

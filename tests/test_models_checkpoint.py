@@ -202,7 +202,7 @@ def test_biases_that_the_config_denies_are_refused(folder: Path) -> None:
     ("field", "value", "sentence"),
     [
         ("n_layer", 3, "lacks 12 tensors"),
-        ("n_layer", 1, "holds 12 tensors that config.json does not know"),
+        ("n_layer", 1, "holds 12 tensors config.json does not know"),
         ("n_head", 0, "n_head must be a whole number"),
         ("n_embd", 10**12, "n_embd must be a whole number from 1 to 65536"),
         ("vocab_size", 299, "has the shape (300, 16)"),

@@ -1,15 +1,13 @@
-"""The network: parameter counts, cached against full passes, causality, and what it refuses."""
+"""The network as it trains: parameter counts, causality, the loss, and what it refuses."""
 
 import dataclasses
 import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from models.gpt import GPT, PRESETS, GPTConfig, KVCache
+from models.gpt import GPT, PRESETS, GPTConfig
 
 CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
 VARIANTS = [
@@ -48,30 +46,6 @@ def test_parameters_counts_the_weights_of_the_network(config: GPTConfig) -> None
     assert config.parameters() == sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("config", VARIANTS)
-@settings(max_examples=15, deadline=None)
-@given(data=st.data())
-def test_cached_logits_equal_the_full_pass_for_any_chunks(config: GPTConfig, data: st.DataObject) -> None:
-    model = network(config)
-    ids = tokens(2, config.block_size)
-    full = model(ids)
-    cache = KVCache(config, rows=2)
-    done = 0
-    while done < config.block_size:
-        step = data.draw(st.integers(1, config.block_size - done))
-        torch.testing.assert_close(model(ids[:, done : done + step], cache), full[:, done : done + step])
-        done += step
-        assert cache.length == done
-
-
-def test_one_token_at_a_time_equals_the_full_pass_at_every_position() -> None:
-    model = network()
-    ids = tokens(3, 24)
-    cache = KVCache(CONFIG, rows=3)
-    steps = [model(column, cache, last_only=True) for column in ids.split(1, dim=1)]
-    assert (torch.cat(steps, dim=1) - model(ids)).abs().max() < 1e-4
-
-
 def test_later_tokens_do_not_change_a_single_bit_of_earlier_logits() -> None:
     model = network()
     ids = tokens(1, 24)
@@ -94,60 +68,13 @@ def test_every_token_matters_to_all_later_logits() -> None:
         assert (model(changed) - before)[:, position:].abs().amax(-1).min() > 0
 
 
-def test_last_only_is_the_last_position_of_all() -> None:
+def test_what_does_not_fit_the_context_is_refused() -> None:
     model = network()
-    ids = tokens(2, 9)
-    torch.testing.assert_close(model(ids, last_only=True), model(ids)[:, -1:])
-
-
-def test_a_rewound_cache_is_as_if_the_rest_had_never_been() -> None:
-    model = network()
-    ids, other = tokens(1, 12), tokens(1, 12, seed=2)
-    cache = KVCache(CONFIG)
-    model(ids, cache)
-    cache.rewind(5)
-    torch.testing.assert_close(model(other, cache), model(torch.cat([ids[:, :5], other], dim=1))[:, 5:])
-    cache.rewind(0)
-    torch.testing.assert_close(model(other, cache), model(other))
-    for length in (-1, 13):
-        with pytest.raises(ValueError, match="cannot rewind"):
-            cache.rewind(length)
-
-
-def test_a_repeated_cache_lets_its_rows_go_their_own_ways() -> None:
-    model = network()
-    prompt, ends = tokens(1, 7), tokens(3, 5)
-    shared = KVCache(CONFIG, capacity=12)
-    model(prompt, shared)
-    cache = shared.repeat(3)
-    assert (cache.rows, cache.length, cache.capacity) == (3, 7, 12)
-    full = model(torch.cat([prompt.expand(3, -1), ends], dim=1))
-    torch.testing.assert_close(model(ends, cache), full[:, 7:])
-    assert shared.length == 7
-    torch.testing.assert_close(model(ends[:1], shared), full[:1, 7:])  # the copies left the original alone
-
-
-def test_what_does_not_fit_is_refused_before_anything_is_written() -> None:
-    model = network()
-    cache = KVCache(CONFIG, capacity=10)
-    model(tokens(1, 6), cache)
-    held = cache._store.clone()
-    with pytest.raises(ValueError, match="6 of at most 10 tokens: 5 do not fit"):
-        model(tokens(1, 5), cache)
-    with pytest.raises(ValueError, match="1 rows, but the tokens have 2"):
-        model(tokens(2, 1), cache)
-    assert cache.length == 6
-    assert torch.equal(cache._store.view(torch.int32), held.view(torch.int32))
     with pytest.raises(ValueError, match="25 tokens do not fit the model's context of 24"):
         model(tokens(1, 25))
-    with pytest.raises(ValueError, match="at least one token"):
-        model(tokens(1, 0))
-
-
-@pytest.mark.parametrize("capacity", [0, 25])
-def test_a_cache_cannot_be_larger_than_the_context(capacity: int) -> None:
-    with pytest.raises(ValueError, match="1 to 24 tokens"):
-        KVCache(CONFIG, capacity=capacity)
+    for shape in ((1, 0), (3,)):
+        with pytest.raises(ValueError, match="at least one token"):
+            model(tokens(*shape))
 
 
 def test_the_loss_is_the_mean_of_minus_log_probability() -> None:

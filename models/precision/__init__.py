@@ -1,23 +1,94 @@
-"""Ways to hold and multiply a model's weights, by name; each file of this package is one of them."""
+"""Ways to hold and multiply a model's weights, by name; each other file of this package is one of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.gpt import GPT
-from models.precision import float32
+import torch
+
+from models.gpt import GPTConfig
+from models.precision.bfloat16 import BFLOAT16
+from models.precision.float32 import FLOAT32
+from models.precision.int4 import GROUP, INT4
+from models.precision.int8 import INT8
+from models.precision.int8_dynamic import INT8_DYNAMIC
+from models.precision.matrix import Encoding, first_missing
+
+WTE, WPE, HEAD = "wte", "wpe", "lm_head"  # the matrices that are not of a layer
+_ANY = GPTConfig(vocab_size=64, block_size=64, n_layer=1, n_head=1, n_embd=64)  # to ask what a precision needs
 
 
 @dataclass(frozen=True)
 class Precision:
-    """One way to run a model."""
+    """One way to run a model: which encoding each of its matrices gets. Everything else stays float32."""
 
     name: str  # as users write it: "starter:float32"
     title: str
-    prepare: Callable[[GPT], GPT]  # the model for inference; shares what weights it can with the one given
-    available: Callable[[], str | None]  # why this computer cannot run it, or None
+    encoding: Callable[[str, GPTConfig], Encoding]  # by a matrix's name: "wte", "h.0.attn.c_attn" ...
+    own_head: bool = False  # the head is quantized apart from the token table that it is tied to
+
+    def matrices(self, config: GPTConfig) -> dict[str, tuple[int, int]]:
+        """The shape (N, K) of every matrix it holds, by name; of a head that is the token table, none."""
+        C = config.n_embd
+        shapes = {WTE: (config.vocab_size, C), WPE: (config.block_size, C)}
+        for i in range(config.n_layer):
+            block = {"attn.c_attn": (3 * C, C), "attn.c_proj": (C, C), "mlp.c_fc": (4 * C, C), "mlp.c_proj": (C, 4 * C)}
+            shapes |= {f"h.{i}.{name}": shape for name, shape in block.items()}
+        return shapes if config.tied and not self.own_head else shapes | {HEAD: (config.vocab_size, C)}
+
+    def memory_bytes(self, config: GPTConfig) -> int:
+        """About how much memory the weights take at most, with the table once more to look up."""
+        shapes = self.matrices(config)
+        shapes.setdefault(HEAD, shapes[WTE])
+        positions = 4 * config.block_size * config.n_embd
+        table = self.encoding(WTE, config).nbytes(*shapes[WTE])
+        multiplied = {name: N * K for name, (N, K) in shapes.items() if name not in (WTE, WPE)}
+        packed = sum(count * self.encoding(name, config).most_per_weight for name, count in multiplied.items())
+        return round(positions + table + packed)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether a checkpoint so stored is one that `transformers` opens."""
+        return self.name in ("float32", "bfloat16")
+
+    def device(self, preferred: torch.device) -> torch.device:
+        """Where it runs: on the device preferred, if it has kernels there, else on the CPU."""
+        encodings = {self.encoding(name, _ANY) for name in (*self.matrices(_ANY), HEAD)}
+        return preferred if all(encoding.elsewhere for encoding in encodings) else torch.device("cpu")
+
+    def missing(self) -> str | None:
+        """Why this computer cannot run it, or None."""
+        reasons = (first_missing(self.encoding(name, _ANY)) for name in (*self.matrices(_ANY), HEAD))
+        return next((reason for reason in reasons if reason), None)
+
+
+def _int8(name: str, config: GPTConfig) -> Encoding:
+    return BFLOAT16 if name == WPE else INT8
+
+
+def _int8_dynamic(name: str, config: GPTConfig) -> Encoding:
+    return FLOAT32 if name in (WTE, WPE) else INT8_DYNAMIC
+
+
+def _int4(name: str, config: GPTConfig) -> Encoding:
+    """The tables and the first attention, which suffer most, keep eight bits; so does what GROUP does not divide."""
+    if name == WPE:
+        return BFLOAT16
+    return INT8 if name in (WTE, HEAD) or name.startswith("h.0.attn.") or config.n_embd % GROUP else INT4
 
 
 PRECISIONS: dict[str, Precision] = {
     precision.name: precision
-    for precision in (Precision("float32", "32-bit floats, as trained", float32.prepare, lambda: None),)
+    for precision in (
+        Precision("float32", "32-bit floats, as trained", lambda name, config: FLOAT32),
+        Precision("bfloat16", "16-bit floats", lambda name, config: BFLOAT16),
+        Precision("int8", "8-bit whole numbers, a scale for each row", _int8),
+        Precision("int8-dynamic", "torch's quantize_dynamic, as in tutorials", _int8_dynamic, own_head=True),
+        Precision("int4", "4-bit whole numbers, a scale for each 32", _int4),
+    )
 }
+
+
+def missing_here() -> dict[str, str]:
+    """The precisions that this computer cannot run, each with the reason."""
+    reasons = {name: precision.missing() for name, precision in PRECISIONS.items()}
+    return {name: reason for name, reason in reasons.items() if reason}

@@ -1,0 +1,102 @@
+"""What we want to reach for the network of GPT-2's size and for the starter, and whether a run reaches it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.peers import PEERS
+from gptdesk.bench import Measured, Row
+
+DECODE = (  # precision, peer, times as fast
+    ("float32", "ov_f32", 0.9),
+    ("float32", "transformers", 2.0),
+    ("bfloat16", "gguf_F16", 1.0),
+    ("int8", "gguf_Q8_0", 1.2),
+    ("int8", "ct2_int8", 2.0),
+    ("int4", "gguf_Q4_0", 0.9),
+)
+LONG = 700  # tokens of a prompt
+PREFILL = (("int8", "gguf_Q8_0", 6.0), ("int8", "ct2_int8", 1.2))
+MEMORY = (("int8", "gguf_Q8_0", 1.0), ("int8", "ct2_int8", 1.25))  # times as much, at most
+FILES = (("int8", 128.0), ("int4", 91.0))  # MB, at most
+SAMPLERS = 0.05  # of a step, at most
+BATCH, BATCH_GAIN = 5, 3.0  # sequences, and what they bring together over one
+STARTER = 1500.0  # tokens per second
+
+Key = tuple[str, int, int]  # precision or peer, prompt, n
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is wanted, `at_most` or else at least, and what was measured."""
+
+    words: str
+    wanted: float
+    measured: float
+    unit: str  # " x" for times, " MB", "share", or "" for tokens per second
+    at_most: bool = False
+
+    @property
+    def missed_by(self) -> float:
+        """The share of what is wanted by which it is missed; 0 or less if it is met."""
+        over = self.measured / self.wanted - 1
+        return over if self.at_most else -over
+
+    def line(self) -> str:
+        """The goal as a line of a Markdown table."""
+        wanted = f"{'≤' if self.at_most else '≥'} {self._said(self.wanted)}"
+        met = "yes" if self.missed_by <= 0 else f"no, by {self.missed_by:.0%}"
+        return f"| {self.words} | {wanted} | {self._said(self.measured)} | {met} |"
+
+    def _said(self, value: float) -> str:
+        if self.unit == "share":
+            return f"{value:.1%}"
+        return f"{value:,.0f}{self.unit}" if value >= 50 else f"{value:.2f}{self.unit}"
+
+
+def goals(ours: Sequence[Measured], theirs: Sequence[Row]) -> Iterator[Goal]:
+    """Every goal for the network of GPT-2's size of which both sides were measured."""
+    found = {_key(one.row): one.row for one in ours}
+    peers = {_key(row): row for row in theirs}
+    for factor, mine, other, words in _pairs(DECODE, found, peers):
+        yield Goal(f"decode, {words}", factor, mine.tokens_per_second / other.tokens_per_second, " x")
+    for factor, mine, other, words in _pairs(PREFILL, found, peers):
+        if mine.prompt == LONG:
+            yield Goal(f"prefill, {words}", factor, other.seconds_to_first_token / mine.seconds_to_first_token, " x")
+    for (precision, prompt, n), row in found.items():
+        if precision == "int4" and ("int8", prompt, n) in found:
+            ratio = row.tokens_per_second / found["int8", prompt, n].tokens_per_second
+            yield Goal(f"decode, int4 : int8, context {prompt}, n = {n}", 1.0, ratio, " x")
+    for (precision, prompt, n), row in found.items():
+        if (precision, n) == ("int8", BATCH) and ("int8", prompt, 1) in found:
+            ratio = row.tokens_per_second / found["int8", prompt, 1].tokens_per_second
+            yield Goal(f"int8, n = {BATCH} : n = 1, context {prompt}", BATCH_GAIN, ratio, " x")
+    for factor, mine, other, words in _pairs(MEMORY, found, peers):
+        yield Goal(f"peak memory, {words}", factor, mine.peak_mb / other.peak_mb, " x", at_most=True)
+    for precision, most in FILES:
+        for row in [row for row in found.values() if row.precision == precision][:1]:
+            yield Goal(f"file, {precision}", most, row.file_mb, " MB", at_most=True)
+    if ours:
+        worst = max(one.sampler_share for one in ours)
+        yield Goal("the default chain's share of a step, at worst", SAMPLERS, worst, "share", at_most=True)
+
+
+def starter_goals(ours: Sequence[Measured]) -> Iterator[Goal]:
+    """The goal for the starter, at each precision."""
+    for row in (one.row for one in ours):
+        if row.n == 1:
+            yield Goal(f"decode, starter, {row.precision}, context {row.context}", STARTER, row.tokens_per_second, "")
+
+
+def _key(row: Row) -> Key:
+    return row.precision, row.prompt, row.n
+
+
+def _pairs(
+    table: Sequence[tuple[str, str, float]], found: Mapping[Key, Row], peers: Mapping[Key, Row]
+) -> Iterator[tuple[float, Row, Row, str]]:
+    """The factor wanted, our row, the peer's, and what they are, for every prompt that both were given."""
+    for precision, peer, factor in table:
+        for (name, prompt, n), row in found.items():
+            if (name, n) == (precision, 1) and (peer, prompt, 1) in peers:
+                words = f"{precision} : {PEERS[peer][0]}, context {prompt}"
+                yield factor, row, peers[peer, prompt, 1], words

@@ -1,0 +1,157 @@
+"""Measures one case in a process that has done nothing else yet, and prints the figures as JSON."""
+
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+
+from gptdesk.bench import Case, Measured, Row, step_bytes
+from gptdesk.generation import GenerationRequest, GenerationStep, generate
+from models.cache import KVCache
+from models.engine import get_device
+from models.manager import LoadedModel, ModelKey, ModelManager
+from models.precision import PRECISIONS
+from models.prefix import PrefixCache
+from models.tokenizer import CharacterTokenizer
+from models.weights import WEIGHTS
+from samplers import Chain, build, default_chain
+
+REPEATS = 4  # of which the second best counts
+WARM_UP = 8  # tokens
+STREAMED = 1_600_000_000  # bytes, more than most caches hold
+
+
+def measure(case: Case) -> Measured:
+    """All figures of a case. Raises ValueError as `ModelManager.lend` does."""
+    empty = peak_bytes()
+    folder = Path(case.folder)
+    cache_folder, device = Path(case.vocabularies), get_device(case.device)
+    manager = ModelManager(folder / "none", cache_folder=cache_folder, bundled=[folder], device=device)
+    started = time.perf_counter()
+    with manager.lend(ModelKey(case.name, case.precision)) as lent:
+        load_seconds = time.perf_counter() - started
+        loaded = replace(lent, tokenizer=plain_tokenizer(lent.config.vocab_size))
+        before = processor_seconds()
+        greedy = Chain(samplers=(build("greedy"),))
+        timed_run(loaded, replace(case, new=WARM_UP), greedy, seed=0)
+        firsts, decodes = zip(*(timed_run(loaded, case, greedy, seed=i) for i in range(1, REPEATS + 1)), strict=True)
+        peak = peak_bytes()
+        _, default = timed_run(loaded, case, default_chain(), seed=REPEATS + 1)
+        engine, sampler = map(statistics.median, zip(*step_times(loaded, case), strict=True))
+        everyone, us, there = (now - then for now, then in zip(processor_seconds(), before, strict=True))
+    row = Row(
+        precision=case.precision,
+        prompt=case.prompt,
+        context=case.prompt,
+        n=case.n,
+        seconds_to_first_token=statistics.median_low(firsts),
+        tokens_per_second=case.n * case.new / statistics.median_low(decodes),
+        load_seconds=load_seconds,
+        peak_mb=peak / 1e6,
+        file_mb=(folder / WEIGHTS).stat().st_size / 1e6,
+        kernel=loaded.model.kernels,
+    )
+    middle = case.prompt + case.new / 2
+    return Measured(
+        row,
+        empty_mb=empty / 1e6,
+        engine_seconds=engine,
+        sampler_seconds=sampler,
+        default_tokens_per_second=case.n * case.new / default,
+        step_bytes=step_bytes(loaded.config, PRECISIONS[case.precision], context=middle, n=case.n),
+        others=max(0.0, everyone - us) / there,
+    )
+
+
+def plain_tokenizer(vocab_size: int) -> CharacterTokenizer:
+    """One character for each id: a prompt has the length asked for, and no token ends a text early."""
+    return CharacterTokenizer([chr(0x10000 + i) for i in range(vocab_size)])
+
+
+def timed_run(loaded: LoadedModel, case: Case, chain: Chain, *, seed: int) -> tuple[float, float]:
+    """Seconds from a random prompt to the first token, and from there to the last of `new` more in each sequence."""
+    ids = random.Random(seed).choices(range(loaded.config.vocab_size), k=case.prompt)
+    prompt = loaded.tokenizer.decode(ids)
+    request = GenerationRequest(prompt=prompt, chain=chain, max_new_tokens=case.new + 1, n=case.n, seed=seed)
+    fresh = replace(loaded, prefixes=PrefixCache())
+    started, times = time.perf_counter(), []
+    for event in generate(fresh, request):
+        if isinstance(event, GenerationStep):
+            times.append(time.perf_counter())
+    assert len(times) == case.n * (case.new + 1), "nothing may end a sequence early"
+    return times[0] - started, times[-1] - times[0]
+
+
+@torch.inference_mode()
+def step_times(loaded: LoadedModel, case: Case) -> Iterator[tuple[float, float]]:
+    """Seconds that the engine takes, and that the default chain takes, for each of `new` steps after a prompt."""
+    engine, random_ids = loaded.model, torch.Generator().manual_seed(0)
+    prompt = torch.randint(loaded.config.vocab_size, (1, case.prompt), generator=random_ids)
+    cache = KVCache(loaded.config, capacity=case.prompt + case.new, device=engine.device)
+    parts = prompt.split(engine.chunk, dim=1)
+    logits: Tensor = [engine(part, cache, last_only=True)[:, -1] for part in parts][-1]  # (1, V)
+    cache, logits = cache.copy(rows=case.n), logits.expand(case.n, -1)
+    tokens = torch.empty(case.n, cache.capacity, dtype=torch.int64)  # (B, T)
+    tokens[:, : case.prompt] = prompt
+    draw = default_chain().start(seed=0, rows=case.n)
+    for length in range(case.prompt, cache.capacity):
+        started = time.perf_counter()
+        drawn = draw(logits, tokens[:, :length])  # (B, V) -> (B,)
+        drawn_at = time.perf_counter()
+        logits = engine(drawn[:, None], cache, last_only=True)[:, -1]
+        yield time.perf_counter() - drawn_at, drawn_at - started
+        tokens[:, length] = drawn
+
+
+def bandwidth() -> float:
+    """Bytes per second that all threads together read: the best of some products of a large matrix and a vector."""
+    matrix = torch.ones(STREAMED // 4 // 4096, 4096)
+    vector = torch.ones(4096)
+    times = []
+    for _ in range(3 * REPEATS):
+        started = time.perf_counter()
+        torch.mv(matrix, vector)
+        times.append(time.perf_counter() - started)
+    return matrix.nbytes / min(times)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had at once."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts in the process that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # Windows
+        return int(memory.peak_wset)
+    import resource  # which Windows lacks
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def processor_seconds() -> tuple[float, float, float]:
+    """What all programs have taken so far, what this one has, and what there was: seconds of all processors."""
+    times, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    inside = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # of `user` and `nice`, once more
+    return sum(times) - idle - inside, own.user + own.system, time.perf_counter() * (psutil.cpu_count() or 1)
+
+
+def main() -> None:
+    """Measure the case given as JSON or, without one, the bandwidth."""
+    if len(sys.argv) > 1:
+        print(json.dumps(asdict(measure(Case(**json.loads(sys.argv[1]))))))
+    else:
+        print(json.dumps({"bytes_per_second": bandwidth()}))
+
+
+if __name__ == "__main__":
+    main()

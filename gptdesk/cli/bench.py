@@ -1,0 +1,60 @@
+"""`gptdesk bench`: how fast and how large a model is on this computer, at every precision."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from gptdesk.bench import Measured, find_folder, prepared, run, run_bandwidth, share_of_limit
+from gptdesk.cli.parsing import verb_parser
+from gptdesk.desk import Desk
+
+log = logging.getLogger(__name__)
+
+QUIET = 0.05  # share of the processors that other programs may take
+HEAD = (
+    f"{'PRECISION':13} {'PROMPT':>6} {'N':>2} {'FIRST TOKEN':>12} {'TOKENS/S':>9} {'OF LIMIT':>8} {'SAMPLERS':>8}"
+    f" {'LOAD':>7} {'PEAK':>8} {'FILE':>9}  KERNEL"
+)
+LEGEND = """
+TOKENS/S: of all N sequences, with the greedy sampler, after the first token. OF LIMIT: of what it would be if a step
+took no longer than to read weights, keys and values once. SAMPLERS: share of a step that the default chain would take.
+PEAK: most memory of the whole process, of which {empty:.0f} MB before the model is loaded."""
+
+
+def bench(desk: Desk, arguments: Sequence[str]) -> int:
+    """Print a line for each case as it is measured, or all of them as JSON."""
+    parser = verb_parser("bench", "Measure speed, memory and size of a model; close everything else meanwhile.")
+    parser.add_argument("model", metavar="MODEL", help="name of a model, or a checkpoint folder")
+    parser.add_argument("--precision", nargs="+", default=[], metavar="P", help="default: all there are")
+    options = parser.parse_args(arguments)
+    folder = find_folder(desk.manager, options.model)
+    measured = []
+    settings = desk.settings
+    with prepared(folder, options.precision, vocabularies=settings.vocabularies, device=settings.device) as cases:
+        bandwidth = run_bandwidth()
+        if not options.json:
+            print(f"{options.model}: memory is read at {bandwidth / 1e9:.1f} GB/s\n{HEAD}", flush=True)
+        for case in cases:
+            measured.append(run(case))
+            if not options.json:
+                print(_line(measured[-1], share_of_limit(measured[-1], bandwidth)), flush=True)
+    if options.json:
+        print(json.dumps([asdict(one.row) for one in measured], indent=1))
+    elif measured:
+        print(LEGEND.format(empty=measured[0].empty_mb))
+    if (others := max((one.others for one in measured), default=0.0)) > QUIET:
+        log.warning(
+            "other programs took %.0f%% of the processors meanwhile: close them and measure again", 100 * others
+        )
+    return 0
+
+
+def _line(measured: Measured, share: float) -> str:
+    """A line under HEAD."""
+    row = measured.row
+    return (
+        f"{row.precision:13} {row.prompt:>6} {row.n:>2} {row.seconds_to_first_token * 1e3:>9.1f} ms"
+        f" {row.tokens_per_second:>9.1f} {share:>8.0%} {measured.sampler_share:>8.1%}"
+        f" {row.load_seconds:>5.2f} s {row.peak_mb:>5.0f} MB {row.file_mb:>6.1f} MB  {row.kernel}"
+    )

@@ -1,0 +1,73 @@
+"""`gptdesk models`: the checkpoints there are, and smaller ones made of them."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from gptdesk.cli.parsing import Parser, verb_parser
+from gptdesk.desk import Desk
+from models.manager import ModelInfo
+from models.precision import PRECISIONS
+
+
+def models(desk: Desk, arguments: Sequence[str]) -> int:
+    """List the models, or quantize one."""
+    parser = verb_parser("models", "Manage the models in the home folder.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_action(actions, "list", "show every model")
+    quantize = _add_action(actions, "quantize", "save a model once more, smaller and faster")
+    quantize.add_argument("name", metavar="NAME", help="the model to read; it stays as it is")
+    quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
+    quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
+    quantize.add_argument("--replace", action="store_true", help="write over a model that has this name already")
+    options = parser.parse_args(arguments)
+    return _quantize(desk, options) if options.action == "quantize" else _list(desk, options)
+
+
+def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words: str) -> Parser:
+    parser = actions.add_parser(name, help=words, description=words.capitalize() + ".", allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    return parser
+
+
+def _list(desk: Desk, options: argparse.Namespace) -> int:
+    found = desk.manager.available()
+    if options.json:
+        print(json.dumps([_as_json(info) for info in found], indent=1))
+        return 0
+    print(f"{'NAME':24} {'PARAMETERS':>14} {'CONTEXT':>8} {'TOKENIZER':11} {'SIZE':>10}  PRECISIONS")
+    for info in found:
+        if info.problem:
+            print(f"{info.name:24} cannot be used: {info.problem}")
+        else:
+            size = f"{info.size_bytes / 1e6:,.1f} MB"
+            shape = f"{info.parameters:>14,} {info.context:>8,} {info.tokenizer:11} {size:>10}"
+            print(f"{info.name:24} {shape}  {', '.join(info.precisions)}")
+    return 0
+
+
+def _quantize(desk: Desk, options: argparse.Namespace) -> int:
+    """Write the new model, and say what came of it. Raises ValueError if that cannot be done."""
+    original = desk.model(options.name)
+    name = options.to or f"{options.name}-{options.precision}"
+    if not options.replace and any(info.path == desk.settings.models / name for info in desk.manager.available()):
+        raise ValueError(
+            f"there is a model {name!r} already; write over it with --replace, or choose another with --to"
+        )
+    try:
+        made = desk.manager.quantize(options.name, options.precision, to=options.to)
+    except OSError as error:
+        where = desk.settings.models / name
+        raise ValueError(f"cannot write {where} ({error.strerror or error}); nothing has changed") from error
+    ratio = made.size_bytes / original.size_bytes
+    if options.json:
+        print(json.dumps(_as_json(made) | {"original_size_bytes": original.size_bytes, "ratio": ratio}, indent=1))
+        return 0
+    sizes = f"{made.size_bytes / 1e6:,.1f} MB, {ratio:.0%} of {original.name}'s {original.size_bytes / 1e6:,.1f} MB"
+    print(f"{made.name}: {sizes}, in {made.path}")
+    return 0
+
+
+def _as_json(info: ModelInfo) -> dict[str, object]:
+    return dataclasses.asdict(info) | {"path": str(info.path)}

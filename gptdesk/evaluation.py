@@ -1,0 +1,281 @@
+"""How well a model predicts a text, and how close one model is to another on it: perplexity, KL divergence, agreement.
+
+A text is cut into windows that are read once, and nothing but a few numbers a token outlives its window. Sums and
+logarithms are in float64: in float32 the log of a probability is off by about 1e-6, more than a good copy differs by.
+Figures that llama.cpp's perplexity tool has, too, mean the same, but that it scores the second half of a window only.
+"""
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.cache import KVCache
+from models.engine import Engine
+from models.tokenizer import END_OF_TEXT, Tokenizer
+from samplers.ranking import best
+
+Model = Callable[[Tensor], Tensor]  # tokens (1, T) -> logits (1, T, V) of the token after each
+
+BREAK = re.compile(f"^{re.escape(END_OF_TEXT)}$", re.MULTILINE)
+ROWS = 16  # positions compared at once: (ROWS, V) in float64 is small enough to stay in the processor's cache
+LEAST = 2  # scored tokens: fewer have no standard error
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model made of one window: nats (T,) float64 is -ln of the probability that it gave each of tokens (T,).
+
+    The tokens are those scored; the window's first is not among them.
+    """
+
+    tokens: Tensor
+    nats: Tensor
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """What two models made of the same window; every tensor has the shape (T,)."""
+
+    reference: Scores
+    candidate: Scores
+    kl: Tensor  # KL(reference || candidate) in nats, float64
+    same_top1: Tensor  # whether their most likely token is the same; of equal ones the lowest id counts
+    top5_shared: Tensor  # share of the reference's five most likely tokens that the candidate has among its five
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well one model predicts a text. The figures per character and byte are None if its tokenizer was not given.
+
+    Standard errors, here and below, take tokens to be independent of their neighbours, which they are not quite.
+    """
+
+    tokens: int  # scored
+    nats_per_token: float
+    nats_per_token_se: float
+    perplexity: float  # e to the nats per token
+    nats_per_character: float | None
+    bits_per_character: float | None
+    bits_per_byte: float | None  # of the text in UTF-8
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How close a candidate is to a reference on a text. KL is KL(reference || candidate) of a token, in nats.
+
+    The standard error of the perplexity ratio is that of paired figures (the mean of each token's difference in nats,
+    times the ratio): far smaller than the two perplexities' own. "True" is the token that the text really has next.
+    """
+
+    reference: Evaluation
+    candidate: Evaluation
+    perplexity_ratio: float  # candidate / reference: 1.01 is one percent worse
+    perplexity_ratio_se: float
+    kl_mean: float
+    kl_mean_se: float
+    kl_median: float
+    kl_p99: float  # 99 % of the tokens have no more; between two tokens' values, interpolated
+    kl_max: float
+    same_top1: float  # share of tokens
+    same_top1_se: float  # binomial
+    top5_overlap: float  # mean share
+    probability_change_mean: float  # of the true token, candidate - reference
+    probability_change_rms: float
+
+
+def windows(tokens: Sequence[int] | Tensor, context: int) -> list[Tensor]:
+    """Cut a text's tokens (N,) into windows of up to `context` + 1; each begins with the last token of the one before.
+
+    So each token but the first is scored once, with 1 to `context` tokens before it. Raises ValueError if there is
+    none to score.
+    """
+    ids = torch.as_tensor(tokens, dtype=torch.int64)
+    if len(ids) < 2:
+        raise ValueError(f"the text is too short (tokens: {len(ids)}, at least 2 are needed); give a longer one")
+    return [ids[start : start + context + 1] for start in range(0, len(ids) - 1, context)]
+
+
+def text_windows(text: str, tokenizer: Tokenizer, *, context: int) -> list[Tensor]:
+    """The windows of a text, anew at every document if lines of END_OF_TEXT, as corpora have them, stand between them.
+
+    Such a line is the tokenizer's end-of-text token, if it has one: the document before it must end with it, and the
+    one behind it begins with it. Raises ValueError as `windows`, or if the tokenizer does not know a character.
+    """
+    documents = list(_documents(text, tokenizer))
+    scorable = [ids for ids in documents if len(ids) > 1] or [max(documents, key=len, default=[])]
+    return [row for ids in scorable for row in windows(ids, context)]
+
+
+def score(model: Model, rows: Iterable[Tensor], *, stop: threading.Event | None = None) -> Iterator[Scores]:
+    """Read window after window (T + 1,); ends early, between two of them, once `stop` is set.
+
+    Raises ValueError if the model gives something else than finite numbers.
+    """
+    for row in rows:
+        if (logits := _read(model, row, "model", stop)) is None:
+            return
+        parts = zip(logits.split(ROWS), row[1:].split(ROWS), strict=True)
+        nats = [_nats(_log_probabilities(part), tokens) for part, tokens in parts]
+        yield Scores(row[1:], torch.cat(nats))
+
+
+def compare(
+    reference: Model, candidate: Model, rows: Iterable[Tensor], *, stop: threading.Event | None = None
+) -> Iterator[PairedScores]:
+    """Read window after window (T + 1,) with both models; ends early, between two readings, once `stop` is set.
+
+    Raises ValueError if the models do not have the same vocabulary, or one gives something else than finite numbers.
+    """
+    for row in rows:
+        ours = _read(reference, row, "reference", stop)
+        theirs = _read(candidate, row, "candidate", stop)
+        if ours is None or theirs is None:
+            return
+        if ours.shape != theirs.shape:
+            raise ValueError(
+                "the models cannot be compared token by token: "
+                f"the reference knows {ours.shape[1]} tokens, the candidate {theirs.shape[1]}"
+            )
+        tokens = row[1:]
+        parts = zip(ours.split(ROWS), theirs.split(ROWS), tokens.split(ROWS), strict=True)
+        p, q, kl, same, shared = (
+            torch.cat(column) for column in zip(*(_compare_rows(*part) for part in parts), strict=True)
+        )
+        yield PairedScores(Scores(tokens, p), Scores(tokens, q), kl, same, shared)
+
+
+def in_pieces(engine: Engine, *, size: int) -> Model:
+    """The engine as it reads a window through its KV cache, `size` tokens at a time; 1 is how it generates."""
+
+    def read(tokens: Tensor) -> Tensor:
+        cache = KVCache(engine.config, capacity=tokens.shape[1], device=engine.device)
+        return torch.cat([engine(part, cache, last_only=size == 1) for part in tokens.split(size, dim=1)], dim=1)
+
+    return read
+
+
+def evaluation(scores: Iterable[Scores], tokenizer: Tokenizer | None = None) -> Evaluation:
+    """Sum up the windows of one model; raises ValueError for fewer than LEAST tokens."""
+    windows_read = list(scores)
+    nats = _joined(s.nats for s in windows_read)
+    mean = nats.mean()
+    per_character = per_byte = None
+    if tokenizer is not None:
+        characters, size = _extent(torch.cat([s.tokens for s in windows_read]), tokenizer)
+        if characters:
+            per_character, per_byte = float(nats.sum() / characters), float(nats.sum() / size)
+    return Evaluation(
+        tokens=len(nats),
+        nats_per_token=float(mean),
+        nats_per_token_se=_standard_error(nats),
+        perplexity=float(mean.exp()),
+        nats_per_character=per_character,
+        bits_per_character=None if per_character is None else per_character / math.log(2),
+        bits_per_byte=None if per_byte is None else per_byte / math.log(2),
+    )
+
+
+def closeness(scores: Iterable[PairedScores], tokenizer: Tokenizer | None = None) -> Closeness:
+    """Sum up the windows of two models; raises ValueError for fewer than LEAST tokens."""
+    pairs = list(scores)
+    kl = _joined(pair.kl for pair in pairs).sort().values
+    p = torch.cat([pair.reference.nats for pair in pairs])
+    q = torch.cat([pair.candidate.nats for pair in pairs])
+    change = (-q).exp() - (-p).exp()
+    ratio = float((q - p).mean().exp())
+    same = float(torch.cat([pair.same_top1 for pair in pairs]).double().mean())
+    return Closeness(
+        reference=evaluation((pair.reference for pair in pairs), tokenizer),
+        candidate=evaluation((pair.candidate for pair in pairs), tokenizer),
+        perplexity_ratio=ratio,
+        perplexity_ratio_se=ratio * _standard_error(q - p),
+        kl_mean=float(kl.mean()),
+        kl_mean_se=_standard_error(kl),
+        kl_median=_quantile(kl, 0.5),
+        kl_p99=_quantile(kl, 0.99),
+        kl_max=float(kl[-1]),
+        same_top1=same,
+        same_top1_se=(same * (1 - same) / len(kl)) ** 0.5,
+        top5_overlap=float(torch.cat([pair.top5_shared for pair in pairs]).mean()),
+        probability_change_mean=float(change.mean()),
+        probability_change_rms=float(change.square().mean().sqrt()),
+    )
+
+
+def _documents(text: str, tokenizer: Tokenizer) -> Iterator[list[int]]:
+    """The tokens of every document that is not empty, with the ends of text around it."""
+    documents = BREAK.split(text)
+    last = len(documents) - 1
+    end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+    for i, document in enumerate(documents):
+        before, after = i > 0, i < last
+        document = document.removeprefix("\n") if before else document
+        if ids := tokenizer.encode(document.removesuffix("\n") if after else document):
+            yield [*(end if before else []), *ids, *(end if after else [])]
+
+
+@torch.inference_mode()
+def _read(model: Model, row: Tensor, who: str, stop: threading.Event | None) -> Tensor | None:
+    """Logits (T, V) of what follows each of the first T tokens of a window (T + 1,), or None when told to stop."""
+    if stop is not None and stop.is_set():
+        return None
+    logits = model(row[None, :-1])[0].cpu()  # (1, T) -> (T, V)
+    if not logits.isfinite().all():
+        raise ValueError(f"the {who} gives no usable prediction: some of its logits are not finite numbers")
+    return logits
+
+
+def _compare_rows(ours: Tensor, theirs: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Nats of the reference and of the candidate, KL, same top 1, shared top 5: (R, V), (R, V), (R,) -> (R,) each."""
+    log_p, log_q = _log_probabilities(ours), _log_probabilities(theirs)
+    kl = (log_p.exp() * (log_p - log_q)).sum(1).clamp(min=0)  # rounding can bring 0 to -1e-17
+    top_p, top_q = best(ours.float(), TOP).ids, best(theirs.float(), TOP).ids  # (R, 5), fewer in a tiny vocabulary
+    shared = (top_p[:, :, None] == top_q[:, None, :]).sum((1, 2)).double() / top_p.shape[1]
+    return _nats(log_p, tokens), _nats(log_q, tokens), kl, top_p[:, 0] == top_q[:, 0], shared
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return logits.double().log_softmax(1)
+
+
+def _nats(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
+    """(R, V), (R,) -> (R,)"""
+    return -log_probabilities.gather(1, tokens[:, None])[:, 0]
+
+
+def _joined(parts: Iterable[Tensor]) -> Tensor:
+    values = torch.cat([torch.empty(0, dtype=torch.float64), *parts])
+    if len(values) < LEAST:
+        raise ValueError(
+            f"the text is too short (tokens scored: {len(values)}, at least {LEAST} are needed); give a longer one"
+        )
+    return values
+
+
+def _standard_error(values: Tensor) -> float:
+    """Of the mean of independent values."""
+    return float(values.std() / len(values) ** 0.5)
+
+
+def _quantile(ordered: Tensor, share: float) -> float:
+    """Interpolated between neighbours; torch.quantile refuses more than 16 million values."""
+    at = share * (len(ordered) - 1)
+    low = int(at)
+    return float(ordered[low].lerp(ordered[min(low + 1, len(ordered) - 1)], at - low))
+
+
+def _extent(tokens: Tensor, tokenizer: Tokenizer) -> tuple[int, int]:
+    """How many characters and UTF-8 bytes of text the tokens stand for; the end of a text is no text."""
+    characters = size = 0
+    for token, count in enumerate(tokens.bincount().tolist()):
+        if count and token != tokenizer.end_of_text:
+            data = tokenizer.token_bytes(token)
+            characters += count * sum(byte & 0xC0 != 0x80 for byte in data)  # each begins with one such byte
+            size += count * len(data)
+    return characters, size

@@ -1,0 +1,141 @@
+"""The process that torch runs in: what must be set before torch loads, and how many threads torch may use.
+
+Imported before anything else, so it is light: the standard library, and on Windows and macOS psutil for a moment.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+# OpenMP's threads wait for their next task by looking for it this often, about 0.1 ms, and then sleep. Its own 300,000
+# are no faster, but when another program is busy, two threads may meet on one core, where one looks while the other
+# should work: steps of 7 ms became steps of 700 ms. Without any looking they take twice as long (docs/performance.md).
+PATIENCE = {"GOMP_SPINCOUNT": "2000"}
+# Large pages for weights, from malloc and from torch; only where the system leaves the choice to the program.
+TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+HUGE_PAGES_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+STARTED_OVER = "GPTDESK_STARTED_OVER"  # the id of a process that has been through `prepare` once
+
+
+def prepare() -> None:
+    """Set what the environment lacks, as the first act of a program, before torch is imported.
+
+    What glibc reads, it reads when a process starts: on Linux the program may start over here, once, as the same
+    process with the same command line. An interactive Python and programs that have loaded torch never do.
+    """
+    if "torch" in sys.modules:
+        return
+    missing = lacking(os.environ)
+    if TUNABLES in missing and _is_a_program() and os.environ.get(STARTED_OVER) != str(os.getpid()):
+        variables = {**os.environ, **missing, STARTED_OVER: str(os.getpid())}
+        with contextlib.suppress(OSError):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
+    os.environ |= missing
+
+
+def lacking(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables to add to these; what a user has set stays, and what it decides is not decided again."""
+    missing: dict[str, str] = {}
+    if sys.platform != "darwin" and "OMP_NUM_THREADS" not in variables:  # on macOS torch knows the fast cores itself
+        missing["OMP_NUM_THREADS"] = str(threads())
+    if sys.platform == "linux":
+        if not {"OMP_WAIT_POLICY", *PATIENCE} & set(variables):
+            missing |= PATIENCE
+        if _may_ask_for_large_pages():
+            missing |= _large_pages(variables)
+    return missing
+
+
+def _may_ask_for_large_pages() -> bool:
+    """Whether this is glibc (2.35 and newer understand) on a system where asking for large pages changes anything."""
+    try:
+        return "[madvise]" in HUGE_PAGES_FILE.read_text() and bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (OSError, ValueError):
+        return False
+
+
+def _large_pages(variables: Mapping[str, str]) -> dict[str, str]:
+    missing = {} if "THP_MEM_ALLOC_ENABLE" in variables else {"THP_MEM_ALLOC_ENABLE": "1"}
+    tunables = variables.get(TUNABLES, "")
+    if LARGE_PAGES not in tunables:
+        missing[TUNABLES] = ":".join(filter(None, (tunables, f"{LARGE_PAGES}=1")))
+    return missing
+
+
+def _is_a_program() -> bool:
+    """Whether this process runs a file or a module: it can be started over without asking anyone."""
+    return bool(sys.executable) and hasattr(sys.modules["__main__"], "__file__")
+
+
+def threads() -> int:
+    """How many threads a large product is worth.
+
+    What the user says in OMP_NUM_THREADS; on a Hugging Face Space what its CPU_CORES says; else the physical cores
+    that this process may use, on Apple silicon the fast ones.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    with contextlib.suppress(ValueError):
+        if os.environ.get("SPACE_ID") and (rented := int(float(os.environ.get("CPU_CORES", "0")))) > 0:
+            return rented
+    return _cores_on_linux() if sys.platform == "linux" else _cores_elsewhere()
+
+
+def _cores_on_linux() -> int:
+    """Physical cores among the CPUs allowed to this process, as far as its control group has time for them."""
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            cores.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
+        except OSError:  # hidden, as in some containers
+            cores.add(str(cpu))
+    return max(1, min(len(cores), int(quota())))
+
+
+def quota(groups: Path = Path("/sys/fs/cgroup"), ours: Path = Path("/proc/self/cgroup")) -> float:
+    """CPUs that the control groups (version 2) of this process give it time for; without a limit more than there are."""
+    try:
+        path = next(line[3:] for line in ours.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        path = "/"
+    group, least = groups / path.strip("/"), float(os.cpu_count() or 1)
+    for folder in (group, *group.parents):
+        with contextlib.suppress(OSError, ValueError):
+            allowed, period = (folder / "cpu.max").read_text().split()
+            least = min(least, float(allowed) / float(period))  # "max" is no number: no limit
+        if folder == groups:
+            break
+    return least
+
+
+def _cores_elsewhere() -> int:
+    """Physical cores on Windows, and on macOS, where slow cores would hold up the fast ones."""
+    if sys.platform == "darwin":
+        fast = subprocess.run(["sysctl", "-n", "hw.perflevel0.physicalcpu"], capture_output=True, text=True).stdout
+        if fast.strip().isdecimal():
+            return int(fast)
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or 1
+    allowed = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else range(cores)
+    return min(cores, len(allowed))
+
+
+@contextlib.contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Have torch use `number` threads for what the calling thread asks of it in this block; other threads keep theirs.
+
+    torch holds one number per thread, and one with which new threads begin: that is `threads()` again at the end.
+    """
+    import torch
+
+    torch.get_num_threads()  # a thread takes over the common number once, when first asked: later it would undo ours
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads())

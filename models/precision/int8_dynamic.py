@@ -1,0 +1,50 @@
+"""int8-dynamic: what `torch.ao.quantization.quantize_dynamic` makes of every nn.Linear, as in the tutorials.
+
+One scale for a whole matrix, inputs quantized over a whole prompt or batch at once, and a table of embeddings in
+float32 beside an output head of its own: larger and coarser than `int8`, here to be compared with it.
+"""
+
+import torch
+from torch import Tensor
+
+from models.precision.int8 import fbgemm, no_fbgemm
+from models.precision.matrix import Encoding, Kernel, Parts, Product
+
+
+def encode(weight: Tensor) -> Parts:
+    """As torch's default observer does: the largest magnitude becomes 127.5 steps."""
+    scale = (weight.abs().amax() / 127.5).clamp_(min=torch.finfo(torch.float32).eps).reshape(1)
+    whole = (weight * scale.reciprocal()).round_().clamp_(-128, 127)
+    return {"weight": whole.to(torch.int8), "scale": scale}
+
+
+def decode(parts: Parts) -> Tensor:
+    """The matrix (N, K) in float32."""
+    return parts["weight"] * parts["scale"]
+
+
+def _dynamic(parts: Parts, bias: Tensor | None) -> Product:
+    with fbgemm():
+        matrix = torch._make_per_tensor_quantized_tensor(parts["weight"], parts["scale"].item(), 0)
+        packed = torch.ops.quantized.linear_prepack(matrix, bias)
+    multiply = torch.ops.quantized.linear_dynamic
+    N = len(parts["weight"])
+
+    def product(x: Tensor) -> Tensor:
+        try:
+            return multiply(x, packed, True)
+        except RuntimeError:  # it finds no range in NaN, where every other kernel gives NaN again
+            return x.new_full((len(x), N), torch.nan)
+
+    return product
+
+
+INT8_DYNAMIC = Encoding(
+    "int8-dynamic",
+    stored=lambda N, K: {"weight": ((N, K), torch.int8), "scale": ((1,), torch.float32)},
+    encode=encode,
+    decode=decode,
+    look_up=lambda parts, ids: parts["weight"][ids] * parts["scale"],
+    # rows are coupled by design, so there is nothing to keep apart
+    kernels=(Kernel("FBGEMM dynamic int8", _dynamic, no_fbgemm, rows=0, bytes_per_weight=1),),
+)

@@ -1,0 +1,327 @@
+"""The network as it runs, against the one that trains: full and cached passes, every precision and kernel, devices."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+import torch
+from conftest import kernels_here, with_kernel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import models.engine
+from models.cache import KVCache
+from models.engine import Engine, get_device
+from models.gpt import GPT, PRESETS, GPTConfig
+from models.precision import PRECISIONS, Precision
+
+CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
+VARIANTS = [
+    CONFIG,
+    dataclasses.replace(CONFIG, bias=False, activation="gelu_erf"),
+    dataclasses.replace(CONFIG, tied=False, n_head=1),
+]
+SHAPES = {  # and the length of what is read before the rows part
+    "tiny": (PRESETS["tiny"], 200),
+    "small": (PRESETS["small"], 5),
+    "wide": (GPTConfig(vocab_size=300, block_size=320, n_layer=1, n_head=12, n_embd=768), 40),
+    "odd": (GPTConfig(vocab_size=97, block_size=320, n_layer=2, n_head=3, n_embd=99, bias=False), 300),
+    "narrow": (GPTConfig(vocab_size=97, block_size=32, n_layer=2, n_head=2, n_embd=14, tied=False), 1),
+}
+FLOAT32 = PRECISIONS["float32"]
+
+
+def network(config: GPTConfig = CONFIG, *, seed: int = 0) -> GPT:
+    """A network with weights so large that every part matters, biases and layer norms included."""
+    torch.manual_seed(seed)
+    model = GPT(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.requires_grad_(False)
+
+
+def tokens(*shape: int, seed: int = 1, vocab_size: int = CONFIG.vocab_size) -> Tensor:
+    return torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def decoded(model: GPT, precision: Precision) -> GPT:
+    """The network whose matrices are what the precision makes of those of `model`."""
+    config = model.config
+    copy = GPT(dataclasses.replace(config, tied=config.tied and not precision.own_head)).eval()
+    weights = {"lm_head.weight": model.wte.weight} | model.state_dict()
+    for name in precision.matrices(config):
+        encoding = precision.encoding(name, config)
+        weights[f"{name}.weight"] = encoding.decode(encoding.encode(weights[f"{name}.weight"]))
+    copy.load_state_dict({name: weights[name] for name in copy.state_dict()})
+    return copy.requires_grad_(False)
+
+
+# The same function as GPT
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_cached_logits_equal_the_full_pass_for_any_chunks(config: GPTConfig, data: st.DataObject) -> None:
+    model = network(config)
+    engine = Engine.of(model, FLOAT32)
+    ids = tokens(2, config.block_size)
+    full = model(ids)
+    torch.testing.assert_close(engine(ids), full)
+    cache = KVCache(config, rows=2)
+    done = 0
+    while done < config.block_size:
+        step = data.draw(st.integers(1, config.block_size - done))
+        torch.testing.assert_close(engine(ids[:, done : done + step], cache), full[:, done : done + step])
+        done += step
+        assert cache.length == done
+
+
+def test_one_token_at_a_time_equals_the_full_pass_at_every_position() -> None:
+    model = network()
+    engine = Engine.of(model, FLOAT32)
+    ids = tokens(3, 24)
+    cache = KVCache(CONFIG, rows=3)
+    steps = [engine(column, cache, last_only=True) for column in ids.split(1, dim=1)]
+    assert (torch.cat(steps, dim=1) - model(ids)).abs().max() < 1e-4
+
+
+def test_later_tokens_do_not_change_a_single_bit_of_earlier_logits() -> None:
+    engine = Engine.of(network(), FLOAT32)
+    ids = tokens(1, 24)
+    before = engine(ids)
+    for position in range(1, 24):
+        changed = ids.clone()
+        changed[:, position:] = (changed[:, position:] + 1) % CONFIG.vocab_size
+        after = engine(changed)
+        assert torch.equal(after[:, :position], before[:, :position])
+        assert not torch.equal(after[:, position], before[:, position])
+
+
+def test_last_only_is_the_last_position_of_all() -> None:
+    engine = Engine.of(network(), FLOAT32)
+    for shape in ((1, 1), (1, 9), (2, 9), (3, 1)):
+        ids = tokens(*shape)
+        torch.testing.assert_close(engine(ids, last_only=True), engine(ids)[:, -1:])
+        cache = KVCache(CONFIG, rows=shape[0])
+        engine(ids, cache)
+        torch.testing.assert_close(engine(ids, cache, last_only=True)[:, 0], engine(ids.repeat(1, 2))[:, -1])
+
+
+@pytest.mark.parametrize(("name", "kernel"), kernels_here())
+@pytest.mark.parametrize("config", VARIANTS)
+def test_every_kernel_computes_the_network_of_the_decoded_weights(name: str, kernel: str, config: GPTConfig) -> None:
+    precision = with_kernel(PRECISIONS[name], kernel)
+    model = network(config)
+    engine = Engine.of(model, precision)
+    assert any(kernel.startswith(part) for part in engine.kernels.split(", "))
+    ids = tokens(3, 24)
+    expected = decoded(model, precision)(ids)
+    limit = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.03, "int8-dynamic": 0.15, "int4": 0.03}[name]
+    assert (engine(ids) - expected).norm() < limit * expected.norm()
+    cache = KVCache(config, rows=3)
+    parts = [engine(part, cache) for part in ids.split([7, 1, 1, 15], dim=1)]
+    assert (torch.cat(parts, dim=1) - expected).norm() < limit * expected.norm()
+
+
+# Rows that do not depend on each other
+
+
+@pytest.mark.parametrize(("name", "kernel"), [pair for pair in kernels_here() if pair[0] != "int8-dynamic"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_row_has_the_same_bits_in_every_batch(name: str, kernel: str, shape: str) -> None:
+    config, length = SHAPES[shape]
+    check_rows(Engine.of(network(config), with_kernel(PRECISIONS[name], kernel)), length)
+
+
+@pytest.mark.parametrize(("name", "kernel"), [pair for pair in kernels_here() if pair[0] in ("float32", "int8")])
+@pytest.mark.parametrize("count", [3, 5])
+def test_nor_do_they_with_several_threads(name: str, kernel: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than rows can be shared out evenly among."""
+    monkeypatch.setattr(models.engine, "THREADS", count)
+    monkeypatch.setattr(models.engine, "ONE_THREAD", 0)
+    config, length = SHAPES["wide"]
+    torch.manual_seed(0)
+    check_rows(Engine.of(GPT(config), with_kernel(PRECISIONS[name], kernel)), length, steps=8, batches=(1, 3, 5, 8, 9))
+
+
+def check_rows(engine: Engine, length: int, *, steps: int = 3, batches: Sequence[int] = range(1, 12)) -> None:
+    """Some steps after a prompt of some length, in batches of some sizes, each against one of 12 rows."""
+    config = engine.config
+    shared = KVCache(config, capacity=length + steps, device=engine.device)
+    engine(tokens(1, length, vocab_size=config.vocab_size), shared, last_only=True)
+    ends = tokens(12, steps, seed=2, vocab_size=config.vocab_size)
+
+    def logits(n: int) -> Tensor:
+        cache = shared.copy(rows=n)
+        return torch.cat([engine(ends[:n, i : i + 1], cache, last_only=True) for i in range(steps)], dim=1)
+
+    together = logits(12)  # (12, steps, V)
+    wrong = [n for n in batches if not torch.equal(logits(n), together[:n])]
+    assert not wrong, f"with {engine.kernels}, batches of {wrong} differ from the first rows of 12"
+
+
+# The cache
+
+
+def test_a_rewound_cache_is_as_if_the_rest_had_never_been() -> None:
+    engine = Engine.of(network(), FLOAT32)
+    ids, other = tokens(1, 12), tokens(1, 12, seed=2)
+    cache = KVCache(CONFIG)
+    engine(ids, cache)
+    cache.rewind(5)
+    fresh = KVCache(CONFIG)
+    engine(ids, fresh)
+    fresh.length = 5
+    assert torch.equal(engine(other, cache), engine(other, fresh))
+    torch.testing.assert_close(
+        engine(other[:, :1], cache), engine(torch.cat([ids[:, :5], other, other[:, :1]], 1))[:, -1:]
+    )
+    cache.rewind(0)
+    assert torch.equal(engine(other, cache), engine(other))
+    for length in (-1, 13):
+        with pytest.raises(ValueError, match="cannot rewind"):
+            cache.rewind(length)
+
+
+def test_a_copied_cache_lets_its_rows_go_their_own_ways() -> None:
+    engine = Engine.of(network(), FLOAT32)
+    prompt, ends = tokens(1, 7), tokens(3, 5)
+    shared = KVCache(CONFIG, capacity=12)
+    engine(prompt, shared)
+    cache = shared.copy(rows=3)
+    assert (cache.rows, cache.length, cache.capacity) == (3, 7, 12)
+    full = engine(torch.cat([prompt.expand(3, -1), ends], dim=1))
+    torch.testing.assert_close(engine(ends, cache), full[:, 7:])
+    assert shared.length == 7
+    torch.testing.assert_close(engine(ends[:1], shared), full[:1, 7:])  # the copies left the original alone
+    with pytest.raises(ValueError, match="only a KV cache of one row can be copied, this one has 3"):
+        cache.copy()
+
+
+def test_the_start_of_a_cache_can_be_copied_to_a_larger_one() -> None:
+    engine = Engine.of(network(), FLOAT32)
+    ids = tokens(1, 10)
+    cache = KVCache(CONFIG, capacity=10)
+    engine(ids, cache)
+    copy = cache.copy(capacity=20, length=4)
+    assert (copy.length, copy.capacity, copy.nbytes) == (4, 20, 2 * cache.nbytes)
+    torch.testing.assert_close(engine(ids[:, 4:], copy), engine(ids)[:, 4:])
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written() -> None:
+    engine = Engine.of(network(), FLOAT32)
+    cache = KVCache(CONFIG, capacity=10)
+    engine(tokens(1, 6), cache)
+    held = cache.copy()
+    with pytest.raises(ValueError, match="6 of at most 10 tokens: 5 do not fit"):
+        engine(tokens(1, 5), cache)
+    with pytest.raises(ValueError, match="1 rows, but the tokens have 2"):
+        engine(tokens(2, 1), cache)
+    assert cache.length == 6
+    assert torch.equal(engine(tokens(1, 4), cache), engine(tokens(1, 4), held))
+    with pytest.raises(ValueError, match="25 tokens do not fit the model's context of 24"):
+        engine(tokens(1, 25))
+    for shape in ((1, 0), (3,)):
+        with pytest.raises(ValueError, match="at least one token"):
+            engine(tokens(*shape))
+
+
+def test_a_pass_that_is_interrupted_leaves_no_trace() -> None:
+    engine = Engine.of(network(), FLOAT32)
+    cache = KVCache(CONFIG)
+    ids = tokens(1, 6)
+    engine(ids, cache)
+    with pytest.raises(IndexError):
+        engine(torch.full((1, 3), CONFIG.vocab_size), cache)
+    assert cache.length == 6
+    torch.testing.assert_close(engine(ids, cache), engine(ids.repeat(1, 2))[:, 6:])
+
+
+@pytest.mark.parametrize("capacity", [0, 25])
+def test_a_cache_cannot_be_larger_than_the_context(capacity: int) -> None:
+    with pytest.raises(ValueError, match="1 to 24 tokens"):
+        KVCache(CONFIG, capacity=capacity)
+    with pytest.raises(ValueError, match="at least one row, not 0"):
+        KVCache(CONFIG, rows=0)
+
+
+# What it takes, and where it runs
+
+
+def test_making_an_engine_leaves_the_model_as_it_was() -> None:
+    model = GPT(PRESETS["tiny"]).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for precision in PRECISIONS.values():
+        Engine.of(model, precision)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.loss(tokens(1, 9), tokens(1, 9)).backward()
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_memory_told_before_loading_is_about_what_is_taken(name: str, tied: bool) -> None:
+    config = dataclasses.replace(PRESETS["gpt2"], n_layer=1, vocab_size=1000, block_size=64, tied=tied)
+    engine = Engine.of(GPT(config), PRECISIONS[name])
+    assert 0.9 <= engine.memory_bytes / PRECISIONS[name].memory_bytes(config) <= 1.1
+
+
+@pytest.mark.parametrize("name", ["gpt2", "tiny"])
+def test_a_chunk_is_smaller_for_a_slower_model(name: str) -> None:
+    with torch.device("meta"):
+        model = GPT(PRESETS[name])
+    sizes = [Engine.of(model, PRECISIONS[p], device=torch.device("meta")).chunk for p in ("float32", "bfloat16")]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == {"gpt2": 64, "tiny": 256}[name]
+
+
+META = torch.device("meta")
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_another_device_runs_the_precisions_that_have_a_kernel_there(name: str) -> None:
+    """The path of CUDA and MPS, on a device that only knows shapes."""
+    precision = PRECISIONS[name]
+    device = precision.device(META)
+    assert device == (META if name in ("float32", "bfloat16") else torch.device("cpu"))
+    for config in VARIANTS:
+        engine = Engine.of(network(config), precision, device=device)
+        cache = KVCache(config, rows=2, device=device)
+        for step in (tokens(2, 7), tokens(2, 1), tokens(2, 4)):
+            logits = engine(step, cache)
+            assert (logits.shape, logits.device) == ((2, step.shape[1], config.vocab_size), device)
+        assert engine(tokens(2, 3), cache, last_only=True).shape == (2, 1, config.vocab_size)
+        assert engine(tokens(5, 3)).shape == (5, 3, config.vocab_size)
+
+
+def test_the_device_is_the_fastest_there_or_the_one_asked_for() -> None:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    assert get_device().type == get_device("auto").type == next(name for name, is_there in there.items() if is_there)
+    for name, is_there in (there | {"tpu": False}).items():
+        if is_there:
+            assert get_device(name).type == name
+        else:
+            with pytest.raises(ValueError, match=f"device '{name}' is not available here; there is: auto, .*cpu$"):
+                get_device(name)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_a_gpu_gives_the_logits_of_the_cpu(name: str) -> None:
+    precision = PRECISIONS[name]
+    device = precision.device(get_device("cuda"))
+    for config in VARIANTS:
+        model = network(config)
+        engine = Engine.of(model, precision, device=device)
+        expected = decoded(model, precision)(tokens(3, 24))
+        cache = KVCache(config, rows=3, device=device)
+        parts = [engine(part, cache) for part in tokens(3, 24).split([7, 1, 1, 15], dim=1)]
+        assert {part.device.type for part in parts} == {device.type}
+        assert (torch.cat(parts, dim=1).cpu() - expected).norm() < (
+            1e-3 if name == "float32" else 0.15
+        ) * expected.norm()
