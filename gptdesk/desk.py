@@ -12,7 +12,8 @@ from gptdesk.generation import GenerationEvent, GenerationRequest, generate
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
 from models.engine import get_device
-from models.manager import ModelInfo, ModelKey, ModelManager
+from models.listing import ModelInfo
+from models.manager import ModelKey, ModelManager
 from models.storage import json_bytes, read_json, write_file
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, load_plugins

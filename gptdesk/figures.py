@@ -2,7 +2,7 @@
 
 import psutil
 
-from gptdesk.generation import GenerationResult
+from gptdesk.streams import GenerationResult
 from models.manager import ModelKey
 
 FINISHES = {

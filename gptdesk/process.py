@@ -44,12 +44,12 @@ def lacking(variables: Mapping[str, str]) -> dict[str, str]:
     if sys.platform == "linux":
         if not {"OMP_WAIT_POLICY", *PATIENCE} & set(variables):
             missing |= PATIENCE
-        if _may_ask_for_large_pages():
+        if may_ask_for_large_pages():
             missing |= _large_pages(variables)
     return missing
 
 
-def _may_ask_for_large_pages() -> bool:
+def may_ask_for_large_pages() -> bool:
     """Whether this is glibc (2.35 and newer understand) on a system where asking for large pages changes anything."""
     try:
         return "[madvise]" in HUGE_PAGES_FILE.read_text() and bool(os.confstr("CS_GNU_LIBC_VERSION"))

@@ -21,7 +21,7 @@ from models import layout, storage
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.precision import Precision
-from models.precision.matrix import Choices
+from models.precision.choices import Choices
 from models.tokenizer import Tokenizer, gpt2_tokenizer
 from models.weights import WEIGHTS, WeightFile
 

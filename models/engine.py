@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from models.cache import KVCache
 from models.gpt import GELU, GPT, GPTConfig
 from models.precision import HEAD, WPE, WTE, Precision
-from models.precision.matrix import Choices, Encoding, Kernel, Matrix, Parts
+from models.precision.choices import Choices
+from models.precision.matrix import Encoding, Kernel, Matrix, Parts
 
 Source = Callable[[str], Tensor | None]  # a tensor by its name: "h.0.ln_1.weight"; None for one there is not
 

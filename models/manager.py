@@ -1,7 +1,6 @@
 """ModelManager: lists the models on this computer, loads them, lends them out; the only owner of weights in memory."""
 
 import logging
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,22 +13,16 @@ from models import storage
 from models.checkpoint import Checkpoint, save_quantized
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
+from models.listing import NAME, NAME_RULE, ModelInfo, Signature, describe, signature_of
 from models.precision import PRECISIONS
-from models.precision.matrix import Choices
+from models.precision.choices import Choices
 from models.prefix import PrefixCache
 from models.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-NAME_RULE = (
-    "a model's name has up to 80 letters, digits, dots, dashes and underscores, and starts with one of the first two"
-)
-
 KERNELS = "kernels.json"
 SETTLE = 20  # times a checkpoint that changes while it is read is read again
-
-Signature = tuple[tuple[str, int, int, int], ...]  # name, inode, time of change and size of each file
 
 
 @dataclass(frozen=True)
@@ -58,20 +51,6 @@ class ModelKey:
 
     def __str__(self) -> str:
         return f"{self.name} · {self.precision}"
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """One line of the list of models. With a problem, a sentence for the user, the numbers are 0."""
-
-    name: str
-    path: Path
-    parameters: int
-    context: int  # tokens
-    tokenizer: str
-    precisions: tuple[str, ...]  # that this computer can run
-    size_bytes: int  # on disk
-    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -115,7 +94,7 @@ class ModelManager:
         self._folder = folder
         self._bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
         self._cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
-        self._choices = Choices(_read_choices(cache_folder / KERNELS))
+        self._choices = Choices(cache_folder / KERNELS)
         self._device = device
         self.memory_budget = memory_budget
         self._slots: list[_Slot] = []  # the least recently used first
@@ -162,7 +141,7 @@ class ModelManager:
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights; ValueError as `lend`."""
         path = self._find(name)
-        signature = _signature(path)
+        signature = signature_of(path)
         known = self._tokenizers.get(path)
         if known is None or known[0] != signature:
             tokenizer = Checkpoint.open(path).load_tokenizer(self._cache_folder)
@@ -199,12 +178,12 @@ class ModelManager:
         """The slot of a model that is up to date, counted as used once more."""
         path = self._find(key.name)
         with self._lock:
-            slot = self._use(key, _signature(path))
+            slot = self._use(key, signature_of(path))
         if slot is not None:
             return slot
         with self._loading:
             with self._lock:
-                slot = self._use(key, _signature(path))  # somebody else may have loaded it while we waited
+                slot = self._use(key, signature_of(path))  # somebody else may have loaded it while we waited
             return slot or self._load(key, path)
 
     def _use(self, key: ModelKey, signature: Signature | None) -> _Slot | None:
@@ -226,7 +205,7 @@ class ModelManager:
                 slot = self._use(key, None)
                 if slot is None:
                     raise
-                slot.signature = _signature(path)
+                slot.signature = signature_of(path)
             log.warning("%s has changed but cannot be loaded, the one in memory serves on: %s", key, error)
             return slot
         new = _Slot(loaded, signature, users=1)
@@ -244,14 +223,14 @@ class ModelManager:
     def _read_settled(self, key: ModelKey, path: Path) -> tuple[LoadedModel, Signature]:
         """Read a model, again if it was saved meanwhile: what was read may be a mix of the old and the new."""
         for _ in range(SETTLE):
-            signature = _signature(path)
+            signature = signature_of(path)
             try:
                 loaded = self._read(key, path)
             except ValueError:
-                if signature == _signature(path):
+                if signature == signature_of(path):
                     raise
             else:
-                if signature == _signature(path):
+                if signature == signature_of(path):
                     return loaded, signature
         raise ValueError(f"{key} is being saved over and over and cannot be read meanwhile; try again later")
 
@@ -262,11 +241,8 @@ class ModelManager:
         checkpoint = Checkpoint.open(path)
         self._check_room(key, precision.memory_bytes(checkpoint.config))
         tokenizer = self.tokenizer(key.name)
-        known = dict(self._choices.known)
         device = precision.device(self._device)
         model = checkpoint.load_engine(precision, choices=self._choices, device=device)
-        if known != self._choices.known:
-            _write_choices(self._cache_folder / KERNELS, self._choices)
         log.info("loaded %s, %.0f MB, on %s by %s", key, model.memory_bytes / 1e6, device, model.kernels)
         return LoadedModel(key, model, tokenizer, checkpoint.config, model.memory_bytes, PrefixCache())
 
@@ -311,62 +287,8 @@ class ModelManager:
         return paths[name]
 
     def _info(self, name: str, path: Path) -> ModelInfo:
-        signature = _signature(path)
+        signature = signature_of(path)
         known = self._listed.get(path)
         if known is None or known[0] != signature:
-            known = self._listed[path] = (signature, _describe(name, path))
+            known = self._listed[path] = (signature, describe(name, path))
         return known[1]
-
-
-def _describe(name: str, path: Path) -> ModelInfo:
-    """Look through a checkpoint folder; what is wrong with it becomes the `problem`."""
-    try:
-        if not NAME.fullmatch(name):
-            raise ValueError(f"rename the folder {name!r}: {NAME_RULE}")
-        checkpoint = Checkpoint.open(path)
-        if checkpoint.tokenizer_kind == "none":
-            checkpoint.load_tokenizer()  # raises
-        if checkpoint.quantized and (reason := checkpoint.quantized.missing()):
-            raise ValueError(f"this computer cannot run {checkpoint.quantized.name}: {reason}")
-    except ValueError as error:
-        return ModelInfo(name, path, 0, 0, "", (), 0, str(error))
-    stored = checkpoint.quantized
-    offered = (precision for precision in PRECISIONS.values() if stored in (None, precision))
-    precisions = tuple(precision.name for precision in offered if precision.missing() is None)
-    return ModelInfo(
-        name,
-        path,
-        parameters=checkpoint.parameters,
-        context=checkpoint.config.block_size,
-        tokenizer=checkpoint.tokenizer_kind,
-        precisions=precisions,
-        size_bytes=checkpoint.size_bytes,
-        problem=None,
-    )
-
-
-def _read_choices(file: Path) -> dict[str, str]:
-    """The kernels chosen before; none if the file cannot be used, for then they are chosen again."""
-    try:
-        data = storage.read_json(file, limit=1_000_000) if file.exists() else {}
-    except ValueError as error:
-        log.warning("%s; the kernels are chosen anew", error)
-        return {}
-    return {place: kernel for place, kernel in data.items() if isinstance(kernel, str)}
-
-
-def _write_choices(file: Path, choices: Choices) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        storage.write_file(file, storage.json_bytes(choices.known))
-    except OSError as error:
-        log.warning("the choice of kernels cannot be kept in %s: %s", file, error)
-
-
-def _signature(path: Path) -> Signature:
-    """What changes when a checkpoint does; empty if it cannot be read."""
-    try:
-        files = [(file.name, file.stat()) for file in path.iterdir()]
-    except OSError:
-        return ()
-    return tuple(sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in files))

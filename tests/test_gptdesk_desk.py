@@ -8,8 +8,9 @@ import psutil
 import pytest
 
 from gptdesk.desk import Desk, Remembered, built_in_presets
-from gptdesk.generation import GenerationRequest, collect
+from gptdesk.generation import GenerationRequest
 from gptdesk.settings import Settings, load_settings
+from gptdesk.streams import collect
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.manager import ModelKey

@@ -15,16 +15,8 @@ from conftest import observed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptdesk.generation import (
-    GenerationEvent,
-    GenerationRequest,
-    GenerationResult,
-    GenerationStep,
-    StopStrings,
-    collect,
-    generate,
-    in_batches,
-)
+from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationStep, StopStrings, generate
+from gptdesk.streams import GenerationResult, collect, in_batches
 from models.cache import KVCache
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.prefix import MOST_PROMPTS

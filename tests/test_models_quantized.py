@@ -18,7 +18,7 @@ from models.checkpoint import About, Checkpoint, save_checkpoint, save_quantized
 from models.engine import Engine
 from models.gpt import GPT, PRESETS, GPTConfig
 from models.precision import HEAD, PRECISIONS
-from models.precision.matrix import Choices
+from models.precision.choices import Choices
 from models.tokenizer import Tokenizer, character_tokenizer
 
 CONFIG = GPTConfig(vocab_size=70, block_size=24, n_layer=2, n_head=2, n_embd=64)

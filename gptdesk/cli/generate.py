@@ -12,7 +12,8 @@ from types import FrameType
 
 from gptdesk.cli.parsing import UsageError, flag, number, verb_parser
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStart
+from gptdesk.generation import GenerationRequest, GenerationStart
+from gptdesk.streams import GenerationResult
 from models.manager import ModelKey
 from samplers import Chain, default_chain, get, names
 from samplers.base import OptionValue

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gptdesk.cli.parsing import Parser, verb_parser
 from gptdesk.desk import Desk
-from models.manager import ModelInfo
+from models.listing import ModelInfo
 from models.precision import PRECISIONS
 
 
@@ -58,11 +58,13 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
     try:
         made = desk.manager.quantize(options.name, options.precision, to=options.to)
     except OSError as error:
-        where = desk.settings.models / name
-        raise ValueError(f"cannot write {where} ({error.strerror or error}); nothing has changed") from error
+        raise ValueError(f"{name} was not made, and nothing has changed: {error.strerror or error}") from error
     ratio = made.size_bytes / original.size_bytes
     if options.json:
         print(json.dumps(_as_json(made) | {"original_size_bytes": original.size_bytes, "ratio": ratio}, indent=1))
+        return 0
+    if made.problem:
+        print(f"{made.name} was written to {made.path}, but cannot be used here: {made.problem}")
         return 0
     sizes = f"{made.size_bytes / 1e6:,.1f} MB, {ratio:.0%} of {original.name}'s {original.size_bytes / 1e6:,.1f} MB"
     print(f"{made.name}: {sizes}, in {made.path}")

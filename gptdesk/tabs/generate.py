@@ -12,8 +12,9 @@ from gradio.components import Component
 from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values, as_markdown
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
-from gptdesk.generation import GenerationRequest, GenerationResult, in_batches
+from gptdesk.generation import GenerationRequest
 from gptdesk.pickers import ModelPicker, PresetBar
+from gptdesk.streams import GenerationResult, in_batches
 from models.manager import ModelKey
 
 log = logging.getLogger(__name__)

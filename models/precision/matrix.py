@@ -1,29 +1,16 @@
-"""A matrix as stored (an encoding) and as multiplied by (a kernel), and which kernel is best on this computer.
+"""A matrix as it is stored (an encoding) and as it is multiplied by (a kernel).
 
 N rows out, K columns in: a product takes (M, K) float32 to (M, N) float32. M counts rows: positions of all sequences.
 """
 
-import logging
-import math
-import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-log = logging.getLogger(__name__)
-
 Parts = dict[str, Tensor]  # the plain tensors one matrix is stored as: {"weight": ..., "scale": ...}
 Product = Callable[[Tensor], Tensor]  # (M, K) -> (M, N), with the bias added
-
-PROBES = 20  # rounds of timing every kernel in turn; the best of each counts, for others may use the computer, too
-PATIENCE = 0.5  # seconds of probing, after which it ends with the round
-PROBED_ROWS = 32  # of a prompt
-PROMPT_WEIGHT = 4  # tokens of a prompt that count as much as one to generate
-CLEARLY = 0.75  # a kernel must need less than this share of the preferred one's time to take its place
-ERROR_LIMIT = 0.05  # relative, of a product of random numbers: no kernel that works comes near
 
 
 @dataclass(frozen=True)
@@ -86,81 +73,7 @@ class Matrix:
         return torch.cat([self._product(part) for part in x.split(rows)])
 
 
-class Choices:
-    """Which kernel to take for an encoding and a width of network: the fastest on this computer that computes right.
-
-    The choice is kept, so that a model computes the same bits again and is not probed twice; `known` may come from, and
-    be written to, a file.
-    """
-
-    def __init__(self, known: dict[str, str] | None = None) -> None:
-        self.known = dict(known or {})
-
-    def take(self, encoding: Encoding, shape: tuple[int, int], *, width: int) -> Kernel:
-        """The kernel for a matrix (N, K) of a network of `width` channels; ValueError if this computer has none."""
-        able = [kernel for kernel in encoding.kernels if kernel.missing(*shape) is None]
-        if not able:
-            raise ValueError(f"{encoding.name}: {encoding.kernels[0].missing(*shape)}")
-        able = [kernel for kernel in able if not kernel.last_resort] or able
-        if len(able) == 1:
-            return able[0]
-        place = f"{encoding.name}, {width} wide, {_computer()}"
-        known = next((kernel for kernel in able if kernel.name == self.known.get(place)), None)
-        if known is None:
-            known = _fastest(encoding, able, 4 * width, width)
-            self.known[place] = known.name
-        return known
-
-
 def first_missing(encoding: Encoding) -> str | None:
     """Why this computer can multiply by no matrix so encoded, or None."""
     reasons = [kernel.missing(64, 64) for kernel in encoding.kernels]
     return None if None in reasons else reasons[0]
-
-
-def _computer() -> str:
-    """What a kernel's speed depends on, and what may change under a home folder."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()} {capability} torch {torch.__version__} threads {torch.get_num_threads()}"
-
-
-@torch.inference_mode()
-def _fastest(encoding: Encoding, kernels: list[Kernel], N: int, K: int) -> Kernel:
-    """Time every kernel on a random matrix and check what it computes."""
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(N, K, generator=generator)
-    x = torch.randn(PROBED_ROWS, K, generator=generator)
-    parts = encoding.encode(weight)
-    expected = x @ encoding.decode(parts).t()
-    sound = []
-    for kernel in kernels:
-        matrix = Matrix(kernel, parts, None, shape=(N, K))
-        error = (matrix.all(x) - expected).norm() / expected.norm()
-        if error < ERROR_LIMIT:
-            sound.append(matrix)
-        else:
-            log.warning("%s computes %s wrongly on this computer (error %.2g)", kernel.name, encoding.name, error)
-    if not sound:
-        raise ValueError(f"{encoding.name}: no kernel of this computer computes it right")
-    costs = _costs(sound, x)
-    cheapest = min(range(len(sound)), key=costs.__getitem__)
-    return sound[cheapest if costs[cheapest] < CLEARLY * costs[0] else 0].kernel
-
-
-def _costs(matrices: list[Matrix], x: Tensor) -> list[float]:
-    """Seconds to generate a token and read PROMPT_WEIGHT tokens of a prompt, for each matrix, timed in turn."""
-    singles, prompts = ([math.inf] * len(matrices) for _ in range(2))
-    started = time.perf_counter()
-    for _ in range(PROBES):
-        for i, matrix in enumerate(matrices):
-            singles[i] = min(singles[i], _seconds(matrix.each, x[: matrix.kernel.rows or 1]))
-            prompts[i] = min(prompts[i], _seconds(matrix.all, x))
-        if time.perf_counter() - started > PATIENCE:
-            break
-    return [one + PROMPT_WEIGHT * many / len(x) for one, many in zip(singles, prompts, strict=True)]
-
-
-def _seconds(product: Product, x: Tensor) -> float:
-    start = time.perf_counter()
-    product(x)
-    return time.perf_counter() - start
