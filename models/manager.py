@@ -174,6 +174,10 @@ class ModelManager:
         with self._lock:
             return [slot.loaded.key for slot in self._slots if not slot.retired]
 
+    def kernels(self) -> dict[str, str]:
+        """The kernel chosen for each encoding and width of network that has been loaded on this computer."""
+        return dict(self._choices.known)
+
     def _take(self, key: ModelKey) -> _Slot:
         """The slot of a model that is up to date, counted as used once more."""
         path = self._find(key.name)

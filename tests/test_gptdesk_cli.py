@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli_checks import Capture, answer, complaint
 from safetensors.torch import load_file, save_file
 
 from gptdesk.__main__ import main
 from gptdesk.starter import CHECKPOINT
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
-from models.precision import PRECISIONS
 from models.tokenizer import character_tokenizer
 from samplers import names, registry
 
-Capture = pytest.CaptureFixture[str]
 KEYS = [
     *("model", "precision", "seed", "prompt_tokens", "texts", "tokens", "finish_reasons"),
     *("seconds_to_first_token", "tokens_per_second"),
@@ -31,21 +30,6 @@ KEYS = [
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
     return tmp_path
-
-
-def answer(capsys: Capture, *arguments: str) -> dict:
-    assert main([*arguments, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def complaint(capsys: Capture, *arguments: str) -> str:
-    """The one line on stderr with which these arguments end, after exit code 2 and nothing on stdout."""
-    assert main(list(arguments)) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert len(err.splitlines()) == 1, err
-    assert "Traceback" not in err
-    return err
 
 
 @pytest.mark.usefixtures("home")
@@ -127,97 +111,6 @@ def test_samplers_lists_every_option(capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert all(name in text for name in names())
     assert "--top-k" in text
-
-
-def test_models_list(home: Path, capsys: Capture) -> None:
-    shutil.copytree(CHECKPOINT, home / "models" / "mine")
-    shutil.copytree(CHECKPOINT, home / "models" / "broken")
-    (home / "models" / "broken" / "config.json").write_text("{")
-    assert main(["models", "list", "--json"]) == 0
-    listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
-    assert set(listed) == {"starter", "mine", "broken"}
-    wanted = {"name", "path", "parameters", "context", "tokenizer", "precisions", "size_bytes"}
-    assert all(wanted <= set(model) for model in listed.values())
-    assert listed["mine"]["path"] == str(home / "models" / "mine")
-    assert listed["mine"]["precisions"] == [name for name, p in PRECISIONS.items() if p.missing() is None]
-    assert listed["mine"]["size_bytes"] == listed["starter"]["size_bytes"] > 1_000_000
-    assert main(["models", "list"]) == 0
-    out = capsys.readouterr().out
-    assert "starter" in out
-    assert "cannot be used" in out
-
-
-# Quantized models
-
-
-def test_a_quantized_model_is_smaller_and_runs_by_its_bare_name(home: Path, capsys: Capture) -> None:
-    made = answer(capsys, "models", "quantize", "starter", "--precision", "int8")
-    sizes = made["size_bytes"], made["original_size_bytes"]
-    assert (made["name"], made["path"]) == ("starter-int8", str(home / "models" / "starter-int8"))
-    assert made["precisions"] == ["int8"]
-    assert sizes == tuple(sum(file.stat().st_size for file in Path(f).iterdir()) for f in (made["path"], CHECKPOINT))
-    assert made["ratio"] == sizes[0] / sizes[1] < 0.4
-    command = ("generate", "--prompt", "Once", "--seed", "1", "--max-new-tokens", "20")
-    bare = answer(capsys, *command, "--model", "starter-int8")
-    assert (bare["model"], bare["precision"]) == ("starter-int8", "int8")
-    assert bare["texts"] == answer(capsys, *command, "--model", "starter:int8")["texts"]
-    listed = {model["name"]: model for model in answer(capsys, "models", "list")}
-    assert listed["starter-int8"] == {key: made[key] for key in listed["starter"]}
-    assert len(listed["starter"]["precisions"]) > 1
-
-
-def test_quantize_says_what_it_wrote(home: Path, capsys: Capture) -> None:
-    assert main(["models", "quantize", "starter", "--precision", "int4", "--to", "little"]) == 0
-    [line] = capsys.readouterr().out.splitlines()
-    size = sum(file.stat().st_size for file in (home / "models" / "little").iterdir())
-    original = sum(file.stat().st_size for file in CHECKPOINT.iterdir())
-    assert line.startswith(f"little: {size / 1e6:.1f} MB, {size / original:.0%} of starter's {original / 1e6:.1f} MB")
-    assert main(["models", "list"]) == 0
-    assert "little" in capsys.readouterr().out
-
-
-def test_quantize_asks_before_it_writes_over_a_model(home: Path, capsys: Capture) -> None:
-    shutil.copytree(CHECKPOINT, home / "models" / "mine")
-    before = (home / "models" / "mine" / "model.safetensors").read_bytes()
-    command = ("models", "quantize", "starter", "--precision", "int8", "--to", "mine")
-    assert "there is a model 'mine' already" in complaint(capsys, *command)
-    assert (home / "models" / "mine" / "model.safetensors").read_bytes() == before
-    assert answer(capsys, *command, "--replace")["precisions"] == ["int8"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["nosuch", "--precision", "int8"], "there is no model 'nosuch'"),
-        (["../starter", "--precision", "int8"], "../starter"),
-        (["starter"], "--precision"),
-        (["--precision", "int8"], "NAME"),
-        (["starter", "--precision", "int3"], "there is no precision 'int3'"),
-        (["starter", "--precision", "float32"], "int8"),
-        (["starter", "--precision", "int8", "--to", "starter"], "'starter' is the name of another model"),
-        (["starter", "--precision", "int8", "--to", "../mine"], "'../mine' cannot be a model"),
-        (["eight", "--precision", "int4"], "quantized already, to int8"),
-        (["broken", "--precision", "int8"], "broken"),
-    ],
-)
-def test_bad_quantize_arguments_are_one_line(home: Path, capsys: Capture, arguments: list[str], words: str) -> None:
-    answer(capsys, "models", "quantize", "starter", "--precision", "int8", "--to", "eight")
-    (home / "models" / "broken").mkdir()
-    before = sorted(path for path in home.rglob("*"))
-    assert words in complaint(capsys, "models", "quantize", *arguments)
-    assert sorted(path for path in home.rglob("*")) == before
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(home: Path, capsys: Capture) -> None:
-    resource = pytest.importorskip("resource", reason="Windows cannot limit the size of files")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
-    try:
-        line = complaint(capsys, "models", "quantize", "starter", "--precision", "int8")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "starter-int8 was not made, and nothing has changed" in line
-    assert list((home / "models").iterdir()) == []
 
 
 # What the user got wrong

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from gptdesk import __version__
+from gptdesk.cli.about import about
 from gptdesk.cli.bench import bench
 from gptdesk.cli.generate import generate
 from gptdesk.cli.models import models
@@ -24,6 +25,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "samplers": samplers,
     "models": models,
     "bench": bench,
+    "about": about,
 }
 
 

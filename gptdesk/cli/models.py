@@ -20,7 +20,6 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     quantize.add_argument("name", metavar="NAME", help="the model to read; it stays as it is")
     quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
     quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
-    quantize.add_argument("--replace", action="store_true", help="write over a model that has this name already")
     options = parser.parse_args(arguments)
     return _quantize(desk, options) if options.action == "quantize" else _list(desk, options)
 
@@ -50,15 +49,11 @@ def _list(desk: Desk, options: argparse.Namespace) -> int:
 def _quantize(desk: Desk, options: argparse.Namespace) -> int:
     """Write the new model, and say what came of it. Raises ValueError if that cannot be done."""
     original = desk.model(options.name)
-    name = options.to or f"{options.name}-{options.precision}"
-    if not options.replace and any(info.path == desk.settings.models / name for info in desk.manager.available()):
-        raise ValueError(
-            f"there is a model {name!r} already; write over it with --replace, or choose another with --to"
-        )
     try:
         made = desk.manager.quantize(options.name, options.precision, to=options.to)
     except OSError as error:
-        raise ValueError(f"{name} was not made, and nothing has changed: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise ValueError(f"{options.name} was not quantized, and nothing has changed: {reason}") from error
     ratio = made.size_bytes / original.size_bytes
     if options.json:
         print(json.dumps(_as_json(made) | {"original_size_bytes": original.size_bytes, "ratio": ratio}, indent=1))

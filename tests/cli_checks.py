@@ -1,0 +1,25 @@
+"""What the tests of the command line share: run a command, and look at what it printed."""
+
+import json
+
+import pytest
+
+from gptdesk.__main__ import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def answer(capsys: Capture, *arguments: str) -> dict:
+    """The JSON that these arguments and --json print, ending with exit code 0."""
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def complaint(capsys: Capture, *arguments: str) -> str:
+    """The one line on stderr with which these arguments end, after exit code 2 and nothing on stdout."""
+    assert main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    assert "Traceback" not in err
+    return err
