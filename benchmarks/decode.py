@@ -198,10 +198,13 @@ def run_all(given: argparse.Namespace) -> None:
             prompts=given.prompts,
             sequences=given.n,
         ) as cases:
+            if not cases:
+                raise ValueError("nothing is left to measure")
             peers = []
             if given.peers:
                 place, script = given.peers.resolve(), given.script.resolve()
-                peers = [Peer(name, prompt, place, script) for prompt in given.prompts for name in given.peer]
+                prompts = dict.fromkeys(case.prompt for case in cases)
+                peers = [Peer(name, prompt, place, script) for prompt in prompts for name in given.peer]
             outcome = measure(cases, peers, rounds=given.rounds, under=shlex.split(given.under))
         if given.json:
             print(json.dumps([asdict(row) for row in [*(one.row for one in outcome.ours), *outcome.theirs]], indent=1))

@@ -7,13 +7,13 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-# OpenMP's threads wait for their next task by looking for it this often, about 0.1 ms, and then sleep. Its own 300,000
-# are no faster, but when another program is busy, two threads may meet on one core, where one looks while the other
-# should work: steps of 7 ms became steps of 700 ms. Without any looking they take twice as long (docs/performance.md).
-PATIENCE = {"GOMP_SPINCOUNT": "2000"}
+# OpenMP's threads wait for their next task by looking for it this often, about a millisecond, and then sleep. Its own
+# 300,000 looks are no faster; but when another program is busy, two threads may meet on one core, where one looks for
+# work while the other should do it. Sleeping at once would halve the speed (docs/performance.md).
+PATIENCE = {"GOMP_SPINCOUNT": "30000"}
 # Large pages for weights, from malloc and from torch; only where the system leaves the choice to the program.
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 HUGE_PAGES_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -97,7 +97,7 @@ def _cores_on_linux() -> int:
 
 
 def quota(groups: Path = Path("/sys/fs/cgroup"), ours: Path = Path("/proc/self/cgroup")) -> float:
-    """CPUs that the control groups (version 2) of this process give it time for; without a limit more than there are."""
+    """CPUs that the control groups (version 2) of this process give it time for, at most all there are."""
     try:
         path = next(line[3:] for line in ours.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):
@@ -123,19 +123,3 @@ def _cores_elsewhere() -> int:
     cores = psutil.cpu_count(logical=False) or 1
     allowed = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else range(cores)
     return min(cores, len(allowed))
-
-
-@contextlib.contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Have torch use `number` threads for what the calling thread asks of it in this block; other threads keep theirs.
-
-    torch holds one number per thread, and one with which new threads begin: that is `threads()` again at the end.
-    """
-    import torch
-
-    torch.get_num_threads()  # a thread takes over the common number once, when first asked: later it would undo ours
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads())

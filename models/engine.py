@@ -126,7 +126,8 @@ class Engine:
         """Logits (B, T, V) of the token after each of `tokens` (B, T), or (B, 1, V) of the last one only.
 
         With a cache, `tokens` continue what it holds and are appended to it. One token at a time, the bits of a row
-        do not depend on the other rows. Raises ValueError, before anything is written, if they do not fit.
+        do not depend on the other rows; but with a single head, several threads share a lone row's attention, and add
+        in another order. Raises ValueError, before anything is written, if the tokens do not fit.
         """
         self._check_fit(tokens, cache)
         with self._own_threads():

@@ -1,14 +1,20 @@
-"""The process that torch runs in: what it finds in its environment, how often it begins, and its threads."""
+"""The process that torch runs in: what it finds in its environment, how often it begins, its threads, and its rest."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from gptdesk import process
+from gptdesk.app import build_app
+from gptdesk.desk import Desk
+from gptdesk.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these files, and starts a program over")
@@ -150,7 +156,9 @@ def test_the_desk_gets_it_however_it_is_entered(tmp_path: Path, entry: str) -> N
     assert listed
     told = json.loads((tmp_path / "samplers" / "told.json").read_text())
     assert told["pid"] == started.pid
-    assert process.lacking(variables()).items() <= told["env"].items()
+    given = process.lacking(variables())
+    assert given.items() <= told["env"].items()
+    assert str(told["threads"]) == given.get("OMP_NUM_THREADS", str(told["threads"]))
 
 
 @needs_large_pages
@@ -214,42 +222,33 @@ def test_the_quota_is_the_least_of_all_groups(tmp_path: Path) -> None:
     assert process.quota(tmp_path, tmp_path / "missing") == 0.2
 
 
-WORKERS = """
-import threading, torch
-from gptdesk.process import torch_threads
+# At rest
 
-def ask(found):
-    found.append(torch.get_num_threads())
 
-def born():
-    found = []
-    thread = threading.Thread(target=ask, args=(found,))
-    thread.start()
-    thread.join()
-    return found[0]
+def test_the_queue_looks_for_work_less_often_than_gradio_would(tmp_path: Path, in_event_loop: Callable) -> None:
+    desk = Desk(load_settings({"home": str(tmp_path)}))
+    ours, theirs = in_event_loop(lambda: (vars(build_app(desk)._queue), vars(gr.Blocks()._queue)))
+    for pause in ("sleep_when_free", "progress_update_sleep_when_free"):
+        assert ours[pause] >= 0.05 > theirs[pause]
 
-inside, leave = threading.Event(), threading.Event()
-small = []
-def generate():
-    with torch_threads(1):
-        small.append(torch.get_num_threads())
-        inside.set()
-        leave.wait()
-        torch.ones(300, 300) @ torch.ones(300, 300)
-        small.append(torch.get_num_threads())
-    small.append(torch.get_num_threads())
 
-before = torch.get_num_threads(), born()
-worker = threading.Thread(target=generate)
-worker.start()
-inside.wait()
-with torch_threads(3):  # of another generation, meanwhile
-    during = torch.get_num_threads()
-leave.set()
-worker.join()
-print(before, during, small, torch.get_num_threads(), born())
+UNTICKING = """
+import sys
+from gptdesk import app
+from gptdesk.__main__ import main
+app.TICK = 3600
+sys.exit(main(["--no-browser", "--port", "0", "--home", sys.argv[1]]))
 """
 
 
-def test_a_thread_can_have_a_number_of_its_own() -> None:
-    assert in_python(WORKERS, OMP_NUM_THREADS="2") == "(2, 2) 3 [1, 1, 2] 2 2"
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_sleeping_server_is_woken_to_end(tmp_path: Path, sign: int, code: int) -> None:
+    command = [sys.executable, "-c", UNTICKING, str(tmp_path)]
+    with subprocess.Popen(command, env=variables(), stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr is not None
+        assert "ready at" in started.stderr.readline()
+        started.send_signal(sign)
+        assert started.communicate(timeout=30)[1] == ""
+    assert started.returncode == code
+    assert not (tmp_path / "running.json").exists()

@@ -32,8 +32,9 @@ def bench(desk: Desk, arguments: Sequence[str]) -> int:
     measured = []
     settings = desk.settings
     with prepared(folder, options.precision, vocabularies=settings.vocabularies, device=settings.device) as cases:
-        bandwidth = run_bandwidth()
+        bandwidth = 0.0
         if not options.json:
+            bandwidth = run_bandwidth()
             print(f"{options.model}: memory is read at {bandwidth / 1e9:.1f} GB/s\n{HEAD}", flush=True)
         for case in cases:
             measured.append(run(case))

@@ -25,7 +25,7 @@ def _half(parts: Parts, bias: Tensor | None) -> Product:
     """float16 has more significant bits but less range, so each row is scaled by a power of two."""
     weight = parts["weight"].float()
     exponents = torch.frexp(weight.abs().amax(dim=1))[1]
-    scale = torch.exp2(exponents.float())  # (N,), above the largest of the row
+    scale = torch.exp2(exponents.clamp(max=127).float())  # (N,), above the largest of the row
     packed = torch.ops.quantized.linear_prepack_fp16(weight / scale[:, None], None)
     multiply = torch.ops.quantized.linear_dynamic_fp16
 
