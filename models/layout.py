@@ -4,7 +4,7 @@ There, the weights of the four linear layers of a block lie transposed ("Conv1D"
 start with "transformer."; files without the prefix exist too, the original GPT-2 among them.
 
 A quantized checkpoint has the same names and config.json. Each of its matrices lies our way round, as the parts that
-its encoding stores, and config.json names the scheme where `transformers` looks for one and finds that it is not its own.
+its encoding stores, and config.json names the scheme where `transformers` looks for one, to find it unknown.
 """
 
 from collections.abc import Iterator, Mapping
