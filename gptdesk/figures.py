@@ -20,7 +20,8 @@ def figures(result: GenerationResult, key: ModelKey) -> str:
     if start is None:
         return "Reading the prompt …"
     parts = [f"**{key}** by {start.kernels}"]
-    parts.append(f"prompt {_plural(start.prompt_tokens, 'token')} in {_duration(start.seconds)}")
+    known = f" ({start.known_tokens:,} of them known)" if start.known_tokens else ""
+    parts.append(f"prompt {_plural(start.prompt_tokens, 'token')}{known} in {_duration(start.seconds)}")
     if result.seconds_to_first_token is not None:
         parts.append(f"first token after {_duration(result.seconds_to_first_token)}")
     if (speed := result.tokens_per_second) is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.cache import KVCache
 from models.manager import LoadedModel
+from models.prefix import Prefix
 from samplers import Chain, Options, default_chain
 
 FinishReason = Literal["stop", "length", "context", "stopped", "deadline"]
@@ -47,7 +48,8 @@ class GenerationStart:
     """First event: the prompt has been read. Times are seconds since the model was at hand."""
 
     seed: int
-    prompt_tokens: int  # read by the model
+    prompt_tokens: int  # read by the model ...
+    known_tokens: int  # ... of which so many before, for another request
     dropped_tokens: int  # cut from the front of a prompt longer than the context
     context: int  # tokens the model can see at once
     kernels: str  # what multiplies its matrices on this computer
@@ -83,8 +85,14 @@ def generate(
     prompt, dropped = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
     context = loaded.config.block_size
     capacity = min(context, len(prompt) + request.max_new_tokens)
-    cache, logits = _read(loaded, prompt, capacity=capacity, clock=clock)
-    yield GenerationStart(seed, len(prompt), dropped, context, loaded.model.kernels, clock.seconds())
+    engine = loaded.model
+    known = loaded.prefixes.find(prompt, chunk=engine.chunk, capacity=capacity)
+    known = known or Prefix(KVCache(loaded.config, capacity=capacity, device=engine.device), None)
+    cache, known_tokens = known.cache, known.cache.length
+    logits = _read(loaded, prompt, known, clock=clock)
+    yield GenerationStart(
+        seed, len(prompt), known_tokens, dropped, context, kernels=engine.kernels, seconds=clock.seconds()
+    )
 
     rows = [_Row(i, loaded, request.stop) for i in range(request.n)]
     if logits is None:  # stopped while the prompt was read
@@ -114,7 +122,7 @@ def generate(
                 yield row.take(int(drawn[row.index]), logprobs[row.index], verdict, seconds)
         if all(row.finished for row in rows):
             return
-        logits = loaded.model(drawn[:, None], cache, last_only=True)[:, -1]
+        logits = engine(drawn[:, None], cache, last_only=True)[:, -1]
         if late := clock.verdict():
             yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
             return
@@ -135,24 +143,18 @@ def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> t
     return torch.tensor(kept, dtype=torch.int64), len(ids) - len(kept)
 
 
-def _read(loaded: LoadedModel, prompt: Tensor, *, capacity: int, clock: "_Clock") -> tuple[KVCache, Tensor | None]:
-    """Read the prompt (T,) in chunks, but for a start that is known: its cache and the logits (1, V) after it.
-
-    Without logits it was told to stop.
-    """
-    engine, chunk = loaded.model, loaded.model.chunk
-    known = loaded.prefixes.find(prompt, chunk=chunk, capacity=capacity)
-    if known is not None and known.logits is not None:
-        return known.cache, None if clock.verdict() else known.logits
-    cache = known.cache if known else KVCache(engine.config, capacity=capacity, device=engine.device)
-    logits = None
-    for tokens in prompt[None, cache.length :].split(chunk, dim=1):
+def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock") -> Tensor | None:
+    """Read what is not known of the prompt (T,), in chunks: the logits (1, V) after it, or None when told to stop."""
+    if known.logits is not None:
+        return None if clock.verdict() else known.logits
+    engine, logits = loaded.model, None
+    for tokens in prompt[None, known.cache.length :].split(engine.chunk, dim=1):
         if clock.verdict():
-            return cache, None
-        logits = engine(tokens, cache, last_only=True)[:, -1]  # (1, t) -> (1, V)
+            return None
+        logits = engine(tokens, known.cache, last_only=True)[:, -1]  # (1, t) -> (1, V)
     assert logits is not None
-    loaded.prefixes.keep(prompt, cache, logits)
-    return cache, logits
+    loaded.prefixes.keep(prompt, known.cache, logits)
+    return logits
 
 
 def _logprobs(logits: Tensor, drawn: Tensor) -> list[float]:

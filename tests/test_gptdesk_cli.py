@@ -101,6 +101,18 @@ def test_stop_strings_and_standard_input(capsys: Capture, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("home")
+def test_about_tells_what_computes_here(home: Path, capsys: Capture) -> None:
+    assert main(["generate", "--max-new-tokens", "1", "--model", "starter:int8"]) == 0
+    capsys.readouterr()
+    assert main(["about", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["home"] == str(home)
+    assert set(told["precisions"]) == {"float32", "bfloat16", "int8", "int8-dynamic", "int4"}
+    assert all(place.startswith("int8, 192 wide") for place in told["kernels"])
+    assert main(["about"]) == 0
+    assert f"threads      {told['threads']}\n" in capsys.readouterr().out
+
+
 def test_samplers_lists_every_option(capsys: Capture) -> None:
     assert main(["samplers", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

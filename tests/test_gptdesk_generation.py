@@ -113,6 +113,13 @@ def test_many_sequences_share_one_prefill(tiny: LoadedModel) -> None:
 # How it ends
 
 
+def test_it_is_told_how_much_of_a_prompt_was_known(tiny: LoadedModel) -> None:
+    starts = [run(tiny, prompt="The red kite told nobody", max_new_tokens=2).start for _ in range(2)]
+    assert starts[0] and starts[1]
+    assert (starts[0].known_tokens, starts[1].known_tokens) == (0, starts[0].prompt_tokens)
+    assert starts[0].kernels == tiny.model.kernels
+
+
 def test_length_is_exact_and_counts_tokens(tiny: LoadedModel) -> None:
     for count in (1, 2, 17):
         result = run(tiny, prompt="Once", max_new_tokens=count, chain=GREEDY)
