@@ -4,6 +4,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from gptdesk.starter import CHECKPOINT as STARTER
 from models.engine import get_device
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
+from models.prefix import PrefixCache
 from models.storage import json_bytes, read_json, write_file
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, load_plugins
@@ -65,6 +67,8 @@ class Desk:
     ) -> Iterator[GenerationEvent]:
         """Borrow the model for as long as the stream runs. Errors as `ModelManager.lend` and `generate`."""
         with self.manager.lend(key) as loaded:
+            if self.settings.public:  # what is known of a prompt would tell what others have written
+                loaded = replace(loaded, prefixes=PrefixCache())
             yield from generate(loaded, request, stop=stop)
 
     def model(self, name: str) -> ModelInfo:

@@ -99,10 +99,7 @@ def generate(
         yield from (row.end(clock.verdict(), clock.seconds()) for row in rows)
         return
     if request.n > 1:
-        try:
-            cache, logits = cache.copy(rows=request.n), logits.expand(request.n, -1)
-        except RuntimeError as error:  # torch's word for a failed allocation
-            raise ValueError(f"there is not enough memory for n = {request.n} sequences; ask for fewer") from error
+        cache, logits = cache.copy(rows=request.n), logits.expand(request.n, -1)
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
     tokens[:, : len(prompt)] = prompt
     draw = request.chain.start(seed=seed, rows=request.n)

@@ -10,7 +10,8 @@ class KVCache:
     """The keys and values of `rows` sequences of equal length.
 
     It belongs to one request and is passed to the engine, which appends to it. All memory is taken at the start:
-    8 * n_layer * n_embd * capacity bytes a row in float32. Raises ValueError if the model has no such context.
+    8 * n_layer * n_embd * capacity bytes a row in float32. Raises ValueError if the model has no such context or the
+    computer no such memory.
     """
 
     def __init__(
@@ -31,7 +32,12 @@ class KVCache:
         D = config.n_embd // config.n_head
         shape = (config.n_layer, 2, rows, config.n_head, capacity, D)
         # float32 on every device: attention in half precision is slower on a CPU, and gains little elsewhere
-        self._store = torch.empty(shape, device=device, dtype=torch.float32)  # (L, 2, B, H, capacity, D)
+        try:
+            self._store = torch.empty(shape, device=device, dtype=torch.float32)  # (L, 2, B, H, capacity, D)
+        except RuntimeError as error:  # torch's word for a failed allocation
+            raise ValueError(
+                f"there is not enough memory for n = {rows} sequences of {capacity} tokens; ask for fewer"
+            ) from error
 
     @property
     def rows(self) -> int:

@@ -76,6 +76,12 @@ class Checkpoint:
             size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
             return cls(path, config, _read_about(path), kind, config.parameters(), size, quantized)
 
+    def is_copy_at(self, precision: str) -> bool:
+        """Whether `save_quantized` made it, to this precision."""
+        if self.quantized:
+            return self.quantized.name == precision
+        return self.about.source.endswith(_made(precision))
+
     def load_model(self) -> GPT:
         """The network to train, in float32 and set to eval; ValueError if it is quantized or a weight is not finite."""
         if self.quantized:
@@ -154,8 +160,14 @@ def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, to
         else:
             data |= layout.quantization_to_json(precision)
             tensors = _encoded(config, weights, precision)
-    about = replace(original.about, source=f"{original.about.source or original.path.name}, as {precision.name}")
+    source = f"{original.about.source or original.path.name}{_made(precision.name)}"
+    about = replace(original.about, source=source)
     return _write(path, config, data, tensors, tokenizer=tokenizer, about=about)
+
+
+def _made(precision: str) -> str:
+    """How the source of a copy ends."""
+    return f", as {precision}"
 
 
 def _write(
@@ -256,8 +268,14 @@ def _recast(config: GPTConfig, weights: WeightFile, dtype: torch.dtype) -> dict[
         value = weights.read(tensor.name)
         assert value is not None
         value = value.to(dtype if value.ndim == 2 else torch.float32)
+        _check_finite(tensor.name, value)
         tensors[tensor.stored_name] = (value.t() if tensor.transposed else value).contiguous()
     return tensors
+
+
+def _check_finite(name: str, value: Tensor) -> None:
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise ValueError(f"the weights {name} are too large for this precision")
 
 
 @torch.inference_mode()
@@ -270,6 +288,7 @@ def _encoded(config: GPTConfig, weights: WeightFile, precision: Precision) -> di
         weight = weights.read("wte.weight") if weight is None else weight  # a head of its own, of a tied network
         assert weight is not None
         for part, value in precision.encoding(matrix, config).encode(weight.float()).items():
+            _check_finite(matrix, value)
             tensors[stored.pop(f"{matrix}.{part}")] = value.contiguous()
     for name, stored_name in stored.items():
         vector = weights.read(name)

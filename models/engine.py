@@ -75,7 +75,8 @@ class Engine:
         """
         self.config = config
         self.precision = precision
-        self._threads = 1 if config.parameters() <= ONE_THREAD else THREADS
+        # several threads would share a lone row's attention of a single head, and add in another order
+        self._threads = 1 if config.parameters() <= ONE_THREAD or config.n_head == 1 else THREADS
         self.device = device or CPU
         self._choices = choices or Choices()
         self._source, self._encoded = source, encoded
@@ -98,12 +99,11 @@ class Engine:
     @contextmanager
     def _own_threads(self) -> Iterator[None]:
         """As many threads as suit this model, for what the calling thread computes."""
-        before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
             yield
-        finally:
-            torch.set_num_threads(before)
+        finally:  # not what it was before: a new thread begins with what any other has just set
+            torch.set_num_threads(THREADS)
 
     @torch.inference_mode()
     def _load(self) -> None:
@@ -126,8 +126,7 @@ class Engine:
         """Logits (B, T, V) of the token after each of `tokens` (B, T), or (B, 1, V) of the last one only.
 
         With a cache, `tokens` continue what it holds and are appended to it. One token at a time, the bits of a row
-        do not depend on the other rows; but with a single head, several threads share a lone row's attention, and add
-        in another order. Raises ValueError, before anything is written, if the tokens do not fit.
+        do not depend on the other rows. Raises ValueError, before anything is written, if they do not fit.
         """
         self._check_fit(tokens, cache)
         with self._own_threads():

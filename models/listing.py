@@ -24,7 +24,7 @@ class ModelInfo:
     parameters: int
     context: int  # tokens
     tokenizer: str
-    precisions: tuple[str, ...]  # that this computer can run
+    precisions: tuple[str, ...]  # that this computer can run, the one to begin with first
     size_bytes: int  # on disk
     problem: str | None
 
@@ -42,7 +42,8 @@ def describe(name: str, path: Path) -> ModelInfo:
     except ValueError as error:
         return ModelInfo(name, path, 0, 0, "", (), 0, str(error))
     stored = checkpoint.quantized
-    offered = (precision for precision in PRECISIONS.values() if stored in (None, precision))
+    offered = [precision for precision in PRECISIONS.values() if stored in (None, precision)]
+    offered.sort(key=lambda precision: not checkpoint.is_copy_at(precision.name))  # what it was made for comes first
     precisions = tuple(precision.name for precision in offered if precision.missing() is None)
     return ModelInfo(
         name,

@@ -119,7 +119,7 @@ class ModelManager:
         info = self.info(key.name)
         if info.problem:
             raise ValueError(info.problem)
-        return key if key.precision in info.precisions else ModelKey(key.name, info.precisions[0])
+        return ModelKey(key.name, info.precisions[0])
 
     def quantize(self, name: str, precision: str, *, to: str | None = None) -> ModelInfo:
         """Save a model at another precision, as the model `to` or as NAME-PRECISION over an older one of that name.
@@ -127,12 +127,12 @@ class ModelManager:
         Raises ValueError if that cannot be done, OSError if the disk refuses; then nothing has changed.
         """
         key = ModelKey(name, precision)
-        target = ModelKey(to or f"{name}-{precision}")
+        target = ModelKey(f"{name}-{precision}" if to is None else to)
         if precision == "float32":
             raise ValueError(
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
             )
-        if target.name != f"{name}-{precision}" and target.name in self._paths():
+        if self._is_another(target.name, precision):
             raise ValueError(f"{target.name!r} is the name of another model; choose a new one")
         original = Checkpoint.open(self._find(key.name))
         save_quantized(self._folder / target.name, original, PRECISIONS[precision], tokenizer=self.tokenizer(key.name))
@@ -173,6 +173,15 @@ class ModelManager:
         """What is in memory, the least recently used first."""
         with self._lock:
             return [slot.loaded.key for slot in self._slots if not slot.retired]
+
+    def _is_another(self, name: str, precision: str) -> bool:
+        """Whether there is a model of this name, in any case, that is no copy at `precision`."""
+        same = [path for there, path in self._paths().items() if there.casefold() == name.casefold()]
+        try:
+            copies = [Checkpoint.open(path).is_copy_at(precision) for path in same]
+        except ValueError:
+            return True
+        return not all(copies) or any(path in self._bundled.values() for path in same)
 
     def kernels(self) -> dict[str, str]:
         """The kernel chosen for each encoding and width of network that has been loaded on this computer."""
@@ -258,7 +267,7 @@ class ModelManager:
             busy = [slot.loaded for slot in self._slots if slot.users and slot.loaded.key != key]
         if needed + sum(loaded.memory_bytes for loaded in busy) > self.memory_budget:
             names = ", ".join(sorted({str(loaded.key) for loaded in busy}))
-            hint = f"while {names} is in use; try again when that is done" if busy else "set a larger one"
+            hint = f"while {names} is in use; try again when that is done" if busy else "raise memory_gb"
             raise ValueError(
                 f"{key} needs {needed / 1e6:.0f} MB of memory and does not fit the budget of "
                 f"{self.memory_budget / 1e6:.0f} MB: {hint}"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.cache import KVCache
 
-MOST_BYTES = 256_000_000  # of all caches kept, as far as there is more than one
+MOST_BYTES = 256_000_000  # of all caches kept for one model
 MOST_PROMPTS = 4
 
 
@@ -53,6 +53,10 @@ class PrefixCache:
 
     def keep(self, tokens: Tensor, cache: KVCache, logits: Tensor) -> None:
         """Remember a prompt (T,) just read into `cache`, with the logits (1, V) after it; old ones make room."""
+        if cache.capacity > 2 * len(tokens):  # most of it is room for a text to come
+            cache = cache.copy(capacity=len(tokens), length=len(tokens))
+        if cache.nbytes > MOST_BYTES:
+            return
         with self._lock:
             known = [prompt for prompt in self._prompts if not torch.equal(prompt.tokens, tokens)]
             self._prompts = [*known, _Prompt(tokens, cache, logits)][-MOST_PROMPTS:]

@@ -57,7 +57,7 @@ class WeightFile:
         key, tensor = self._keys[name]
         with self._open() as file:
             value: Tensor = file.get_tensor(key)
-            if value.is_floating_point() and not torch.isfinite(value).all():
+            if value.is_floating_point() and not torch.isfinite(value.float()).all():
                 raise ValueError(f"{WEIGHTS} holds values that are not finite numbers, in {name}")
             return (value.t() if tensor.transposed else value).clone(memory_format=torch.contiguous_format)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import models.engine
 from gptdesk.starter.stories import stories
 from models.checkpoint import About, save_checkpoint
 from models.engine import Engine
@@ -37,6 +38,7 @@ class Whisper(Sampler):
 '''
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 torch.set_num_threads(1)  # the models are tiny: threads that wait for each other cost more than they bring
+models.engine.THREADS = 1
 
 
 def encodings(precision: Precision) -> dict[str, Encoding]:

@@ -146,3 +146,10 @@ def test_the_tokenizer_is_the_one_on_disk_now(tmp_path: Path) -> None:
         model = GPT(GPTConfig(vocab_size=len(alphabet), block_size=8, n_layer=1, n_head=1, n_embd=8))
         save_checkpoint(tmp_path / "models" / "m", model, tokenizer=character_tokenizer(alphabet), about=About())
         assert desk.tokenizer("m").encode(alphabet) == list(range(len(alphabet)))
+
+
+def test_a_public_desk_does_not_tell_what_was_asked_before(tmp_path: Path) -> None:
+    desk = Desk(Settings(home=tmp_path, host="0.0.0.0"))
+    request = GenerationRequest(prompt="My secret is a red kite", max_new_tokens=1)
+    starts = [collect(desk.generate(ModelKey("starter"), request), n=1).start for _ in range(2)]
+    assert [start.known_tokens for start in starts if start] == [0, 0]

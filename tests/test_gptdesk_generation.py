@@ -115,7 +115,8 @@ def test_many_sequences_share_one_prefill(tiny: LoadedModel) -> None:
 
 def test_it_is_told_how_much_of_a_prompt_was_known(tiny: LoadedModel) -> None:
     starts = [run(tiny, prompt="The red kite told nobody", max_new_tokens=2).start for _ in range(2)]
-    assert starts[0] and starts[1]
+    assert starts[0]
+    assert starts[1]
     assert (starts[0].known_tokens, starts[1].known_tokens) == (0, starts[0].prompt_tokens)
     assert starts[0].kernels == tiny.model.kernels
 

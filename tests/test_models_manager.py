@@ -180,7 +180,7 @@ def test_what_does_not_fit_beside_the_models_in_use_is_refused_and_nothing_is_lo
         assert manager.loaded() == [ModelKey("a"), ModelKey("b")]
     assert lent(manager, "c").key.name == "c"
     small = ModelManager(folder, cache_folder=folder, memory_budget=BYTES - 1)
-    with pytest.raises(ValueError, match="does not fit the budget of 0 MB: set a larger one"):
+    with pytest.raises(ValueError, match="does not fit the budget of 0 MB: raise memory_gb"):
         lent(small, "a")
 
 

@@ -51,7 +51,8 @@ def test_a_float_model_offers_all_and_a_quantized_one_its_own_precision(manager:
     manager.quantize("a", "int8")
     manager.quantize("a", "bfloat16")
     listed = {info.name: info.precisions for info in manager.available()}
-    assert listed == {"a": HERE, "a-bfloat16": HERE, "a-int8": ("int8",), "b": HERE}
+    first = ("bfloat16", *(name for name in HERE if name != "bfloat16"))  # what it was made for
+    assert listed == {"a": HERE, "a-bfloat16": first, "a-int8": ("int8",), "b": HERE}
 
 
 def test_a_bare_name_runs_at_the_first_precision_it_can(manager: ModelManager) -> None:
@@ -155,6 +156,23 @@ def test_what_cannot_be_quantized_is_refused(manager: ModelManager, arguments: t
     with pytest.raises(ValueError, match=sentence):
         manager.quantize(*arguments)
     assert manager.available() == listed
+
+
+def test_a_model_that_happens_to_have_the_name_of_a_copy_is_kept(manager: ModelManager) -> None:
+    for name in ("b-int8", "B-BFLOAT16"):
+        save_checkpoint(manager._folder / name, GPT(CONFIG), tokenizer=TOKENIZER, about=About())
+    for precision in ("int8", "bfloat16"):
+        with pytest.raises(ValueError, match=f"'b-{precision}' is the name of another model; choose a new one"):
+            manager.quantize("b", precision)
+    assert manager.quantize("a", "int8") == manager.quantize("a", "int8")  # over the older copy
+
+
+def test_a_choice_made_by_another_process_is_taken_and_kept(manager: ModelManager) -> None:
+    other = ModelManager(manager._folder, cache_folder=manager._cache_folder)
+    lent(manager, "a:int8")
+    lent(other, "a:int4")
+    assert manager.kernels().items() <= other.kernels().items()
+    assert ModelManager(manager._folder, cache_folder=manager._cache_folder).kernels() == other.kernels()
 
 
 def test_a_name_that_is_none_is_refused(manager: ModelManager) -> None:

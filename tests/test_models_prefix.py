@@ -190,8 +190,11 @@ def test_the_memory_is_bounded_and_what_was_used_last_stays(monkeypatch: pytest.
     monkeypatch.setattr(prefix, "MOST_BYTES", 2 * size)
     keep(prompts[6])
     assert known() == [5, 6]
-    keep(prompts[7], capacity=90)  # larger than all that may be kept: it is the only one
-    assert known() == [7]
+    keep(prompts[7], capacity=90)  # with room for a text to come, which is not kept
+    assert known() == [6, 7]
+    monkeypatch.setattr(prefix, "MOST_BYTES", size - 1)
+    keep(prompts[8])  # larger than all that may be kept
+    assert known() == [6, 7]
     assert PrefixCache().find(prompts[0], chunk=CHUNK, capacity=8) is None
 
 

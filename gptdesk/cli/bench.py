@@ -1,13 +1,18 @@
 """`gptdesk bench`: how fast and how large a model is on this computer, at every precision."""
 
+import argparse
 import json
 import logging
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from gptdesk.bench import Measured, find_folder, prepared, run, run_bandwidth, share_of_limit
 from gptdesk.cli.parsing import verb_parser
 from gptdesk.desk import Desk
+from gptdesk.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +34,23 @@ def bench(desk: Desk, arguments: Sequence[str]) -> int:
     parser.add_argument("--precision", nargs="+", default=[], metavar="P", help="default: all there are")
     options = parser.parse_args(arguments)
     folder = find_folder(desk.manager, options.model)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing temporary is left
+    try:
+        measured = _measure(desk.settings, folder, options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if options.json:
+        print(json.dumps([asdict(one.row) for one in measured], indent=1))
+    elif measured:
+        print(LEGEND.format(empty=measured[0].empty_mb))
+    if (others := max((one.others for one in measured), default=0.0)) > QUIET:
+        taken = f"{others:.0%} of the processors"
+        log.warning("other programs took %s meanwhile: close them and measure again", taken)
+    return 0
+
+
+def _measure(settings: Settings, folder: Path, options: argparse.Namespace) -> list[Measured]:
     measured = []
-    settings = desk.settings
     with prepared(folder, options.precision, vocabularies=settings.vocabularies, device=settings.device) as cases:
         bandwidth = 0.0
         if not options.json:
@@ -40,15 +60,7 @@ def bench(desk: Desk, arguments: Sequence[str]) -> int:
             measured.append(run(case))
             if not options.json:
                 print(_line(measured[-1], share_of_limit(measured[-1], bandwidth)), flush=True)
-    if options.json:
-        print(json.dumps([asdict(one.row) for one in measured], indent=1))
-    elif measured:
-        print(LEGEND.format(empty=measured[0].empty_mb))
-    if (others := max((one.others for one in measured), default=0.0)) > QUIET:
-        log.warning(
-            "other programs took %.0f%% of the processors meanwhile: close them and measure again", 100 * others
-        )
-    return 0
+    return measured
 
 
 def _line(measured: Measured, share: float) -> str:

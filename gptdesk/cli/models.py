@@ -60,7 +60,7 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
         return 0
     if made.problem:
         print(f"{made.name} was written to {made.path}, but cannot be used here: {made.problem}")
-        return 0
+        return 1
     sizes = f"{made.size_bytes / 1e6:,.1f} MB, {ratio:.0%} of {original.name}'s {original.size_bytes / 1e6:,.1f} MB"
     print(f"{made.name}: {sizes}, in {made.path}")
     return 0

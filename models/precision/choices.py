@@ -35,28 +35,32 @@ class Choices:
 
     def take(self, encoding: Encoding, shape: tuple[int, int], *, width: int) -> Kernel:
         """The kernel for a matrix (N, K) of a network of `width` channels; ValueError if this computer has none."""
-        able = [kernel for kernel in encoding.kernels if kernel.missing(*shape) is None]
+        probed = 4 * width, width
+        able = [k for k in encoding.kernels if k.missing(*shape) is None and k.missing(*probed) is None]
         if not able:
             raise ValueError(f"{encoding.name}: {encoding.kernels[0].missing(*shape)}")
         able = [kernel for kernel in able if not kernel.last_resort] or able
         if len(able) == 1:
             return able[0]
         place = f"{encoding.name}, {width} wide, {_computer()}"
+        if place not in self.known and self._file is not None:
+            self.known = _read(self._file, quietly=True) | self.known  # another process may have chosen
         known = next((kernel for kernel in able if kernel.name == self.known.get(place)), None)
         if known is None:
-            known = _fastest(encoding, able, 4 * width, width)
+            known = _fastest(encoding, able, *probed)
             self.known[place] = known.name
             if self._file is not None:
                 _write(self._file, self.known)
         return known
 
 
-def _read(file: Path) -> dict[str, str]:
+def _read(file: Path, *, quietly: bool = False) -> dict[str, str]:
     """The kernels chosen before; none if the file cannot be used, for then they are chosen again."""
     try:
         data = storage.read_json(file, limit=1_000_000) if file.exists() else {}
     except ValueError as error:
-        log.warning("%s; the kernels are chosen anew", error)
+        if not quietly:
+            log.warning("%s; the kernels are chosen anew", error)
         return {}
     return {place: kernel for place, kernel in data.items() if isinstance(kernel, str)}
 
@@ -65,7 +69,7 @@ def _write(file: Path, known: dict[str, str]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         storage.write_file(file, storage.json_bytes(known))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         log.warning("the choice of kernels cannot be kept in %s: %s", file, error)
 
 

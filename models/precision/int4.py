@@ -92,7 +92,7 @@ INT4 = Encoding(
     stored=lambda N, K: {"weight": ((N, K // 2), torch.uint8), "scale": ((N, K // GROUP), torch.float16)},
     encode=encode,
     decode=decode,
-    look_up=lambda parts, ids: decode({name: part[ids] for name, part in parts.items()}),
+    look_up=lambda parts, ids: decode({name: part.index_select(0, ids) for name, part in parts.items()}),
     kernels=(
         Kernel("int4pack", _int4pack, _no_int4, rows=1, bytes_per_weight=0.5 + 4 / GROUP),
         *(_as_int8(kernel) for kernel in int8.KERNELS[:-1]),

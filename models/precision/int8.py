@@ -132,6 +132,6 @@ INT8 = Encoding(
     stored=lambda N, K: {"weight": ((N, K), torch.int8), "scale": ((N,), torch.float32)},
     encode=encode,
     decode=decode,
-    look_up=lambda parts, ids: parts["weight"][ids] * parts["scale"][ids, None],
+    look_up=lambda parts, ids: parts["weight"].index_select(0, ids) * parts["scale"][ids, None],
     kernels=KERNELS,
 )

@@ -33,7 +33,10 @@ def _dynamic(parts: Parts, bias: Tensor | None) -> Product:
     def product(x: Tensor) -> Tensor:
         try:
             return multiply(x, packed, True)
-        except RuntimeError:  # it finds no range in NaN, where every other kernel gives NaN again
+        except RuntimeError:
+            if torch.isfinite(x).all():
+                raise
+            # it finds no range in NaN, where every other kernel gives NaN again
             return x.new_full((len(x), N), torch.nan)
 
     return product
@@ -44,7 +47,7 @@ INT8_DYNAMIC = Encoding(
     stored=lambda N, K: {"weight": ((N, K), torch.int8), "scale": ((1,), torch.float32)},
     encode=encode,
     decode=decode,
-    look_up=lambda parts, ids: parts["weight"][ids] * parts["scale"],
-    # rows are coupled by design, so there is nothing to keep apart
-    kernels=(Kernel("FBGEMM dynamic int8", _dynamic, no_fbgemm, rows=0, bytes_per_weight=1),),
+    look_up=lambda parts, ids: parts["weight"].index_select(0, ids) * parts["scale"],
+    # one at a time while a text is generated: the rows of a batch would share one range of inputs
+    kernels=(Kernel("FBGEMM dynamic int8", _dynamic, no_fbgemm, rows=1, bytes_per_weight=1),),
 )
