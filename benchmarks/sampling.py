@@ -1,15 +1,17 @@
-"""Time one step of sampling on a vocabulary of GPT-2's size: `python -m benchmarks.sampling`."""
+"""Time one step of sampling: `python -m benchmarks.sampling`, by default on a vocabulary of GPT-2's size."""
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import cycle
 
 import torch
 
 from samplers import Chain, build, default_chain
 
 VOCABULARY = 50_257
+DIFFERENT = 8  # logits that take turns: a processor learns to predict the branches of a sort that is repeated
 
 
 def median_ms(call: Callable[[], object], *, steps: int) -> float:
@@ -23,17 +25,17 @@ def median_ms(call: Callable[[], object], *, steps: int) -> float:
     return 1000 * statistics.median(times)
 
 
-def cases(rows: int) -> dict[str, Callable[[], object]]:
+def cases(rows: int, vocabulary: int) -> dict[str, Callable[[], object]]:
     """What is timed, by the words it is reported with: each call draws, sorts or filters (rows, V) random logits."""
-    logits = 3 * torch.randn(rows, VOCABULARY, generator=torch.Generator().manual_seed(0))
-    tokens = torch.randint(0, VOCABULARY, (rows, 256), generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(0)
+    turns = cycle([3 * torch.randn(rows, vocabulary, generator=generator) for _ in range(DIFFERENT)])
+    tokens = torch.randint(0, vocabulary, (rows, 256), generator=generator)
 
     def drawing(*links: tuple[str, dict[str, float]]) -> Callable[[], object]:
         chain = Chain(samplers=tuple(build(name, **options) for name, options in links)) if links else default_chain()
         sampling = chain.start(seed=0, rows=rows)
-        return lambda: sampling(logits, tokens)
+        return lambda: sampling(next(turns), tokens)
 
-    probabilities = logits.softmax(dim=1)
     penalties = ("repetition_penalty", {"repetition_penalty": 1.2}), ("presence_frequency", {"presence_penalty": 0.5})
     return {
         "default chain and draw": drawing(),
@@ -43,8 +45,8 @@ def cases(rows: int) -> dict[str, Callable[[], object]]:
         "top-p 0.95 alone": drawing(("top_p", {})),
         "min-p 0.05 alone": drawing(("min_p", {"min_p": 0.05})),
         "typical 0.95 alone": drawing(("typical", {"typical_p": 0.95})),
-        "torch.sort": lambda: logits.sort(dim=1, descending=True),
-        "torch.multinomial": lambda: torch.multinomial(probabilities, 1),
+        "torch.sort": lambda: next(turns).sort(dim=1, descending=True),
+        "torch.softmax and multinomial": lambda: torch.multinomial(next(turns).softmax(dim=1), 1),
     }
 
 
@@ -52,13 +54,14 @@ def main() -> None:
     """Print a line for each case."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1, help="sequences in the batch")
+    parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="logits in a row")
     parser.add_argument("--steps", type=int, default=300, help="calls timed for each line")
     parser.add_argument("--threads", type=int, help="torch threads")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    print(f"ms a step, {arguments.rows} x {VOCABULARY} logits, torch {torch.__version__} on the CPU")
-    for words, call in cases(arguments.rows).items():
+    print(f"ms a step, {arguments.rows} x {arguments.vocabulary} logits, torch {torch.__version__} on the CPU")
+    for words, call in cases(arguments.rows, arguments.vocabulary).items():
         print(f"{median_ms(call, steps=arguments.steps):8.3f}  {words}")
 
 

@@ -1,13 +1,13 @@
 """Sampler: what one is. It reads the logits of the next token and returns changed ones."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor
 
 from samplers.options import Options
-from samplers.ranking import Shortlist, spread
+from samplers.ranking import Ranked, Rows, Shortlist, by_id, spread
 
 OptionValue: TypeAlias = bool | int | float | str
 Step: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -52,6 +52,17 @@ class Sampler(Options):
         return {"name": self.name, **self.model_dump()}
 
 
+class Monotone(ABC):
+    """A step that changes every logit by itself and never puts one above another that was higher before."""
+
+    @abstractmethod
+    def change(self, logits: Tensor, top: Tensor) -> Tensor:
+        """New logits, of some of each row and of its best one; the best one's is finite."""
+
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        return self.change(logits, logits.amax(dim=1, keepdim=True))
+
+
 class Filter(Sampler):
     """A sampler that only removes tokens and judges by the logits alone.
 
@@ -62,5 +73,35 @@ class Filter(Sampler):
     def choose(self, logits: Tensor) -> Shortlist:
         """The tokens that stay, of logits (B, V). Not asked of neutral options."""
 
+    def narrow(self, left: Rows | Shortlist) -> Shortlist:
+        """The tokens that stay, of those that are left."""
+        if isinstance(left, Rows):
+            values, ids = chosen = self.choose(left.whole())
+        else:
+            left = by_id(*left) if isinstance(left, Ranked) else left  # as in whole rows: it settles ties
+            values, places = chosen = self.choose(left.values)
+            ids = left.ids.gather(1, places)
+        return Ranked(values, ids) if isinstance(chosen, Ranked) else by_id(values, ids)
+
     def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
         return logits if self.is_neutral else spread(self.choose(logits), logits.shape[1])
+
+
+class Cutoff(Filter):
+    """A filter that keeps the best tokens of every row, as many as it tells from the logits."""
+
+    @abstractmethod
+    def of_rows(self, rows: Rows) -> Shortlist:
+        """`choose`, of rows of which it need not look at every token."""
+
+    @abstractmethod
+    def of_ranked(self, ranked: Ranked) -> Ranked:
+        """`choose`, of tokens that are ranked already."""
+
+    def choose(self, logits: Tensor) -> Shortlist:
+        return self.of_rows(Rows.of(logits))
+
+    def narrow(self, left: Rows | Shortlist) -> Shortlist:
+        if type(self).choose is not Cutoff.choose or not isinstance(left, Rows | Ranked):
+            return super().narrow(left)
+        return self.of_rows(left) if isinstance(left, Rows) else self.of_ranked(left)

@@ -9,10 +9,10 @@ import torch
 from pydantic import field_serializer, field_validator
 from torch import Tensor
 
-from samplers.base import Filter, OptionValue, Sampler, Step
+from samplers.base import Filter, Monotone, OptionValue, Sampler, Step
 from samplers.draw import KeyStream, draw
 from samplers.options import Options
-from samplers.ranking import Shortlist, finite, spread
+from samplers.ranking import Ranked, Rows, Shortlist, spread
 from samplers.registry import build
 
 DEFAULT_ORDER = ("repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p")
@@ -49,9 +49,8 @@ class Chain(Options):
     def explain(self, logits: Tensor, tokens: Tensor) -> list[Link]:
         """The distribution of the model, then after every sampler: (B, V), (B, T) -> one Link for each."""
         links = []
-        for name, left, ids in _apply(_started(self), logits, tokens):
-            whole = left if ids is None else spread(Shortlist(left, ids), logits.shape[1])
-            links.append(Link(name, whole.softmax(dim=1)))
+        for name, left in _apply(_started(self), logits, tokens):
+            links.append(Link(name, _whole(left, logits.shape[1]).softmax(dim=1)))
         return links
 
     @field_validator("samplers", mode="before")
@@ -89,11 +88,11 @@ class Sampling:
         when a row has NaN or nothing left to draw.
         """
         assert logits.ndim == 2, f"logits must be (B, V), not {tuple(logits.shape)}"
-        assert len(logits) == len(tokens) == self._rows, "logits, tokens and this Sampling differ in rows"
+        assert logits.shape[0] == tokens.shape[0] == self._rows, "logits, tokens and this Sampling differ in rows"
         keys = self._next_keys()  # taken first: an error must not put this generation's rows out of step
         with torch.inference_mode():
-            *_, (_, left, ids) = _apply(self._steps, logits, tokens)
-            drawn = draw(finite(left) if ids is None else Shortlist(left, ids), keys)
+            *_, (_, left) = _apply(self._steps, logits, tokens)
+            drawn = draw(left.finite() if isinstance(left, Rows) else left, keys)
         return drawn.clone()  # an ordinary tensor again
 
 
@@ -116,44 +115,52 @@ def _started(chain: Chain) -> list[tuple[str, Step | None]]:
 
 def _apply(
     steps: Iterable[tuple[str, Step | None]], logits: Tensor, tokens: Tensor
-) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Name, logits (B, W) and ids (B, W) of the model, then after every step, checked; ids None: all V in order."""
-    logits, tokens = _sound(logits.detach().to("cpu", torch.float32), MODEL), tokens.to("cpu")
-    vocabulary, ids = logits.shape[1], None
-    yield MODEL, logits, ids
+) -> Iterator[tuple[str, Rows | Shortlist]]:
+    """Name and tokens of the model, then what every step leaves of them, checked."""
+    left: Rows | Shortlist = _sound(Rows.of(logits.detach().to("cpu", torch.float32)), MODEL)
+    yield MODEL, left
     for name, step in steps:
-        try:
-            if isinstance(step, Filter):  # from here only the tokens it leaves are carried along ...
-                values, chosen = step.choose(logits)
-                chosen, order = chosen.sort(dim=1)  # lowest id first, as in whole rows: it settles ties
-                logits, ids = values.gather(1, order), chosen if ids is None else ids.gather(1, chosen)
-            elif step is not None:  # ... until a sampler needs to see whole rows
-                whole = logits if ids is None else spread(Shortlist(logits, ids), vocabulary)
-                logits, ids = _whole(step(whole, tokens), whole), None
-        except Exception as error:  # whatever a stranger's sampler does, the message says whose fault it is
-            said = " ".join(str(error).split())[:300]
-            raise ValueError(f"the sampler {name} failed with {type(error).__name__}: {said}") from error
         if step is not None:
-            logits = _sound(logits, name)
-        yield name, logits, ids
+            try:
+                left = _after(step, left, tokens, logits.shape[1])
+            except Exception as error:  # whatever a stranger's sampler does, the message says whose fault it is
+                said = " ".join(str(error).split())[:300]
+                raise ValueError(f"the sampler {name} failed with {type(error).__name__}: {said}") from error
+            if not isinstance(step, Monotone):
+                left = _sound(left, name)
+        yield name, left
 
 
-def _whole(changed: object, given: Tensor) -> Tensor:
+def _after(step: Step, left: Rows | Shortlist, tokens: Tensor, vocabulary: int) -> Rows | Shortlist:
+    if isinstance(step, Filter):  # from here only the tokens it leaves are carried along ...
+        return step.narrow(left)
+    if isinstance(step, Monotone):
+        return left.changed(step.change)
+    given = _whole(left, vocabulary)  # ... until a sampler needs to see whole rows
+    changed = step(given, tokens.to("cpu"))
     if not isinstance(changed, Tensor) or changed.shape != given.shape:
         shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
         raise TypeError(f"it returned {shape} for logits of shape {tuple(given.shape)}")
-    return changed.to(given)
+    return Rows.of(changed.to(given))
 
 
-def _sound(logits: Tensor, name: str) -> Tensor:
-    """Logits that can be drawn from: no NaN, nothing above the finite, something finite in every row."""
-    peaks = logits.amax(dim=1)  # NaN if the row has one
-    if all(-math.inf < peak < math.inf for peak in peaks.tolist()):
-        return logits
+def _whole(left: Rows | Shortlist, vocabulary: int) -> Tensor:
+    return left.whole() if isinstance(left, Rows) else spread(left, vocabulary)
+
+
+def _sound(left: Rows | Shortlist, name: str) -> Rows | Shortlist:
+    """What can be drawn from: no NaN, nothing above the finite, something finite in every row."""
+    if isinstance(left, Ranked):
+        return left
+    top = left.top if isinstance(left, Rows) else left.values.amax(dim=1, keepdim=True)  # NaN if the row has one
+    if all(-math.inf < best < math.inf for (best,) in top.tolist()):
+        return left
     source = "the model" if name == MODEL else f"the sampler {name}"
-    if peaks.isnan().any():
+    if top.isnan().any():
         raise ValueError(f"{source} gave NaN (not a number) for the next token, so nothing can be drawn")
-    if (peaks == -math.inf).any():
+    if (top == -math.inf).any():
         raise ValueError(f"{source} left no token that can be drawn: every logit in a row is -inf")
+    logits = left.whole() if isinstance(left, Rows) else left.values
     certain = torch.where(logits == math.inf, 0.0, -math.inf)
-    return torch.where(peaks[:, None] == math.inf, certain, logits)
+    logits = torch.where(top == math.inf, certain, logits)
+    return Rows.of(logits) if isinstance(left, Rows) else Shortlist(logits, left.ids)

@@ -4,18 +4,23 @@ Two models that are given the same seed see the same noise on the same token at 
 tokens only where their distributions differ (common random numbers).
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from samplers.ranking import Shortlist
 
 
-def _signed(word: int) -> int:
-    return word - (1 << 64) if word >> 63 else word
+def _word(bits: int) -> Tensor:
+    """64 bits as torch's signed type holds them; a tensor, because torch would make one of a number at every use."""
+    return torch.tensor(bits - (1 << 64) if bits >> 63 else bits)
 
 
-GOLDEN = _signed(0x9E3779B97F4A7C15)
-FIRST, SECOND = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+GOLDEN, FIRST, SECOND = map(_word, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+SHIFTS = {bits: (_word(bits), _word((1 << (64 - bits)) - 1)) for bits in (11, 27, 30, 31)}
+ONE, SCALE = _word(1), torch.tensor(2.0**-53, dtype=torch.float64)
+AHEAD = 16  # steps whose keys are made together
 
 
 class KeyStream:
@@ -24,12 +29,18 @@ class KeyStream:
     def __init__(self, seed: int, rows: int) -> None:
         self._salt = mix(mix(torch.tensor(seed)) + torch.arange(rows))  # (B,)
         self._generators = [torch.Generator().manual_seed(salt) for salt in self._salt.tolist()]
+        self._keys = self._stream()
 
     def __call__(self) -> Tensor:
         """The next key of every row: -> (B,) int64."""
-        words = [torch.empty(1, dtype=torch.int64).random_(generator=generator) for generator in self._generators]
-        # torch seeds a CPU generator with 32 bits only: the salt keeps apart the rows that coincide in them
-        return (torch.cat(words) ^ self._salt) & torch.iinfo(torch.int64).max
+        return next(self._keys)
+
+    def _stream(self) -> Iterator[Tensor]:
+        while True:
+            words = [torch.empty(AHEAD, dtype=torch.int64).random_(generator=one) for one in self._generators]
+            # torch seeds a CPU generator with 32 bits only: the salt keeps apart the rows that coincide in them
+            keys = (torch.stack(words, dim=1) ^ self._salt) & torch.iinfo(torch.int64).max  # (AHEAD, B)
+            yield from keys.unbind()
 
 
 def draw(shortlist: Shortlist, keys: Tensor) -> Tensor:
@@ -42,9 +53,9 @@ def draw(shortlist: Shortlist, keys: Tensor) -> Tensor:
     if ids.shape[1] == 1:
         return ids[:, 0]
     values = shortlist.values.double()
-    uniform = noise(keys[:, None], ids)
-    lead = values - values.amax(dim=1, keepdim=True) - uniform.log_().neg_().log_()
-    return ids.gather(1, lead.argmax(dim=1, keepdim=True))[:, 0]
+    lead = values - values.amax(dim=1, keepdim=True)
+    lead -= noise(keys[:, None], ids).log_().neg_().log_()
+    return ids.gather(1, lead.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
 def noise(keys: Tensor, ids: Tensor) -> Tensor:
@@ -52,17 +63,19 @@ def noise(keys: Tensor, ids: Tensor) -> Tensor:
 
     It is output number `id` of SplitMix64 (Steele, Lea and Flood 2014) started at `key`.
     """
-    words = _shift(mix(keys + (ids + 1) * GOLDEN), 11) | 1  # 53 bits, odd: never 0, and exact in float64
-    return words.double().mul_(2.0**-53)
+    words = mix(ids * GOLDEN + (keys + GOLDEN))
+    words = _shift(words, 11).bitwise_or_(ONE)  # 53 bits, odd: never 0, and exact in float64
+    return words.double().mul_(SCALE)
 
 
 def mix(words: Tensor) -> Tensor:
     """SplitMix64's finaliser: every bit of the result depends on every bit of the 64-bit words."""
-    words = (words ^ _shift(words, 30)).mul_(FIRST)
-    words = (words ^ _shift(words, 27)).mul_(SECOND)
-    return words ^ _shift(words, 31)
+    words = _shift(words, 30).bitwise_xor_(words).mul_(FIRST)
+    words = _shift(words, 27).bitwise_xor_(words).mul_(SECOND)
+    return _shift(words, 31).bitwise_xor_(words)
 
 
 def _shift(words: Tensor, bits: int) -> Tensor:
     """Shift right as unsigned; torch's own shift repeats the sign."""
-    return (words >> bits).bitwise_and_((1 << (64 - bits)) - 1)
+    count, mask = SHIFTS[bits]
+    return (words >> count).bitwise_and_(mask)

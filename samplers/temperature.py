@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from samplers.base import Sampler
+from samplers.base import Monotone, Sampler, Step
 from samplers.greedy import Greedy
 
 
@@ -27,8 +27,23 @@ class Temperature(Sampler):
     def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
         if self.temperature == 1:
             return logits
-        if self.temperature == 0:
-            return Greedy()(logits, tokens)
+        return self._step()(logits, tokens)
+
+    def start(self) -> Step:
+        if self.is_neutral or type(self).__call__ is not Temperature.__call__:  # a subclass does otherwise
+            return self
+        return self._step()
+
+    def _step(self) -> Step:
+        return Greedy() if self.temperature == 0 else Scale(self.temperature)
+
+
+class Scale(Monotone):
+    """Division by a temperature."""
+
+    def __init__(self, temperature: float) -> None:
+        self._divisor = torch.tensor(max(temperature, torch.finfo(torch.float32).tiny), dtype=torch.float32)
+
+    def change(self, logits: Tensor, top: Tensor) -> Tensor:
         # With the maximum at 0 nothing overflows: what a tiny temperature drives to -inf has probability 0 anyway.
-        smallest = torch.finfo(logits.dtype).tiny
-        return (logits - logits.amax(dim=1, keepdim=True)).div_(max(self.temperature, smallest))
+        return (logits - top).div_(self._divisor)

@@ -3,13 +3,12 @@
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
-from samplers.base import Filter
-from samplers.ranking import Shortlist, best, finite
+from samplers.base import Cutoff
+from samplers.ranking import Ranked, Rows, Shortlist
 
 
-class TopK(Filter):
+class TopK(Cutoff):
     """Keep exactly the k most probable tokens (Fan et al. 2018)."""
 
     name = "top_k"
@@ -22,5 +21,8 @@ class TopK(Filter):
         json_schema_extra={"step": 1, "slider_max": 200},
     )
 
-    def choose(self, logits: Tensor) -> Shortlist:
-        return best(logits, self.top_k) if self.top_k < logits.shape[1] else finite(logits)
+    def of_rows(self, rows: Rows) -> Shortlist:
+        return rows.best(self.top_k) if self.top_k < rows.scores.shape[1] else rows.finite()
+
+    def of_ranked(self, ranked: Ranked) -> Ranked:
+        return ranked.first(self.top_k)

@@ -3,13 +3,12 @@
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
-from samplers.base import Filter
-from samplers.ranking import Shortlist, heaviest
+from samplers.base import Cutoff
+from samplers.ranking import Ranked, Rows, heaviest, nucleus
 
 
-class TopP(Filter):
+class TopP(Cutoff):
     """Keep the fewest most probable tokens whose share reaches p (nucleus sampling, Holtzman et al. 2020)."""
 
     name = "top_p"
@@ -23,5 +22,8 @@ class TopP(Filter):
         json_schema_extra={"step": 0.01},
     )
 
-    def choose(self, logits: Tensor) -> Shortlist:
-        return heaviest(logits, logits, self.top_p)
+    def of_rows(self, rows: Rows) -> Ranked:
+        return Ranked(*heaviest(rows.whole(), rows, self.top_p))
+
+    def of_ranked(self, ranked: Ranked) -> Ranked:
+        return nucleus(ranked, self.top_p)

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from samplers.base import Filter
-from samplers.ranking import Shortlist, heaviest
+from samplers.ranking import Rows, Shortlist, heaviest
 
 
 class Typical(Filter):
@@ -28,4 +28,4 @@ class Typical(Filter):
         surprise = -logits.double().log_softmax(dim=1)
         entropy = (surprise * (-surprise).exp()).nansum(dim=1, keepdim=True)  # inf * 0 is a removed token: no part
         scores = -(surprise - entropy).abs()
-        return heaviest(logits, scores.masked_fill_(logits == -math.inf, -math.inf), self.typical_p)
+        return heaviest(logits, Rows.of(scores.masked_fill_(logits == -math.inf, -math.inf)), self.typical_p)

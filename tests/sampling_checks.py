@@ -111,7 +111,8 @@ def check_top_p(cls: type[Sampler]) -> None:
     rare = torch.tensor([[9.0, -90.0, -math.inf, -9.0]])
     assert survivors(cls(top_p=1), rare) == [{0, 1, 3}]
     assert survivors(cls(top_p=0.5), torch.zeros(1, 6)) == [{0, 1, 2}]
-    assert survivors(cls(top_p=0.1), torch.zeros(1, 50_257)) == [set(range(5_026))]  # through every look
+    assert survivors(cls(top_p=0.9), torch.tensor([[1e30, 1e30, 0.0]])) == [{0, 1}]  # no logarithm of a sum shows here
+    assert survivors(cls(top_p=0.1), torch.zeros(1, 50_257)) == [set(range(5_026))]  # more than a first look
     assert survivors(cls(top_p=0.9), torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 0.0]])) == [{2}, {0, 1, 2}]
     check_against_reference(cls, [1e-9, 0.1, 0.5, 0.9, 0.999])
 

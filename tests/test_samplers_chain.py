@@ -12,6 +12,9 @@ from sampling_checks import logs, random_rows, text
 from torch import Tensor
 
 from samplers import Chain, Sampler, build, default_chain
+from samplers.ranking import Shortlist
+from samplers.temperature import Temperature
+from samplers.top_k import TopK
 
 EVERY_KIND = [
     {"name": "repetition_penalty", "repetition_penalty": 1.3},
@@ -85,14 +88,30 @@ def test_explain_has_the_model_and_every_link() -> None:
         assert not ((before.probabilities == 0) & (after.probabilities > 0)).any()
 
 
-def test_explain_is_each_sampler_on_whole_rows() -> None:
-    """A chain shows its filters only the tokens that are left; nobody may be able to tell."""
-    chain, tokens = Chain.from_data(EVERY_KIND), torch.arange(72).reshape(8, 9)
-    for seed in range(20):
-        logits = random_rows(seed, 8, 200)
+@pytest.mark.parametrize(("vocabulary", "seeds"), [(200, 10), (12_007, 1), (12_032, 1)])
+@pytest.mark.parametrize("first", [0, 2, 4, 5])
+def test_explain_is_each_sampler_on_whole_rows(first: int, vocabulary: int, seeds: int) -> None:
+    """A chain shows its filters only the tokens that are left, and works out only those; nobody can tell."""
+    chain, tokens = Chain.from_data(EVERY_KIND[first:] + EVERY_KIND[:first]), torch.arange(72).reshape(8, 9)
+    for seed in range(seeds):
+        logits = random_rows(seed, 8, vocabulary)
         for link, sampler in zip(chain.explain(logits, tokens)[1:], chain.samplers, strict=True):
             logits = sampler(logits, tokens)
             torch.testing.assert_close(link.probabilities, logits.softmax(1), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [200, 12_007, 12_032])
+def test_temperatures_multiply(vocabulary: int) -> None:
+    logits = random_rows(3, 8, vocabulary)
+    halves = [{"name": "temperature", "temperature": 0.5}] * 2
+    for rest in (
+        [{"name": "top_k", "top_k": 30}],
+        [{"name": "min_p", "min_p": 0.1}],
+        [{"name": "top_p", "top_p": 0.9}],
+    ):
+        twice = Chain.from_data([*halves, *rest]).explain(logits, text(8))[-1]
+        once = Chain.from_data([{"name": "temperature", "temperature": 0.25}, *rest]).explain(logits, text(8))[-1]
+        torch.testing.assert_close(twice.probabilities, once.probabilities)
 
 
 @pytest.mark.parametrize("order", [EVERY_KIND, EVERY_KIND[::-1], default_chain().to_data(), [{"name": "greedy"}]])
@@ -170,6 +189,35 @@ def test_a_sampler_that_breaks_is_named(does: Callable[[Tensor], object], words:
     chain = Chain(samplers=(build("temperature"), build("top_k", top_k=2), Breaks(), build("top_k")))
     with pytest.raises(ValueError, match="^" + words):
         chain.start(seed=0)(logs(0.5, 0.25, 0.25), text(1))
+
+
+class Second(TopK):
+    """Keep the second best."""
+
+    name = "second"
+
+    def choose(self, logits: Tensor) -> Shortlist:
+        values, ids = logits.topk(2)
+        return Shortlist(values[:, 1:], ids[:, 1:])
+
+
+class Colder(Temperature):
+    """Halve the temperature."""
+
+    name = "colder"
+
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        return 2 * super().__call__(logits, tokens)
+
+
+def test_what_is_derived_from_a_built_in_has_its_own_way() -> None:
+    logits = random_rows(1, 4, 90)
+    for before in (build("min_p", min_p=0.01), build("top_k", top_k=5), build("temperature")):
+        second = Chain(samplers=(before, Second())).explain(logits, text(4))[-1].probabilities
+        best = before(logits, text(4)).topk(2).indices
+        assert torch.equal(second.argmax(1), best[:, 1])
+    colder = Chain(samplers=(Colder(temperature=1.5),)).explain(logits, text(4))[-1].probabilities
+    torch.testing.assert_close(colder, (logits / 0.75).softmax(1))
 
 
 def test_state_belongs_to_one_generation() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from draw_checks import (
+    PLAIN,
     check_advances,
     check_alike_where_equal,
     check_close_models_agree,
@@ -17,7 +18,7 @@ from draw_checks import (
 )
 from sampling_checks import random_rows, text
 
-from samplers import Chain, default_chain
+from samplers import Chain, default_chain, draw
 from samplers.draw import KeyStream, noise
 
 SETTINGS: list[list[dict[str, object]]] = [
@@ -72,6 +73,27 @@ def test_seeds_reproduce() -> None:
     for seed in (0, 1, 2**32, 2**63 - 1):
         first, second = (default_chain().start(seed=seed, rows=3) for _ in range(2))
         assert all(torch.equal(first(logits, text(3)), second(logits, text(3))) for _ in range(20))
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "chain", "expected"),
+    [
+        (300, default_chain(), [[7, 200], [231, 195], [271, 59], [271, 103], [7, 49]]),
+        (50_257, default_chain(), [[48188, 40399], [39107, 27282], [39107, 46453], [43143, 16183], [23972, 25264]]),
+        (300, PLAIN, [[7, 200], [231, 195], [271, 59], [271, 103], [7, 187]]),
+    ],
+)
+def test_a_seed_gives_the_tokens_it_always_gave(vocabulary: int, chain: Chain, expected: list[list[int]]) -> None:
+    logits = torch.stack([torch.arange(vocabulary) * step % 1_009 / 100 for step in (7_919, 104_729)])
+    sampling = chain.start(seed=2024, rows=2)
+    assert [sampling(logits, text(2)).tolist() for _ in range(5)] == expected
+
+
+def test_keys_do_not_depend_on_how_many_are_made_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = KeyStream(6, 3)
+    monkeypatch.setattr(draw, "AHEAD", 1)
+    one_by_one = KeyStream(6, 3)
+    assert all(torch.equal(ahead(), one_by_one()) for _ in range(40))
 
 
 def test_seeds_that_torch_cannot_tell_apart_give_different_keys() -> None:

@@ -75,6 +75,7 @@ def rows_of_one_batch(self: KeyStream, seed: int, rows: int) -> None:
 
 
 def seed_plus_row(self: KeyStream, seed: int, rows: int) -> None:
+    real_start(self, seed, rows)
     self._salt = torch.zeros(rows, dtype=torch.int64)
     self._generators = [torch.Generator().manual_seed(seed + row) for row in range(rows)]
 

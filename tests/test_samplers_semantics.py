@@ -35,7 +35,7 @@ def test_20_000_rows_keep_what_float64_keeps(name: str, values: list[float]) -> 
     assert check_against_reference(get(name), values, batches=160) > 5_000
 
 
-@pytest.mark.parametrize("vocabulary", [1, 63, 64, 65, 257, 5_000])
+@pytest.mark.parametrize("vocabulary", [1, 63, 64, 65, 257, 5_000, 12_007, 12_032, 50_257])
 @pytest.mark.parametrize(
     ("name", "values"), [("top_k", [1, 60, 700]), ("top_p", [0.5, 0.97]), ("min_p", [0.1]), ("typical", [0.5, 0.97])]
 )
