@@ -9,6 +9,7 @@ import json
 import logging
 import platform
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -214,12 +215,15 @@ def run_all(given: argparse.Namespace) -> None:
 
 def main() -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing temporary is left
     given = arguments()
     try:
         run_all(given)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

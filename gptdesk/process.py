@@ -12,7 +12,7 @@ from pathlib import Path
 
 # OpenMP's threads wait for their next task by looking for it this often, about a millisecond, and then sleep. Its own
 # 300,000 looks are no faster; but when another program is busy, two threads may meet on one core, where one looks for
-# work while the other should do it. Sleeping at once would halve the speed (docs/performance.md).
+# work while the other should do it. A tenth of a millisecond would not last from one product of a step to the next.
 PATIENCE = {"GOMP_SPINCOUNT": "30000"}
 # Large pages for weights, from malloc and from torch; only where the system leaves the choice to the program.
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
@@ -41,20 +41,30 @@ def lacking(variables: Mapping[str, str]) -> dict[str, str]:
     missing: dict[str, str] = {}
     if sys.platform != "darwin" and "OMP_NUM_THREADS" not in variables:  # on macOS torch knows the fast cores itself
         missing["OMP_NUM_THREADS"] = str(threads())
-    if sys.platform == "linux":
-        if not {"OMP_WAIT_POLICY", *PATIENCE} & set(variables):
-            missing |= PATIENCE
-        if may_ask_for_large_pages():
-            missing |= _large_pages(variables)
+    if not {"OMP_WAIT_POLICY", *PATIENCE} & set(variables) and _looks_take_long():
+        missing |= PATIENCE
+    if may_ask_for_large_pages():
+        missing |= _large_pages(variables)
     return missing
+
+
+def _looks_take_long() -> bool:
+    """Whether this is Linux, where OpenMP knows PATIENCE, and one look takes 15 ns or more.
+
+    That is the PAUSE of Intel's servers since Skylake and laptops since Tiger Lake, and of AMD since Zen 2; CLWB came
+    with it. On other processors, Arm's too, so many looks would be over too soon.
+    """
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        return "clwb" in next((line for line in lines if line.startswith("flags")), "").split()
+    return False
 
 
 def may_ask_for_large_pages() -> bool:
     """Whether this is glibc (2.35 and newer understand) on a system where asking for large pages changes anything."""
-    try:
-        return "[madvise]" in HUGE_PAGES_FILE.read_text() and bool(os.confstr("CS_GNU_LIBC_VERSION"))
-    except (OSError, ValueError):
-        return False
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, ValueError):
+            return "[madvise]" in HUGE_PAGES_FILE.read_text() and bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    return False
 
 
 def _large_pages(variables: Mapping[str, str]) -> dict[str, str]:
@@ -79,21 +89,39 @@ def threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdecimal() and int(asked):
         return int(asked)
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         if os.environ.get("SPACE_ID") and (rented := int(float(os.environ.get("CPU_CORES", "0")))) > 0:
             return rented
-    return _cores_on_linux() if sys.platform == "linux" else _cores_elsewhere()
+    return _physical_cores()
 
 
-def _cores_on_linux() -> int:
-    """Physical cores among the CPUs allowed to this process, as far as its control group has time for them."""
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        try:
-            cores.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
-        except OSError:  # hidden, as in some containers
-            cores.add(str(cpu))
-    return max(1, min(len(cores), int(quota())))
+def _physical_cores() -> int:
+    """Physical cores, on Linux and Windows only those of CPUs that are allowed to this process."""
+    if sys.platform == "linux":
+        cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
+        return max(1, min(len(cores), int(quota())))
+    else:
+        import psutil
+
+        physical = _fast_cores() or psutil.cpu_count(logical=False) or 1
+        return min(physical, len(psutil.Process().cpu_affinity())) if sys.platform == "win32" else physical
+
+
+def _fast_cores() -> int:
+    """On macOS with Apple silicon the cores that are not slow, which the others would wait for; else 0."""
+    found = ""
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "hw.perflevel0.physicalcpu"]
+        found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return int(found) if found.isdecimal() else 0
+
+
+def _siblings(cpu: int) -> str:
+    """The CPUs that share a core with this one, or itself where the system hides them, as in some containers."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return str(cpu)
 
 
 def quota(groups: Path = Path("/sys/fs/cgroup"), ours: Path = Path("/proc/self/cgroup")) -> float:
@@ -110,16 +138,3 @@ def quota(groups: Path = Path("/sys/fs/cgroup"), ours: Path = Path("/proc/self/c
         if folder == groups:
             break
     return least
-
-
-def _cores_elsewhere() -> int:
-    """Physical cores on Windows, and on macOS, where slow cores would hold up the fast ones."""
-    if sys.platform == "darwin":
-        fast = subprocess.run(["sysctl", "-n", "hw.perflevel0.physicalcpu"], capture_output=True, text=True).stdout
-        if fast.strip().isdecimal():
-            return int(fast)
-    import psutil
-
-    cores = psutil.cpu_count(logical=False) or 1
-    allowed = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else range(cores)
-    return min(cores, len(allowed))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -9,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.decode import arguments, in_turn, machine, measure, random_checkpoint, table_line
+from benchmarks.decode import Outcome, arguments, in_turn, machine, measure, random_checkpoint, report, table_line
 from benchmarks.goals import Goal, goals, starter_goals
 from benchmarks.peers import Peer, median_row, read_line
 from gptdesk.bench import Case, Measured, Row
+from gptdesk.starter import CHECKPOINT
+from models.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[1]
 LINE = "gguf_Q8_0: prompt 16, first token 24.5 ms, decode 170.0 tok/s, peak 280 MB\n"
@@ -123,11 +127,39 @@ def test_lines_of_the_table() -> None:
     assert "torch" in machine()
 
 
+def test_the_report_has_a_table_for_each_prompt_and_the_goals_of_its_model(tiny_folder: Path) -> None:
+    checkpoint = Checkpoint.open(tiny_folder / "tiny")
+    ours = [measured("int8", prompt, n) for prompt in (16, 700) for n in (1, 5)]
+    outcome = Outcome(ours, [row("gguf_Q8_0", 16, 1, load_seconds=None)], 40e9, 0.071)
+    lines = list(report(outcome, checkpoint))
+    tables = "\n".join(lines).split("\n\n")
+    assert "which reads memory at 40.0 GB/s" in tables[0]
+    assert "differed by up to 7%" in tables[0]
+    assert [table.count("\n") + 1 for table in tables[1:]] == [1, 2 + 3, 1, 2 + 2, 1, 2 + 4]
+    assert {line.count("|") for line in tables[2].splitlines()} == {10}
+    assert {line.count("|") for line in tables[6].splitlines()} == {8}
+    assert not any("goal" in line for line in lines)
+    of_gpt2_size = replace(checkpoint, parameters=124_439_808)
+    goal_lines = "\n".join(report(outcome, of_gpt2_size)).split("\n\n")[-1].splitlines()
+    assert {line.count("|") for line in goal_lines} == {5}
+    assert any("int8 : llama.cpp Q8_0, context 16 | ≥ 1.20 x | 1.00 x | no, by 17%" in line for line in goal_lines)
+    starter = "\n".join(report(outcome, Checkpoint.open(CHECKPOINT)))
+    assert "decode, starter, int8, context 16 | ≥ 1,500 | 100 | no, by 93%" in starter
+
+
 @pytest.mark.parametrize("given", [["--prompts", "0"], ["--n", "x"], ["--peer", "nosuch"], ["a", "--preset", "tiny"]])
 def test_bad_arguments_are_told(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         arguments(given)
     assert given[0].strip("-a") in capsys.readouterr().err
+
+
+def test_the_commands_in_the_docs_are_understood() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    commands = re.findall(r"^(?:\$ )?python -m benchmarks\.decode(.*?)(?:  .*)?$", text, re.MULTILINE)
+    assert len(commands) >= 2
+    for command in commands:
+        arguments(shlex.split(command))
 
 
 # Whole runs
@@ -166,16 +198,6 @@ def test_a_run_prints_rows(peers: Path, tiny_folder: Path) -> None:
     assert list(ours) == list(theirs) == [field.name for field in fields(Row)]
     assert (ours["precision"], theirs["precision"]) == ("int8", "gguf_Q8_0")
     assert (theirs["tokens_per_second"], theirs["load_seconds"]) == (170.0, None)
-
-
-def test_a_run_prints_markdown(peers: Path, tiny_folder: Path) -> None:
-    lines = run_it(tiny_folder / "tiny", peers).splitlines()
-    tables = [line for line in lines if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {8, 10}
-    assert [line.split(" | ")[0] for line in tables if "int8" in line or "llama" in line] == [
-        *("| **int8**", "| llama.cpp Q8_0", "| int8"),
-    ]
-    assert not any("goal" in line for line in lines)  # those are for another network
 
 
 def test_a_random_network_is_the_same_every_time(tmp_path: Path) -> None:

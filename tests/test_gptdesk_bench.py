@@ -1,6 +1,7 @@
 """What the benchmark computes, that each case really runs in a process of its own, and `gptdesk bench`."""
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -260,3 +261,20 @@ def test_bench_prints_a_table(home: Path, capsys: Capture) -> None:
 )
 def test_bad_bench_arguments_are_one_line(capsys: Capture, arguments: list[str], words: str) -> None:
     assert words in complaint(capsys, "bench", *arguments)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_bench_that_is_ended_leaves_nothing(home: Path) -> None:
+    temporary = home / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "gptdesk", "bench", "tiny"]
+    variables = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr is not None
+        while "preparing tiny · int8" not in started.stderr.readline():
+            assert started.poll() is None
+        assert any(temporary.iterdir())
+        started.terminate()
+        assert "Traceback" not in started.communicate(timeout=60)[1]
+    assert started.returncode == 143
+    assert not any(temporary.iterdir())
