@@ -54,6 +54,7 @@ class Outcome:
 
     ours: list[Measured]
     theirs: list[Row]
+    rounds: int
     bandwidth: float  # bytes per second, the best of all rounds
     spread: float  # the most by which a case's fastest round decoded faster than its slowest
 
@@ -79,7 +80,7 @@ def measure(cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under:
     speeds = [[one.row.tokens_per_second for one in found] for found in ours.values()]
     speeds += [[row.tokens_per_second for row in found] for found in theirs.values()]
     spread = max(max(found) / min(found) - 1 for found in speeds)
-    return Outcome([*map(median, ours.values())], [*map(median_row, theirs.values())], bandwidth, spread)
+    return Outcome([*map(median, ours.values())], [*map(median_row, theirs.values())], rounds, bandwidth, spread)
 
 
 def tell(row: Row, when: str) -> None:
@@ -100,8 +101,9 @@ def report(outcome: Outcome, checkpoint: Checkpoint) -> Iterator[str]:
     ours = outcome.ours
     others, empty = max(one.others for one in ours), ours[0].empty_mb
     yield f"On {machine()}, which reads memory at {outcome.bandwidth / 1e9:.1f} GB/s."
-    yield f"Between rounds, the decode speed of one case differed by up to {outcome.spread:.0%};"
-    yield f"while ours was measured, other programs took up to {others:.0%} of the processors."
+    if outcome.rounds > 1:
+        yield f"Between {outcome.rounds} rounds, the decode speed of one case differed by up to {outcome.spread:.0%}."
+    yield f"While ours was measured, other programs took up to {others:.0%} of the processors."
     yield f"Of each peak of ours, {empty:.0f} MB are there before the model: Python, torch and this program."
     for prompt in dict.fromkeys(one.row.prompt for one in ours):
         yield from ("", f"With a prompt, and so a context, of {prompt} tokens:", "")

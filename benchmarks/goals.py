@@ -44,7 +44,7 @@ class Goal:
     def line(self) -> str:
         """The goal as a line of a Markdown table."""
         wanted = f"{'≤' if self.at_most else '≥'} {self._said(self.wanted)}"
-        met = "yes" if self.missed_by <= 0 else f"no, by {self.missed_by:.0%}"
+        met = "yes" if self.missed_by <= 0 else f"no, by {self.missed_by:.{self.missed_by < 0.01:d}%}"
         return f"| {self.words} | {wanted} | {self._said(self.measured)} | {met} |"
 
     def _said(self, value: float) -> str:

@@ -117,6 +117,7 @@ def test_the_goal_of_the_starter_is_for_one_sequence() -> None:
     ours = [measured("int8", 16, 1, tokens_per_second=1200.0), measured("int8", 16, 5)]
     assert list(starter_goals(ours)) == [Goal("decode, starter, int8, context 16", 1500.0, 1200.0, "")]
     assert next(starter_goals(ours)).line().endswith("| ≥ 1,500 | 1,200 | no, by 20% |")
+    assert replace(next(starter_goals(ours)), measured=1495.0).line().endswith("| no, by 0.3% |")
 
 
 def test_lines_of_the_table() -> None:
@@ -130,11 +131,12 @@ def test_lines_of_the_table() -> None:
 def test_the_report_has_a_table_for_each_prompt_and_the_goals_of_its_model(tiny_folder: Path) -> None:
     checkpoint = Checkpoint.open(tiny_folder / "tiny")
     ours = [measured("int8", prompt, n) for prompt in (16, 700) for n in (1, 5)]
-    outcome = Outcome(ours, [row("gguf_Q8_0", 16, 1, load_seconds=None)], 40e9, 0.071)
+    outcome = Outcome(ours, [row("gguf_Q8_0", 16, 1, load_seconds=None)], 2, 40e9, 0.071)
     lines = list(report(outcome, checkpoint))
     tables = "\n".join(lines).split("\n\n")
     assert "which reads memory at 40.0 GB/s" in tables[0]
-    assert "differed by up to 7%" in tables[0]
+    assert "Between 2 rounds, the decode speed of one case differed by up to 7%" in tables[0]
+    assert not any("rounds" in line for line in report(replace(outcome, rounds=1), checkpoint))
     assert [table.count("\n") + 1 for table in tables[1:]] == [1, 2 + 3, 1, 2 + 2, 1, 2 + 4]
     assert {line.count("|") for line in tables[2].splitlines()} == {10}
     assert {line.count("|") for line in tables[6].splitlines()} == {8}
@@ -177,6 +179,7 @@ def test_rounds_alternate_and_a_peer_that_fails_is_left_out(
     assert [one.precision for one in outcome.theirs] == ["gguf_Q8_0"]
     assert outcome.bandwidth > 1e8
     assert outcome.spread >= 0
+    assert outcome.rounds == 2
     told = [record.getMessage() for record in caplog.records]
     rounds = [line.split(":")[0] for line in told]
     assert rounds == ["round 1 of 2", "left out", "round 1 of 2", "round 2 of 2", "round 2 of 2"]
