@@ -16,9 +16,10 @@ from gradio.themes.utils.fonts import LocalFont
 
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
-from gptdesk.controls import as_markdown, leave_checking_to_us
+from gptdesk.controls import leave_checking_to_us
 from gptdesk.desk import Desk
 from gptdesk.instance import open_page
+from gptdesk.markup import markdown_text
 from gptdesk.settings import Settings
 from gptdesk.tabs import generate
 
@@ -54,9 +55,11 @@ addEventListener("keydown", event => {
   if (button && !button.disabled) { event.preventDefault(); event.stopPropagation(); button.click(); }
 }, true);
 const ends = new WeakMap();
+let late = 0;  // looks since the last text ended: its end may be drawn after its Stop button has been disabled
 setInterval(() => {
   const stop = document.getElementById("stop");
-  if (!stop || stop.disabled) return;
+  late = stop && !stop.disabled ? 0 : late + 1;
+  if (late > 5) return;
   for (const box of document.querySelectorAll("[id^=text-] textarea")) {
     if (box.scrollTop >= (ends.get(box) ?? 0) - 40) box.scrollTop = box.scrollHeight;
     ends.set(box, box.scrollTop);
@@ -71,7 +74,7 @@ def build_app(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as page:
         gr.Markdown("# GPT Desk", elem_id="title")
         for warning in desk.warnings:
-            gr.Markdown(f"⚠ {as_markdown(warning)}", elem_classes="note")
+            gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.TITLE, render_children=True):

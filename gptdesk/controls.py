@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 from pydantic.fields import FieldInfo
 
+from gptdesk.markup import markdown_text
 from samplers import Chain, Options, default_chain, get, names
 
 Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
@@ -31,11 +32,6 @@ def told(handler: Callable[Given, object]) -> Callable[Given, object]:
             return gr.skip()
 
     return tell
-
-
-def as_markdown(text: str) -> str:
-    """Markdown that shows `text` as it is, whatever characters it holds."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
 
 
 def label(name: str) -> str:
@@ -195,7 +191,7 @@ class ChainPanel:
 
 def _meaning(order: list[str]) -> str:
     """Markdown that says in a line each what the samplers of a chain do."""
-    lines = (f"**{label(name)}:** {as_markdown(get(name).summary())}" for name in order)
+    lines = (f"**{label(name)}:** {markdown_text(get(name).summary())}" for name in order)
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
 
 

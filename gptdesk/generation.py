@@ -81,7 +81,7 @@ def generate(
     Raises ValueError for a prompt that cannot be encoded, or when the model or a sampler gives no usable distribution.
     """
     clock = _Clock(request.deadline, stop)
-    seed = secrets.randbelow(DRAWN_SEEDS) if request.seed is None else request.seed
+    seed = drawn_seed() if request.seed is None else request.seed
     prompt, dropped = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
     context = loaded.config.block_size
     capacity = min(context, len(prompt) + request.max_new_tokens)
@@ -123,6 +123,11 @@ def generate(
         if late := clock.verdict():
             yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
             return
+
+
+def drawn_seed() -> int:
+    """A seed for who named none."""
+    return secrets.randbelow(DRAWN_SEEDS)
 
 
 def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> tuple[Tensor, int]:

@@ -14,10 +14,11 @@ from models.checkpoint import Checkpoint, save_quantized
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
 from models.listing import NAME, NAME_RULE, ModelInfo, Signature, describe, signature_of
-from models.precision import PRECISIONS
+from models.precision import PRECISIONS, Precision
 from models.precision.choices import Choices
 from models.prefix import PrefixCache
 from models.tokenizer import Tokenizer
+from models.twins import Twins
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class ModelManager:
 
     All methods may be called from any thread. `memory_budget` (bytes) bounds the weights that stay loaded: to load one
     more, those unused for longest go. They go last, when the new one is good, so that a failed load costs nothing.
+    Quantized copies made by `copy` lie in `copies`, by default within the `cache_folder`.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class ModelManager:
         folder: Path,
         *,
         cache_folder: Path,
+        copies: Path | None = None,
         bundled: Sequence[Path] = (),
         memory_budget: int | None = None,
         device: torch.device = CPU,
@@ -95,6 +98,7 @@ class ModelManager:
         self._bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
         self._cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
         self._choices = Choices(cache_folder / KERNELS)
+        self._twins = Twins(copies or cache_folder / "copies")
         self._device = device
         self.memory_budget = memory_budget
         self._slots: list[_Slot] = []  # the least recently used first
@@ -137,6 +141,28 @@ class ModelManager:
         original = Checkpoint.open(self._find(key.name))
         save_quantized(self._folder / target.name, original, PRECISIONS[precision], tokenizer=self.tokenizer(key.name))
         return self.info(target.name)
+
+    def has_copy(self, key: ModelKey) -> bool:
+        """Whether `copy` would return at once; ValueError if there is no such model."""
+        return self._stored(key, self._find(key.name)) is not None
+
+    def copy(self, key: ModelKey) -> Path:
+        """The checkpoint folder that holds a model at this very precision: its own, or a copy, written now if need be.
+
+        From then on the model is loaded from there. Raises ValueError as `lend`, or if the disk refuses.
+        """
+        original, precision = self._find(key.name), self._runnable(key)
+        if stored := self._stored(key, original):
+            return stored
+        tokenizer = self.tokenizer(key.name)
+        return self._twins.make(key.name, Checkpoint.open(original), precision, tokenizer=tokenizer)
+
+    def fit(self, keys: Sequence[ModelKey]) -> bool:
+        """Whether these models can be in memory at once, whatever else is there now; ValueError if one is not there."""
+        if self.memory_budget is None:
+            return True
+        sizes = (self._runnable(key).memory_bytes(Checkpoint.open(self._find(key.name)).config) for key in set(keys))
+        return sum(sizes) <= self.memory_budget
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights; ValueError as `lend`."""
@@ -248,16 +274,40 @@ class ModelManager:
         raise ValueError(f"{key} is being saved over and over and cannot be read meanwhile; try again later")
 
     def _read(self, key: ModelKey, path: Path) -> LoadedModel:
-        precision = PRECISIONS[key.precision]
-        if reason := precision.missing():
-            raise ValueError(f"this computer cannot run {key}: {reason}")
+        precision = self._runnable(key)
         checkpoint = Checkpoint.open(path)
         self._check_room(key, precision.memory_bytes(checkpoint.config))
         tokenizer = self.tokenizer(key.name)
         device = precision.device(self._device)
-        model = checkpoint.load_engine(precision, choices=self._choices, device=device)
+        model = self._read_copy(key, path, device)
+        if model is None:
+            model = checkpoint.load_engine(precision, choices=self._choices, device=device)
         log.info("loaded %s, %.0f MB, on %s by %s", key, model.memory_bytes / 1e6, device, model.kernels)
         return LoadedModel(key, model, tokenizer, checkpoint.config, model.memory_bytes, PrefixCache())
+
+    def _read_copy(self, key: ModelKey, path: Path, device: torch.device) -> Engine | None:
+        """The model from its copy in the cache, if there is a good one."""
+        copy = self._twins.find(key.name, path, PRECISIONS[key.precision])
+        if copy is None:
+            return None
+        try:
+            return Checkpoint.open(copy).load_engine(PRECISIONS[key.precision], choices=self._choices, device=device)
+        except ValueError as error:
+            log.warning("%s", error)
+            self._twins.forget(copy)
+            return None
+
+    def _runnable(self, key: ModelKey) -> Precision:
+        precision = PRECISIONS[key.precision]
+        if reason := precision.missing():
+            raise ValueError(f"this computer cannot run {key}: {reason}")
+        return precision
+
+    def _stored(self, key: ModelKey, path: Path) -> Path | None:
+        """The folder that holds a model at this very precision, if there is one."""
+        if key.precision == "float32" or Checkpoint.open(path).is_copy_at(key.precision):
+            return path
+        return self._twins.find(key.name, path, PRECISIONS[key.precision])
 
     def _check_room(self, key: ModelKey, needed: int) -> None:
         """Refuse a model that would not fit even if everything unused, and its own older self, were unloaded."""

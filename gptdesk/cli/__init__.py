@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from gptdesk import __version__
 from gptdesk.cli.about import about
 from gptdesk.cli.bench import bench
+from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError
@@ -24,6 +25,8 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "generate": generate,
     "samplers": samplers,
     "models": models,
+    "compare": compare,
+    "evaluate": evaluate,
     "bench": bench,
     "about": about,
 }

@@ -1,0 +1,128 @@
+"""Where two texts part: the first token that differs, and how likely each model thought both candidates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gptdesk.comparison import Side, lend_fresh
+from gptdesk.generation import prompt_tokens
+from gptdesk.streams import GenerationResult
+from models.cache import KVCache
+from models.manager import LoadedModel, ModelManager
+from models.tokenizer import Tokenizer
+
+END = "(the end)"
+SHOWN = 12  # characters of texts whose tokens cannot be compared
+CLOSE = 0.05  # difference of a probability between two models up to which their disagreement is a matter of luck
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What both models, before any sampler, thought of both candidates at the point where the texts part."""
+
+    reference_own: float  # the reference's probability of the token that it wrote ...
+    reference_other: float  # ... and of the one that the candidate wrote
+    candidate_own: float  # the candidate's probability of the token that it wrote ...
+    candidate_other: float  # ... and of the one that the reference wrote
+
+    @property
+    def coin_flip(self) -> bool:
+        """Whether the models agree about both tokens, so that any small thing could have tipped the draw."""
+        own, other = self.reference_own - self.candidate_other, self.candidate_own - self.reference_other
+        return abs(own) <= CLOSE and abs(other) <= CLOSE
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How a candidate's text relates to the reference's.
+
+    `same` tokens and `characters` of the generated text are equal. At the end of both, `reference` and `candidate` are
+    None; else they are the texts of the tokens that differ, and one is None if its text had ended there.
+    """
+
+    same: int | None  # None: the models have different tokenizers
+    characters: int
+    reference: str | None
+    candidate: str | None
+    chances: Chances | None
+    cut_short: bool = False  # one text was stopped, and the other goes on the same way as far as that one got
+
+    @property
+    def identical(self) -> bool:
+        """Whether no difference was found."""
+        return self.reference is None and self.candidate is None
+
+
+def diverge(
+    manager: ModelManager, sides: Sequence[Side], results: Sequence[GenerationResult]
+) -> tuple[Divergence, ...]:
+    """Compare every side's first sequence with the first side's; loads the models for the probabilities."""
+    tokenizers = [manager.tokenizer(side.key.name) for side in sides]
+    return tuple(
+        _part(manager, (sides[0], sides[i]), (results[0], results[i]), (tokenizers[0], tokenizers[i]))
+        for i in range(1, len(sides))
+    )
+
+
+def same_vocabulary(ours: Tokenizer, theirs: Tokenizer) -> bool:
+    """Whether both tokenizers give every id the same meaning."""
+    if (ours.kind, ours.vocab_size, ours.end_of_text) != (theirs.kind, theirs.vocab_size, theirs.end_of_text):
+        return False
+    return all(ours.token_bytes(i) == theirs.token_bytes(i) for i in range(ours.vocab_size))
+
+
+def _part(
+    manager: ModelManager,
+    sides: tuple[Side, Side],
+    results: tuple[GenerationResult, GenerationResult],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+) -> Divergence:
+    texts = results[0].texts[0], results[1].texts[0]
+    characters = common_length(*texts)
+    if not same_vocabulary(*tokenizers):
+        own, other = (text[characters : characters + SHOWN] or None for text in texts)
+        return Divergence(None, characters, own, other, None)
+    ours, theirs = results[0].tokens[0], results[1].tokens[0]
+    same = common_length(ours, theirs)
+    if same == len(ours) == len(theirs):
+        return Divergence(same, characters, None, None, None)
+    if same in (len(ours), len(theirs)):
+        shorter = results[0] if same == len(ours) else results[1]
+        if shorter.finish_reasons[0] in ("stopped", "deadline"):
+            return Divergence(same, characters, None, None, None, cut_short=True)
+        next_ones = [shown(ids[same], tokenizers[0]) if same < len(ids) else None for ids in (ours, theirs)]
+        return Divergence(same, characters, next_ones[0], next_ones[1], None)
+    a, b = ours[same], theirs[same]
+    p, q = (_probabilities(manager, side, ours[:same], (a, b)) for side in sides)
+    chances = Chances(reference_own=p[0], reference_other=p[1], candidate_own=q[1], candidate_other=q[0])
+    return Divergence(same, characters, shown(a, tokenizers[0]), shown(b, tokenizers[1]), chances)
+
+
+def common_length(ours: Sequence[object], theirs: Sequence[object]) -> int:
+    """How many items at the beginning of both are equal."""
+    pairs = zip(ours, theirs, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
+
+
+def shown(token: int, tokenizer: Tokenizer) -> str:
+    """The text of one token, for a reader."""
+    return END if token == tokenizer.end_of_text else tokenizer.decode([token])
+
+
+def _probabilities(manager: ModelManager, side: Side, written: Sequence[int], tokens: tuple[int, int]) -> list[float]:
+    """What the model thinks of two tokens, when it has read its prompt and what was written since."""
+    with lend_fresh(manager, side.key) as loaded:
+        probabilities: list[float] = _distribution(loaded, side, written)[list(tokens)].tolist()
+    return probabilities
+
+
+@torch.inference_mode()
+def _distribution(loaded: LoadedModel, side: Side, written: Sequence[int]) -> torch.Tensor:
+    """The raw distribution (V,) after the prompt and the tokens `written`, in float64."""
+    request = side.request
+    prompt, _ = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
+    ids = torch.cat([prompt, torch.tensor(written, dtype=torch.int64)])[None]  # (1, T)
+    cache = KVCache(loaded.config, capacity=ids.shape[1], device=loaded.model.device)
+    logits = [loaded.model(part, cache, last_only=True)[0, -1] for part in ids.split(loaded.model.chunk, dim=1)][-1]
+    return logits.cpu().double().softmax(0)

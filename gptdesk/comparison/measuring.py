@@ -1,0 +1,159 @@
+"""Sides timed one after the other, alone, in alternating order, after a warm-up: the only figures worth showing."""
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
+from gptdesk.generation import GenerationRequest, GenerationStart, GenerationStep, generate
+from gptdesk.neighbours import Neighbours
+from gptdesk.streams import GenerationResult
+from models.manager import LoadedModel, ModelManager
+from models.weights import WEIGHTS
+
+WARM_UP = 8  # tokens
+MOST_REPEATS = 50
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of repeated measurements: the median, and between what they lay."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One side's figures. Spreads are over the repeats, in seconds and tokens per second; bytes are those of weights.
+
+    `latencies` holds, for each token after the first, the median over the repeats of the seconds that it took.
+    Sequences of fewer than two tokens have no speed.
+    """
+
+    kernels: str
+    prompt_tokens: int
+    file_bytes: int
+    memory_bytes: int
+    load_seconds: float  # of a file that had been read before
+    first_token: Spread
+    prompt_speed: Spread
+    speed: Spread | None
+    latencies: tuple[float, ...]
+
+    def percentile(self, share: float) -> float | None:
+        """The latency that this share of the tokens does not exceed."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of it; the last event."""
+
+    timings: tuple[Timing, ...]
+    results: tuple[GenerationResult, ...]  # of the last repeat
+    repeats: int
+    others: float  # share of the processors that other programs took meanwhile
+    note: str | None  # why the sides were loaded in turn, if they were
+
+
+@dataclass
+class _Runs:
+    """What is gathered of one side."""
+
+    load_seconds: float = 0.0
+    memory_bytes: int = 0
+    file_bytes: int = 0
+    starts: list[GenerationStart] = field(default_factory=list)
+    times: list[list[float]] = field(default_factory=list)  # of each repeat, when each token came
+    result: GenerationResult = field(default_factory=lambda: GenerationResult(1))
+
+
+def measure(
+    manager: ModelManager, sides: Sequence[Side], *, repeats: int = 5, stop: threading.Event | None = None
+) -> Iterator[Stage | Measurement]:
+    """Time every side `repeats` times; nothing else should run meanwhile. Once `stop` is set, it ends without figures.
+
+    Raises ValueError for repeats outside 1 to MOST_REPEATS, and as `ModelManager.lend` and `generate`.
+    """
+    if not 1 <= repeats <= MOST_REPEATS:
+        raise ValueError(f"repeats must be between 1 and {MOST_REPEATS}, not {repeats}")
+    keys = [side.key for side in sides]
+    yield from prepare(manager, keys)
+    note = in_turn_note(manager, keys)
+    if note:
+        yield Stage(note)
+    runs = [_Runs(file_bytes=(manager.copy(side.key) / WEIGHTS).stat().st_size) for side in sides]
+    for side, found in zip(sides, runs, strict=True):
+        yield Stage(f"loading and warming up {side.name}", 0.0)
+        _load(manager, side, found, stop)
+    neighbours = Neighbours()
+    for repeat in range(repeats):
+        order = range(len(sides)) if repeat % 2 == 0 else reversed(range(len(sides)))
+        for count, i in enumerate(order):
+            done = (repeat * len(sides) + count) / (repeats * len(sides))
+            yield Stage(f"measuring {sides[i].name}, {repeat + 1} of {repeats}", done)
+            with lend_fresh(manager, sides[i].key) as loaded:
+                _time(loaded, sides[i].request, runs[i], stop)
+            if stop is not None and stop.is_set():
+                return
+    yield Measurement(
+        tuple(_timing(found) for found in runs),
+        tuple(found.result for found in runs),
+        repeats,
+        neighbours.share(),
+        note,
+    )
+
+
+def _load(manager: ModelManager, side: Side, runs: _Runs, stop: threading.Event | None) -> None:
+    """Load once to choose kernels and read the file, once more to be timed, and generate a little."""
+    with manager.lend(side.key):
+        pass
+    manager.unload(side.key)
+    started = time.perf_counter()
+    with lend_fresh(manager, side.key) as loaded:
+        runs.load_seconds = time.perf_counter() - started
+        runs.memory_bytes = loaded.memory_bytes
+        few = side.request.model_copy(update={"max_new_tokens": WARM_UP})
+        for _ in generate(loaded, few, stop=stop):
+            pass
+
+
+def _time(loaded: LoadedModel, request: GenerationRequest, runs: _Runs, stop: threading.Event | None) -> None:
+    """One repeat: the engine's own times of its events."""
+    result, times = GenerationResult(1), []
+    for event in generate(loaded, request, stop=stop):
+        result.add(event)
+        if isinstance(event, GenerationStep) and event.token is not None:
+            times.append(event.seconds)
+    assert result.start is not None
+    runs.starts.append(result.start)
+    runs.times.append(times)
+    runs.result = result
+
+
+def _timing(runs: _Runs) -> Timing:
+    start = runs.starts[0]
+    gaps = [[later - earlier for earlier, later in pairwise(times)] for times in runs.times]
+    speeds = [len(gap) / sum(gap) for gap in gaps if gap]
+    return Timing(
+        kernels=start.kernels,
+        prompt_tokens=start.prompt_tokens,
+        file_bytes=runs.file_bytes,
+        memory_bytes=runs.memory_bytes,
+        load_seconds=runs.load_seconds,
+        first_token=Spread.of([times[0] for times in runs.times]),
+        prompt_speed=Spread.of([start.prompt_tokens / start.seconds for start in runs.starts]),
+        speed=Spread.of(speeds) if speeds else None,
+        latencies=tuple(statistics.median(column) for column in zip(*gaps, strict=False)),
+    )
