@@ -26,7 +26,7 @@ class Actions:
         self._desk = desk
         self._buttons = list(buttons)
         self._stop = stop
-        self._line = line
+        self.line = line
         self._running: dict[str, threading.Event] = {}  # browser session -> stop event of what it runs
 
     def wire(self) -> None:
@@ -34,9 +34,14 @@ class Actions:
         self._stop.click(self._on_stop, **QUIETLY)
 
     @property
+    def start(self) -> gr.Button:
+        """The first of the buttons."""
+        return self._buttons[0]
+
+    @property
     def outputs(self) -> list[gr.Button | gr.Markdown]:
         """What `run` updates by itself; an event that runs something names them among its outputs."""
-        return [*self._buttons, self._stop, self._line]
+        return [*self._buttons, self._stop, self.line]
 
     def run(self, work: Work, request: gr.Request, *, alone: bool = False) -> Iterator[Updates]:
         """The updates of `work`, which gets the event that Stop sets; `alone`, nothing else is computed meanwhile."""
@@ -45,17 +50,17 @@ class Actions:
             before.set()  # the newer one has the page
         self._running[session] = stop
         try:
-            yield self._pressable(False)
+            yield self._pressable(False) | {self.line: ""}
             with self._turn(alone) as turn:
-                yield from turn.waited(stop, self._line)
+                yield from turn.waited(stop, self.line)
                 yield from work(stop)
             yield self._pressable(True)
         except ValueError as error:
-            yield self._pressable(True) | {self._line: f"⚠ {markdown_text(str(error))}"}
+            yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
         except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
             log.exception("what a page asked for failed")
             told = markdown_text(f"{error} (the terminal has the details)")
-            yield self._pressable(True) | {self._line: f"⚠ {told}"}
+            yield self._pressable(True) | {self.line: f"⚠ {told}"}
         finally:
             stop.set()
             if self._running.get(session) is stop:
@@ -77,6 +82,20 @@ class Actions:
     def _on_stop(self, request: gr.Request) -> None:
         if stop := self._running.get(request.session_hash or ""):
             stop.set()
+
+
+def starter(desk: Desk, label: str, *, ident: str) -> Actions:
+    """A row of a button that starts something and one that stops it, and below it the line that tells of it.
+
+    Their ids are `ident`, `ident`-stop and `ident`-line.
+    """
+    with gr.Row():
+        start = gr.Button(label, variant="primary", elem_classes="go", elem_id=ident, scale=3, min_width=80)
+        stop = gr.Button(
+            "Stop", variant="stop", interactive=False, elem_classes="halt", elem_id=f"{ident}-stop", min_width=80
+        )
+    line = gr.Markdown(elem_id=f"{ident}-line", elem_classes="note")
+    return Actions(desk, buttons=[start], stop=stop, line=line)
 
 
 class _Turn:

@@ -21,11 +21,11 @@ from gptdesk.desk import Desk
 from gptdesk.instance import open_page
 from gptdesk.markup import markdown_text
 from gptdesk.settings import Settings
-from gptdesk.tabs import generate
+from gptdesk.tabs import compare, generate
 
 log = logging.getLogger(__name__)
 
-TABS = (generate,)
+TABS = (generate, compare)
 ICON = Path(__file__).parent / "assets" / "icon.svg"
 REST = 0.05  # seconds between two looks of Gradio's queue for work: its own millisecond takes 4 % of a core, all day
 TICK = 1.0  # seconds between two renewals of the date that every answer carries
@@ -45,13 +45,13 @@ input { text-overflow: ellipsis; }
 # Gradio's own file of the semibold weight lacks most letters, so bold stands in for it.
 FONTS = (LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
 
-# Ctrl/Cmd+Enter generates and Esc stops, wherever the cursor is, while their buttons can be pressed. While a text
-# streams in, its box stays at its end, unless its reader has scrolled up.
+# Ctrl/Cmd+Enter starts and Esc stops what the visible tab does, wherever the cursor is, if its buttons can be pressed.
+# While a text streams in, its box stays at its end, unless its reader has scrolled up.
 SCRIPT = """<script>
 addEventListener("keydown", event => {
-  const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? "stop"
-    : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? "generate" : null;
-  const button = wanted && document.getElementById(wanted);
+  const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? ".halt"
+    : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? ".go" : null;
+  const button = wanted && [...document.querySelectorAll(wanted)].find(one => one.offsetParent);
   if (button && !button.disabled) { event.preventDefault(); event.stopPropagation(); button.click(); }
 }, true);
 const ends = new WeakMap();
@@ -93,7 +93,7 @@ def web_app(desk: Desk) -> FastAPI:
         app,
         build_app(desk),
         path="/",
-        css=CSS,
+        css=CSS + compare.CSS,
         head=SCRIPT,
         theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],

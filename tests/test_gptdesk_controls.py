@@ -11,8 +11,8 @@ from conftest import WHISPER
 from pydantic import Field
 
 from gptdesk.controls import ChainPanel, widget
-from gptdesk.markup import markdown_text
 from gptdesk.desk import built_in_presets
+from gptdesk.markup import markdown_text
 from gptdesk.pickers import neutralised
 from samplers import Options, build, default_chain, get, load_plugins, names, registry
 

@@ -37,8 +37,9 @@ class Chances:
 class Divergence:
     """How a candidate's text relates to the reference's.
 
-    `same` tokens and `characters` of the generated text are equal. At the end of both, `reference` and `candidate` are
-    None; else they are the texts of the tokens that differ, and one is None if its text had ended there.
+    `same` tokens of the generated texts are equal, and the token that differs begins after `characters`. At the end of
+    both, `reference` and `candidate` are None; else they are the texts of the tokens that differ, and one is None if
+    its text had ended there.
     """
 
     same: int | None  # None: the models have different tokenizers
@@ -94,6 +95,7 @@ def _part(
         next_ones = [shown(ids[same], tokenizers[0]) if same < len(ids) else None for ids in (ours, theirs)]
         return Divergence(same, characters, next_ones[0], next_ones[1], None)
     a, b = ours[same], theirs[same]
+    characters = min(characters, len(tokenizers[0].decode(ours[:same])))  # both tokens may begin alike
     p, q = (_probabilities(manager, side, ours[:same], (a, b)) for side in sides)
     chances = Chances(reference_own=p[0], reference_other=p[1], candidate_own=q[1], candidate_other=q[0])
     return Divergence(same, characters, shown(a, tokenizers[0]), shown(b, tokenizers[1]), chances)

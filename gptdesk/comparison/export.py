@@ -90,14 +90,21 @@ def alike(rows: Sequence[PromptResult], names: Sequence[str], i: int) -> str:
 
 
 def table_rows(report: Report) -> list[list[str]]:
-    """The report's figures under their labels; an empty cell says why."""
-    return [[line.label, *(cell or f"absent: {line.note}" for cell in line.cells)] for line in lines(report)]
+    """The report's figures under their labels; an empty cell says why. A row of one cell is a heading."""
+    rows, section = [], ""
+    for line in lines(report):
+        rows += [[line.section]] if line.section != section else []
+        rows.append([line.label, *(cell or f"absent: {line.note}" for cell in line.cells)])
+        section = line.section
+    return rows
 
 
 def as_markdown(document: Document) -> bytes:
     """For people and repositories."""
     rule = "|".join(["", *(["---"] * len(document.head)), ""])
-    table = [_markdown_row(document.head), rule, *map(_markdown_row, document.rows)]
+    columns = len(document.head)
+    rows = [_markdown_row([*row, *[""] * (columns - len(row))], heading=len(row) == 1) for row in document.rows]
+    table = [_markdown_row(document.head), rule, *rows]
     texts = [f"## {_inline(heading)}\n\n{_fenced(text)}" for heading, text in document.texts]
     notes = [f"*{_inline(note)}*" for note in document.notes]
     said = [_inline(sentence) for sentence in document.sentences]
@@ -120,13 +127,16 @@ def as_html(document: Document) -> bytes:
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, with every cell as the text it is."""
+    """A table, with every cell as the text it is; a row of one cell is a heading."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>"
-        for row in rows
-    )
+    body = "".join(_html_row(row, len(head)) for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_row(row: Sequence[str], columns: int) -> str:
+    if len(row) == 1:
+        return f'<tr><th colspan="{columns}">{html.escape(row[0])}</th></tr>'
+    return f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>"
 
 
 def as_json(document: Document) -> bytes:
@@ -163,8 +173,9 @@ def _flat(data: Json, prefix: str = "") -> Json:
     return found
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_inline, cells))} |"
+def _markdown_row(cells: Sequence[str], *, heading: bool = False) -> str:
+    first = f"**{_inline(cells[0])}**" if heading else _inline(cells[0])
+    return f"| {' | '.join([first, *map(_inline, cells[1:])])} |"
 
 
 def _inline(text: str) -> str:

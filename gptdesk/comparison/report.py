@@ -157,7 +157,8 @@ def lines(report: Report) -> list[Line]:
         timed("Size", "Memory of the weights", lambda t: f"{t.memory_bytes / 1e6:,.1f} MB"),
         timed("Speed", "Load time", lambda t: f"{t.load_seconds:.2f} s"),
         timed("Speed", "Time to first token", lambda t: _spread(t.first_token, "ms", 1e3)),
-        timed("Speed", "Prompt read at", lambda t: f"{_spread(t.prompt_speed, 'tokens/s')} of {t.prompt_tokens}"),
+        timed("Speed", "Tokens of the prompt", lambda t: f"{t.prompt_tokens:,}"),
+        timed("Speed", "Prompt read at", lambda t: _spread(t.prompt_speed, "tokens/s")),
         timed("Speed", "Tokens per second", lambda t: _spread(t.speed, "tokens/s")),
         timed("Speed", "Latency of a token, p50", lambda t: _milliseconds(t.percentile(0.5))),
         timed("Speed", "Latency of a token, p95", lambda t: _milliseconds(t.percentile(0.95))),
@@ -167,7 +168,7 @@ def lines(report: Report) -> list[Line]:
         return found
     return [
         *found,
-        Line("Quality", "Perplexity", tuple(f"{e.perplexity:,.4g}" for e in evaluations), reason),
+        Line("Quality", "Perplexity", tuple(f"{e.perplexity:#,.5g}" for e in evaluations), reason),
         Line("Quality", "Bits per character", tuple(_optional(e.bits_per_character, ".4f") for e in evaluations)),
         Line("Quality", "Tokens scored", tuple(f"{e.tokens:,}" for e in evaluations)),
         paired("Perplexity ratio", _ratio_cell),
@@ -177,10 +178,10 @@ def lines(report: Report) -> list[Line]:
 
 
 CLOSENESS: dict[str, Callable[[Pair], str]] = {
-    "KL divergence, mean": lambda p: f"{_of(p).kl_mean:.5f} ± {_of(p).kl_mean_se:.5f} nats",
-    "KL divergence, median": lambda p: f"{_of(p).kl_median:.5f} nats",
-    "KL divergence, 99 %": lambda p: f"{_of(p).kl_p99:.4f} nats",
-    "KL divergence, largest": lambda p: f"{_of(p).kl_max:.4f} nats",
+    "KL divergence, mean": lambda p: f"{_nats(_of(p).kl_mean)} ± {_nats(_of(p).kl_mean_se)} nats",
+    "KL divergence, median": lambda p: f"{_nats(_of(p).kl_median)} nats",
+    "KL divergence, 99 %": lambda p: f"{_nats(_of(p).kl_p99)} nats",
+    "KL divergence, largest": lambda p: f"{_nats(_of(p).kl_max)} nats",
     "Same most likely token": lambda p: f"{_of(p).same_top1:.2%} ± {_of(p).same_top1_se:.2%}",
     "Top 5 shared": lambda p: f"{_of(p).top5_overlap:.1%}",
     "Change of a probability, RMS": lambda p: f"{_of(p).probability_change_rms:.2%}",
@@ -269,6 +270,12 @@ def _spread(spread: Spread | None, unit: str, scale: float = 1.0) -> str:
 
 def _milliseconds(seconds: float | None) -> str:
     return "too few tokens" if seconds is None else f"{seconds * 1e3:.2f} ms"
+
+
+def _nats(value: float) -> str:
+    if 0 < value < 1e-6:
+        return "under 0.000001"
+    return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.6f}"
 
 
 def _optional(value: float | None, form: str) -> str:

@@ -76,9 +76,13 @@ class GenerateTab:
         with gr.Row(elem_id="examples"):
             self.examples = [gr.Button(text, size="sm", min_width=80) for text in EXAMPLES]
         with gr.Row():
-            self.generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=80)
+            self.generate = gr.Button(
+                "Generate", variant="primary", elem_classes="go", elem_id="generate", min_width=80
+            )
             self.continue_ = gr.Button("Continue", elem_id="continue", min_width=80)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=80)
+            self.stop = gr.Button(
+                "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=80
+            )
         self.chosen = gr.Radio(
             [1], value=1, label="Sequence that Continue goes on with", visible=False, elem_id="chosen"
         )
