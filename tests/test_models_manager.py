@@ -272,8 +272,8 @@ def test_many_threads_lending_unloading_and_saving_never_see_a_mix(folder: Path)
             save(folder / "b", seed=seed)
         for job in jobs:
             job.result()
-    assert manager._memory() <= 3 * BYTES
-    assert all(slot.users == 0 and not slot.retired for slot in manager._slots)
+    assert manager._residents.memory_bytes() <= 3 * BYTES
+    assert all(slot.users == 0 and not slot.retired for slot in manager._residents._slots)
 
 
 def check_whole(manager: ModelManager, name: str, known: dict[int, Tensor]) -> None:
