@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,7 @@ TABS = (generate, compare)
 ICON = Path(__file__).parent / "assets" / "icon.svg"
 REST = 0.05  # seconds between two looks of Gradio's queue for work: its own millisecond takes 4 % of a core, all day
 TICK = 1.0  # seconds between two renewals of the date that every answer carries
+SWITCH = 1e-4  # seconds that one thread may keep others waiting: Python's own 5 ms are five tokens of a small model
 LONGEST_GOODBYE = 0  # seconds that open connections are waited for at the end: those of a page never end
 
 CSS = """
@@ -117,7 +120,11 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
         if settings.browser:  # in a thread, for the browser may take its time while the page is asked for
             threading.Thread(target=open_page, args=(url,), kwargs={"app_window": settings.app_window}).start()
 
-    config = uvicorn.Config(web_app(Desk(settings)), log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
+    app = web_app(Desk(settings))
+    gc.collect()
+    gc.freeze()  # the page's half a million objects stay: to look through them again and again stalls generations
+    sys.setswitchinterval(SWITCH)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes on the Ctrl-C that it has obeyed
         _Server(config, ready).run(sockets=[listener])
     return 0
