@@ -109,13 +109,20 @@ class _Turn:
     def waited(self, stop: threading.Event, line: gr.Markdown) -> Iterator[Updates]:
         """Updates while there is no place; ValueError if `stop` is set before there is one."""
         self._taken = self._turns.take(alone=self._alone)
-        if not self._taken:
+        if self._taken:
+            return
+        if self._alone:
+            self._turns.claim()
+        try:
             yield {line: "Waiting for another page to finish …"}
-        while not self._taken:
-            if stop.is_set():
-                raise ValueError("stopped before it began: other pages were generating")
-            self._taken = self._turns.take(alone=self._alone, timeout=0.1)
-            yield gr.skip()  # so that a page that has gone is noticed
+            while not self._taken:
+                if stop.is_set():
+                    raise ValueError("stopped before it began: other pages were generating")
+                self._taken = self._turns.take(alone=self._alone, timeout=0.1)
+                yield gr.skip()  # so that a page that has gone is noticed
+        finally:
+            if self._alone:
+                self._turns.claim(drop=True)
 
     def end(self) -> None:
         if self._taken:

@@ -208,6 +208,14 @@ def closeness(scores: Iterable[PairedScores], tokenizer: Tokenizer | None = None
     )
 
 
+def check_enough(tokens: int) -> None:
+    """ValueError if so few scored tokens tell nothing."""
+    if tokens < LEAST:
+        raise ValueError(
+            f"the text is too short (tokens scored: {tokens}, at least {LEAST} are needed); give a longer one"
+        )
+
+
 def perplexity_ratio(reference: Tensor, candidate: Tensor) -> tuple[float, float]:
     """Candidate's perplexity over the reference's, and its standard error, from the nats (N,) of the same tokens."""
     ratio = float((candidate - reference).mean().exp())
@@ -257,10 +265,7 @@ def _nats(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
 
 def _joined(parts: Iterable[Tensor]) -> Tensor:
     values = torch.cat([torch.empty(0, dtype=torch.float64), *parts])
-    if len(values) < LEAST:
-        raise ValueError(
-            f"the text is too short (tokens scored: {len(values)}, at least {LEAST} are needed); give a longer one"
-        )
+    check_enough(len(values))
     return values
 
 

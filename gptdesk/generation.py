@@ -162,7 +162,7 @@ def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock"
 def _logprobs(logits: Tensor, drawn: Tensor) -> list[float]:
     """Log-probability of each drawn token (B,) under the raw logits (B, V), in nats."""
     logits = logits.float().cpu()
-    # row by row, for which torch wakes no second thread: with a sum over all it would take up to a hundred times as long
+    # row by row, for which torch wakes no second thread: waking one may take a hundred times as long as the sum itself
     return [float(row.log_softmax(0)[token]) for row, token in zip(logits, drawn.tolist(), strict=True)]
 
 

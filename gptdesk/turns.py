@@ -23,6 +23,13 @@ class Turns:
                 return True
             finally:
                 self._waiting_alone -= alone
+                self._changed.notify_all()  # those that were held back, should it have been in vain
+
+    def claim(self, *, drop: bool = False) -> None:
+        """Let no generation begin before who wants to be alone, also while it is not in `take`; or `drop` that."""
+        with self._changed:
+            self._waiting_alone += -1 if drop else 1
+            self._changed.notify_all()
 
     def give_back(self, *, alone: bool = False) -> None:
         """Return what `take` took."""

@@ -112,12 +112,16 @@ class Checkpoint:
         self, precision: Precision, *, choices: Choices | None = None, device: torch.device | None = None
     ) -> Engine:
         """The network to run; a quantized one only at the precision it is stored in. ValueError as `load_model`."""
-        if self.quantized not in (None, precision):
-            raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
+        self.check_runs(precision)
         with _naming(self.path):
             encoded = self.quantized is not None
             source = self._weights().read
             return Engine(self.config, precision, source, encoded=encoded, choices=choices, device=device)
+
+    def check_runs(self, precision: Precision) -> None:
+        """ValueError if it is quantized to another precision."""
+        if self.quantized not in (None, precision):
+            raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
 
     def _weights(self) -> WeightFile:
         """The weights, after a look at what the network would leave out."""

@@ -149,6 +149,7 @@ class ModelManager:
         From then on the model is loaded from there. Raises ValueError as `lend`, or if the disk refuses.
         """
         original, precision = self._find(key.name), self._runnable(key)
+        Checkpoint.open(original).check_runs(precision)
         if stored := self._stored(key, original):
             return stored
         tokenizer = self.tokenizer(key.name)

@@ -79,7 +79,17 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
         return 130
     found = quality_json(quality, len(keys) - 1)
     if options.json:
-        print(json.dumps({"model": key.spelled, "against": options.against, "judged_by": text_name, **found}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "model": key.spelled,
+                    "against": keys[0].spelled if options.against else None,
+                    "judged_by": text_name,
+                    **found,
+                },
+                indent=1,
+            )
+        )
         return 0
     for name, value in found.items():
         if value is not None:

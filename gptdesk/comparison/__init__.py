@@ -20,7 +20,10 @@ class Side:
 
     name: str  # what tells it from the other sides
     key: ModelKey
-    request: GenerationRequest
+    request: GenerationRequest  # of one sequence
+
+    def __post_init__(self) -> None:
+        assert self.request.n == 1, "sides are compared by one sequence each"
 
 
 @dataclass(frozen=True)

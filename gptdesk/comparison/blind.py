@@ -6,6 +6,7 @@ from typing import Literal
 
 Vote = Literal["left", "right", "tie"]
 SIGNIFICANT = 0.05
+MOST_VOTES = 100_000  # of one kind; nobody gets so far
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Tally:
         n, k = self.decided, max(self.first, self.second)
         if n == 0:
             return 1.0
-        tail = sum(math.comb(n, i) for i in range(k, n + 1)) / 2**n
-        return min(1.0, 2 * tail)
+        chances = (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k, n + 1))
+        return min(1.0, 2 * sum(math.exp(chance - n * math.log(2)) for chance in chances))
 
     def to_json(self) -> dict[str, object]:
         return {"first": self.first, "second": self.second, "ties": self.ties}
@@ -44,7 +45,9 @@ class Tally:
     def from_json(cls, data: object) -> "Tally":
         """What `to_json` gave; an empty tally for anything else."""
         names = ("first", "second", "ties")
-        if not isinstance(data, dict) or not all(type(data.get(name)) is int and data[name] >= 0 for name in names):
+        if not isinstance(data, dict):
+            return cls()
+        if not all(type(data.get(name)) is int and 0 <= data[name] <= MOST_VOTES for name in names):
             return cls()
         return cls(**{name: data[name] for name in names})
 

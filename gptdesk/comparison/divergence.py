@@ -1,7 +1,7 @@
 """Where two texts part: the first token that differs, and how likely each model thought both candidates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -55,50 +55,88 @@ class Divergence:
         return self.reference is None and self.candidate is None
 
 
+Asked = tuple[Sequence[Side], Sequence[GenerationResult]]  # the sides, and what each wrote
+
+
+@dataclass(frozen=True)
+class _Question:
+    """How likely are these two tokens after what was written?"""
+
+    written: list[int]
+    tokens: tuple[int, int]
+
+
 def diverge(
     manager: ModelManager, sides: Sequence[Side], results: Sequence[GenerationResult]
 ) -> tuple[Divergence, ...]:
     """Compare every side's first sequence with the first side's; loads the models for the probabilities."""
-    tokenizers = [manager.tokenizer(side.key.name) for side in sides]
-    return tuple(
-        _part(manager, (sides[0], sides[i]), (results[0], results[i]), (tokenizers[0], tokenizers[i]))
-        for i in range(1, len(sides))
-    )
+    return diverge_all(manager, [(sides, results)])[0]
+
+
+def diverge_all(manager: ModelManager, asked: Sequence[Asked]) -> list[tuple[Divergence, ...]]:
+    """As `diverge`, for several prompts that the same models were asked; each model is lent once at most."""
+    models = asked[0][0] if asked else ()
+    tokenizers = [manager.tokenizer(side.key.name) for side in models]
+    alike = [same_vocabulary(tokenizers[0], tokenizer) for tokenizer in tokenizers]
+    found: dict[tuple[int, int], Divergence] = {}
+    questions: dict[tuple[int, int], _Question] = {}
+    for row, (_, results) in enumerate(asked):
+        for i in range(1, len(models)):
+            pair = results[0], results[i]
+            if not alike[i]:
+                found[row, i] = _part_texts(*pair)
+                continue
+            found[row, i], question = _part(*pair, tokenizers[0])
+            questions |= {(row, i): question} if question else {}
+    answers: dict[tuple[int, int, int], list[float]] = {}  # by row, candidate, and who was asked
+    for who, side in enumerate(models):
+        for_it = [(place, question) for place, question in questions.items() if who in (0, place[1])]
+        if for_it:
+            with lend_fresh(manager, side.key) as loaded:
+                for (row, i), question in for_it:
+                    answers[row, i, who] = _probabilities(loaded, asked[row][0][who], question)
+    for row, i in questions:
+        p, q = answers[row, i, 0], answers[row, i, i]
+        chances = Chances(reference_own=p[0], reference_other=p[1], candidate_own=q[1], candidate_other=q[0])
+        found[row, i] = replace(found[row, i], chances=chances)
+    return [tuple(found[row, i] for i in range(1, len(models))) for row in range(len(asked))]
 
 
 def same_vocabulary(ours: Tokenizer, theirs: Tokenizer) -> bool:
     """Whether both tokenizers give every id the same meaning."""
+    if ours is theirs:
+        return True
     if (ours.kind, ours.vocab_size, ours.end_of_text) != (theirs.kind, theirs.vocab_size, theirs.end_of_text):
         return False
     return all(ours.token_bytes(i) == theirs.token_bytes(i) for i in range(ours.vocab_size))
 
 
-def _part(
-    manager: ModelManager,
-    sides: tuple[Side, Side],
-    results: tuple[GenerationResult, GenerationResult],
-    tokenizers: tuple[Tokenizer, Tokenizer],
-) -> Divergence:
-    texts = results[0].texts[0], results[1].texts[0]
+def _part_texts(reference: GenerationResult, candidate: GenerationResult) -> Divergence:
+    """Where two texts part whose tokens mean different things."""
+    texts = reference.texts[0], candidate.texts[0]
     characters = common_length(*texts)
-    if not same_vocabulary(*tokenizers):
-        own, other = (text[characters : characters + SHOWN] or None for text in texts)
-        return Divergence(None, characters, own, other, None)
-    ours, theirs = results[0].tokens[0], results[1].tokens[0]
+    own, other = (text[characters : characters + SHOWN] or None for text in texts)
+    return Divergence(None, characters, own, other, None)
+
+
+def _part(
+    reference: GenerationResult, candidate: GenerationResult, tokenizer: Tokenizer
+) -> tuple[Divergence, _Question | None]:
+    """Where two texts part, and what to ask both models about it, if anything."""
+    characters = common_length(reference.texts[0], candidate.texts[0])
+    ours, theirs = reference.tokens[0], candidate.tokens[0]
     same = common_length(ours, theirs)
     if same == len(ours) == len(theirs):
-        return Divergence(same, characters, None, None, None)
+        return Divergence(same, characters, None, None, None), None
     if same in (len(ours), len(theirs)):
-        shorter = results[0] if same == len(ours) else results[1]
+        shorter = reference if same == len(ours) else candidate
         if shorter.finish_reasons[0] in ("stopped", "deadline"):
-            return Divergence(same, characters, None, None, None, cut_short=True)
-        next_ones = [shown(ids[same], tokenizers[0]) if same < len(ids) else None for ids in (ours, theirs)]
-        return Divergence(same, characters, next_ones[0], next_ones[1], None)
+            return Divergence(same, characters, None, None, None, cut_short=True), None
+        own, other = (shown(ids[same], tokenizer) if same < len(ids) else None for ids in (ours, theirs))
+        return Divergence(same, characters, own, other, None), None
     a, b = ours[same], theirs[same]
-    characters = min(characters, len(tokenizers[0].decode(ours[:same])))  # both tokens may begin alike
-    p, q = (_probabilities(manager, side, ours[:same], (a, b)) for side in sides)
-    chances = Chances(reference_own=p[0], reference_other=p[1], candidate_own=q[1], candidate_other=q[0])
-    return Divergence(same, characters, shown(a, tokenizers[0]), shown(b, tokenizers[1]), chances)
+    characters = min(characters, len(tokenizer.decode(ours[:same])))  # both tokens may begin alike
+    return Divergence(same, characters, shown(a, tokenizer), shown(b, tokenizer), None), _Question(ours[:same], (a, b))
 
 
 def common_length(ours: Sequence[object], theirs: Sequence[object]) -> int:
@@ -112,10 +150,9 @@ def shown(token: int, tokenizer: Tokenizer) -> str:
     return END if token == tokenizer.end_of_text else tokenizer.decode([token])
 
 
-def _probabilities(manager: ModelManager, side: Side, written: Sequence[int], tokens: tuple[int, int]) -> list[float]:
+def _probabilities(loaded: LoadedModel, side: Side, question: _Question) -> list[float]:
     """What the model thinks of two tokens, when it has read its prompt and what was written since."""
-    with lend_fresh(manager, side.key) as loaded:
-        probabilities: list[float] = _distribution(loaded, side, written)[list(tokens)].tolist()
+    probabilities: list[float] = _distribution(loaded, side, question.written)[list(question.tokens)].tolist()
     return probabilities
 
 

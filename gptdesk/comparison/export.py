@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -116,7 +117,9 @@ def as_html(document: Document) -> bytes:
     """One page that needs nothing else."""
     title = html.escape(document.title)
     said = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in document.sentences)
-    texts = "".join(f"<h2>{html.escape(head)}</h2>\n<pre>{html.escape(text)}</pre>\n" for head, text in document.texts)
+    texts = "".join(
+        f"<h2>{html.escape(head)}</h2>\n<pre>\n{html.escape(text)}</pre>\n" for head, text in document.texts
+    )
     notes = "".join(f"<p><small>{html.escape(note)}</small></p>\n" for note in document.notes)
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
@@ -180,7 +183,7 @@ def _markdown_row(cells: Sequence[str], *, heading: bool = False) -> str:
 
 def _inline(text: str) -> str:
     """Text in a line of Markdown, as it is."""
-    return markdown_text(text).replace("\n", " ⏎ ")
+    return re.sub("\r\n|\n|\r", " ⏎ ", markdown_text(text))
 
 
 def _fenced(text: str) -> str:

@@ -1,5 +1,6 @@
 """Sides timed one after the other, alone, in alternating order, after a warm-up: the only figures worth showing."""
 
+import math
 import statistics
 import threading
 import time
@@ -47,12 +48,9 @@ class Timing:
     first_token: Spread
     prompt_speed: Spread
     speed: Spread | None
+    latency_p50: Spread | None
+    latency_p95: Spread | None  # what 95 % of the tokens do not exceed
     latencies: tuple[float, ...]
-
-    def percentile(self, share: float) -> float | None:
-        """The latency that this share of the tokens does not exceed."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def measure(
     note = in_turn_note(manager, keys)
     if note:
         yield Stage(note)
-    runs = [_Runs(file_bytes=(manager.copy(side.key) / WEIGHTS).stat().st_size) for side in sides]
+    runs = [_Runs() for _ in sides]
     for side, found in zip(sides, runs, strict=True):
         yield Stage(f"loading and warming up {side.name}", 0.0)
         _load(manager, side, found, stop)
@@ -119,6 +117,7 @@ def _load(manager: ModelManager, side: Side, runs: _Runs, stop: threading.Event 
     """Load once to choose kernels and read the file, once more to be timed, and generate a little."""
     with manager.lend(side.key):
         pass
+    runs.file_bytes = (manager.copy(side.key) / WEIGHTS).stat().st_size
     manager.unload(side.key)
     started = time.perf_counter()
     with lend_fresh(manager, side.key) as loaded:
@@ -142,10 +141,16 @@ def _time(loaded: LoadedModel, request: GenerationRequest, runs: _Runs, stop: th
     runs.result = result
 
 
+def percentile(values: Sequence[float], share: float) -> float:
+    """What this share of the values, rounded up, does not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
 def _timing(runs: _Runs) -> Timing:
     start = runs.starts[0]
     gaps = [[later - earlier for earlier, later in pairwise(times)] for times in runs.times]
     speeds = [len(gap) / sum(gap) for gap in gaps if gap]
+    p50, p95 = ([percentile(gap, share) for gap in gaps if gap] for share in (0.5, 0.95))
     return Timing(
         kernels=start.kernels,
         prompt_tokens=start.prompt_tokens,
@@ -155,5 +160,7 @@ def _timing(runs: _Runs) -> Timing:
         first_token=Spread.of([times[0] for times in runs.times]),
         prompt_speed=Spread.of([start.prompt_tokens / start.seconds for start in runs.starts]),
         speed=Spread.of(speeds) if speeds else None,
+        latency_p50=Spread.of(p50) if p50 else None,
+        latency_p95=Spread.of(p95) if p95 else None,
         latencies=tuple(statistics.median(column) for column in zip(*gaps, strict=False)),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
-from gptdesk.comparison.divergence import Divergence, diverge
+from gptdesk.comparison.divergence import Divergence, diverge_all
 from gptdesk.generation import generate
 from gptdesk.streams import GenerationResult, collect
 from models.manager import ModelManager
@@ -42,21 +42,25 @@ def compare_prompts(
     """
     keys = [side.key for side in sides]
     yield from prepare(manager, keys)
-    places = [(p, s) for p in range(len(prompts)) for s in range(len(sides))]
+    asked = [[_asking(side, prompt) for side in sides] for prompt in prompts]
+    groups = [[p] for p in range(len(prompts))]  # of prompts that each model is lent for once
     if note := in_turn_note(manager, keys):
         yield Stage(note)
-        places.sort(key=lambda place: place[1])
-    results: dict[tuple[int, int], GenerationResult] = {}
-    asked = [[_asking(side, prompt) for side in sides] for prompt in prompts]
-    for count, (p, s) in enumerate(places):
-        yield Stage(f"prompt {p + 1} of {len(prompts)}, {sides[s].name}", count / len(places))
-        with lend_fresh(manager, sides[s].key) as loaded:
-            results[p, s] = collect(generate(loaded, asked[p][s].request, stop=stop), n=1)
-        if stop is not None and stop.is_set():
-            return
-        if s == len(sides) - 1:
-            row = [results[p, side] for side in range(len(sides))]
-            yield PromptResult(prompts[p], tuple(row), diverge(manager, asked[p], row))
+        groups = [list(range(len(prompts)))]
+    done, total = 0, len(prompts) * len(sides)
+    for group in groups:
+        results: list[list[GenerationResult]] = [[] for _ in group]
+        for s, side in enumerate(sides):
+            for row, p in zip(results, group, strict=True):
+                yield Stage(f"prompt {p + 1} of {len(prompts)}, {side.name}", done / total)
+                with lend_fresh(manager, side.key) as loaded:
+                    row.append(collect(generate(loaded, asked[p][s].request, stop=stop), n=1))
+                if stop is not None and stop.is_set():
+                    return
+                done += 1
+        found = diverge_all(manager, [(asked[p], row) for p, row in zip(group, results, strict=True)])
+        for p, row, divergences in zip(group, results, found, strict=True):
+            yield PromptResult(prompts[p], tuple(row), divergences)
 
 
 def typical_divergence(rows: Sequence[PromptResult], side: int) -> float | None:

@@ -14,6 +14,7 @@ from gptdesk.comparison.prompts import PromptResult, compare_prompts, typical_di
 from gptdesk.evaluation import (
     Closeness,
     Evaluation,
+    check_enough,
     closeness,
     compare,
     evaluation,
@@ -64,9 +65,8 @@ def judge(
     All models see windows of the shortest context among them. Raises ValueError for a text that is empty, too short
     or too long, or that a tokenizer cannot write, and as `ModelManager.lend`.
     """
-    check_text(text)
-    yield from prepare(manager, keys)
     reading = _Reading(manager, keys, text, stop or threading.Event())
+    yield from prepare(manager, keys)
     pairs = []
     try:
         yield from reading.alone(0) if len(keys) == 1 else ()
@@ -78,8 +78,12 @@ def judge(
     yield Quality(tuple(reading.evaluations[i] for i in range(len(keys))), tuple(pairs), reading.context)
 
 
-def check_text(text: str) -> None:
-    """ValueError if nobody could be judged by this text."""
+def check_text(manager: ModelManager, keys: Sequence[ModelKey], text: str) -> None:
+    """ValueError if one of these models cannot be judged by this text."""
+    _Reading(manager, keys, text, threading.Event())
+
+
+def _check_size(text: str) -> None:
     if not text.strip():
         raise ValueError("the text to judge by is empty; give at least a few sentences")
     if len(text) > MOST_CHARACTERS:
@@ -96,6 +100,7 @@ class _Reading:
     """One text, read by several models, and what was found so far: evaluations by the number of the side."""
 
     def __init__(self, manager: ModelManager, keys: Sequence[ModelKey], text: str, stop: threading.Event) -> None:
+        _check_size(text)
         self.evaluations: dict[int, Evaluation] = {}
         self.context = min(manager.info(key.name).context for key in keys)
         self._manager = manager
@@ -103,6 +108,8 @@ class _Reading:
         self._stop = stop
         self._tokenizers = [manager.tokenizer(key.name) for key in keys]
         self._rows = [text_windows(text, tokenizer, context=self.context) for tokenizer in self._tokenizers]
+        for rows in self._rows:
+            check_enough(sum(len(row) - 1 for row in rows))
         self._nats: dict[int, Tensor] = {}  # of each token, of the sides that were read alone
 
     def pair(self, i: int) -> Generator[Stage, None, Pair]:
@@ -128,7 +135,7 @@ class _Reading:
         names = side_names([self._keys[0], self._keys[i]])
         sides = [Side(name, key, request) for name, key in zip(names, (self._keys[0], self._keys[i]), strict=True)]
         starts = range(0, len(self._rows[0]), max(1, len(self._rows[0]) // BEGINNINGS))
-        texts = [self._tokenizers[0].decode(self._rows[0][j][:BEGINNING].tolist()) for j in starts][:BEGINNINGS]
+        texts = [self._beginning(self._rows[0][j]) for j in starts][:BEGINNINGS]
         found: list[PromptResult] = []
         for event in compare_prompts(self._manager, sides, texts, stop=self._stop):
             if isinstance(event, Stage):
@@ -138,6 +145,11 @@ class _Reading:
         if self._stop.is_set():
             raise _Stopped
         return typical_divergence(found, 1)
+
+    def _beginning(self, row: Tensor) -> str:
+        """The text that a window begins with; an end of a text there would be read as its thirteen characters."""
+        tokenizer = self._tokenizers[0]
+        return tokenizer.decode(id for id in row[:BEGINNING].tolist() if id != tokenizer.end_of_text)
 
     def alone(self, i: int) -> Generator[Stage, None, None]:
         """Read with one model only, unless it has been so already."""

@@ -1,5 +1,6 @@
 """A whole comparison: measured, judged and put into words; what the page, the command line and every export show."""
 
+import math
 import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,7 @@ def study(
     """
     measurement = quality = None
     if text is not None:
-        check_text(text)  # before the long part
+        check_text(manager, [side.key for side in sides], text)  # before the long part
     for event in measure(manager, sides, repeats=repeats, stop=stop):
         if isinstance(event, Stage):
             yield event
@@ -160,8 +161,8 @@ def lines(report: Report) -> list[Line]:
         timed("Speed", "Tokens of the prompt", lambda t: f"{t.prompt_tokens:,}"),
         timed("Speed", "Prompt read at", lambda t: _spread(t.prompt_speed, "tokens/s")),
         timed("Speed", "Tokens per second", lambda t: _spread(t.speed, "tokens/s")),
-        timed("Speed", "Latency of a token, p50", lambda t: _milliseconds(t.percentile(0.5))),
-        timed("Speed", "Latency of a token, p95", lambda t: _milliseconds(t.percentile(0.95))),
+        timed("Speed", "Latency of a token, p50", lambda t: _spread(t.latency_p50, "ms", 1e3)),
+        timed("Speed", "Latency of a token, p95", lambda t: _spread(t.latency_p95, "ms", 1e3)),
         timed("Speed", "Kernels", lambda t: t.kernels),
     ]
     if not report.quality:
@@ -207,13 +208,21 @@ def quality_json(quality: Quality, i: int) -> Json:
     one = quality.evaluations[i]
     found: Json = {name: getattr(one, name) for name in ("tokens", "perplexity", "bits_per_character", "bits_per_byte")}
     if i == 0:
-        return found
+        return _finite(found)
     pair = quality.pairs[i - 1]
     found |= {"perplexity_ratio": pair.perplexity_ratio, "perplexity_ratio_se": pair.perplexity_ratio_se}
     close = asdict(pair.closeness) if pair.closeness else {}
     names = ("kl_mean", "kl_mean_se", "kl_median", "kl_p99", "kl_max", "same_top1", "same_top1_se", "top5_overlap")
     found |= {name: close.get(name) for name in (*names, "probability_change_mean", "probability_change_rms")}
-    return found | {"first_divergence": pair.first_divergence, "absent": pair.absent}
+    return _finite(found | {"first_divergence": pair.first_divergence, "absent": pair.absent})
+
+
+def _finite(figures: Json) -> Json:
+    """JSON has no infinity, which the perplexity of a broken model can be: None stands for it."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }
 
 
 def _side_json(report: Report, i: int) -> Json:
@@ -231,8 +240,8 @@ def _side_json(report: Report, i: int) -> Json:
         "seconds_to_first_token": asdict(timing.first_token),
         "prompt_tokens_per_second": asdict(timing.prompt_speed),
         "tokens_per_second": asdict(timing.speed) if timing.speed else None,
-        "latency_p50_seconds": timing.percentile(0.5),
-        "latency_p95_seconds": timing.percentile(0.95),
+        "latency_p50_seconds": asdict(timing.latency_p50) if timing.latency_p50 else None,
+        "latency_p95_seconds": asdict(timing.latency_p95) if timing.latency_p95 else None,
         "latencies_seconds": list(timing.latencies),
         "text": result.texts[0],
         "tokens_generated": len(result.tokens[0]),
@@ -266,10 +275,6 @@ def _spread(spread: Spread | None, unit: str, scale: float = 1.0) -> str:
     middle, low, high = (value * scale for value in (spread.median, spread.low, spread.high))
     digits = 0 if middle >= 100 else 1 if middle >= 10 else 2
     return f"{middle:,.{digits}f} {unit} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "too few tokens" if seconds is None else f"{seconds * 1e3:.2f} ms"
 
 
 def _nats(value: float) -> str:

@@ -1,5 +1,7 @@
 """What the figures mean, in a sentence each."""
 
+import math
+
 from gptdesk.comparison.divergence import Divergence
 from gptdesk.comparison.measuring import Timing
 from gptdesk.comparison.quality import Pair
@@ -28,7 +30,7 @@ def verdict(closeness: Closeness) -> str:
     if name == "negligible":
         return "practically the same"
     ratio, error = closeness.perplexity_ratio, closeness.perplexity_ratio_se
-    clearly = abs(ratio - 1) > 2 * error
+    clearly = math.isinf(ratio) or abs(ratio - 1) > 2 * error
     effect = (", for the worse" if ratio > 1 else ", for the better on this text") if clearly else ""
     return f"a {name} difference{effect}"
 
