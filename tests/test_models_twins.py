@@ -160,7 +160,7 @@ def test_a_quantized_model_has_no_copy_at_another_precision(folder: Path, manage
     manager.quantize("aa", "int8")
     key = ModelKey("aa-int8", "int4")
     assert not manager.has_copy(key)
-    with pytest.raises(ValueError, match="^aa-int8 is quantized to int8 and can only run so$"):
+    with pytest.raises(ValueError, match=r"^aa-int8 is quantized to int8 and can only run so$"):
         manager.copy(key)
     assert not (folder.parent / "cache" / "copies").exists()
 

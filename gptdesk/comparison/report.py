@@ -13,7 +13,7 @@ from gptdesk.comparison import Side, Stage
 from gptdesk.comparison.divergence import Divergence, diverge
 from gptdesk.comparison.measuring import Measurement, Spread, Timing, measure
 from gptdesk.comparison.quality import GREEDY_TOKENS, Pair, Quality, check_text, judge
-from gptdesk.comparison.words import parting, summary
+from gptdesk.comparison.words import band, parting, summary
 from gptdesk.evaluation import Closeness
 from gptdesk.neighbours import QUIET
 from models.engine import THREADS
@@ -134,6 +134,8 @@ def caveats(report: Report) -> list[str]:
     if report.quality:
         context = report.quality.context
         notes.append(f"Quality is that on {report.text_name}, read in windows of {context:,} tokens.")
+    else:
+        notes.append(f"Quality was not judged: there is no {report.text_name}; give a text to judge by.")
     return notes
 
 
@@ -179,7 +181,9 @@ def lines(report: Report) -> list[Line]:
 
 
 CLOSENESS: dict[str, Callable[[Pair], str]] = {
-    "KL divergence, mean": lambda p: f"{_nats(_of(p).kl_mean)} ± {_nats(_of(p).kl_mean_se)} nats",
+    "KL divergence, mean": lambda p: (
+        f"{_nats(_of(p).kl_mean)} ± {_nats(_of(p).kl_mean_se)} nats: {band(_of(p).kl_mean)}"
+    ),
     "KL divergence, median": lambda p: f"{_nats(_of(p).kl_median)} nats",
     "KL divergence, 99 %": lambda p: f"{_nats(_of(p).kl_p99)} nats",
     "KL divergence, largest": lambda p: f"{_nats(_of(p).kl_max)} nats",

@@ -131,7 +131,7 @@ class MeasureView:
             self.summary: "\n\n".join(said),
             self.results: gr.update(visible=True),
             self.table: html_table(["", *report.names], table_rows(report)),
-            self.plot: _latencies(report),
+            self.plot: gr.update(value=_latencies(report), title=_percentiles(report)),
             self.notes: "\n\n".join(map(markdown_text, caveats(report))),
         }
         both = [marks(one) for one in report.divergences]
@@ -182,6 +182,16 @@ class MeasureView:
         found = strip(self._desk.manager, keys, text, number=number)
         slider = gr.update(maximum=max(2, found.of), value=number + 1, visible=found.of > 1)
         return slider, strip_html(found, (names[0], names[i]))
+
+
+def _percentiles(report: Report) -> str:
+    """The title of the plot."""
+    parts = []
+    for name, timing in zip(report.names, report.measurement.timings, strict=True):
+        if timing.latency_p50 and timing.latency_p95:
+            p50, p95 = (f"{spread.median * 1e3:.2f}" for spread in (timing.latency_p50, timing.latency_p95))
+            parts.append(f"{name}: p50 {p50}, p95 {p95}")
+    return f"Latency of each token in ms ({'; '.join(parts)})"
 
 
 def _latencies(report: Report) -> pd.DataFrame:
