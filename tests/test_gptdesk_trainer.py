@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from gptdesk.training import TrainingDiverged, TrainingOptions, TrainingStep, evaluate, train
-from gptdesk.training.trainer import learning_rate, make_optimizer, shuffled_batches
+from gptdesk.training.loader import Loader, TableRows
+from gptdesk.training.optimizer import make_optimizer
+from gptdesk.training.schedule import learning_rate
 from models.gpt import GPT, GPTConfig
 
 
@@ -31,7 +33,7 @@ def random_rows(count: int, *, seed: int = 0, width: int = 17) -> Tensor:
     return torch.randint(40, (count, width), generator=torch.Generator().manual_seed(seed))
 
 
-def options(**values: float) -> TrainingOptions:
+def options(**values: object) -> TrainingOptions:
     return TrainingOptions(**{"steps": 20, "batch_size": 4, "warmup_steps": 2, "learning_rate": 3e-3} | values)
 
 
@@ -202,12 +204,12 @@ def test_evaluate_is_the_mean_over_all_rows_without_dropout() -> None:
 
 
 def test_every_pass_covers_every_row_once_in_a_new_order() -> None:
-    rows = torch.arange(10)[:, None]
-    batches = shuffled_batches(rows, batch_size=4, seed=1)
-    seen = torch.cat([next(batches) for _ in range(5)]).flatten().tolist()
+    loader = Loader(TableRows(torch.arange(10)[:, None]), seed=1)
+    seen = torch.cat([loader.batch(position, 4) for position in range(0, 20, 4)]).flatten().tolist()
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
-    assert len(next(shuffled_batches(rows, batch_size=25, seed=1))) == 25
+    assert loader.batch(3, 17).flatten().tolist() == seen[3:]
+    assert len(loader.batch(0, 25)) == 25
 
 
 def test_a_run_can_be_left_and_leaves_a_usable_model() -> None:
@@ -222,7 +224,11 @@ def test_bfloat16_learns_the_same_and_keeps_float32_weights() -> None:
     results = {}
     for bfloat16 in (False, True):
         model = tiny_model()
-        *_, last = train(model, random_rows(4), options=options(steps=60, learning_rate=1e-2, bfloat16=bfloat16))
+        *_, last = train(
+            model,
+            random_rows(4),
+            options=options(steps=60, learning_rate=1e-2, precision="bfloat16" if bfloat16 else "float32"),
+        )
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         results[bfloat16] = last.train_loss
     assert results[True] == pytest.approx(results[False], abs=0.15)
