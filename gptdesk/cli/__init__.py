@@ -9,7 +9,9 @@ from gptdesk.cli.bench import bench
 from gptdesk.cli.generate import generate
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError
+from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
+from gptdesk.cli.train import train
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
 
@@ -24,6 +26,8 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "generate": generate,
     "samplers": samplers,
     "models": models,
+    "train": train,
+    "runs": runs,
     "bench": bench,
     "about": about,
 }

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
@@ -11,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.gpt import GPT
 
+PAUSE = timedelta(days=30)  # that the others wait for the first process, which may be paused
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -81,7 +83,7 @@ def world() -> Iterator[World]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PAUSE)
     try:
         yield World(distributed.get_rank(), size)
     finally:

@@ -56,6 +56,14 @@ class TrainingOptions(Options):
     max_tokens: int = Field(default=0, ge=0, le=10**15, description="tokens to train on; 0: as the steps say")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of the first weights, the order of the text, and dropout")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_runs_warm_up_shortly(cls, values: dict[str, object]) -> dict[str, object]:
+        steps = values.get("steps")
+        if "warmup_steps" in values or not isinstance(steps, int):
+            return values
+        return values | {"warmup_steps": max(0, min(50, steps // 10))}
+
     @model_validator(mode="after")
     def _parts_fit(self) -> "TrainingOptions":
         if self.warmup_steps >= self.steps:

@@ -186,6 +186,8 @@ class Trainer:
     def _update(self, stop: threading.Event | None) -> tuple[float, float, float] | None:
         """One step; returns loss, norm of the gradient before clipping and learning rate, or None once stopped."""
         batch_size, world = self.options.batch_size, self.world
+        if stop is not None and stop.is_set() and world.size == 1:
+            return None
         mine = world.share(batch_size)
         batch = self._loader.batch(self.step * batch_size + mine.start, len(mine)).to(self._device, non_blocking=True)
         if self.model.config.dropout:
