@@ -7,6 +7,7 @@ A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at 
 import json
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
@@ -113,6 +114,14 @@ def folders(folder: Path) -> list[Path]:
     names = {name for name in found if not name.startswith(".")}
     names |= {name[1 : -len(ASIDE)] for name in found if name.startswith(".") and name.endswith(ASIDE)}
     return [folder / name for name in sorted(names)]
+
+
+def disk_error(error: Exception, path: Path) -> OSError:
+    """What a library in Rust says of a file it could not write, as the OSError that it was: "... (os error 28)"."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is None:
+        return OSError(f"{path} could not be written: {error}")
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
 def read_json(path: Path, *, limit: int) -> dict[str, object]:

@@ -119,7 +119,7 @@ def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Fa
     try:
         save_file(tensors, folder / TENSORS)
     except SafetensorError as error:
-        raise OSError(f"the state of the run could not be written to {folder.parent}: {error}") from error
+        raise storage.disk_error(error, folder / TENSORS) from error
     shutil.copymode(folder / MODEL / "config.json", folder / TENSORS)
     data = {
         "step": state.step,
