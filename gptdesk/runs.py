@@ -63,10 +63,14 @@ def find(places: Places, name: str) -> RunDirectory:
 
 
 def start(places: Places, name: str) -> subprocess.Popen[bytes]:
-    """Begin a run or go on with it, in a process that outlives this one; ValueError if another run trains."""
+    """Begin a run or go on with it, in a process that outlives this one; returns when that has taken charge.
+
+    Raises ValueError if another run trains, or if the process ends before it could begin.
+    """
     run = find(places, name)
     if other := holder(places.home):
         raise ValueError(f"the run {other} is training already; stop it first")
+    begun = time.time()
     command = [sys.executable, "-m", "gptdesk", "--home", str(places.home), "train", "--resume", name]
     with open(run.path / LOG, "ab") as log:
         process = subprocess.Popen(
@@ -79,6 +83,10 @@ def start(places: Places, name: str) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
+    while run.status().updated < begun:
+        if process.poll() is not None:
+            raise ValueError(f"the run {name} could not be started; {run.path / LOG} says why")
+        time.sleep(0.02)
     return process
 
 

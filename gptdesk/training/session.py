@@ -69,6 +69,7 @@ def carry_on(
     teller = Teller(run, silent=world.rank > 0)
     with nullcontext() if world.rank else training_lock(places.home, run.name):
         if not world.rank:
+            teller.tell("preparing", message="", progress=0.0)
             run.write_order("run")
         try:
             yield from _Session(run, places, device, stop, world, teller).events(accept_changes)
@@ -99,7 +100,6 @@ class _Session:
         if not self.leads:
             self.world.wait()  # the first process fills the cache
         save = saves.newest(self.run.path) if self.leads else None
-        self.teller.tell("preparing", message="", progress=0.0)
         for progress in self._prepare():
             corpus = progress.corpus
             done = progress.done / max(progress.total, 1)
