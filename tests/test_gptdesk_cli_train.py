@@ -2,16 +2,18 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from cli_checks import Capture, answer, complaint
-from training_checks import begin, places_in, plan, write_text
+from training_checks import ROOT, begin, places_in, plan, write_text
 
 from gptdesk import runs
 from gptdesk.__main__ import main
-from gptdesk.cli.train import GROUPS
+from gptdesk.cli import main_parser
+from gptdesk.cli.train import GROUPS, _given, _parser
 from gptdesk.training.run_directory import RunDirectory
 
 SHAPE = ("--tokenizer", "chars", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16")
@@ -90,6 +92,21 @@ def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:
     assert complaint(capsys, "runs", "stop", "mine").startswith("gptdesk: there is no run 'mine'")
     assert "needs the name of a run" in complaint(capsys, "runs", "stop")
     assert not (home / "runs").exists()
+
+
+def test_the_commands_in_the_documentation_are_commands() -> None:
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    found = [
+        line.split("gptdesk", 1)[1].split() for line in text.splitlines() if re.match(r"(gptdesk|torchrun) ", line)
+    ]
+    assert len(found) == 9
+    for words in found:
+        options = main_parser().parse_args(words)
+        assert options.verb in ("train", "runs")
+        if options.verb == "train":
+            chosen = _parser().parse_args(options.rest)
+            for group, kind in GROUPS.items():
+                assert kind(**_given(chosen, kind)), group
 
 
 def test_every_option_is_explained(capsys: Capture) -> None:
