@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder
+from gptdesk.training.options import TrainingOptions
 from gptdesk.training.run_directory import Order, RunDirectory, RunPlan, RunStatus
 from gptdesk.training.session import Places
 from gptdesk.training.text import checked
@@ -18,6 +20,7 @@ from models import storage
 
 LOG = "log.txt"  # what the process of a run has said
 PASTED = "text.txt"
+FIXED = {"batch_size", "seed", "average", "precision", "dropout"}  # options that the saved state depends on
 BUSY = ("preparing", "training", "paused")
 
 
@@ -60,6 +63,25 @@ def find(places: Places, name: str) -> RunDirectory:
     if name not in runs:
         raise ValueError(f"there is no run {name[:80]!r}; there is: {', '.join(runs) or 'none yet'}")
     return RunDirectory(places.runs / name)
+
+
+def amend(places: Places, name: str, **changes: object) -> RunDirectory:
+    """Change how a run that stands still goes on: its training options by name, but for those that FIXED names.
+
+    Raises ValueError for a run that trains, and for what cannot be changed or is no such option.
+    """
+    run = find(places, name)
+    if holder(places.home) == name:
+        raise ValueError(f"the run {name} is training; stop it first")
+    if fixed := sorted(FIXED & set(changes)):
+        raise ValueError(f"{fixed[0]} cannot be changed once a run has begun; begin a new one with --start {name}")
+    plan, known = run.plan(), run.resolved()
+    training = TrainingOptions(**(dict(plan.training) | changes))
+    if known:
+        speed = known.tokens_per_second
+        run.write_resolved(replace(known, steps=steps_within(training, block_size=known.block_size, speed=speed)))
+    run.write_plan(plan.model_copy(update={"training": training}))
+    return run
 
 
 def start(places: Places, name: str) -> subprocess.Popen[bytes]:
@@ -108,10 +130,9 @@ def info(places: Places, name: str) -> RunInfo:
         state = "interrupted"
     try:
         run.plan()
-        metrics = run.metrics()
     except ValueError as error:
         return RunInfo(name, run.path, "broken", status, {}, problem=str(error))
-    return RunInfo(name, run.path, state, status, metrics[-1] if metrics else {})
+    return RunInfo(name, run.path, state, status, run.last_metrics())
 
 
 def listing(places: Places) -> list[RunInfo]:

@@ -83,10 +83,16 @@ def append_line(path: Path, line: bytes) -> None:
         file.write(line + b"\n")
 
 
-def read_lines(path: Path) -> list[bytes]:
-    """The finished lines of a file of lines, without their ends; none if it is not there."""
+def read_lines(path: Path, *, last_bytes: int | None = None) -> list[bytes]:
+    """The finished lines of a file, or those in its last bytes, without their ends; none if it is not there."""
     try:
-        return path.read_bytes().split(b"\n")[:-1]
+        with open(path, "rb") as file:
+            if last_bytes is not None and file.seek(0, os.SEEK_END) > last_bytes:
+                file.seek(-last_bytes, os.SEEK_END)
+                file.readline()
+            else:
+                file.seek(0)
+            return file.read().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
 

@@ -79,8 +79,21 @@ def test_a_text_from_the_standard_input(home: Path, capsys: Capture, monkeypatch
 def test_a_run_goes_on_by_name(home: Path, capsys: Capture) -> None:
     begin(home, "later", steps=3)
     assert answer(capsys, "train", "--resume", "later")["step"] == 3
-    assert complaint(capsys, "train", "--resume", "later", "--steps", "9").startswith("gptdesk: --resume goes on with")
+    told = complaint(capsys, "train", "--resume", "later", "--tokenizer", "chars")
+    assert told.startswith("gptdesk: --resume goes on with the text and the model of the run")
+    told = complaint(capsys, "train", "--resume", "later", "--seed", "9")
+    assert told.startswith("gptdesk: seed cannot be changed once a run has begun; begin a new one")
     assert complaint(capsys, "train", "--resume", "nobody") == "gptdesk: there is no run 'nobody'; there is: later\n"
+
+
+def test_a_run_goes_on_otherwise_than_it_began(home: Path, capsys: Capture) -> None:
+    run = begin(home, "longer", steps=4)
+    assert answer(capsys, "train", "--resume", "longer")["step"] == 4
+    before = run.metrics()
+    assert answer(capsys, "train", "--resume", "longer", "--steps", "8", "--lr", "1e-3")["step"] == 8
+    assert run.metrics()[: len(before)] == before
+    assert run.metrics()[-1]["step"] == 8
+    assert run.plan().training.learning_rate == 1e-3
 
 
 def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:

@@ -177,6 +177,7 @@ def test_options_that_cannot_be_are_one_sentence(tmp_path: Path, chosen: dict, s
         ("", {}, "the text is empty; give a file with some text in it"),
         ("too short", {}, "the text has 9 tokens to train on, and one row of block_size 16 needs 17; "),
         ("some words, " * 40, {"model": {"n_head": 3}}, "n_embd must be a multiple of n_head, but 32 is not one of 3"),
+        ("some words, " * 40, {"model": {"start": "../up"}}, "'../up' cannot be a model: "),
         ("some words, " * 40, {"model": {"start": "nobody"}}, "there is no model 'nobody' to go on from"),
     ],
 )
@@ -234,6 +235,22 @@ def test_a_run_tells_a_viewer_all_there_is(tmp_path: Path) -> None:
     assert saved_steps(run) == [16, 20]
     info = runs.info(places_in(tmp_path), "run")
     assert (info.state, info.last) == ("finished", lines[-1])
+
+
+def test_lines_that_a_power_cut_has_spoilt_are_left_out(tmp_path: Path) -> None:
+    whole, run = begin(tmp_path, "whole"), begin(tmp_path, "run")
+    list(go_on(whole))
+    steps = go_on(run)
+    for event in steps:
+        if isinstance(event, TrainingStep) and event.step == 12:
+            break
+    steps.close()  # type: ignore[attr-defined]
+    with open(run.path / "metrics.jsonl", "ab") as file:
+        file.write(b'\0\0\0\n"text"\n{"step": 13, "train_lo')
+    assert len(run.metrics()) == 12
+    assert run.last_metrics() == run.metrics()[-1]
+    list(go_on(run))
+    assert_same_outcome(run, whole)
 
 
 def test_the_best_model_is_kept_and_overfitting_ends_the_run(tmp_path: Path) -> None:

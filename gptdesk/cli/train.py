@@ -93,9 +93,10 @@ def _run(options: argparse.Namespace, places: Places) -> RunDirectory:
     """The run that is meant, made if it is new."""
     chosen = {group: _given(options, kind) for group, kind in GROUPS.items()}
     if options.resume:
-        if options.data or options.name or any(chosen.values()):
-            raise UsageError("--resume goes on with a run as it was begun; leave out all else but --accept-changes")
-        return runs.find(places, options.resume)
+        if options.data or options.name or chosen["model"] or chosen["split"]:
+            raise UsageError("--resume goes on with the text and the model of the run; leave out what chooses them")
+        changes = chosen["training"]
+        return runs.amend(places, options.resume, **changes) if changes else runs.find(places, options.resume)
     if not options.data or not options.name:
         raise UsageError("a new run needs --data and --name; --resume RUN goes on with one")
     files = [place for place in options.data if place != "-"]

@@ -1,6 +1,8 @@
 """What a run will take, before it starts: memory by arithmetic, time by a few steps on a copy of the model."""
 
 import copy
+import statistics
+import threading
 import time
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from models.loss import ROWS
 
 PROBE_STEPS = 10
 PROBE_SECONDS = 4.0  # after which the probe of a precision ends, but for the step it is in
+PRUDENCE = 0.95  # share of the minutes that the steps are planned to fill
 MARGIN = 0.9  # share of the free memory that a run may plan with
 
 
@@ -78,10 +81,12 @@ def free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def probe(model: GPT, rows: Rows, *, options: TrainingOptions) -> tuple[bool, float]:
+def probe(
+    model: GPT, rows: Rows, *, options: TrainingOptions, stop: threading.Event | None = None
+) -> tuple[bool, float]:
     """Whether to multiply in bfloat16, and tokens per second so: up to PROBE_STEPS steps on a copy of the model."""
     speeds = {
-        bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16)
+        bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16, stop=stop)
         for bfloat16 in {"auto": (False, True), "float32": (False,), "bfloat16": (True,)}[options.precision]
         if not bfloat16 or options.precision == "bfloat16" or _has_bfloat16(model)
     }
@@ -91,31 +96,36 @@ def probe(model: GPT, rows: Rows, *, options: TrainingOptions) -> tuple[bool, fl
     return fastest, speeds[fastest]
 
 
-def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int, bfloat16: bool) -> Estimate:
-    """The run within its budgets: `speed` in tokens per second."""
-    per_step = options.batch_size * (rows.width - 1)
+def steps_within(options: TrainingOptions, *, block_size: int, speed: float) -> int:
+    """How many steps the budgets leave of those chosen, at `speed` tokens per second."""
+    per_step = options.batch_size * block_size
     steps = options.steps
     if options.max_tokens:
         steps = min(steps, -(-options.max_tokens // per_step))
     if options.max_minutes:
-        steps = min(steps, round(options.max_minutes * 60 * speed / per_step))
-    steps = max(steps, 1)
-    tokens = steps * per_step
+        steps = min(steps, round(options.max_minutes * 60 * speed * PRUDENCE / per_step))
+    return max(steps, 1)
+
+
+def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int, bfloat16: bool) -> Estimate:
+    """The run within its budgets: `speed` in tokens per second."""
+    steps = steps_within(options, block_size=rows.width - 1, speed=speed)
+    tokens = steps * options.batch_size * (rows.width - 1)
     epochs = steps * options.batch_size / rows.count
     return Estimate(steps, tokens, epochs, tokens / speed, speed, memory, bfloat16)
 
 
-def _speed(model: GPT, rows: Rows, *, options: TrainingOptions, bfloat16: bool) -> float:
-    """Tokens per second: the median of the steps after the first, or the first if it takes very long."""
+def _speed(model: GPT, rows: Rows, *, options: TrainingOptions, bfloat16: bool, stop: threading.Event | None) -> float:
+    """Tokens per second: the median of the steps after the first, or the first if it takes very long; 1 if stopped."""
     short = TrainingOptions(**(dict(options) | {"steps": PROBE_STEPS, "warmup_steps": 0, "max_minutes": 0}))
     trainer = Trainer(copy.deepcopy(model), rows, options=short, bfloat16=bfloat16)
     speeds = []
     begin = time.perf_counter()
-    for step in trainer.run():
+    for step in trainer.run(stop):
         speeds.append(step.tokens_per_second)
         if time.perf_counter() - begin > PROBE_SECONDS:
             break
-    return sorted(speeds[1:] or speeds)[len(speeds) // 2 - (len(speeds) > 1)]
+    return statistics.median(speeds[1:] or speeds or [1.0])
 
 
 def _has_bfloat16(model: GPT) -> bool:

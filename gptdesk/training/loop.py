@@ -162,7 +162,7 @@ class Loop:
         """Make the best weights the model NAME, and those of the last step NAME-last if they are others."""
         name, best = self.run.name, self.trainer.best_step
         tokenizer = self.corpus.tokenizer
-        if best in (0, self.trainer.step):
+        if best in (0, self.trainer.step) or not saves.model_of(self.run.path, best).is_dir():
             with self.trainer.kept() as model:
                 save_checkpoint(self.models / name, model, tokenizer=tokenizer, about=self._about())
             return [name]

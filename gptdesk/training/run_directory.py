@@ -9,7 +9,8 @@ held_out.txt     text it is not trained on              step-NNNNNNNN/  its save
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -103,7 +104,7 @@ class RunDirectory:
         if path.exists():
             raise ValueError(f"there is a run {path.name} already; resume it, or choose another name")
         with storage.new_folder(path) as folder:
-            storage.write_file(folder / PLAN, storage.json_bytes(plan.model_dump(mode="json")))
+            cls(folder).write_plan(plan)
         return cls(path)
 
     @property
@@ -114,6 +115,9 @@ class RunDirectory:
         """What the user chose; ValueError if the folder holds no run."""
         data = storage.read_json(self.path / PLAN, limit=LIMIT)
         return RunPlan(**data)
+
+    def write_plan(self, plan: RunPlan) -> None:
+        storage.write_file(self.path / PLAN, storage.json_bytes(plan.model_dump(mode="json")))
 
     def resolved(self) -> Resolved | None:
         """What was found out, or None before the first step."""
@@ -174,18 +178,22 @@ class RunDirectory:
 
     def metrics(self) -> list[dict[str, object]]:
         """The logged steps, oldest first, by the names in metrics.jsonl."""
-        return _objects(self.path / METRICS)
+        return _objects(storage.read_lines(self.path / METRICS))
+
+    def last_metrics(self) -> dict[str, object]:
+        """The last of them; empty if there is none."""
+        last = _objects(storage.read_lines(self.path / METRICS, last_bytes=4096))
+        return last[-1] if last else {}
 
     def samples(self) -> list[Sample]:
         """The texts written so far, oldest first."""
-        return [Sample(**data) for data in _objects(self.path / SAMPLES)]  # type: ignore[arg-type]
+        return [Sample(**data) for data in _objects(storage.read_lines(self.path / SAMPLES))]  # type: ignore[arg-type]
 
     def forget_after(self, step: int) -> None:
         """Drop lines about later steps: a run that goes on from `step` will write them again."""
         for name in (METRICS, SAMPLES):
-            lines = storage.read_lines(self.path / name)
-            kept = [line for line in lines if _step_of(json.loads(line)) <= step]
-            if kept != lines or (self.path / name).exists():
+            if (self.path / name).exists():
+                kept = [line for line in storage.read_lines(self.path / name) if _step_of(line) <= step]
                 storage.write_file(self.path / name, b"".join(line + b"\n" for line in kept))
 
     def write_held_out(self, text: str) -> None:
@@ -216,10 +224,19 @@ class Teller:
             self.tell(state, **values)
 
 
-def _objects(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in storage.read_lines(path)]
+def _objects(lines: Iterable[bytes]) -> list[dict[str, object]]:
+    """The JSON objects of lines; one that a power cut has spoilt is left out."""
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            if isinstance(data := json.loads(line), dict):
+                found.append(data)
+    return found
 
 
-def _step_of(data: Mapping[str, object]) -> int:
-    step = data.get("step")
-    return step if isinstance(step, int) else 0
+def _step_of(line: bytes) -> float:
+    """The step a line is about; infinity if it cannot be read."""
+    for data in _objects([line]):
+        if isinstance(step := data.get("step"), int):
+            return step
+    return float("inf")

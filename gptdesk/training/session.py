@@ -20,6 +20,7 @@ from gptdesk.training.run_directory import Resolved, RunDirectory, RunPlan, Tell
 from gptdesk.training.trainer import Trainer, TrainingStep
 from models.checkpoint import Checkpoint
 from models.gpt import GPT, PRESETS, GPTConfig
+from models.listing import NAME, NAME_RULE
 from models.tokenizer import Tokenizer
 
 
@@ -42,6 +43,8 @@ class Places:
 
     def model(self, name: str) -> Path:
         """The folder of a model by its name; ValueError if there is none."""
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name[:100]!r} cannot be a model: {NAME_RULE}")
         for folder in (self.models / name, *(path for path in self.bundled if name == "starter")):
             if folder.is_dir():
                 return folder
@@ -196,7 +199,7 @@ class _Session:
         if options.batch_size < self.world.size:
             raise ValueError(f"batch_size must be at least the {self.world.size} processes, not {options.batch_size}")
         share = TrainingOptions(**(dict(options) | {"batch_size": -(-options.batch_size // self.world.size)}))
-        bfloat16, speed = probe(model, rows, options=share) if self.leads else (False, 0.0)
+        bfloat16, speed = probe(model, rows, options=share, stop=self.stop) if self.leads else (False, 0.0)
         bfloat16, speed = bool(self.world.add_up(bfloat16)[0]), self.world.add_up(speed)[0] * self.world.size
         guess = estimate(options, rows, speed=speed, memory=memory, bfloat16=bfloat16)
         resolved = Resolved(
@@ -212,7 +215,7 @@ class _Session:
             tokens_per_second=speed,
             memory_bytes=memory,
         )
-        if self.leads:
+        if self.leads and not self.stop.is_set():  # what a stopped probe has measured must not last
             self.run.write_held_out(corpus.held_out_text())
             self.run.write_resolved(resolved)
         return resolved

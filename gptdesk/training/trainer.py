@@ -16,6 +16,7 @@ from gptdesk.training.options import TrainingOptions
 from gptdesk.training.schedule import learning_rate
 from models.gpt import GPT
 
+LATE = 1.1  # times its minutes a run may take: its steps were planned to fit, and the last ones matter
 WEIGHTS, AVERAGE = "weights.", "average."  # prefixes of the tensors of a state
 
 
@@ -109,7 +110,7 @@ class Trainer:
     def _reason_to_end(self) -> str:
         options = self.options
         stale = self.step - self.best_step if self.best_step else 0
-        late = bool(options.max_minutes) and self.seconds > options.max_minutes * 60
+        late = bool(options.max_minutes) and self.seconds > options.max_minutes * 60 * LATE
         if self.step >= options.steps:
             self.ended = "steps"
         elif options.patience and stale >= options.patience * options.evaluate_every:
