@@ -16,6 +16,7 @@ from gptdesk.training import DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training import saves as kept
 from gptdesk.training.run_directory import RunDirectory, RunPlan
 from gptdesk.training.session import Event, Places, carry_on
+from models.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 TINY = {"tokenizer": "chars", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 16}
@@ -57,19 +58,21 @@ def go_on(run: RunDirectory, *, stop: threading.Event | None = None, **given) ->
 
 
 def outcome(run: RunDirectory) -> tuple[list[tuple[object, ...]], dict[str, torch.Tensor], list]:
-    """What must not depend on interruptions: the curves, the last state to the bit, the samples."""
+    """What must not depend on interruptions: the curves, the last state to the bit, samples and about.json."""
     names = ("step", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens", "best")
     curves = [tuple(line[name] for name in names) for line in run.metrics()]
     newest = kept.newest(run.path)
     assert newest is not None
     state, _ = kept.load(newest)
-    return curves, {**state.tensors, "step": torch.tensor(state.step)}, [dataclasses.astuple(s) for s in run.samples()]
+    about = dataclasses.replace(Checkpoint.open(newest / kept.MODEL).about, created="", source="")
+    told = [*map(dataclasses.astuple, run.samples()), dataclasses.astuple(about)]
+    return curves, {**state.tensors, "step": torch.tensor(state.step)}, told
 
 
 def assert_same_outcome(one: RunDirectory, other: RunDirectory) -> None:
-    (curves, tensors, samples), (curves_too, tensors_too, samples_too) = outcome(one), outcome(other)
+    (curves, tensors, told), (curves_too, tensors_too, told_too) = outcome(one), outcome(other)
     assert curves == curves_too
-    assert samples == samples_too
+    assert told == told_too
     assert tensors.keys() == tensors_too.keys()
     assert all(torch.equal(tensors[name], tensors_too[name]) for name in tensors)
 

@@ -4,7 +4,6 @@ import errno
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,8 @@ from models.checkpoint import About, Checkpoint, save_checkpoint
 log = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds between two looks at what the run is asked to do
+LATELY = 200_000  # bytes of metrics in which a model looks for its losses
+RECENT = 10  # logged steps whose mean is the training loss that a model is said to have
 SAVE_AT_LEAST = 300.0  # seconds of training that a crash may cost, however slow the steps are
 PROMPTS, PROMPT, SAMPLED = 3, 12, 60  # texts at each evaluation, tokens they begin with, and tokens they go on for
 REASONS = {
@@ -46,8 +47,6 @@ class Loop:
     def __init__(self, run: RunDirectory, trainer: Trainer, corpus: Corpus, *, teller: Teller, models: Path) -> None:
         self.run, self.trainer, self.corpus, self.teller, self.models = run, trainer, corpus, teller, models
         self.leads = trainer.world.rank == 0
-        self._recent: deque[float] = deque(maxlen=100)
-        self._validation: float | None = None
         self._saved_seconds = trainer.seconds
         self._logged = (trainer.tokens, trainer.seconds)
         self._looked = 0.0
@@ -57,8 +56,6 @@ class Loop:
         """Train until the end, or until `stop` is set or ordered; then save, and make the model of it."""
         try:
             for step in self.trainer.run(stop):
-                self._recent.append(step.train_loss)
-                self._validation = step.validation_loss or self._validation
                 if self.leads:
                     yield from self._write(step)
                 yield step
@@ -174,14 +171,17 @@ class Loop:
 
     def _about(self) -> About:
         files = self.corpus.files
+        lines = self.run.metrics(last_bytes=LATELY)
+        losses = [loss for line in lines[-RECENT:] if isinstance(loss := line.get("train_loss"), float)]
+        measured = [loss for line in lines if isinstance(loss := line.get("val_loss"), float)]
         names = ", ".join(file.path.name for file in files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
         return About(
             source=f"gptdesk train, run {self.run.name}",
             data=f"{names} ({len(self.corpus.train):,} tokens, {len(self.corpus.validation):,} held out)",
             steps=self.trainer.step,
             tokens=self.trainer.tokens,
-            loss=sum(self._recent) / len(self._recent) if self._recent else None,
-            validation_loss=self._validation,
+            loss=sum(losses) / len(losses) if losses else None,
+            validation_loss=measured[-1] if measured else None,
         )
 
 

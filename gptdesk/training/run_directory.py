@@ -176,13 +176,13 @@ class RunDirectory:
             line = json.dumps(asdict(sample), ensure_ascii=False).encode("utf-8")
             storage.append_line(self.path / SAMPLES, line)
 
-    def metrics(self) -> list[dict[str, object]]:
-        """The logged steps, oldest first, by the names in metrics.jsonl."""
-        return _objects(storage.read_lines(self.path / METRICS))
+    def metrics(self, *, last_bytes: int | None = None) -> list[dict[str, object]]:
+        """The logged steps, or those in the last bytes of metrics.jsonl, oldest first, by the names there."""
+        return _objects(storage.read_lines(self.path / METRICS, last_bytes=last_bytes))
 
     def last_metrics(self) -> dict[str, object]:
         """The last of them; empty if there is none."""
-        last = _objects(storage.read_lines(self.path / METRICS, last_bytes=4096))
+        last = self.metrics(last_bytes=4096)
         return last[-1] if last else {}
 
     def samples(self) -> list[Sample]:
