@@ -1,5 +1,6 @@
 """The processes that train one model together, as torchrun starts them: who I am, and how we add up."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -86,5 +87,7 @@ def world() -> Iterator[World]:
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PAUSE)
     try:
         yield World(distributed.get_rank(), size)
+        distributed.barrier()  # nobody hangs up while another may still speak
     finally:
+        gc.collect()  # what has been shared must be gone before the means to share it are
         distributed.destroy_process_group()
