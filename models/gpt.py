@@ -158,18 +158,19 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) of the token after each of `tokens` (B, T); ValueError if they do not fit the context."""
-        return F.linear(self._hidden(tokens), self._head())
+        return self._logits(self._hidden(tokens))
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats of `targets` (B, T), the tokens that follow `tokens` (B, T); -100 is skipped."""
         x = self._hidden(tokens).flatten(0, 1)  # (B * T, C)
         if self.config.vocab_size > LARGE_VOCABULARY:
-            return linear_cross_entropy(x, self._head(), targets.flatten())
-        return F.cross_entropy(F.linear(x, self._head()), targets.flatten())
+            head = self.wte if self.lm_head is None else self.lm_head
+            return linear_cross_entropy(x, head.weight, targets.flatten())
+        return F.cross_entropy(self._logits(x), targets.flatten())
 
-    def _head(self) -> Tensor:
-        """The matrix (V, C) whose rows are compared with the last layer's output."""
-        return self.wte.weight if self.lm_head is None else self.lm_head.weight
+    def _logits(self, x: Tensor) -> Tensor:
+        """Logits (..., V) of the last layer's output (..., C)."""
+        return F.linear(x, self.wte.weight) if self.lm_head is None else self.lm_head(x)
 
     def _hidden(self, tokens: Tensor) -> Tensor:
         """The output (B, T, C) of the last layer norm for `tokens` (B, T)."""

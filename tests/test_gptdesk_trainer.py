@@ -392,9 +392,10 @@ def test_the_loss_of_a_large_vocabulary_is_the_same_in_pieces(skipped: bool, aut
         assert (ours - expected).norm() <= (2e-2 if autocast else 1e-5) * expected.norm()
 
 
-def test_a_large_vocabulary_trains_with_that_loss() -> None:
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_large_vocabulary_trains_with_that_loss(tied: bool) -> None:
     torch.manual_seed(0)
-    model = GPT(GPTConfig(vocab_size=9000, block_size=8, n_layer=1, n_head=1, n_embd=16))
+    model = GPT(GPTConfig(vocab_size=9000, block_size=8, n_layer=1, n_head=1, n_embd=16, tied=tied))
     rows = torch.randint(9000, (3, 9), generator=torch.Generator().manual_seed(2))
     loss = model.loss(rows[:, :-1], rows[:, 1:])
     expected = torch.nn.functional.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
