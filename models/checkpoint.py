@@ -216,7 +216,7 @@ def _write(
         try:
             save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
-            raise OSError(f"the weights could not be written to {path}: {error}") from error
+            raise storage.disk_error(error, path / WEIGHTS) from error
         shutil.copymode(folder / "config.json", folder / WEIGHTS)  # safetensors makes it readable for its owner only
     return Checkpoint.open(path)
 

@@ -187,7 +187,7 @@ def test_compare_without_any_text_leaves_quality_out(home: Path, capsys: Capture
         (["evaluate", "tiny", "--text", "text.txt", "--against", "x y"], "'x y' cannot be a model"),
         (["evaluate", "tiny", "--text", "models"], "models cannot be read"),
         (["evaluate", "tiny", "--text", "empty.txt"], "the text to judge by is empty"),
-        (["evaluate", "tiny", "--text", "picture.png"], "picture.png is no text: it has zero bytes"),
+        (["evaluate", "tiny", "--text", "picture.png"], "picture.png is not a text file"),
         (["evaluate", "tiny", "--text", "one.txt"], "the text is too short"),
         (["evaluate", "tiny", "--repeats", "3"], "--repeats"),
     ],

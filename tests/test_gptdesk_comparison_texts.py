@@ -1,7 +1,6 @@
 """The texts to judge by: read in whatever encoding they are, and what training held out."""
 
 import codecs
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptdesk.comparison.quality import MOST_CHARACTERS
-from gptdesk.comparison.texts import decode_text, held_out_text, read_text
+from gptdesk.comparison.texts import held_out_text, read_text
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.stories import stories
 from models.checkpoint import HELD_OUT, Checkpoint, save_checkpoint
@@ -29,45 +28,38 @@ WORDS = "Grüße, a café \u2013 “really” for 5 €\nsecond line"
         WORDS.encode("cp1252"),
         WORDS.replace("\n", "\r\n").encode(),
         WORDS.replace("\n", "\r\n").encode("utf-16"),
+        WORDS.encode("utf-32"),
     ],
-    ids=["utf-8", "utf-8 with a mark", "utf-16 little", "utf-16 big", "windows", "windows lines", "utf-16 lines"],
+    ids=["utf-8", "utf-8 marked", "utf-16 little", "utf-16 big", "windows", "windows lines", "utf-16 lines", "utf-32"],
 )
 def test_a_text_is_read_whatever_its_encoding(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "text.txt"
     file.write_bytes(data)
-    assert read_text(file) == decode_text(data, "text.txt") == WORDS
-
-
-def test_an_empty_file_is_an_empty_text() -> None:
-    assert decode_text(b"", "x") == decode_text(codecs.BOM_UTF8, "x") == decode_text(codecs.BOM_UTF16_LE, "x") == ""
+    assert read_text(file) == WORDS
 
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "^x.bin is no text: it has zero bytes; give a plain text file$"),
-        (WORDS.encode("utf-16-le"), "^x.bin is no text: it has zero bytes"),
-        (b"\x81\x8d\xff", "^x.bin is no text in UTF-8, UTF-16 or Windows-1252; save it as UTF-8$"),
-        (codecs.BOM_UTF8 + b"\xff", "^x.bin is no text in UTF-8, UTF-16 or Windows-1252; save it as UTF-8$"),
-        (codecs.BOM_UTF16_LE + b"a", "^x.bin is no text in UTF-8"),
-        (codecs.BOM_UTF16_LE + b"\x00\xd8a\0", "^x.bin is no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", r"^x\.bin is not a text file; give plain text"),
+        (WORDS.encode("utf-16-le"), r"^x\.bin is not a text file"),
+        (codecs.BOM_UTF8 + b"\xff", r"^x\.bin cannot be read as utf-8-sig; save it as UTF-8$"),
+        (codecs.BOM_UTF16_LE + b"a", r"^x\.bin cannot be read as utf-16"),
+        (codecs.BOM_UTF16_LE + b"\x00\xd8a\0", r"^x\.bin cannot be read as utf-16"),
     ],
-    ids=["picture", "utf-16 without a mark", "bytes", "bad utf-8", "odd utf-16", "half a pair"],
+    ids=["picture", "utf-16 without a mark", "bad utf-8", "odd utf-16", "half a pair"],
 )
-def test_what_is_no_text_is_refused(data: bytes, sentence: str) -> None:
+def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, sentence: str) -> None:
+    file = tmp_path / "x.bin"
+    file.write_bytes(data)
     with pytest.raises(ValueError, match=sentence):
-        decode_text(data, "x.bin")
-
-
-def test_utf_32_is_read_or_refused_but_never_misread() -> None:
-    with contextlib.suppress(ValueError):
-        assert decode_text(codecs.BOM_UTF32_LE + WORDS.encode("utf-32-le"), "x.bin") == WORDS
+        read_text(file)
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^gone\.txt cannot be read: No such file or directory$"):
+    with pytest.raises(ValueError, match=r"^gone\.txt cannot be read \(No such file or directory\)"):
         read_text(tmp_path / "gone.txt")
-    with pytest.raises(ValueError, match=f"^{tmp_path.name} cannot be read: "):
+    with pytest.raises(ValueError, match=f"^{tmp_path.name} cannot be read "):
         read_text(tmp_path)
     huge = tmp_path / "huge.txt"
     with open(huge, "wb") as file:

@@ -268,7 +268,7 @@ def test_mistakes_are_one_sentence(page: "sync_api.Page", home: Path, tmp_path: 
     binary.write_bytes(bytes(range(256)) * 10)
     page.locator("#judge-file input[type=file]").set_input_files(binary)
     sync_api.expect(page.locator("#judge-file")).to_contain_text("picture")
-    assert "is no text" in run(page, "measure", "⚠")
+    assert "is not a text file" in run(page, "measure", "⚠")
 
 
 def test_a_model_deleted_meanwhile_is_named(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:

@@ -10,7 +10,9 @@ from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError
+from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
+from gptdesk.cli.train import train
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
 
@@ -27,6 +29,8 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "models": models,
     "compare": compare,
     "evaluate": evaluate,
+    "train": train,
+    "runs": runs,
     "bench": bench,
     "about": about,
 }
