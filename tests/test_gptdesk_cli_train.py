@@ -56,6 +56,8 @@ def test_from_a_file_to_a_model_that_generates(home: Path, capsys: Capture) -> N
     assert len(told["texts"][0]) == 5
     listed = answer(capsys, "models", "list")
     assert "mine" in [model["name"] for model in listed]
+    judged = answer(capsys, "evaluate", "mine")  # by what it was not trained on
+    assert (judged["judged_by"], judged["tokens"] > 10) == ("held-out text of mine", True)
 
 
 def test_runs_are_listed(home: Path, capsys: Capture) -> None:
