@@ -17,17 +17,26 @@ Work = Callable[[threading.Event], Iterator[Updates]]
 
 
 class Actions:
-    """The long actions of a tab: one at a time on each page, and in turn with those of other pages and tabs.
+    """Long actions: one at a time on each page, and in turn with those of other pages and tabs.
 
     While one runs, `buttons` cannot be pressed and `stop` can. `line` is the Markdown that says what is going on.
+    `running` holds the stop event of what a page, by its session, is doing; who shares it ends the others' actions.
     """
 
-    def __init__(self, desk: Desk, *, buttons: Iterable[gr.Button], stop: gr.Button, line: gr.Markdown) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        buttons: Iterable[gr.Button],
+        stop: gr.Button,
+        line: gr.Markdown,
+        running: dict[str, threading.Event] | None = None,
+    ) -> None:
         self._desk = desk
         self._buttons = list(buttons)
         self._stop = stop
         self.line = line
-        self._running: dict[str, threading.Event] = {}  # browser session -> stop event of what it runs
+        self._running = {} if running is None else running
 
     def wire(self) -> None:
         """Connect the Stop button."""
@@ -84,10 +93,10 @@ class Actions:
             stop.set()
 
 
-def starter(desk: Desk, label: str, *, ident: str) -> Actions:
+def starter(desk: Desk, label: str, *, ident: str, running: dict[str, threading.Event]) -> Actions:
     """A row of a button that starts something and one that stops it, and below it the line that tells of it.
 
-    Their ids are `ident`, `ident`-stop and `ident`-line.
+    Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in Actions.
     """
     with gr.Row():
         start = gr.Button(label, variant="primary", elem_classes="go", elem_id=ident, scale=3, min_width=80)
@@ -95,7 +104,7 @@ def starter(desk: Desk, label: str, *, ident: str) -> Actions:
             "Stop", variant="stop", interactive=False, elem_classes="halt", elem_id=f"{ident}-stop", min_width=80
         )
     line = gr.Markdown(elem_id=f"{ident}-line", elem_classes="note")
-    return Actions(desk, buttons=[start], stop=stop, line=line)
+    return Actions(desk, buttons=[start], stop=stop, line=line, running=running)
 
 
 class _Turn:
@@ -114,10 +123,10 @@ class _Turn:
         if self._alone:
             self._turns.claim()
         try:
-            yield {line: "Waiting for another page to finish …"}
+            yield {line: "Waiting for what is being generated elsewhere …"}
             while not self._taken:
                 if stop.is_set():
-                    raise ValueError("stopped before it began: other pages were generating")
+                    raise ValueError("stopped before it began: something else was being generated")
                 self._taken = self._turns.take(alone=self._alone, timeout=0.1)
                 yield gr.skip()  # so that a page that has gone is noticed
         finally:

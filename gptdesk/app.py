@@ -18,6 +18,7 @@ from gradio.themes.utils.fonts import LocalFont
 
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
+from gptdesk.comparison.texts import LARGEST
 from gptdesk.controls import leave_checking_to_us
 from gptdesk.desk import Desk
 from gptdesk.instance import open_page
@@ -107,6 +108,7 @@ def web_app(desk: Desk) -> FastAPI:
         favicon_path=str(ICON),
         pwa=False,
         mcp_server=False,
+        max_file_size=LARGEST,
     )
     app.add_middleware(Guard, public=desk.settings.public)
     return app

@@ -9,6 +9,7 @@ from gradio.components import Component
 from gptdesk.controls import QUIETLY, ChainPanel, Updates, Values
 from gptdesk.desk import Desk
 
+MOST_KEPT = 200_000  # characters of a text that is there again after a reload
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +37,8 @@ class Kept:
     def remember(self, values: Values) -> None:
         """Write down what the widgets show now."""
         if values[self.restored]:
-            remembered = {name: values[component] for name, component in self._components.items()}
+            found = {name: values[component] for name, component in self._components.items()}
+            remembered = {name: value for name, value in found.items() if len(str(value)) < MOST_KEPT}
             panels = {name: panel.remembered(values) for name, panel in self._panels.items()}
             self.put(self._title, remembered | panels)
 

@@ -49,7 +49,7 @@ class ModelPicker:
         """The model that is picked; ValueError if there is none."""
         name, precision = values[self.name], values[self.precision]
         if not name:
-            raise ValueError("no model is chosen; choose one under Model")
+            raise ValueError("no model is chosen; choose one")
         if problem := self._desk.model(str(name)).problem:
             raise ValueError(problem)
         return ModelKey(str(name), str(precision))

@@ -153,7 +153,8 @@ class ModelManager:
         if stored := self._stored(key, original):
             return stored
         tokenizer = self.tokenizer(key.name)
-        return self._twins.make(key.name, Checkpoint.open(original), precision, tokenizer=tokenizer)
+        names = self._paths()
+        return self._twins.make(key.name, Checkpoint.open(original), precision, tokenizer=tokenizer, names=names)
 
     def fit(self, keys: Sequence[ModelKey]) -> bool:
         """Whether these models can be in memory at once, whatever else is there now; ValueError if one is not there."""
@@ -261,7 +262,8 @@ class ModelManager:
             return Checkpoint.open(copy).load_engine(PRECISIONS[key.precision], choices=self._choices, device=device)
         except ValueError as error:
             log.warning("%s", error)
-            self._twins.forget(copy)
+            if not isinstance(error.__cause__, OSError):  # which would say nothing of the copy
+                self._twins.forget(copy)
             return None
 
     def _runnable(self, key: ModelKey) -> Precision:

@@ -5,16 +5,19 @@ import logging
 import re
 import shutil
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from models import storage
 from models.checkpoint import Checkpoint, save_quantized
 from models.listing import signature_of
-from models.precision import Precision
+from models.precision import PRECISIONS, Precision
 from models.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
+
+COPY = re.compile(rf"(?P<of>(?P<name>.+)-(?:{'|'.join(PRECISIONS)}))-[0-9a-f]{{12}}")
 
 
 class Twins:
@@ -29,8 +32,13 @@ class Twins:
         path = self._path(name, original, precision)
         return path if path.is_dir() else None
 
-    def make(self, name: str, original: Checkpoint, precision: Precision, *, tokenizer: Tokenizer) -> Path:
-        """The copy, written if there is none, in place of older ones; ValueError if the disk refuses."""
+    def make(
+        self, name: str, original: Checkpoint, precision: Precision, *, tokenizer: Tokenizer, names: Collection[str]
+    ) -> Path:
+        """The copy, written if there is none; copies of its older self and of models not in `names` are deleted.
+
+        Raises ValueError if the disk refuses.
+        """
         with self._making:
             if found := self.find(name, original.path, precision):
                 return found
@@ -40,7 +48,7 @@ class Twins:
             except OSError as error:
                 reason = error.strerror or error
                 raise ValueError(f"the copy of {name} at {precision.name} cannot be written: {reason}") from error
-            self._forget_older(path)
+            self._forget_others(path, names)
             return path
 
     def forget(self, path: Path) -> None:
@@ -53,8 +61,9 @@ class Twins:
         made_of = repr((str(original.absolute()), signature_of(original)))
         return self._folder / f"{name}-{precision.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
 
-    def _forget_older(self, path: Path) -> None:
-        same = re.compile(re.escape(path.name[:-12]) + "[0-9a-f]{12}")
+    def _forget_others(self, path: Path, names: Collection[str]) -> None:
+        """What was made of this model before it changed, and of models that are no longer there."""
         for other in storage.folders(self._folder):
-            if other != path and same.fullmatch(other.name):
+            made = COPY.fullmatch(other.name)
+            if other != path and made and (made["of"] == path.name[:-13] or made["name"] not in names):
                 shutil.rmtree(other, ignore_errors=True)

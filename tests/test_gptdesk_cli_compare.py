@@ -182,7 +182,7 @@ def test_compare_without_any_text_leaves_quality_out(home: Path, capsys: Capture
         (["compare", "tiny", "letters", "--text", "euro.txt"], "these are not among them: '€'"),
         (["compare", "tiny", "letters", "--prompt", "€", "--text", "text.txt"], "'€'"),
         (["evaluate"], "NAME[:PRECISION]"),
-        (["evaluate", "tiny"], "tiny has no held-out text; name a file with --text"),
+        (["evaluate", "tiny"], "there is no held-out text of tiny; give a text with --text"),
         (["evaluate", "nosuch", "--text", "text.txt"], "there is no model 'nosuch'"),
         (["evaluate", "tiny", "--text", "text.txt", "--against", "x y"], "'x y' cannot be a model"),
         (["evaluate", "tiny", "--text", "models"], "models cannot be read"),

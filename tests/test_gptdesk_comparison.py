@@ -138,10 +138,12 @@ def test_where_memory_is_short_the_sides_write_one_after_the_other(folder: Path)
     assert [key for key, _ in groupby(_sides(list(watch(together, sides))))] != [0, 1]
     events = list(watch(short, sides))
     assert [key for key, _ in groupby(_sides(events))] == [0, 1]
-    told = [event.text for event in events if isinstance(event, Stage)]
-    assert sum("do not fit the memory budget of" in text and "loaded in turn" in text for text in told) == 1
+    note = only(events, Divergences).note
+    assert note is not None
+    assert "do not fit the memory budget of" in note
+    assert "loaded in turn" in note
     assert [outcome(result) for result in gathered(events)] == [outcome(written(together, side)) for side in sides]
-    assert only(events, Divergences) == only(watch(together, sides), Divergences)
+    assert only(events, Divergences).found == only(watch(together, sides), Divergences).found
     assert short.loaded() in ([sides[0].key], [sides[1].key])
 
 
@@ -179,7 +181,7 @@ def test_figures_are_consistent(manager: ModelManager) -> None:
         assert min(timing.latencies) <= p50.high
         assert p50.median <= p95.median
         assert min(timing.latencies) <= 1 / timing.speed.low
-        assert timing.load_seconds > 0
+        assert 0 < timing.load_seconds.low <= timing.load_seconds.median <= timing.load_seconds.high
     assert found.timings[1].file_bytes < found.timings[0].file_bytes
     assert found.timings[1].memory_bytes < found.timings[0].memory_bytes
 
@@ -245,7 +247,6 @@ def test_sides_that_do_not_fit_together_are_measured_in_turn(folder: Path) -> No
     found = only(events, Measurement)
     assert found.note is not None
     assert "do not fit the memory budget" in found.note
-    assert Stage(found.note) in events
     together = only(measure(manager_of(folder, *PAIR), _two(), repeats=2), Measurement)
     assert [outcome(result) for result in found.results] == [outcome(result) for result in together.results]
 

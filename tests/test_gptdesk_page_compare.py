@@ -234,8 +234,8 @@ def test_five_blind_rounds_are_counted(page: "sync_api.Page", home: Path, desk: 
     tally = page.locator("#tally").inner_text()
     leader = max(expected["starter"], expected["damaged"])
     assert f"{leader} of 4, 1 x no difference" in tally
-    kept = json.loads((home / "votes.json").read_text())["starter:float32 against damaged:float32"]
-    assert kept == {"first": expected["starter"], "second": expected["damaged"], "ties": 1}
+    kept = json.loads((home / "votes.json").read_text())["damaged:float32 against starter:float32"]
+    assert kept == {"first": expected["damaged"], "second": expected["starter"], "ties": 1}
 
 
 def test_a_list_of_prompts_is_compared_and_saved(page: "sync_api.Page", tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_list_of_prompts_is_compared_and_saved(page: "sync_api.Page", tmp_path
     file = tmp_path / "prompts.txt"
     file.write_text("The fox\nThe cat", encoding="utf-16")
     page.locator("#prompts-file input[type=file]").set_input_files(file)
-    sync_api.expect(page.locator("#prompts-file")).to_contain_text("prompts.txt")
+    sync_api.expect(page.locator("#prompts-file")).to_contain_text("32.0 B")
     assert "2 of 2 prompts" in run(page, "compare-all", "Done")
 
 

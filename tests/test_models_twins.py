@@ -249,3 +249,12 @@ def test_models_fit_if_all_of_them_together_are_within_the_budget(folder: Path) 
         manager = ModelManager(folder, cache_folder=folder.parent, memory_budget=budget)
         assert [manager.fit(keys[:n]) for n in (1, 2, 3)] == [n <= count for n in (1, 2, 3)]
         assert manager.fit(3 * keys[:1])  # the same model is there once
+
+
+def test_copies_of_models_that_are_gone_go_too(folder: Path, manager: ModelManager) -> None:
+    gone = manager.copy(ModelKey("aa", "int8"))
+    for file in (folder / "aa").iterdir():
+        file.unlink()
+    (folder / "aa").rmdir()
+    manager.copy(ModelKey("a", "int8"))
+    assert not gone.exists()

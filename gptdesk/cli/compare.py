@@ -21,7 +21,7 @@ from gptdesk.comparison.report import (
     study,
     to_json,
 )
-from gptdesk.comparison.texts import held_out_text, read_text
+from gptdesk.comparison.texts import held_out_of, read_text
 from gptdesk.comparison.words import summary
 from gptdesk.desk import Desk
 from models.manager import ModelKey
@@ -48,7 +48,7 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
     keys = [desk.manager.key(text) for text in options.models]
     request = one_seed(read_request(options, options.prompt))
     sides = [Side(name, key, request) for name, key in zip(side_names(keys), keys, strict=True)]
-    text, text_name = _text(desk, options.text, keys[0])
+    text, text_name = _text(desk, options.text, keys)
     with stop_on_interrupt() as stop:
         events = study(desk.manager, sides, text=text, text_name=text_name, repeats=_whole(options.repeats), stop=stop)
         report = _last(events, Report)
@@ -70,9 +70,9 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     key = desk.manager.key(options.model)
     keys = [desk.manager.key(options.against), key] if options.against else [key]
-    text, text_name = _text(desk, options.text, keys[0])
+    text, text_name = _text(desk, options.text, keys)
     if text is None:
-        raise ValueError(f"{keys[0].name} has no held-out text; name a file with --text")
+        raise ValueError(f"{text_name} with --text")
     with stop_on_interrupt() as stop:
         quality = _last(judge(desk.manager, keys, text, stop=stop), Quality)
     if quality is None:
@@ -99,11 +99,11 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _text(desk: Desk, file: str | None, key: ModelKey) -> tuple[str | None, str]:
-    """The text to judge by, None if there is none, and what to call it."""
+def _text(desk: Desk, file: str | None, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+    """The text to judge by and what to call it; without one None, and why."""
     if file is not None:
         return read_text(Path(file)), Path(file).name
-    return held_out_text(desk.manager.info(key.name)), f"held-out text of {key.name}"
+    return held_out_of(desk.manager, keys)
 
 
 def _whole(text: str) -> int:
@@ -121,7 +121,7 @@ def _print(report: Report) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for note in dict.fromkeys(line.note for line in lines(report) if line.note):
+    for note in dict.fromkeys(note for line in lines(report) if "" in line.cells for note in line.notes if note):
         print(f"- {note}")
     print()
     for note in caveats(report):
@@ -132,13 +132,15 @@ def _last(events: Iterator[Stage | Wanted], kind: type[Wanted]) -> Wanted | None
     """The event of this kind, with what happens until it comes shown on stderr."""
     found = None
     shown = sys.stderr.isatty()
-    for event in events:
-        if isinstance(event, kind):
-            found = event
-        elif shown and isinstance(event, Stage):
-            done = "" if event.done is None else f" {event.done:4.0%}"
-            sys.stderr.write(f"\r\x1b[K{event.text}{done}")
-            sys.stderr.flush()
-    if shown:
-        sys.stderr.write("\r\x1b[K")
+    try:
+        for event in events:
+            if isinstance(event, kind):
+                found = event
+            elif shown and isinstance(event, Stage):
+                done = "" if event.done is None else f" {event.done:4.0%}"
+                sys.stderr.write(f"\r\x1b[K{event.text}{done}")
+                sys.stderr.flush()
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
     return found

@@ -3,6 +3,7 @@
 A side is a model and what it is asked. The first side is the reference that the others are compared with.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -49,9 +50,11 @@ def one_seed(request: GenerationRequest) -> GenerationRequest:
     return request if request.seed is not None else request.model_copy(update={"seed": drawn_seed()})
 
 
-def prepare(manager: ModelManager, keys: Sequence[ModelKey]) -> Iterator[Stage]:
-    """Quantize into the cache what is not there yet; ValueError as `ModelManager.copy`."""
+def prepare(manager: ModelManager, keys: Sequence[ModelKey], *, stop: threading.Event | None = None) -> Iterator[Stage]:
+    """Quantize into the cache what is not there yet, until `stop` is set; ValueError as `ModelManager.copy`."""
     for key in dict.fromkeys(keys):
+        if stop is not None and stop.is_set():
+            return
         if not manager.has_copy(key):
             yield Stage(f"quantizing {key.name} to {key.precision}, once")
         manager.copy(key)

@@ -30,6 +30,10 @@ class Tally:
             return Tally(self.first + 1, self.second, self.ties)
         return Tally(self.first, self.second + 1, self.ties)
 
+    def mirrored(self) -> "Tally":
+        """With the models in the other order."""
+        return Tally(self.second, self.first, self.ties)
+
     def p_value(self) -> float:
         """How often a fair coin would be at least as one-sided: the exact two-sided binomial test, ties left out."""
         n, k = self.decided, max(self.first, self.second)

@@ -152,8 +152,9 @@ def shown(token: int, tokenizer: Tokenizer) -> str:
 
 def _probabilities(loaded: LoadedModel, side: Side, question: _Question) -> list[float]:
     """What the model thinks of two tokens, when it has read its prompt and what was written since."""
-    probabilities: list[float] = _distribution(loaded, side, question.written)[list(question.tokens)].tolist()
-    return probabilities
+    distribution = _distribution(loaded, side, question.written)
+    # another network with the same tokenizer may have more rows, and have drawn one of them
+    return [float(distribution[token]) if token < len(distribution) else 0.0 for token in question.tokens]
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gptdesk.comparison import Side
 from gptdesk.comparison.prompts import PromptResult
-from gptdesk.comparison.report import Json, Report, caveats, lines, partings, sentences, to_json
+from gptdesk.comparison.report import Json, Line, Report, are_coupled, caveats, lines, partings, sentences, to_json
 from gptdesk.comparison.words import parting
 from gptdesk.markup import markdown_text
 from models.storage import json_bytes
@@ -22,6 +22,9 @@ th, td { text-align: left; padding: .25rem .75rem; border-bottom: 1px solid #888
 tbody th { font-weight: normal; }
 pre { white-space: pre-wrap; border: 1px solid #8886; padding: .75rem; }
 """.strip()
+
+
+SHOWN = 200  # characters of a prompt in the table
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ def report_document(report: Report) -> Document:
     )
 
 
-def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult]) -> Document:
-    """What every side made of a list of prompts."""
+def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult], *, note: str | None = None) -> Document:
+    """What every side made of a list of prompts; `note` is something else to know."""
+    coupled = are_coupled(sides)
     names = [side.name for side in sides]
     records = [
         {"prompt": row.prompt, "model": side.key.spelled, "text": result.texts[0], "tokens": len(result.tokens[0])}
@@ -70,7 +74,10 @@ def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult]) -> Doc
         sentences=[alike(rows, names, i) for i in range(1, len(sides))],
         head=["Prompt", *(f"{name} beside {names[0]}" for name in names[1:])],
         rows=[
-            [row.prompt, *(parting(one, names[0], names[i]) for i, one in enumerate(row.divergences, 1))]
+            [
+                _short(row.prompt),
+                *(parting(one, names[0], names[i], coupled=coupled) for i, one in enumerate(row.divergences, 1)),
+            ]
             for row in rows
         ],
         texts=[
@@ -78,7 +85,7 @@ def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult]) -> Doc
             for row in rows
             for name, result in zip(names, row.results, strict=True)
         ],
-        notes=[f"Seed {sides[0].request.seed} for every prompt and side."],
+        notes=[f"Seeds: {', '.join(f'{side.name} {side.request.seed}' for side in sides)}.", *([note] if note else [])],
         data={"sides": [side.key.spelled for side in sides], "results": records},
         records=records,
     )
@@ -95,9 +102,13 @@ def table_rows(report: Report) -> list[list[str]]:
     rows, section = [], ""
     for line in lines(report):
         rows += [[line.section]] if line.section != section else []
-        rows.append([line.label, *(cell or f"absent: {line.note}" for cell in line.cells)])
+        rows.append([line.label, *_cells(line)])
         section = line.section
     return rows
+
+
+def _cells(line: Line) -> list[str]:
+    return [cell or f"absent: {line.notes[i]}" for i, cell in enumerate(line.cells)]
 
 
 def as_markdown(document: Document) -> bytes:
@@ -153,8 +164,13 @@ def as_csv(document: Document) -> bytes:
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, fields)
     writer.writeheader()
-    writer.writerows(document.records)
+    writer.writerows({name: _harmless(value) for name, value in record.items()} for record in document.records)
     return file.getvalue().encode("utf-8-sig")
+
+
+def _harmless(value: object) -> object:
+    """A text that a spreadsheet would take for a formula, with the mark that makes it a text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
 FORMATS: dict[str, Callable[[Document], bytes]] = {
@@ -163,6 +179,10 @@ FORMATS: dict[str, Callable[[Document], bytes]] = {
     "json": as_json,
     "csv": as_csv,
 }
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= SHOWN else f"{prompt[:SHOWN]} …"
 
 
 def _flat(data: Json, prefix: str = "") -> Json:

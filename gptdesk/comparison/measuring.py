@@ -16,6 +16,7 @@ from models.manager import LoadedModel, ModelManager
 from models.weights import WEIGHTS
 
 WARM_UP = 8  # tokens
+LOADS = 3  # times at most that a load is timed
 MOST_REPEATS = 50
 
 
@@ -44,7 +45,7 @@ class Timing:
     prompt_tokens: int
     file_bytes: int
     memory_bytes: int
-    load_seconds: float  # of a file that had been read before
+    load_seconds: Spread  # of a file that had been read before
     first_token: Spread
     prompt_speed: Spread
     speed: Spread | None
@@ -68,7 +69,7 @@ class Measurement:
 class _Runs:
     """What is gathered of one side."""
 
-    load_seconds: float = 0.0
+    load_seconds: list[float] = field(default_factory=list)
     memory_bytes: int = 0
     file_bytes: int = 0
     starts: list[GenerationStart] = field(default_factory=list)
@@ -86,14 +87,14 @@ def measure(
     if not 1 <= repeats <= MOST_REPEATS:
         raise ValueError(f"repeats must be between 1 and {MOST_REPEATS}, not {repeats}")
     keys = [side.key for side in sides]
-    yield from prepare(manager, keys)
+    yield from prepare(manager, keys, stop=stop)
     note = in_turn_note(manager, keys)
-    if note:
-        yield Stage(note)
     runs = [_Runs() for _ in sides]
     for side, found in zip(sides, runs, strict=True):
         yield Stage(f"loading and warming up {side.name}", 0.0)
-        _load(manager, side, found, stop)
+        _load(manager, side, found, times=min(repeats, LOADS), stop=stop)
+        if stop is not None and stop.is_set():
+            return
     neighbours = Neighbours()
     for repeat in range(repeats):
         order = range(len(sides)) if repeat % 2 == 0 else reversed(range(len(sides)))
@@ -101,6 +102,8 @@ def measure(
             done = (repeat * len(sides) + count) / (repeats * len(sides))
             yield Stage(f"measuring {sides[i].name}, {repeat + 1} of {repeats}", done)
             with lend_fresh(manager, sides[i].key) as loaded:
+                if note:  # it has just been loaded anew
+                    _warm_up(loaded, sides[i].request, stop)
                 _time(loaded, sides[i].request, runs[i], stop)
             if stop is not None and stop.is_set():
                 return
@@ -113,19 +116,29 @@ def measure(
     )
 
 
-def _load(manager: ModelManager, side: Side, runs: _Runs, stop: threading.Event | None) -> None:
-    """Load once to choose kernels and read the file, once more to be timed, and generate a little."""
+def _load(manager: ModelManager, side: Side, runs: _Runs, *, times: int, stop: threading.Event | None) -> None:
+    """Load once to choose kernels and read the file, some more times to be timed, and generate a little."""
     with manager.lend(side.key):
         pass
-    runs.file_bytes = (manager.copy(side.key) / WEIGHTS).stat().st_size
-    manager.unload(side.key)
-    started = time.perf_counter()
+    try:
+        runs.file_bytes = (manager.copy(side.key) / WEIGHTS).stat().st_size
+    except OSError as error:
+        raise ValueError(f"the file of {side.key} cannot be looked at: {error.strerror or error}") from error
+    for _ in range(times):
+        if stop is not None and stop.is_set():
+            return
+        manager.unload(side.key)
+        started = time.perf_counter()
+        with manager.lend(side.key) as lent:
+            runs.load_seconds.append(time.perf_counter() - started)
+            runs.memory_bytes = lent.memory_bytes
     with lend_fresh(manager, side.key) as loaded:
-        runs.load_seconds = time.perf_counter() - started
-        runs.memory_bytes = loaded.memory_bytes
-        few = side.request.model_copy(update={"max_new_tokens": WARM_UP})
-        for _ in generate(loaded, few, stop=stop):
-            pass
+        _warm_up(loaded, side.request, stop)
+
+
+def _warm_up(loaded: LoadedModel, request: GenerationRequest, stop: threading.Event | None) -> None:
+    for _ in generate(loaded, request.model_copy(update={"max_new_tokens": WARM_UP}), stop=stop):
+        pass
 
 
 def _time(loaded: LoadedModel, request: GenerationRequest, runs: _Runs, stop: threading.Event | None) -> None:
@@ -156,7 +169,7 @@ def _timing(runs: _Runs) -> Timing:
         prompt_tokens=start.prompt_tokens,
         file_bytes=runs.file_bytes,
         memory_bytes=runs.memory_bytes,
-        load_seconds=runs.load_seconds,
+        load_seconds=Spread.of(runs.load_seconds),
         first_token=Spread.of([times[0] for times in runs.times]),
         prompt_speed=Spread.of([start.prompt_tokens / start.seconds for start in runs.starts]),
         speed=Spread.of(speeds) if speeds else None,

@@ -9,7 +9,7 @@ from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
 from gptdesk.comparison.divergence import Divergence, diverge_all
 from gptdesk.generation import generate
 from gptdesk.streams import GenerationResult, collect
-from models.manager import ModelManager
+from models.manager import ModelKey, ModelManager
 
 MOST_PROMPTS = 500
 
@@ -41,11 +41,11 @@ def compare_prompts(
     Where memory is short, each model is loaded once and the results come at the end. ValueError as `watch`.
     """
     keys = [side.key for side in sides]
-    yield from prepare(manager, keys)
+    _check_encodable(manager, keys, prompts)
+    yield from prepare(manager, keys, stop=stop)
     asked = [[_asking(side, prompt) for side in sides] for prompt in prompts]
     groups = [[p] for p in range(len(prompts))]  # of prompts that each model is lent for once
-    if note := in_turn_note(manager, keys):
-        yield Stage(note)
+    if in_turn_note(manager, keys):
         groups = [list(range(len(prompts)))]
     done, total = 0, len(prompts) * len(sides)
     for group in groups:
@@ -60,7 +60,18 @@ def compare_prompts(
                 done += 1
         found = diverge_all(manager, [(asked[p], row) for p, row in zip(group, results, strict=True)])
         for p, row, divergences in zip(group, results, found, strict=True):
-            yield PromptResult(prompts[p], tuple(row), divergences)
+            yield PromptResult(asked[p][0].request.prompt, tuple(row), divergences)
+
+
+def _check_encodable(manager: ModelManager, keys: Sequence[ModelKey], prompts: Sequence[str]) -> None:
+    """ValueError naming the first prompt that one of the models cannot read."""
+    for name in dict.fromkeys(key.name for key in keys):
+        tokenizer = manager.tokenizer(name)
+        for i, prompt in enumerate(prompts, 1):
+            try:
+                tokenizer.encode(prompt)
+            except ValueError as error:
+                raise ValueError(f"prompt {i} cannot be read by {name}: {error}") from None
 
 
 def typical_divergence(rows: Sequence[PromptResult], side: int) -> float | None:

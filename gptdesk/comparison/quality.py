@@ -46,6 +46,7 @@ class Pair:
     closeness: Closeness | None
     absent: str | None
     first_divergence: float | None = None
+    bits: tuple[float | None, float | None] | None = None  # per character, of both, if nothing else can be compared
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def judge(
     or too long, or that a tokenizer cannot write, and as `ModelManager.lend`.
     """
     reading = _Reading(manager, keys, text, stop or threading.Event())
-    yield from prepare(manager, keys)
+    yield from prepare(manager, keys, stop=stop)
     pairs = []
     try:
         yield from reading.alone(0) if len(keys) == 1 else ()
@@ -92,6 +93,14 @@ def _check_size(text: str) -> None:
         )
 
 
+def not_by_token(manager: ModelManager, keys: tuple[ModelKey, ModelKey]) -> str | None:
+    """Why two models with the same tokenizer cannot be compared token by token; None if they can."""
+    widths = [manager.info(key.name).vocab_size for key in keys]
+    if widths[0] != widths[1]:
+        return f"their networks have {widths[0]:,} and {widths[1]:,} outputs"
+    return in_turn_note(manager, keys)
+
+
 class _Stopped(Exception):
     """Somebody set the stop event."""
 
@@ -107,9 +116,12 @@ class _Reading:
         self._keys = keys
         self._stop = stop
         self._tokenizers = [manager.tokenizer(key.name) for key in keys]
-        self._rows = [text_windows(text, tokenizer, context=self.context) for tokenizer in self._tokenizers]
-        for rows in self._rows:
-            check_enough(sum(len(row) - 1 for row in rows))
+        cut: dict[int, list[Tensor]] = {}  # windows by tokenizer, which models share
+        for tokenizer in self._tokenizers:
+            if id(tokenizer) not in cut:
+                cut[id(tokenizer)] = text_windows(text, tokenizer, context=self.context)
+                check_enough(sum(len(row) - 1 for row in cut[id(tokenizer)]))
+        self._rows = [cut[id(tokenizer)] for tokenizer in self._tokenizers]
         self._nats: dict[int, Tensor] = {}  # of each token, of the sides that were read alone
 
     def pair(self, i: int) -> Generator[Stage, None, Pair]:
@@ -117,8 +129,9 @@ class _Reading:
         if not same_vocabulary(self._tokenizers[0], self._tokenizers[i]):
             yield from self.alone(0)
             yield from self.alone(i)
-            return Pair(None, None, None, OTHER_TOKENS)
-        if note := in_turn_note(self._manager, (self._keys[0], self._keys[i])):
+            bits = self.evaluations[0].bits_per_character, self.evaluations[i].bits_per_character
+            return Pair(None, None, None, OTHER_TOKENS, bits=bits)
+        if note := not_by_token(self._manager, (self._keys[0], self._keys[i])):
             yield from self.alone(0)
             yield from self.alone(i)
             ratio, error = perplexity_ratio(self._nats[0], self._nats[i])

@@ -14,7 +14,7 @@ from gptdesk.comparison.divergence import Divergence, diverge
 from gptdesk.comparison.measuring import Measurement, Spread, Timing, measure
 from gptdesk.comparison.quality import GREEDY_TOKENS, Pair, Quality, check_text, judge
 from gptdesk.comparison.words import band, parting, summary
-from gptdesk.evaluation import Closeness
+from gptdesk.evaluation import Closeness, Evaluation
 from gptdesk.neighbours import QUIET
 from models.engine import THREADS
 from models.manager import ModelManager
@@ -30,7 +30,7 @@ class Report:
     measurement: Measurement
     divergences: tuple[Divergence, ...]  # of each side but the first
     quality: Quality | None
-    text_name: str  # of the text judged by
+    text_name: str  # of the text judged by or, without quality, why there is none
     made: str  # ISO 8601
     computer: str
 
@@ -46,12 +46,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of every side, as a reader sees it. A cell that is empty has its reason in `note`."""
+    """One figure of every side, as a reader sees it. Where a cell is empty, `notes` has the reason."""
 
     section: str
     label: str
     cells: tuple[str, ...]
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def study(
@@ -65,7 +65,8 @@ def study(
 ) -> Iterator[Stage | Report]:
     """Measure the sides and, with a `text`, judge them by it; the report comes last, unless `stop` was set.
 
-    Raises ValueError as `measure` and `judge`.
+    Raises ValueError as `measure`, and for a text that a side cannot be judged by; should judging fail later, the
+    report says why.
     """
     measurement = quality = None
     if text is not None:
@@ -78,13 +79,17 @@ def study(
     if measurement is None:
         return
     if text is not None:
-        for found in judge(manager, [side.key for side in sides], text, stop=stop):
-            if isinstance(found, Stage):
-                yield found
-            else:
-                quality = found
-        if quality is None:
-            return
+        try:
+            for found in judge(manager, [side.key for side in sides], text, stop=stop):
+                if isinstance(found, Stage):
+                    yield found
+                else:
+                    quality = found
+        except ValueError as error:  # what was measured is not lost
+            text_name = str(error)
+        else:
+            if quality is None:
+                return
     yield Report(
         tuple(sides),
         measurement,
@@ -93,6 +98,13 @@ def study(
         text_name,
         datetime.now(UTC).isoformat(timespec="seconds"),
         computer(),
+    )
+
+
+def are_coupled(sides: Sequence[Side]) -> bool:
+    """Whether all sides draw with the same samplers and luck, so that only the models can make texts differ."""
+    return all(
+        (one.request.seed, one.request.chain) == (sides[0].request.seed, sides[0].request.chain) for one in sides
     )
 
 
@@ -106,14 +118,18 @@ def computer() -> str:
 
 def sentences(report: Report) -> list[str]:
     """What it comes to: a sentence for every side but the first."""
-    timings = report.measurement.timings
-    return [summary(report.names[i], timings[0], timings[i], report.pair(i)) + "." for i in range(1, len(report.sides))]
+    timings, found = report.measurement.timings, []
+    for i in range(1, len(report.sides)):
+        same_tokens = report.divergences[i - 1].same is not None
+        found.append(summary(report.names[i], timings[0], timings[i], report.pair(i), same_tokens=same_tokens) + ".")
+    return found
 
 
 def partings(report: Report) -> list[str]:
     """Where the texts part, a sentence for every side but the first."""
     names = report.names
-    return [parting(one, names[0], names[i]) for i, one in enumerate(report.divergences, 1)]
+    coupled = are_coupled(report.sides)
+    return [parting(one, names[0], names[i], coupled=coupled) for i, one in enumerate(report.divergences, 1)]
 
 
 def caveats(report: Report) -> list[str]:
@@ -133,9 +149,14 @@ def caveats(report: Report) -> list[str]:
         )
     if report.quality:
         context = report.quality.context
-        notes.append(f"Quality is that on {report.text_name}, read in windows of {context:,} tokens.")
+        notes.append(
+            f"Quality is that on {report.text_name}, read in windows of {context:,} tokens. After ± stands the "
+            "standard error, which takes tokens to be independent of their neighbours."
+        )
     else:
-        notes.append(f"Quality was not judged: there is no {report.text_name}; give a text to judge by.")
+        notes.append(f"Quality was not judged: {report.text_name}.")
+    if len({len(result.tokens[0]) for result in measurement.results}) > 1:
+        notes.append("The texts differ in length, and a longer one is slower at its end: compare speeds with care.")
     return notes
 
 
@@ -143,14 +164,14 @@ def lines(report: Report) -> list[Line]:
     """Every figure, in the order in which to read them."""
     timings, evaluations = report.measurement.timings, report.quality.evaluations if report.quality else ()
     pairs = [report.pair(i) for i in range(len(report.sides))]
-    reason = next((pair.absent for pair in pairs if pair and pair.absent), "")
+    reasons = tuple((pair.absent or "") if pair else "" for pair in pairs)
 
     def timed(section: str, label: str, cell: Callable[[Timing], str]) -> Line:
         return Line(section, label, tuple(map(cell, timings)))
 
     def paired(label: str, cell: Callable[[Pair], str]) -> Line:
         cells = tuple("reference" if i == 0 else cell(pair) if pair else "" for i, pair in enumerate(pairs))
-        return Line("Quality", label, cells, reason if "" in cells else "")
+        return Line("Quality", label, cells, reasons)
 
     def close(label: str, cell: Callable[[Pair], str]) -> Line:
         return paired(label, lambda pair: cell(pair) if pair.closeness else "")
@@ -158,11 +179,12 @@ def lines(report: Report) -> list[Line]:
     found = [
         timed("Size", "Weights file", lambda t: f"{t.file_bytes / 1e6:,.1f} MB"),
         timed("Size", "Memory of the weights", lambda t: f"{t.memory_bytes / 1e6:,.1f} MB"),
-        timed("Speed", "Load time", lambda t: f"{t.load_seconds:.2f} s"),
+        timed("Speed", "Load time", lambda t: _spread(t.load_seconds, "s")),
         timed("Speed", "Time to first token", lambda t: _spread(t.first_token, "ms", 1e3)),
         timed("Speed", "Tokens of the prompt", lambda t: f"{t.prompt_tokens:,}"),
         timed("Speed", "Prompt read at", lambda t: _spread(t.prompt_speed, "tokens/s")),
         timed("Speed", "Tokens per second", lambda t: _spread(t.speed, "tokens/s")),
+        Line("Speed", "Tokens written", tuple(f"{len(r.tokens[0]):,}" for r in report.measurement.results)),
         timed("Speed", "Latency of a token, p50", lambda t: _spread(t.latency_p50, "ms", 1e3)),
         timed("Speed", "Latency of a token, p95", lambda t: _spread(t.latency_p95, "ms", 1e3)),
         timed("Speed", "Kernels", lambda t: t.kernels),
@@ -171,7 +193,7 @@ def lines(report: Report) -> list[Line]:
         return found
     return [
         *found,
-        Line("Quality", "Perplexity", tuple(f"{e.perplexity:#,.5g}" for e in evaluations), reason),
+        Line("Quality", "Perplexity", tuple(map(_perplexity, evaluations, pairs)), reasons),
         Line("Quality", "Bits per character", tuple(_optional(e.bits_per_character, ".4f") for e in evaluations)),
         Line("Quality", "Tokens scored", tuple(f"{e.tokens:,}" for e in evaluations)),
         paired("Perplexity ratio", _ratio_cell),
@@ -239,7 +261,7 @@ def _side_json(report: Report, i: int) -> Json:
         "kernels": timing.kernels,
         "file_bytes": timing.file_bytes,
         "memory_bytes": timing.memory_bytes,
-        "load_seconds": timing.load_seconds,
+        "load_seconds": asdict(timing.load_seconds),
         "prompt_tokens": timing.prompt_tokens,
         "seconds_to_first_token": asdict(timing.first_token),
         "prompt_tokens_per_second": asdict(timing.prompt_speed),
@@ -259,6 +281,11 @@ def _side_json(report: Report, i: int) -> Json:
 def _of(pair: Pair) -> Closeness:
     assert pair.closeness is not None
     return pair.closeness
+
+
+def _perplexity(evaluation: Evaluation, pair: Pair | None) -> str:
+    """Of other tokens than the reference's it would mislead."""
+    return "" if pair and pair.bits else f"{evaluation.perplexity:#,.5g}"
 
 
 def _ratio_cell(pair: Pair) -> str:

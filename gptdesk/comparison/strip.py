@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptdesk.comparison import in_turn_note
 from gptdesk.comparison.divergence import same_vocabulary, shown
-from gptdesk.comparison.quality import OTHER_TOKENS
+from gptdesk.comparison.quality import OTHER_TOKENS, not_by_token
 from gptdesk.evaluation import ROWS, TOP, text_windows
 from models.manager import ModelKey, ModelManager
 from models.tokenizer import Tokenizer
@@ -49,7 +48,7 @@ def strip(
     ours, theirs = (manager.tokenizer(key.name) for key in keys)
     if not same_vocabulary(ours, theirs):
         raise ValueError(OTHER_TOKENS)
-    if note := in_turn_note(manager, keys):
+    if note := not_by_token(manager, keys):
         raise ValueError(f"the models are not compared token by token: {note}")
     context = min(longest, *(manager.info(key.name).context for key in keys))
     rows = text_windows(text, ours, context=context)

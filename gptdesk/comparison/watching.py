@@ -22,9 +22,10 @@ class SideEvent:
 
 @dataclass(frozen=True)
 class Divergences:
-    """Where every side but the first parts from it; the last event."""
+    """Where every side but the first parts from it; the last event. With `stop`, there may be none."""
 
     found: tuple[Divergence, ...]
+    note: str | None  # why the sides wrote one after the other, if they did
 
 
 WatchEvent = Stage | SideEvent | Divergences
@@ -36,22 +37,24 @@ def watch(manager: ModelManager, sides: Sequence[Side], *, stop: threading.Event
     Raises ValueError as `ModelManager.lend` and `generate`.
     """
     keys = [side.key for side in sides]
-    yield from prepare(manager, keys)
+    yield from prepare(manager, keys, stop=stop)
     results = [GenerationResult(1) for _ in sides]
     note = in_turn_note(manager, keys)
     groups = [list(range(len(sides)))] if note is None else [[i] for i in range(len(sides))]
-    if note:
-        yield Stage(note)
     for group in groups:
+        if stop is not None and stop.is_set():
+            yield Divergences((), note)
+            return
         with ExitStack() as stack:
             loaded = []
             for i in group:
                 yield Stage(f"loading {sides[i].key}")
                 loaded.append(stack.enter_context(lend_fresh(manager, sides[i].key)))
+            yield Stage("writing")
             for event in _in_step(group, loaded, sides, stop):
                 results[event.side].add(event.event)
                 yield event
-    yield Divergences(diverge(manager, sides, results))
+    yield Divergences(diverge(manager, sides, results), note)
 
 
 def _in_step(

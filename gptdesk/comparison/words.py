@@ -9,6 +9,7 @@ from gptdesk.evaluation import Closeness
 
 # Mean KL divergence in nats a token up to which a difference goes by this name.
 BANDS = ((0.01, "negligible"), (0.05, "small"), (0.15, "moderate"))
+ENOUGH = 100  # tokens from which on a verdict is ventured
 EVEN = 0.05  # a ratio this near to 1 is called even
 
 
@@ -26,24 +27,39 @@ def verdict(closeness: Closeness) -> str:
     """What it comes to."""
     if is_identical(closeness):
         return "identical: not one probability differs"
-    name = band(closeness.kl_mean)
-    if name == "negligible":
+    if (tokens := closeness.reference.tokens) < ENOUGH:
+        return f"too little text to say ({tokens} tokens)"
+    name = band(closeness.kl_mean + 2 * closeness.kl_mean_se)
+    if name == BANDS[0][1]:
         return "practically the same"
+    name = band(closeness.kl_mean) if closeness.kl_mean >= BANDS[0][0] else name
     ratio, error = closeness.perplexity_ratio, closeness.perplexity_ratio_se
     clearly = math.isinf(ratio) or abs(ratio - 1) > 2 * error
     effect = (", for the worse" if ratio > 1 else ", for the better on this text") if clearly else ""
     return f"a {name} difference{effect}"
 
 
-def summary(name: str, reference: Timing | None, candidate: Timing | None, pair: Pair | None) -> str:
-    """The one sentence: "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, ...: practically the same"."""
+def summary(
+    name: str,
+    reference: Timing | None,
+    candidate: Timing | None,
+    pair: Pair | None,
+    *,
+    same_tokens: bool = True,
+) -> str:
+    """The one sentence: "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, ...: practically the same".
+
+    Without the `same_tokens`, tokens per second say nothing and are left out.
+    """
     parts = []
     if reference and candidate:
         parts.append(_ratio(reference.memory_bytes / candidate.memory_bytes, "smaller", "larger", "as large"))
-        if reference.speed and candidate.speed:
+        if same_tokens and reference.speed and candidate.speed:
             parts.append(_ratio(candidate.speed.median / reference.speed.median, "faster", "slower", "as fast"))
     if pair and pair.perplexity_ratio is not None:
         parts.append(f"perplexity x {pair.perplexity_ratio:.4f}")
+    if pair and pair.bits and None not in pair.bits:
+        parts.append(f"{pair.bits[1]:.3f} bits a character against {pair.bits[0]:.3f}")
     ending = ""
     if pair and pair.closeness:
         parts.append(f"same next word {pair.closeness.same_top1:.1%} of the time")
@@ -51,8 +67,8 @@ def summary(name: str, reference: Timing | None, candidate: Timing | None, pair:
     return f"{name}: {', '.join(parts)}{ending}" if parts else f"{name}: nothing was measured"
 
 
-def parting(divergence: Divergence, reference: str, candidate: str) -> str:
-    """Where the texts of two sides part, for people."""
+def parting(divergence: Divergence, reference: str, candidate: str, *, coupled: bool = True) -> str:
+    """Where the texts of two sides part, for people; `coupled` if they had the same samplers and luck."""
     same = divergence.same
     if divergence.identical:
         if divergence.cut_short:
@@ -70,10 +86,10 @@ def parting(divergence: Divergence, reference: str, candidate: str) -> str:
     start = f"After {_tokens(same)} alike, {reference} wrote “{ours}” and {candidate} “{theirs}”"
     if (chances := divergence.chances) is None:
         return f"{start}."
+    meaning = ": a coin flip" if chances.coin_flip else ": here the models disagree"
     return (
         f"{start}. To “{ours}” they gave {chances.reference_own:.0%} against {chances.candidate_other:.0%}, to "
-        f"“{theirs}” {chances.reference_other:.0%} against {chances.candidate_own:.0%}: "
-        f"{'a coin flip' if chances.coin_flip else 'here the models disagree'}."
+        f"“{theirs}” {chances.reference_other:.0%} against {chances.candidate_own:.0%}{meaning if coupled else ''}."
     )
 
 

@@ -13,7 +13,7 @@ from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
 from gptdesk.generation import GenerationRequest
-from gptdesk.keeping import Kept
+from gptdesk.keeping import MOST_KEPT, Kept
 from gptdesk.markup import markdown_text
 from gptdesk.pickers import ModelPicker, PresetBar
 from gptdesk.streams import GenerationResult, in_batches
@@ -21,7 +21,6 @@ from models.manager import ModelKey
 
 TITLE = "Generate"
 MOST_SEQUENCES = 8  # text boxes that are laid out; the engine and the command line take more
-MOST_KEPT = 200_000  # characters of text that are there again after a reload
 EXAMPLES = (
     "Once upon a time",
     "One rainy morning, the fox",

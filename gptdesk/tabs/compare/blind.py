@@ -29,7 +29,7 @@ class BlindView:
     def __init__(self, desk: Desk, sides: SidesPanel) -> None:
         self._desk = desk
         self._sides = sides
-        self._actions = starter(desk, "New round", ident="blind")
+        self._actions = starter(desk, "New round", ident="blind", running=sides.running)
         with gr.Row(equal_height=True, elem_classes="panes"):
             self.panes = [
                 gr.HTML(pane(name, "", ""), min_width=280, elem_id=f"blind-{name.lower()}", elem_classes="bare")
@@ -50,7 +50,9 @@ class BlindView:
         outputs = [*self._actions.outputs, *shared[:-1]]
         self._actions.start.click(self._on_start, self._sides.inputs, outputs, **STREAMING)
         for vote, button in self.votes.items():
-            button.click(self._voter(vote), self.round, shared, **MAY_SPEAK)
+            # one vote after the other, so that a round is counted once
+            one = MAY_SPEAK | {"concurrency_id": "vote", "concurrency_limit": 1}
+            button.click(self._voter(vote), self.round, shared, **one)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(stop: threading.Event) -> Iterator[Updates]:
@@ -76,10 +78,11 @@ class BlindView:
             updates[box] = pane(name, prompt, text)
         same = texts[0] == texts[1]
         updates[self._actions.line] = "The two are the same, word for word." if same else "Which one is better?"
-        updates[self.tally] = self._told(sides)
+        names, keys = [side.name for side in sides], [side.key.spelled for side in sides]
+        updates[self.tally] = markdown_text(self._told(self._tally(keys), names))
         updates[self.round] = {
-            "names": [side.name for side in sides],
-            "keys": [side.key.spelled for side in sides],
+            "names": names,
+            "keys": keys,
             "swapped": swapped,
             "prompt": prompt,
             "shown": shown,
@@ -111,25 +114,27 @@ class BlindView:
         assert isinstance(shown, list)
         swapped = bool(round_["swapped"])
         tally = self._tally(keys).plus(vote, swapped=swapped)
-        self._desk.votes.put(_name(keys), tally.to_json())
+        self._desk.votes.put(_name(keys), (tally.mirrored() if keys != sorted(keys) else tally).to_json())
         there = names[::-1] if swapped else names
         prompt, updates = str(round_["prompt"]), self._votable(False)
         for box, place, name, text in zip(self.panes, NAMES, there, shown, strict=True):
             updates[box] = pane(f"{place}: {name}", prompt, text)
-        said = f"Left was {there[0]}, right {there[1]}. {told(tally, names[0], names[1])}"
+        said = f"Left was {there[0]}, right {there[1]}. {self._told(tally, names)}"
         return updates | {self.tally: markdown_text(said), self.round: None, self._actions.line: "Thank you."}
 
-    def _told(self, sides: list[Side]) -> str:
-        tally = self._tally([side.key.spelled for side in sides])
-        return markdown_text(told(tally, sides[0].name, sides[1].name))
+    def _told(self, tally: Tally, names: list[str]) -> str:
+        if self._desk.settings.public:
+            return "A public desk does not count votes; run one of your own."
+        return told(tally, names[0], names[1])
 
     def _tally(self, keys: list[str]) -> Tally:
-        return Tally.from_json(self._desk.votes.read().get(_name(keys)))
+        tally = Tally.from_json(self._desk.votes.read().get(_name(keys)))
+        return tally.mirrored() if keys != sorted(keys) else tally
 
     def _votable(self, yes: bool) -> Updates:
         return {button: gr.update(interactive=yes) for button in self.votes.values()}
 
 
 def _name(keys: list[str]) -> str:
-    """Under which the votes of two models lie."""
-    return " against ".join(keys)
+    """Under which the votes of two models lie, whichever is the reference."""
+    return " against ".join(sorted(keys))

@@ -1,9 +1,7 @@
 """Buttons that save a comparison as a file, in every format."""
 
-import tempfile
-from pathlib import Path
-
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 
 from gptdesk.comparison.export import FORMATS, Document
 from gptdesk.controls import Updates
@@ -25,11 +23,11 @@ class ExportBar:
 
     def filled(self, document: Document) -> Updates:
         """Updates that put the document behind the buttons; ValueError if the disk refuses."""
-        try:  # Gradio takes a copy, and forgets it after a day
-            folder = Path(tempfile.mkdtemp(prefix="gptdesk-export-"))
-            files = {name: folder / f"comparison.{name}" for name in FORMATS}
-            for name, file in files.items():
-                file.write_bytes(FORMATS[name](document))
+        try:  # where Gradio deletes it after a day
+            files = {
+                name: save_bytes_to_cache(FORMATS[name](document), f"comparison.{name}", button.GRADIO_CACHE)
+                for name, button in self.buttons.items()
+            }
         except OSError as error:
             raise ValueError(f"the files to save could not be written: {error.strerror or error}") from error
-        return {button: gr.update(value=str(files[name]), interactive=True) for name, button in self.buttons.items()}
+        return {button: gr.update(value=files[name], interactive=True) for name, button in self.buttons.items()}

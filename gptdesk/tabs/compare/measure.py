@@ -1,7 +1,7 @@
 """Measure: the sides one after the other, alone: what they cost, how well they predict, where they differ."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -14,7 +14,7 @@ from gptdesk.comparison.export import html_table, report_document, table_rows
 from gptdesk.comparison.measuring import MOST_REPEATS
 from gptdesk.comparison.report import Report, caveats, partings, sentences, study
 from gptdesk.comparison.strip import strip
-from gptdesk.comparison.texts import held_out_text, read_text
+from gptdesk.comparison.texts import held_out_of, read_text
 from gptdesk.controls import MAY_SPEAK, STREAMING, Updates, Values, told
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
@@ -24,7 +24,9 @@ from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, pane, strip
 from gptdesk.tabs.compare.sides import SidesPanel
 from models.manager import ModelKey
 
+PUBLIC_REPEATS, PUBLIC_CHARACTERS = 5, 200_000
 LOOK = 0.5  # seconds between two looks at what goes on: more of them would slow down what is timed
+PATIENCE = 2.0  # seconds that a part of the strip waits for its turn
 NOTHING = "Nothing was measured yet. Measure times every side alone, one after the other, and judges it by a text."
 
 
@@ -44,11 +46,13 @@ class MeasureView:
                     elem_id="judge-text",
                 )
             with gr.Column(scale=2, min_width=240):
-                self.file = gr.File(label="… or a text file", type="filepath", height=130, elem_id="judge-file")
+                self.file = gr.File(
+                    label="… or a text file, which goes first", type="filepath", height=130, elem_id="judge-file"
+                )
         self.repeats = gr.Slider(
             1, MOST_REPEATS, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
         )
-        self._actions = starter(desk, "Measure", ident="measure")
+        self._actions = starter(desk, "Measure", ident="measure", running=sides.running)
         self.summary = gr.Markdown(NOTHING, elem_id="summary")
         with gr.Column(visible=False) as self.results:
             self._lay_out_results()
@@ -89,17 +93,18 @@ class MeasureView:
         strip_outputs = [self.strip_box, self.part, self.candidate, self.strip]
         outputs = [*self._actions.outputs, *found, *strip_outputs, *self.export.buttons.values()]
         self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
-        latest = MAY_SPEAK | {"trigger_mode": "always_last", "concurrency_limit": None}
+        latest = MAY_SPEAK | {"trigger_mode": "always_last", "concurrency_limit": 1}
         for widget in (self.part, self.candidate):
             widget.input(self._on_strip, [self.judged, self.part, self.candidate], [self.part, self.strip], **latest)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(stop: threading.Event) -> Iterator[Updates]:
             sides = self._sides.sides(values)
-            text, text_name = self._text(values, sides[0].key)
+            text, text_name = self._text(values, [side.key for side in sides])
             repeats = values[self.repeats]
             if not isinstance(repeats, int):
                 raise ValueError(f"repeats must be a whole number between 1 and {MOST_REPEATS}, not {repeats}")
+            self._check_modest(text, repeats)
             stream = study(self._desk.manager, sides, text=text, text_name=text_name, repeats=repeats, stop=stop)
             report = None
             for events in in_batches(stream, stop=stop, every=LOOK):
@@ -113,16 +118,25 @@ class MeasureView:
                 return
             yield self._shown(report) | {self._actions.line: "Measured."}
             yield self._judged(report, text)
+            yield self.export.filled(report_document(report))
 
         yield from self._actions.run(work, request, alone=True)
 
-    def _text(self, values: Values, key: ModelKey) -> tuple[str | None, str]:
-        """What to judge by, and what to call it."""
+    def _check_modest(self, text: str | None, repeats: int) -> None:
+        """ValueError for what would hold up everyone else on a public desk: nothing else is computed meanwhile."""
+        if self._desk.settings.public and (repeats > PUBLIC_REPEATS or len(text or "") > PUBLIC_CHARACTERS):
+            raise ValueError(
+                f"a public desk measures at most {PUBLIC_REPEATS} repeats and {PUBLIC_CHARACTERS:,} characters; "
+                "run one of your own for more"
+            )
+
+    def _text(self, values: Values, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+        """What to judge by, and what to call it; without a text, why there is none."""
         if file := values[self.file]:
             return read_text(Path(str(file))), Path(str(file)).name
         if typed := str(values[self.text] or ""):
             return typed, "the text given"
-        return held_out_text(self._desk.model(key.name)), f"held-out text of {key.name}"
+        return held_out_of(self._desk.manager, keys)
 
     def _shown(self, report: Report) -> Updates:
         said = [f"**{markdown_text(sentence)}**" for sentence in sentences(report)]
@@ -143,7 +157,7 @@ class MeasureView:
                 updates[box] = gr.update(visible=True, value=shown)
             else:
                 updates[box] = gr.update(visible=False)
-        return updates | self.export.filled(report_document(report))
+        return updates
 
     def _judged(self, report: Report, text: str | None) -> Updates:
         """The strip, if the sides can be compared by tokens."""
@@ -169,7 +183,14 @@ class MeasureView:
 
     @told
     def _on_strip(self, judged: dict[str, object] | None, part: object, candidate: object) -> object:
-        return self._strip(judged, part, candidate) if judged else gr.skip()
+        if judged is None:
+            return gr.skip()
+        if not self._desk.turns.take(timeout=PATIENCE):
+            raise ValueError("something else is being measured or generated; choose the part again when that is done")
+        try:
+            return self._strip(judged, part, candidate)
+        finally:
+            self._desk.turns.give_back()
 
     def _strip(self, judged: dict[str, object], part: object, candidate: object) -> tuple[object, str]:
         """The slider of parts, and one part as HTML."""

@@ -93,7 +93,7 @@ def strip_html(strip: Strip, names: Sequence[str]) -> str:
     steps = [0.0, *(most for most, _ in BANDS)]
     key = "".join(f'<span class="kl-{i}">{_range(i, steps)}</span> ' for i in range(len(steps)))
     return (
-        f'<div class="strip"><div class="key">KL divergence in nats: {key}</div>'
+        f'<div class="strip"><div class="key">KL divergence in nats, each part read from its beginning: {key}</div>'
         f'<div class="tokens"><span>{html.escape(strip.first)}</span>{spans}</div>'
         '<div class="picked-token">Click a token, or point at it, to see what both sides expected there.</div></div>'
     )

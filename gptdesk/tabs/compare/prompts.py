@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from gptdesk.actions import starter
-from gptdesk.comparison import Side, Stage
+from gptdesk.comparison import Side, Stage, in_turn_note
 from gptdesk.comparison.export import html_table, prompts_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_prompts
 from gptdesk.comparison.texts import read_text
@@ -37,8 +37,10 @@ class PromptsView:
                     elem_id="prompts",
                 )
             with gr.Column(scale=2, min_width=240):
-                self.file = gr.File(label="… or a file of them", type="filepath", height=150, elem_id="prompts-file")
-        self._actions = starter(desk, "Compare all", ident="compare-all")
+                self.file = gr.File(
+                    label="… or a file of them, which goes first", type="filepath", height=150, elem_id="prompts-file"
+                )
+        self._actions = starter(desk, "Compare all", ident="compare-all", running=sides.running)
         self.said = gr.Markdown("No prompts were compared yet.", elem_id="prompts-said")
         self.table = gr.HTML(elem_id="prompts-table", elem_classes=["figures-table", "bare"])
         self.export = ExportBar(prefix="save-prompts-")
@@ -60,6 +62,7 @@ class PromptsView:
             file = values[self.file]
             prompts = read_prompts(read_text(Path(str(file))) if file else str(values[self.prompts] or ""))
             sides = self._sides.sides(values)
+            note = in_turn_note(self._desk.manager, [side.key for side in sides])
             found: list[PromptResult] = []
             for events in in_batches(
                 compare_prompts(self._desk.manager, sides, prompts, stop=stop), stop=stop, every=0.2
@@ -71,17 +74,18 @@ class PromptsView:
                     else:
                         found.append(event)
                 if found and events:
-                    updates |= self._shown(sides, found)
+                    updates |= self._shown(sides, found, note)
                 yield updates
             ended = "Stopped" if len(found) < len(prompts) else "Done"
-            yield {self._actions.line: f"{ended}: {len(found)} of {len(prompts)} prompts."}
+            in_turn = f" Not all at once: {note}." if note else ""
+            yield {self._actions.line: f"{ended}: {len(found)} of {len(prompts)} prompts.{in_turn}"}
             if found:
-                yield self.export.filled(prompts_document(sides, found))
+                yield self.export.filled(prompts_document(sides, found, note=note))
 
         yield from self._actions.run(work, request)
 
-    def _shown(self, sides: list[Side], found: list[PromptResult]) -> Updates:
-        document = prompts_document(sides, found)
+    def _shown(self, sides: list[Side], found: list[PromptResult], note: str | None) -> Updates:
+        document = prompts_document(sides, found, note=note)
         return {
             self.said: "\n\n".join(map(markdown_text, document.sentences)),
             self.table: html_table(document.head, document.rows),

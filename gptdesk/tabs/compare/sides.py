@@ -1,5 +1,7 @@
 """Who is compared, and what each is asked: pickers, prompt and parameters, shared unless they are unlinked."""
 
+import threading
+
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
@@ -19,6 +21,7 @@ class SidesPanel:
     """The upper part of the tab; every view below it reads its sides from here."""
 
     def __init__(self, desk: Desk) -> None:
+        self.running: dict[str, threading.Event] = {}  # what a page does in this tab, one thing at a time
         self.pickers: list[ModelPicker] = []
         self._own: list[ChainPanel] = []
         self._own_seeds: list[gr.Textbox] = []
@@ -131,11 +134,11 @@ class SidesPanel:
         """How many sides there are."""
         return 3 if values[self.third] else 2
 
-    def sides(self, values: Values, *, prompt: str | None = None, seed: int | None = None) -> list[Side]:
-        """The sides as they are set, with another prompt or seed if one is given; ValueError as `GenerationRequest`."""
+    def sides(self, values: Values, *, seed: int | None = None) -> list[Side]:
+        """The sides as they are set, with another seed if one is given; ValueError as `GenerationRequest`."""
         keys = self.keys(values)
         given = {
-            "prompt": str(values[self.prompt] or "") if prompt is None else prompt,
+            "prompt": str(values[self.prompt] or ""),
             "max_new_tokens": values[self.max_new_tokens],
         }
 

@@ -7,8 +7,8 @@ import gradio as gr
 
 from gptdesk.actions import starter
 from gptdesk.comparison import MOST_SIDES, Side, Stage
-from gptdesk.comparison.divergence import Divergence
-from gptdesk.comparison.watching import SideEvent, watch
+from gptdesk.comparison.report import are_coupled
+from gptdesk.comparison.watching import Divergences, SideEvent, watch
 from gptdesk.comparison.words import parting
 from gptdesk.controls import STREAMING, Updates, Values
 from gptdesk.desk import Desk
@@ -27,7 +27,7 @@ class WatchView:
     def __init__(self, desk: Desk, sides: SidesPanel) -> None:
         self._desk = desk
         self._sides = sides
-        self._actions = starter(desk, "Watch", ident="watch")
+        self._actions = starter(desk, "Watch", ident="watch", running=sides.running)
         with gr.Row(equal_height=True, elem_classes="panes"):
             self.panes = [new_pane(i, prefix="watch-", visible=i < 2) for i in range(MOST_SIDES)]
         self.parting = gr.Markdown(NOTE, elem_id="watch-parting", elem_classes="note")
@@ -52,22 +52,25 @@ class WatchView:
                     elif isinstance(event, Stage):
                         updates[self._actions.line] = doing(event)
                     else:
-                        updates |= self._ended(sides, results, event.found)
+                        updates |= self._ended(sides, results, event)
                 yield updates
 
         yield from self._actions.run(work, request)
 
-    def _ended(self, sides: list[Side], results: list[GenerationResult], found: tuple[Divergence, ...]) -> Updates:
+    def _ended(self, sides: list[Side], results: list[GenerationResult], last: Divergences) -> Updates:
         updates: Updates = {}
-        for i, one in enumerate(found, 1):
+        for i, one in enumerate(last.found, 1):
             both = marks(one)
             updates[self.panes[i]] = _pane(sides[i], results[i], mark=both[1])
             if i == 1:
                 updates[self.panes[0]] = _pane(sides[0], results[0], mark=both[0])
-        said = [parting(one, sides[0].name, sides[i].name) for i, one in enumerate(found, 1)]
+        coupled = are_coupled(sides)
+        said = [parting(one, sides[0].name, sides[i].name, coupled=coupled) for i, one in enumerate(last.found, 1)]
+        said += [f"Not all at once: {last.note}."] if last.note else []
         reasons = dict.fromkeys(FINISHES[reason] for one in results if (reason := one.finish_reasons[0]))
         updates[self.parting] = "\n\n".join(markdown_text(sentence) for sentence in said)
-        updates[self._actions.line] = f"Ended: {', '.join(reasons)}. Seed {sides[0].request.seed}. {NOTE}"
+        seeds = ", ".join(dict.fromkeys(str(side.request.seed) for side in sides))
+        updates[self._actions.line] = f"Ended: {', '.join(reasons)}. Seed {seeds}. {NOTE}"
         return updates
 
 
