@@ -359,7 +359,7 @@ def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: Ru
         page.locator("#generate").click()
         if page is not pages[2]:
             sync_api.expect(page.locator("#figures")).to_contain_text("tokens/s", timeout=30_000)
-    sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for another page")
+    sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for what is being generated")
     pages[2].locator("#stop").click()
     sync_api.expect(pages[2].locator("#figures")).to_contain_text("stopped before it began")
     for page in pages:
