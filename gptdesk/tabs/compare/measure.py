@@ -40,7 +40,7 @@ class MeasureView:
             with gr.Column(scale=3, min_width=280):
                 self.text = gr.Textbox(
                     label="Text to judge by",
-                    info="Empty: text of A's own kind that its training did not see, if the desk has any.",
+                    info="Empty: text of the first model that has any which its training did not see.",
                     lines=2,
                     max_lines=6,
                     elem_id="judge-text",
