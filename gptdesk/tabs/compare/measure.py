@@ -116,9 +116,14 @@ class MeasureView:
             if report is None:
                 yield {self._actions.line: "You stopped it; what was measured before is still shown."}
                 return
-            yield self._shown(report) | {self._actions.line: "Measured."}
-            yield self._judged(report, text)
-            yield self.export.filled(report_document(report))
+            # all at once: what comes right after the column becomes visible may not find its widgets there yet
+            updates = self._shown(report) | {self._actions.line: "Measured."}
+            try:
+                updates |= self.export.filled(report_document(report))
+                updates |= self._judged(report, text)
+            except ValueError as error:  # the report must not be lost
+                updates[self._actions.line] = f"⚠ Measured, but {markdown_text(str(error))}"
+            yield updates
 
         yield from self._actions.run(work, request, alone=True)
 
