@@ -124,7 +124,7 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
 
     app = web_app(Desk(settings))
     gc.collect()
-    gc.freeze()  # the page's half a million objects stay: to look through them again and again stalls generations
+    gc.freeze()  # the page's objects stay: to look through them again and again stalls generations
     sys.setswitchinterval(SWITCH)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes on the Ctrl-C that it has obeyed

@@ -73,3 +73,12 @@ def save_family(folder: Path) -> Path:
     tiny = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, block_size=48, n_layer=1, n_head=1, n_embd=16))
     save_checkpoint(folder / "tiny", tiny, tokenizer=tokenizer, about=About())
     return folder
+
+
+def save_tiny_family(tiny_folder: Path, folder: Path, tokenizer: Tokenizer) -> Path:
+    """In `folder`: `tiny`, its `twin`, one that is `damaged`, and one that writes `letters`."""
+    for name in ("tiny", "twin"):
+        shutil.copytree(tiny_folder / "tiny", folder / name)
+    save_damaged(folder / "tiny", folder / "damaged", noise=0.5, tokenizer=tokenizer)
+    save_letters(folder / "letters")
+    return folder

@@ -1,6 +1,5 @@
 """Sides watched and measured: the texts are those that each writes alone, the figures consistent, the parting true."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from comparison_checks import GREEDY, asked, only, save_damaged, save_letters, sides_of, written
+from comparison_checks import GREEDY, asked, only, save_tiny_family, sides_of, written
 
 from gptdesk.comparison import Side, Stage, one_seed, side_names
 from gptdesk.comparison.divergence import diverge
@@ -29,12 +28,7 @@ PAIR = ("tiny:float32", "tiny:int8")
 @pytest.fixture(scope="module")
 def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
     """`tiny`, its twin, one that is damaged, and one that writes letters."""
-    folder = tmp_path_factory.mktemp("compared")
-    for name in ("tiny", "twin"):
-        shutil.copytree(tiny_folder / "tiny", folder / name)
-    save_damaged(folder / "tiny", folder / "damaged", noise=0.5, tokenizer=tokenizer)
-    save_letters(folder / "letters")
-    return folder
+    return save_tiny_family(tiny_folder, tmp_path_factory.mktemp("compared"), tokenizer)
 
 
 def manager_of(folder: Path, *models: str, short: int = 0) -> ModelManager:

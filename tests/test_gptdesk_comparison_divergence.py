@@ -1,13 +1,12 @@
 """Where two texts part: the place, the tokens, and the probabilities that both models gave them there."""
 
-import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from comparison_checks import GREEDY, LETTERS, asked, save_damaged, save_letters, sides_of, written
+from comparison_checks import GREEDY, LETTERS, asked, save_tiny_family, sides_of, written
 from transformers import GPT2LMHeadModel
 
 from gptdesk.comparison import Side
@@ -21,12 +20,7 @@ from models.tokenizer import Tokenizer, character_tokenizer
 
 @pytest.fixture(scope="module")
 def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    folder = tmp_path_factory.mktemp("parted")
-    for name in ("tiny", "twin"):
-        shutil.copytree(tiny_folder / "tiny", folder / name)
-    save_damaged(folder / "tiny", folder / "damaged", noise=0.5, tokenizer=tokenizer)
-    save_letters(folder / "letters")
-    return folder
+    return save_tiny_family(tiny_folder, tmp_path_factory.mktemp("parted"), tokenizer)
 
 
 @pytest.fixture

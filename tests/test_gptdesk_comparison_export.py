@@ -14,7 +14,8 @@ from comparison_checks import asked, only, save_letters, sides_of, written
 from gptdesk.comparison import Side
 from gptdesk.comparison.export import FORMATS, Document, prompts_document, report_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts
-from gptdesk.comparison.report import Report, lines, study, to_json
+from gptdesk.comparison.report import Report, study, to_json
+from gptdesk.comparison.table import lines
 from gptdesk.starter.stories import story
 from models.manager import ModelManager
 

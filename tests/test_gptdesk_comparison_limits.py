@@ -11,8 +11,9 @@ from gptdesk.comparison.divergence import Chances, Divergence
 from gptdesk.comparison.export import as_csv, prompts_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts
 from gptdesk.comparison.quality import Pair, Quality, judge
-from gptdesk.comparison.report import Report, lines, sentences, study
+from gptdesk.comparison.report import Report, sentences, study
 from gptdesk.comparison.strip import strip
+from gptdesk.comparison.table import lines
 from gptdesk.comparison.words import parting, summary, verdict
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig

@@ -266,8 +266,8 @@ def test_mistakes_are_one_sentence(page: "sync_api.Page", home: Path, tmp_path: 
     assert "is empty" in run(page, "measure", "⚠")
     binary = tmp_path / "picture.txt"
     binary.write_bytes(bytes(range(256)) * 10)
-    page.locator("#judge-file input[type=file]").set_input_files(binary)
-    sync_api.expect(page.locator("#judge-file")).to_contain_text("picture")
+    page.locator("#judge-text-file input[type=file]").set_input_files(binary)
+    sync_api.expect(page.locator("#judge-text-file")).to_contain_text("picture")
     assert "is not a text file" in run(page, "measure", "⚠")
 
 

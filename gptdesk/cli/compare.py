@@ -14,13 +14,13 @@ from gptdesk.comparison.quality import Quality, judge
 from gptdesk.comparison.report import (
     Report,
     caveats,
-    lines,
     partings,
     quality_json,
     sentences,
     study,
     to_json,
 )
+from gptdesk.comparison.table import lines
 from gptdesk.comparison.texts import held_out_of, read_text
 from gptdesk.comparison.words import summary
 from gptdesk.desk import Desk

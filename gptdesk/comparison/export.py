@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gptdesk.comparison import Side
 from gptdesk.comparison.prompts import PromptResult
-from gptdesk.comparison.report import Json, Line, Report, are_coupled, caveats, lines, partings, sentences, to_json
+from gptdesk.comparison.report import Json, Report, are_coupled, caveats, partings, sentences, to_json
+from gptdesk.comparison.table import Line, lines
 from gptdesk.comparison.words import parting
 from gptdesk.markup import markdown_text
 from models.storage import json_bytes

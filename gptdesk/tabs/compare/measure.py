@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import gradio as gr
 import pandas as pd  # type: ignore[import-untyped]
@@ -14,12 +13,13 @@ from gptdesk.comparison.export import html_table, report_document, table_rows
 from gptdesk.comparison.measuring import MOST_REPEATS
 from gptdesk.comparison.report import Report, caveats, partings, sentences, study
 from gptdesk.comparison.strip import strip
-from gptdesk.comparison.texts import held_out_of, read_text
+from gptdesk.comparison.texts import held_out_of
 from gptdesk.controls import MAY_SPEAK, STREAMING, Updates, Values, told
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
+from gptdesk.tabs.compare.given import TextOrFile
 from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, pane, strip_html
 from gptdesk.tabs.compare.sides import SidesPanel
 from models.manager import ModelKey
@@ -36,19 +36,13 @@ class MeasureView:
     def __init__(self, desk: Desk, sides: SidesPanel) -> None:
         self._desk = desk
         self._sides = sides
-        with gr.Row():
-            with gr.Column(scale=3, min_width=280):
-                self.text = gr.Textbox(
-                    label="Text to judge by",
-                    info="Empty: text of the first model that has any which its training did not see.",
-                    lines=2,
-                    max_lines=6,
-                    elem_id="judge-text",
-                )
-            with gr.Column(scale=2, min_width=240):
-                self.file = gr.File(
-                    label="… or a text file, which goes first", type="filepath", height=130, elem_id="judge-file"
-                )
+        self.text = TextOrFile(
+            "Text to judge by",
+            info="Empty: text of the first model that has any which its training did not see.",
+            file_label="… or a text file",
+            lines=2,
+            ident="judge-text",
+        )
         self.repeats = gr.Slider(
             1, MOST_REPEATS, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
         )
@@ -83,12 +77,12 @@ class MeasureView:
     @property
     def remembered(self) -> dict[str, Component]:
         """The widgets to remember, by name."""
-        return {"text": self.text, "repeats": self.repeats}
+        return {"text": self.text.box, "repeats": self.repeats}
 
     def wire(self) -> None:
         """Connect the buttons and the strip."""
         self._actions.wire()
-        inputs = {*self._sides.inputs, self.text, self.file, self.repeats}
+        inputs = {*self._sides.inputs, self.text.box, self.text.file, self.repeats}
         found = [self.summary, self.results, self.table, self.plot, *self.panes, self.notes, self.judged]
         strip_outputs = [self.strip_box, self.part, self.candidate, self.strip]
         outputs = [*self._actions.outputs, *found, *strip_outputs, *self.export.buttons.values()]
@@ -137,10 +131,9 @@ class MeasureView:
 
     def _text(self, values: Values, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
         """What to judge by, and what to call it; without a text, why there is none."""
-        if file := values[self.file]:
-            return read_text(Path(str(file))), Path(str(file)).name
-        if typed := str(values[self.text] or ""):
-            return typed, "the text given"
+        text, name = self.text.read(values)
+        if text or values[self.text.file]:
+            return text, name
         return held_out_of(self._desk.manager, keys)
 
     def _shown(self, report: Report) -> Updates:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
@@ -11,12 +10,12 @@ from gptdesk.actions import starter
 from gptdesk.comparison import Side, Stage, in_turn_note
 from gptdesk.comparison.export import html_table, prompts_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_prompts
-from gptdesk.comparison.texts import read_text
 from gptdesk.controls import STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
+from gptdesk.tabs.compare.given import TextOrFile
 from gptdesk.tabs.compare.panes import doing
 from gptdesk.tabs.compare.sides import SidesPanel
 
@@ -27,19 +26,13 @@ class PromptsView:
     def __init__(self, desk: Desk, sides: SidesPanel) -> None:
         self._desk = desk
         self._sides = sides
-        with gr.Row():
-            with gr.Column(scale=3, min_width=280):
-                self.prompts = gr.Textbox(
-                    label="Prompts",
-                    info="One a line. \\n stands for a new line.",
-                    lines=4,
-                    max_lines=12,
-                    elem_id="prompts",
-                )
-            with gr.Column(scale=2, min_width=240):
-                self.file = gr.File(
-                    label="… or a file of them, which goes first", type="filepath", height=150, elem_id="prompts-file"
-                )
+        self.prompts = TextOrFile(
+            "Prompts",
+            info="One a line. \\n stands for a new line.",
+            file_label="… or a file of them",
+            lines=4,
+            ident="prompts",
+        )
         self._actions = starter(desk, "Compare all", ident="compare-all", running=sides.running)
         self.said = gr.Markdown("No prompts were compared yet.", elem_id="prompts-said")
         self.table = gr.HTML(elem_id="prompts-table", elem_classes=["figures-table", "bare"])
@@ -48,19 +41,18 @@ class PromptsView:
     @property
     def remembered(self) -> dict[str, Component]:
         """The widgets to remember, by name."""
-        return {"prompts": self.prompts}
+        return {"prompts": self.prompts.box}
 
     def wire(self) -> None:
         """Connect the button."""
         self._actions.wire()
-        inputs = {*self._sides.inputs, self.prompts, self.file}
+        inputs = {*self._sides.inputs, self.prompts.box, self.prompts.file}
         outputs = [*self._actions.outputs, self.said, self.table, *self.export.buttons.values()]
         self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(stop: threading.Event) -> Iterator[Updates]:
-            file = values[self.file]
-            prompts = read_prompts(read_text(Path(str(file))) if file else str(values[self.prompts] or ""))
+            prompts = read_prompts(self.prompts.read(values)[0])
             sides = self._sides.sides(values)
             note = in_turn_note(self._desk.manager, [side.key for side in sides])
             found: list[PromptResult] = []
