@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ import psutil
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
+from gptdesk.training.run_models import run_models
 from gptdesk.turns import Turns
 from models.engine import get_device
 from models.listing import ModelInfo
@@ -55,6 +57,7 @@ class Desk:
         self.manager = ModelManager(
             settings.models,
             bundled=[STARTER],
+            elsewhere=partial(run_models, settings.runs),
             cache_folder=settings.vocabularies,
             copies=settings.copies,
             device=get_device(settings.device),

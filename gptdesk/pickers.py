@@ -8,6 +8,7 @@ from gradio.events import Dependency
 
 from gptdesk.controls import MAY_SPEAK, ChainPanel, Updates, Values, told
 from gptdesk.desk import Desk
+from gptdesk.training.run_models import title
 from models.manager import ModelKey
 from models.precision import missing_here
 from samplers import Chain, build
@@ -80,7 +81,7 @@ class ModelPicker:
 
     def _listed(self) -> list[tuple[str, str]]:
         models = self._desk.manager.available()
-        return [(info.name if info.problem is None else f"{info.name} (cannot be used)", info.name) for info in models]
+        return [(title(info.name) + (" (cannot be used)" if info.problem else ""), info.name) for info in models]
 
 
 def _not_here() -> str | None:

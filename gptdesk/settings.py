@@ -46,6 +46,10 @@ class Settings(Options):
         return self.home / "copies"
 
     @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    @property
     def samplers(self) -> Path:
         return self.home / "samplers"
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 
-from models import storage
 from models.checkpoint import Checkpoint, save_quantized
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
-from models.listing import NAME, NAME_RULE, ModelInfo, Signature, describe, signature_of
+from models.listing import KNOWN_AS, NAME, NAME_RULE, Catalogue, ModelInfo, Signature, Supplier, signature_of
 from models.precision import PRECISIONS, Precision
 from models.precision.choices import Choices
 from models.prefix import PrefixCache
@@ -35,7 +34,7 @@ class ModelKey:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
+        if not KNOWN_AS.fullmatch(self.name):
             raise ValueError(f"{self.name[:100]!r} cannot be a model: {NAME_RULE}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"there is no precision {self.precision[:100]!r}; there is: {', '.join(PRECISIONS)}")
@@ -71,7 +70,7 @@ _Slot = Slot[ModelKey, LoadedModel]
 
 
 class ModelManager:
-    """Every model by its name: those in the sub-folders of `folder`, then the `bundled` checkpoint folders.
+    """Every model by its name: those in the sub-folders of `folder`, the `bundled` ones, and those from `elsewhere`.
 
     All methods may be called from any thread. `memory_budget` (bytes) bounds the weights that stay loaded: to load one
     more, those unused for longest go. They go last, when the new one is good, so that a failed load costs nothing.
@@ -85,19 +84,23 @@ class ModelManager:
         cache_folder: Path,
         copies: Path | None = None,
         bundled: Sequence[Path] = (),
+        elsewhere: Supplier | None = None,
         memory_budget: int | None = None,
         device: torch.device = CPU,
     ) -> None:
-        self._folder = folder
-        self._bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
-        self._cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
+        self._catalogue = Catalogue(folder, bundled=bundled, elsewhere=elsewhere)
+        self.cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
         self._choices = Choices(cache_folder / KERNELS)
         self._twins = Twins(copies or cache_folder / "copies")
         self._device = device
         self._residents: Residents[ModelKey, LoadedModel] = Residents(memory_budget)
         self._loading = threading.Lock()  # held while weights are read: one load at a time
-        self._listed: dict[Path, tuple[Signature, ModelInfo]] = {}
         self._tokenizers: dict[Path, tuple[Signature, Tokenizer]] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where the user's own models lie."""
+        return self._catalogue.folder
 
     @property
     def memory_budget(self) -> int | None:
@@ -105,12 +108,12 @@ class ModelManager:
         return self._residents.budget
 
     def available(self) -> list[ModelInfo]:
-        """All models, in order of their names; those that cannot be used say why."""
-        return [self._info(name, path) for name, path in sorted(self._paths().items())]
+        """All models, in order of their names, then those from elsewhere; those that cannot be used say why."""
+        return [self._catalogue.info(name, path) for name, path in self._catalogue.paths().items()]
 
     def info(self, name: str) -> ModelInfo:
         """One model of the list; ValueError names those there are."""
-        return self._info(name, self._find(name))
+        return self._catalogue.info(name, self._catalogue.find(name))
 
     def key(self, text: str) -> ModelKey:
         """The model spelled NAME or NAME:PRECISION; a bare NAME runs at the first precision it can."""
@@ -128,48 +131,54 @@ class ModelManager:
         Raises ValueError if that cannot be done, OSError if the disk refuses; then nothing has changed.
         """
         key = ModelKey(name, precision)
-        target = ModelKey(f"{name}-{precision}" if to is None else to)
+        target = f"{name.replace('@', '-')}-{precision}" if to is None else to
+        if not NAME.fullmatch(target):
+            raise ValueError(f"{target[:100]!r} cannot be a model: {NAME_RULE}")
         if precision == "float32":
             raise ValueError(
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
             )
-        if self._is_another(target.name, precision):
-            raise ValueError(f"{target.name!r} is the name of another model; choose a new one")
-        original = Checkpoint.open(self._find(key.name))
-        save_quantized(self._folder / target.name, original, PRECISIONS[precision], tokenizer=self.tokenizer(key.name))
-        return self.info(target.name)
+        if self._is_another(target, precision):
+            raise ValueError(f"{target!r} is the name of another model; choose a new one")
+        original = Checkpoint.open(self._catalogue.find(key.name))
+        path = self._catalogue.folder / target
+        save_quantized(path, original, PRECISIONS[precision], tokenizer=self.tokenizer(key.name))
+        return self.info(target)
 
     def has_copy(self, key: ModelKey) -> bool:
         """Whether `copy` would return at once; ValueError if there is no such model."""
-        return self._stored(key, self._find(key.name)) is not None
+        return self._stored(key, self._catalogue.find(key.name)) is not None
 
     def copy(self, key: ModelKey) -> Path:
         """The checkpoint folder that holds a model at this very precision: its own, or a copy, written now if need be.
 
         From then on the model is loaded from there. Raises ValueError as `lend`, or if the disk refuses.
         """
-        original, precision = self._find(key.name), self._runnable(key)
+        original, precision = self._catalogue.find(key.name), self._runnable(key)
         Checkpoint.open(original).check_runs(precision)
         if stored := self._stored(key, original):
             return stored
         tokenizer = self.tokenizer(key.name)
-        names = self._paths()
+        names = self._catalogue.paths()
         return self._twins.make(key.name, Checkpoint.open(original), precision, tokenizer=tokenizer, names=names)
 
     def fit(self, keys: Sequence[ModelKey]) -> bool:
         """Whether these models can be in memory at once, whatever else is there now; ValueError if one is not there."""
         if self.memory_budget is None:
             return True
-        sizes = (self._runnable(key).memory_bytes(Checkpoint.open(self._find(key.name)).config) for key in set(keys))
+        sizes = (
+            self._runnable(key).memory_bytes(Checkpoint.open(self._catalogue.find(key.name)).config)
+            for key in set(keys)
+        )
         return sum(sizes) <= self.memory_budget
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights; ValueError as `lend`."""
-        path = self._find(name)
+        path = self._catalogue.find(name)
         signature = signature_of(path)
         known = self._tokenizers.get(path)
         if known is None or known[0] != signature:
-            tokenizer = Checkpoint.open(path).load_tokenizer(self._cache_folder)
+            tokenizer = Checkpoint.open(path).load_tokenizer(self.cache_folder)
             known = self._tokenizers[path] = (signature, tokenizer)
         return known[1]
 
@@ -195,12 +204,12 @@ class ModelManager:
 
     def _is_another(self, name: str, precision: str) -> bool:
         """Whether there is a model of this name, in any case, that is no copy at `precision`."""
-        same = [path for there, path in self._paths().items() if there.casefold() == name.casefold()]
+        same = [path for there, path in self._catalogue.paths().items() if there.casefold() == name.casefold()]
         try:
             copies = [Checkpoint.open(path).is_copy_at(precision) for path in same]
         except ValueError:
             return True
-        return not all(copies) or any(path in self._bundled.values() for path in same)
+        return not all(copies) or any(path in self._catalogue.bundled.values() for path in same)
 
     def kernels(self) -> dict[str, str]:
         """The kernel chosen for each encoding and width of network that has been loaded on this computer."""
@@ -208,7 +217,7 @@ class ModelManager:
 
     def _take(self, key: ModelKey) -> _Slot:
         """The slot of a model that is up to date, counted as used once more."""
-        path = self._find(key.name)
+        path = self._catalogue.find(key.name)
         if slot := self._residents.use(key, signature_of(path)):
             return slot
         with self._loading:  # somebody else may have loaded it while we waited
@@ -221,6 +230,7 @@ class ModelManager:
         except ValueError as error:
             slot = self._residents.use(key, None)
             if slot is None:
+                self._catalogue.find(key.name)  # raises, in better words, if it is no longer there
                 raise
             slot.signature = signature_of(path)
             log.warning("%s has changed but cannot be loaded, the one in memory serves on: %s", key, error)
@@ -290,28 +300,3 @@ class ModelManager:
                 f"{key} needs {needed / 1e6:.0f} MB of memory and does not fit the budget of "
                 f"{self.memory_budget / 1e6:.0f} MB: {hint}"
             )
-
-    def _paths(self) -> dict[str, Path]:
-        """The folder of each model; the user's own hides a bundled one of the same name."""
-        paths = dict(self._bundled)
-        try:
-            paths |= {path.name: path for path in storage.folders(self._folder)}
-        except FileNotFoundError:
-            pass  # nothing was ever saved
-        except OSError as error:
-            log.warning("the models in %s cannot be listed: %s", self._folder, error)
-        return paths
-
-    def _find(self, name: str) -> Path:
-        paths = self._paths()
-        if name not in paths:
-            there = ", ".join(sorted(paths)) or "none"
-            raise ValueError(f"there is no model {name!r}; the models here are: {there}")
-        return paths[name]
-
-    def _info(self, name: str, path: Path) -> ModelInfo:
-        signature = signature_of(path)
-        known = self._listed.get(path)
-        if known is None or known[0] != signature:
-            known = self._listed[path] = (signature, describe(name, path))
-        return known[1]

@@ -160,7 +160,7 @@ def test_what_cannot_be_quantized_is_refused(manager: ModelManager, arguments: t
 
 def test_a_model_that_happens_to_have_the_name_of_a_copy_is_kept(manager: ModelManager) -> None:
     for name in ("b-int8", "B-BFLOAT16"):
-        save_checkpoint(manager._folder / name, GPT(CONFIG), tokenizer=TOKENIZER, about=About())
+        save_checkpoint(manager.folder / name, GPT(CONFIG), tokenizer=TOKENIZER, about=About())
     for precision in ("int8", "bfloat16"):
         with pytest.raises(ValueError, match=f"'b-{precision}' is the name of another model; choose a new one"):
             manager.quantize("b", precision)
@@ -168,11 +168,11 @@ def test_a_model_that_happens_to_have_the_name_of_a_copy_is_kept(manager: ModelM
 
 
 def test_a_choice_made_by_another_process_is_taken_and_kept(manager: ModelManager) -> None:
-    other = ModelManager(manager._folder, cache_folder=manager._cache_folder)
+    other = ModelManager(manager.folder, cache_folder=manager.cache_folder)
     lent(manager, "a:int8")
     lent(other, "a:int4")
     assert manager.kernels().items() <= other.kernels().items()
-    assert ModelManager(manager._folder, cache_folder=manager._cache_folder).kernels() == other.kernels()
+    assert ModelManager(manager.folder, cache_folder=manager.cache_folder).kernels() == other.kernels()
 
 
 def test_a_name_that_is_none_is_refused(manager: ModelManager) -> None:
@@ -275,7 +275,7 @@ def test_a_precision_that_the_computer_lacks_is_not_offered(
 ) -> None:
     manager.quantize("a", "int8")
     without_int8()
-    anew = ModelManager(manager._folder, cache_folder=manager._cache_folder)
+    anew = ModelManager(manager.folder, cache_folder=manager.cache_folder)
     listed = {info.name: info for info in anew.available()}
     assert listed["a"].precisions == tuple(name for name in HERE if name != "int8")
     assert listed["a-int8"].problem == f"this computer cannot run int8: {REASON}"

@@ -176,7 +176,7 @@ def test_a_model_that_is_not_there_is_named(manager: ModelManager) -> None:
         with pytest.raises(ValueError, match=r"^there is no model 'x'; the models here are: a, a-b, a-int8, aa$"):
             ask(ModelKey("x", "int8"))
     with pytest.raises(ValueError, match="there is no model 'x'"):
-        ModelManager(manager._folder, cache_folder=manager._cache_folder, memory_budget=1).fit([ModelKey("x")])
+        ModelManager(manager.folder, cache_folder=manager.cache_folder, memory_budget=1).fit([ModelKey("x")])
 
 
 def test_a_damaged_original_is_one_sentence(folder: Path, manager: ModelManager) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from gptdesk.comparison.quality import MOST_CHARACTERS
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.stories import stories
+from gptdesk.training import run_models
 from gptdesk.training.text import TextFile, inspect
 from models.checkpoint import Checkpoint
 from models.listing import ModelInfo
@@ -41,5 +42,5 @@ def held_out_text(info: ModelInfo) -> str | None:
     """Text like that of a model's training which the training did not use, if we have any."""
     if info.path == CHECKPOINT:
         return f"\n{END_OF_TEXT}\n".join(stories(COLLECTION, STORIES))
-    file = None if info.problem else Checkpoint.open(info.path).held_out
+    file = None if info.problem else Checkpoint.open(info.path).held_out or run_models.held_out(info.path)
     return read_text(file) if file else None
