@@ -1,4 +1,4 @@
-"""The figures of a generation in a line: what the engine measured, not what the page saw."""
+"""Figures in words: those of a generation in a line, as the engine measured them, and durations."""
 
 import psutil
 
@@ -39,6 +39,13 @@ def figures(result: GenerationResult, key: ModelKey) -> str:
             f"its first {_plural(start.dropped_tokens, 'token')} were left out."
         )
     return line
+
+
+def clock(seconds: float) -> str:
+    """A duration as a clock shows it: 5:30 or 1:05:30."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -1,25 +1,31 @@
 """Training runs from outside: begin one as a process of its own, watch it, pause it, stop it, list them all."""
 
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from gptdesk.training.estimate import steps_within
-from gptdesk.training.lock import holder
+from gptdesk.training.lock import holder, holding_process
 from gptdesk.training.options import TrainingOptions
+from gptdesk.training.run_models import LATEST
 from gptdesk.training.run_directory import Order, RunDirectory, RunPlan, RunStatus
 from gptdesk.training.session import Places
 from gptdesk.training.text import checked
 from models import storage
 
 LOG = "log.txt"  # what the process of a run has said
-PASTED = "text.txt"
+GIVEN, PASTED = "pasted", "text.txt"  # where texts that were handed over are kept
 FIXED = {"batch_size", "seed", "average", "precision", "dropout"}  # options that the saved state depends on
 BUSY = ("preparing", "training", "paused")
 
@@ -36,8 +42,9 @@ class RunInfo:
     problem: str | None = None  # why the folder cannot be used
 
 
-def create(places: Places, plan: RunPlan, *, text: str | None = None) -> RunDirectory:
-    """A new run that has not begun; `text`, if there is some, is trained on besides the files of the plan.
+def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Sequence[Path] = ()) -> RunDirectory:
+    """A new run that has not begun. It is trained on the files of the plan, on `text` if there is some, and on copies
+    of `uploads`, which need not stay where they are.
 
     Raises ValueError if the name is taken by a run or a model.
     """
@@ -46,15 +53,37 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None) -> RunDire
     path = places.runs / plan.name
     if path.exists():
         raise ValueError(f"there is a run {plan.name} already; resume it, or choose another name")
-    if not plan.data and text is None:
+    if not plan.data and text is None and not uploads:
         raise ValueError("a run needs a text: files, folders, or one that is pasted")
     data = tuple(str(Path(place).expanduser().absolute()) for place in plan.data)
-    if text is None:
+    if text is None and not uploads:
         return RunDirectory.create(path, plan.model_copy(update={"data": data}))
-    with storage.new_folder(places.home / "pasted" / plan.name) as folder:
-        storage.write_file(folder / PASTED, checked(text).encode("utf-8"))
-    pasted = str(places.home / "pasted" / plan.name / PASTED)
-    return RunDirectory.create(path, plan.model_copy(update={"data": (*data, pasted)}))
+    given = places.home / GIVEN / plan.name
+    with storage.new_folder(given) as folder:
+        if text is not None:
+            storage.write_file(folder / PASTED, checked(text).encode("utf-8"))
+        for i, upload in enumerate(uploads):
+            shutil.copyfile(upload, folder / f"{i + 1:03} {upload.name}")
+    return RunDirectory.create(path, plan.model_copy(update={"data": (*data, str(given))}))
+
+
+def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Sequence[Path] = ()) -> None:
+    """Create a run and start it; one that cannot be started is not kept. Raises ValueError as both do."""
+    if other := holder(places.home):
+        raise ValueError(f"the run {other} is training already; stop it first")
+    create(places, plan, text=text, uploads=uploads)
+    try:
+        start(places, plan.name)
+    except ValueError:
+        remove(places, plan.name)
+        raise
+
+
+def free_name(places: Places, wished: str) -> str:
+    """A name like this that neither a run nor a model has."""
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", wished).strip("-._")[:60] or "run"
+    names = (f"{base}-{i}" if i else base for i in itertools.count())
+    return next(name for name in names if not (places.models / name).exists() and not (places.runs / name).exists())
 
 
 def find(places: Places, name: str) -> RunDirectory:
@@ -84,8 +113,10 @@ def amend(places: Places, name: str, **changes: object) -> RunDirectory:
     return run
 
 
-def start(places: Places, name: str) -> subprocess.Popen[bytes]:
+def start(places: Places, name: str, *, accept_changes: bool = False) -> subprocess.Popen[bytes]:
     """Begin a run or go on with it, in a process that outlives this one; returns when that has taken charge.
+
+    It goes on although its text has changed if that is to be accepted.
 
     Raises ValueError if another run trains, or if the process ends before it could begin.
     """
@@ -94,6 +125,7 @@ def start(places: Places, name: str) -> subprocess.Popen[bytes]:
         raise ValueError(f"the run {other} is training already; stop it first")
     begun = time.time()
     command = [sys.executable, "-m", "gptdesk", "--home", str(places.home), "train", "--resume", name]
+    command += ["--accept-changes"] if accept_changes else []
     with open(run.path / LOG, "ab") as log:
         process = subprocess.Popen(
             command,
@@ -143,6 +175,44 @@ def listing(places: Places) -> list[RunInfo]:
     return [info(places, folder.name) for folder in storage.folders(places.runs)]
 
 
+def newest_first(places: Places) -> list[RunInfo]:
+    """All runs, the one that said something last at the top."""
+    return sorted(listing(places), key=lambda info: info.status.updated, reverse=True)
+
+
+def seconds_left(info: RunInfo) -> float | None:
+    """How long a run that trains will go on at its present speed; None if that is not known."""
+    step, tokens, speed = (info.last.get(name) for name in ("step", "tokens", "tokens_per_second"))
+    if info.state != "training" or not (isinstance(step, int) and isinstance(tokens, int) and isinstance(speed, float)):
+        return None
+    return (info.status.steps - step) * tokens / max(step, 1) / max(speed, 1e-9)
+
+
+def memory(places: Places, name: str) -> int | None:
+    """Bytes that the process of a run takes now; None if it has none."""
+    process = holding_process(places.home)
+    if process is None or holder(places.home) != name:
+        return None
+    with suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return None
+
+
+def text_of(info: RunInfo) -> str:
+    """What a run is trained on, in a few words."""
+    names = [Path(place).name for place in RunDirectory(info.path).plan().data]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def model_of(info: RunInfo) -> str:
+    """The model of a run: what came of it if it has ended, else its newest save. ValueError if there is none yet."""
+    if info.state in ("finished", "stopped") and info.status.saved_step:
+        return info.name
+    if not info.status.saved_step:
+        raise ValueError(f"the run {info.name} has saved nothing yet; wait a little, or pause it: then it saves")
+    return f"{info.name}@{LATEST}"
+
+
 def watch(places: Places, name: str, *, every: float = 0.5) -> Iterator[RunInfo]:
     """How a run stands, again and again, until its process is no more."""
     while True:
@@ -159,4 +229,4 @@ def remove(places: Places, name: str) -> None:
     if holder(places.home) == name:
         raise ValueError(f"the run {name} is training; stop it first")
     storage.remove_folder(run.path)
-    shutil.rmtree(places.home / "pasted" / name, ignore_errors=True)
+    shutil.rmtree(places.home / GIVEN / name, ignore_errors=True)

@@ -15,6 +15,7 @@ from types import FrameType
 from gptdesk import runs
 from gptdesk.cli.parsing import Parser, UsageError, flag, number, verb_parser
 from gptdesk.desk import Desk
+from gptdesk.figures import clock
 from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep
 from gptdesk.training.corpus import CorpusProgress
@@ -188,19 +189,13 @@ class _Told:
         validation = f"  val {self._validation:.4f}" if self._validation else ""
         return (
             f"step {step.step}/{self._guess.steps}  loss {step.train_loss:.4f}{validation}  lr {step.learning_rate:.2e}"
-            f"  {step.tokens_per_second:,.0f} tok/s  {_clock(left)} left"
+            f"  {step.tokens_per_second:,.0f} tok/s  {clock(left)} left"
         )
 
 
 def _expected(guess: Estimate) -> str:
     return (
         f"{guess.steps:,} steps of {guess.tokens // guess.steps:,} tokens: {guess.tokens:,} tokens, "
-        f"{guess.epochs:.1f} times the text, about {_clock(guess.seconds)} at {guess.tokens_per_second:,.0f} tok/s "
+        f"{guess.epochs:.1f} times the text, about {clock(guess.seconds)} at {guess.tokens_per_second:,.0f} tok/s "
         f"in {'bfloat16' if guess.bfloat16 else 'float32'}, {guess.memory_bytes / 1e9:.1f} GB"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -34,10 +34,22 @@ def training_lock(home: Path, run: str) -> Iterator[None]:
 
 def holder(home: Path) -> str | None:
     """The run that trains in this home now; None if its process is no more, or another has got its number."""
+    found = _held(home)
+    return found and found[0]
+
+
+def holding_process(home: Path) -> psutil.Process | None:
+    """The process that trains in this home now."""
+    found = _held(home)
+    return found and found[1]
+
+
+def _held(home: Path) -> tuple[str, psutil.Process] | None:
     with suppress(OSError, ValueError, LookupError, TypeError, psutil.Error):
         data = json.loads((home / NAME).read_bytes())
-        if abs(psutil.Process(data["pid"]).create_time() - data["started"]) < 1:
-            return str(data["run"])
+        process = psutil.Process(data["pid"])
+        if abs(process.create_time() - data["started"]) < 1:
+            return str(data["run"]), process
     return None
 
 

@@ -31,6 +31,7 @@ State = Literal["new", "preparing", "training", "paused", "stopped", "finished",
 PLAN, RESOLVED, STATUS = "plan.json", "resolved.json", "status.json"
 METRICS, SAMPLES, CONTROL, HELD_OUT = "metrics.jsonl", "samples.jsonl", "control", "held_out.txt"
 LIMIT = 4_000_000  # bytes of a JSON file here
+ACCEPT_CHANGES = "accept_changes"  # to go on although the text has changed
 SOON = 1.0  # seconds between two states that need no attention
 
 
@@ -80,6 +81,7 @@ class RunStatus:
     best_step: int = 0
     best_loss: float | None = None
     progress: float = 0.0  # of the preparation, from 0 to 1
+    asks: str = ""  # what the user must say before it goes on: ACCEPT_CHANGES, or nothing
     updated: float = 0.0  # seconds since 1970
 
 

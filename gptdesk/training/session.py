@@ -16,7 +16,7 @@ from gptdesk.training.loader import StreamRows, held_out_rows
 from gptdesk.training.lock import training_lock
 from gptdesk.training.loop import Loop, Note
 from gptdesk.training.options import ModelOptions, TrainingOptions
-from gptdesk.training.run_directory import Resolved, RunDirectory, RunPlan, Teller
+from gptdesk.training.run_directory import ACCEPT_CHANGES, Resolved, RunDirectory, RunPlan, Teller
 from gptdesk.training.trainer import Trainer, TrainingStep
 from models.checkpoint import Checkpoint
 from models.gpt import GPT, PRESETS, GPTConfig
@@ -54,6 +54,10 @@ class Places:
 Event = CorpusProgress | Estimate | TrainingStep | Note
 
 
+class TextChanged(ValueError):
+    """The text is no longer the one that the run began with; whether to go on is for the user to say."""
+
+
 def carry_on(
     run: RunDirectory,
     *,
@@ -72,12 +76,12 @@ def carry_on(
     teller = Teller(run, silent=world.rank > 0)
     with nullcontext() if world.rank else training_lock(places.home, run.name):
         if not world.rank:
-            teller.tell("preparing", message="", progress=0.0)
+            teller.tell("preparing", message="", progress=0.0, asks="")
             run.write_order("run")
         try:
             yield from _Session(run, places, device, stop, world, teller).events(accept_changes)
         except (ValueError, OSError, MemoryError) as error:
-            teller.tell("failed", message=str(error))
+            teller.tell("failed", message=str(error), asks=ACCEPT_CHANGES if isinstance(error, TextChanged) else "")
             raise
 
 
@@ -138,9 +142,9 @@ class _Session:
         begun = self.world.add_up(self.leads and known is not None)[0]
         known = known if begun else None  # another process may have written it just now
         if known and known.digest != corpus.digest and not accept_changes:
-            raise ValueError(
-                f"the text of the run {self.run.name} has changed since it began; restore it, or resume with "
-                "--accept-changes to go on with the text as it is now"
+            raise TextChanged(
+                f"the text of the run {self.run.name} has changed since it began; restore it, or accept the changes "
+                "(--accept-changes) to go on with the text as it is now"
             )
         block_size = known.block_size if known else self._block_size(corpus)
         model = self._model(corpus.tokenizer, block_size, known).to(self.device)
