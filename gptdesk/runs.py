@@ -13,8 +13,8 @@ from pathlib import Path
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder
 from gptdesk.training.options import TrainingOptions
+from gptdesk.training.places import Places
 from gptdesk.training.run_directory import Order, RunDirectory, RunPlan, RunStatus
-from gptdesk.training.session import Places
 from gptdesk.training.text import checked
 from models import storage
 
@@ -41,9 +41,9 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None) -> RunDire
 
     Raises ValueError if the name is taken by a run or a model.
     """
-    if (places.models / plan.name).exists():
+    if (places.settings.models / plan.name).exists():
         raise ValueError(f"there is a model {plan.name} already; choose another name for the run")
-    path = places.runs / plan.name
+    path = places.settings.runs / plan.name
     if path.exists():
         raise ValueError(f"there is a run {plan.name} already; resume it, or choose another name")
     if not plan.data and text is None:
@@ -51,9 +51,9 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None) -> RunDire
     data = tuple(str(Path(place).expanduser().absolute()) for place in plan.data)
     if text is None:
         return RunDirectory.create(path, plan.model_copy(update={"data": data}))
-    with storage.new_folder(places.home / "pasted" / plan.name) as folder:
+    with storage.new_folder(places.settings.pasted / plan.name) as folder:
         storage.write_file(folder / PASTED, checked(text).encode("utf-8"))
-    pasted = str(places.home / "pasted" / plan.name / PASTED)
+    pasted = str(places.settings.pasted / plan.name / PASTED)
     return RunDirectory.create(path, plan.model_copy(update={"data": (*data, pasted)}))
 
 
@@ -62,7 +62,7 @@ def find(places: Places, name: str) -> RunDirectory:
     runs = [info.name for info in listing(places)]
     if name not in runs:
         raise ValueError(f"there is no run {name[:80]!r}; there is: {', '.join(runs) or 'none yet'}")
-    return RunDirectory(places.runs / name)
+    return RunDirectory(places.settings.runs / name)
 
 
 def amend(places: Places, name: str, **changes: object) -> RunDirectory:
@@ -71,7 +71,7 @@ def amend(places: Places, name: str, **changes: object) -> RunDirectory:
     Raises ValueError for a run that trains, and for what cannot be changed or is no such option.
     """
     run = find(places, name)
-    if holder(places.home) == name:
+    if holder(places.settings.home) == name:
         raise ValueError(f"the run {name} is training; stop it first")
     if fixed := sorted(FIXED & set(changes)):
         raise ValueError(f"{fixed[0]} cannot be changed once a run has begun; begin a new one with --start {name}")
@@ -90,10 +90,10 @@ def start(places: Places, name: str) -> subprocess.Popen[bytes]:
     Raises ValueError if another run trains, or if the process ends before it could begin.
     """
     run = find(places, name)
-    if other := holder(places.home):
+    if other := holder(places.settings.home):
         raise ValueError(f"the run {other} is training already; stop it first")
     begun = time.time()
-    command = [sys.executable, "-m", "gptdesk", "--home", str(places.home), "train", "--resume", name]
+    command = [sys.executable, "-m", "gptdesk", "--home", str(places.settings.home), "train", "--resume", name]
     with open(run.path / LOG, "ab") as log:
         process = subprocess.Popen(
             command,
@@ -115,7 +115,7 @@ def start(places: Places, name: str) -> subprocess.Popen[bytes]:
 def order(places: Places, name: str, what: Order) -> None:
     """Ask the process of a run to pause, to go on or to stop; one that is not alive is asked nothing."""
     run = find(places, name)
-    if holder(places.home) == name:
+    if holder(places.settings.home) == name:
         run.write_order(what)
     elif what != "stop":
         raise ValueError(f"the run {name} is not training now; resume it first")
@@ -123,10 +123,10 @@ def order(places: Places, name: str, what: Order) -> None:
 
 def info(places: Places, name: str) -> RunInfo:
     """How a run stands."""
-    run = RunDirectory(places.runs / name)
+    run = RunDirectory(places.settings.runs / name)
     status = run.status()
     state: str = status.state
-    if state in BUSY and holder(places.home) != name:
+    if state in BUSY and holder(places.settings.home) != name:
         state = "interrupted"
     try:
         run.plan()
@@ -137,10 +137,10 @@ def info(places: Places, name: str) -> RunInfo:
 
 def listing(places: Places) -> list[RunInfo]:
     """All runs, by name."""
-    if not places.runs.is_dir():
+    if not places.settings.runs.is_dir():
         return []
-    storage.remove_leftovers(places.runs)
-    return [info(places, folder.name) for folder in storage.folders(places.runs)]
+    storage.remove_leftovers(places.settings.runs)
+    return [info(places, folder.name) for folder in storage.folders(places.settings.runs)]
 
 
 def watch(places: Places, name: str, *, every: float = 0.5) -> Iterator[RunInfo]:
@@ -156,7 +156,7 @@ def watch(places: Places, name: str, *, every: float = 0.5) -> Iterator[RunInfo]
 def remove(places: Places, name: str) -> None:
     """Delete a run with all its saves, but not the model that came of it; ValueError while it trains."""
     run = find(places, name)
-    if holder(places.home) == name:
+    if holder(places.settings.home) == name:
         raise ValueError(f"the run {name} is training; stop it first")
     storage.remove_folder(run.path)
-    shutil.rmtree(places.home / "pasted" / name, ignore_errors=True)
+    shutil.rmtree(places.settings.pasted / name, ignore_errors=True)
