@@ -13,6 +13,7 @@ import psutil
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
+from gptdesk.training.places import Places
 from gptdesk.training.run_models import run_models
 from gptdesk.turns import Turns
 from models.engine import get_device
@@ -63,6 +64,7 @@ class Desk:
             device=get_device(settings.device),
             memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
+        self.places = Places(settings, self.manager)
         self.turns = Turns(AT_ONCE)
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)

@@ -18,14 +18,14 @@ import psutil
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder, holding_process
 from gptdesk.training.options import TrainingOptions
-from gptdesk.training.run_models import LATEST
+from gptdesk.training.places import Places
 from gptdesk.training.run_directory import Order, RunDirectory, RunPlan, RunStatus
-from gptdesk.training.session import Places
+from gptdesk.training.run_models import LATEST
 from gptdesk.training.text import checked
 from models import storage
 
 LOG = "log.txt"  # what the process of a run has said
-GIVEN, PASTED = "pasted", "text.txt"  # where texts that were handed over are kept
+PASTED = "text.txt"
 FIXED = {"batch_size", "seed", "average", "precision", "dropout"}  # options that the saved state depends on
 BUSY = ("preparing", "training", "paused")
 
@@ -48,9 +48,9 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
 
     Raises ValueError if the name is taken by a run or a model.
     """
-    if (places.models / plan.name).exists():
+    if (places.settings.models / plan.name).exists():
         raise ValueError(f"there is a model {plan.name} already; choose another name for the run")
-    path = places.runs / plan.name
+    path = places.settings.runs / plan.name
     if path.exists():
         raise ValueError(f"there is a run {plan.name} already; resume it, or choose another name")
     if not plan.data and text is None and not uploads:
@@ -58,7 +58,7 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
     data = tuple(str(Path(place).expanduser().absolute()) for place in plan.data)
     if text is None and not uploads:
         return RunDirectory.create(path, plan.model_copy(update={"data": data}))
-    given = places.home / GIVEN / plan.name
+    given = places.settings.pasted / plan.name
     with storage.new_folder(given) as folder:
         if text is not None:
             storage.write_file(folder / PASTED, checked(text).encode("utf-8"))
@@ -69,7 +69,7 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
 
 def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Sequence[Path] = ()) -> None:
     """Create a run and start it; one that cannot be started is not kept. Raises ValueError as both do."""
-    if other := holder(places.home):
+    if other := holder(places.settings.home):
         raise ValueError(f"the run {other} is training already; stop it first")
     create(places, plan, text=text, uploads=uploads)
     try:
@@ -83,7 +83,8 @@ def free_name(places: Places, wished: str) -> str:
     """A name like this that neither a run nor a model has."""
     base = re.sub(r"[^A-Za-z0-9._-]+", "-", wished).strip("-._")[:60] or "run"
     names = (f"{base}-{i}" if i else base for i in itertools.count())
-    return next(name for name in names if not (places.models / name).exists() and not (places.runs / name).exists())
+    folders = (places.settings.models, places.settings.runs)
+    return next(name for name in names if not any((folder / name).exists() for folder in folders))
 
 
 def find(places: Places, name: str) -> RunDirectory:
@@ -91,7 +92,7 @@ def find(places: Places, name: str) -> RunDirectory:
     runs = [info.name for info in listing(places)]
     if name not in runs:
         raise ValueError(f"there is no run {name[:80]!r}; there is: {', '.join(runs) or 'none yet'}")
-    return RunDirectory(places.runs / name)
+    return RunDirectory(places.settings.runs / name)
 
 
 def amend(places: Places, name: str, **changes: object) -> RunDirectory:
@@ -100,7 +101,7 @@ def amend(places: Places, name: str, **changes: object) -> RunDirectory:
     Raises ValueError for a run that trains, and for what cannot be changed or is no such option.
     """
     run = find(places, name)
-    if holder(places.home) == name:
+    if holder(places.settings.home) == name:
         raise ValueError(f"the run {name} is training; stop it first")
     if fixed := sorted(FIXED & set(changes)):
         raise ValueError(f"{fixed[0]} cannot be changed once a run has begun; begin a new one with --start {name}")
@@ -121,10 +122,10 @@ def start(places: Places, name: str, *, accept_changes: bool = False) -> subproc
     Raises ValueError if another run trains, or if the process ends before it could begin.
     """
     run = find(places, name)
-    if other := holder(places.home):
+    if other := holder(places.settings.home):
         raise ValueError(f"the run {other} is training already; stop it first")
     begun = time.time()
-    command = [sys.executable, "-m", "gptdesk", "--home", str(places.home), "train", "--resume", name]
+    command = [sys.executable, "-m", "gptdesk", "--home", str(places.settings.home), "train", "--resume", name]
     command += ["--accept-changes"] if accept_changes else []
     with open(run.path / LOG, "ab") as log:
         process = subprocess.Popen(
@@ -147,7 +148,7 @@ def start(places: Places, name: str, *, accept_changes: bool = False) -> subproc
 def order(places: Places, name: str, what: Order) -> None:
     """Ask the process of a run to pause, to go on or to stop; one that is not alive is asked nothing."""
     run = find(places, name)
-    if holder(places.home) == name:
+    if holder(places.settings.home) == name:
         run.write_order(what)
     elif what != "stop":
         raise ValueError(f"the run {name} is not training now; resume it first")
@@ -155,10 +156,10 @@ def order(places: Places, name: str, what: Order) -> None:
 
 def info(places: Places, name: str) -> RunInfo:
     """How a run stands."""
-    run = RunDirectory(places.runs / name)
+    run = RunDirectory(places.settings.runs / name)
     status = run.status()
     state: str = status.state
-    if state in BUSY and holder(places.home) != name:
+    if state in BUSY and holder(places.settings.home) != name:
         state = "interrupted"
     try:
         run.plan()
@@ -169,10 +170,10 @@ def info(places: Places, name: str) -> RunInfo:
 
 def listing(places: Places) -> list[RunInfo]:
     """All runs, by name."""
-    if not places.runs.is_dir():
+    if not places.settings.runs.is_dir():
         return []
-    storage.remove_leftovers(places.runs)
-    return [info(places, folder.name) for folder in storage.folders(places.runs)]
+    storage.remove_leftovers(places.settings.runs)
+    return [info(places, folder.name) for folder in storage.folders(places.settings.runs)]
 
 
 def newest_first(places: Places) -> list[RunInfo]:
@@ -190,8 +191,8 @@ def seconds_left(info: RunInfo) -> float | None:
 
 def memory(places: Places, name: str) -> int | None:
     """Bytes that the process of a run takes now; None if it has none."""
-    process = holding_process(places.home)
-    if process is None or holder(places.home) != name:
+    process = holding_process(places.settings.home)
+    if process is None or holder(places.settings.home) != name:
         return None
     with suppress(psutil.Error):
         return int(process.memory_info().rss)
@@ -226,7 +227,7 @@ def watch(places: Places, name: str, *, every: float = 0.5) -> Iterator[RunInfo]
 def remove(places: Places, name: str) -> None:
     """Delete a run with all its saves, but not the model that came of it; ValueError while it trains."""
     run = find(places, name)
-    if holder(places.home) == name:
+    if holder(places.settings.home) == name:
         raise ValueError(f"the run {name} is training; stop it first")
     storage.remove_folder(run.path)
-    shutil.rmtree(places.home / GIVEN / name, ignore_errors=True)
+    shutil.rmtree(places.settings.pasted / name, ignore_errors=True)

@@ -50,6 +50,14 @@ class Settings(Options):
         return self.home / "runs"
 
     @property
+    def cache(self) -> Path:
+        return self.home / "cache"
+
+    @property
+    def pasted(self) -> Path:
+        return self.home / "pasted"
+
+    @property
     def samplers(self) -> Path:
         return self.home / "samplers"
 

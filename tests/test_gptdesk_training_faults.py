@@ -177,8 +177,8 @@ def test_options_that_cannot_be_are_one_sentence(tmp_path: Path, chosen: dict, s
         ("", {}, "the text is empty; give a file with some text in it"),
         ("too short", {}, "the text has 9 tokens to train on, and one row of block_size 16 needs 17; "),
         ("some words, " * 40, {"model": {"n_head": 3}}, "n_embd must be a multiple of n_head, but 32 is not one of 3"),
-        ("some words, " * 40, {"model": {"start": "../up"}}, "'../up' cannot be a model: "),
-        ("some words, " * 40, {"model": {"start": "nobody"}}, "there is no model 'nobody' to go on from"),
+        ("some words, " * 40, {"model": {"start": "../up"}}, "there is no model '../up'; the models here are: "),
+        ("some words, " * 40, {"model": {"start": "nobody"}}, "there is no model 'nobody'; the models here are: none"),
     ],
 )
 def test_runs_that_cannot_begin_say_why(tmp_path: Path, text: str, chosen: dict, sentence: str) -> None:
@@ -311,7 +311,14 @@ def test_going_on_from_a_model_begins_where_it_is(tmp_path: Path) -> None:
     first = begin(tmp_path, "first", steps=60, learning_rate=1e-2)
     list(go_on(first))
     second = begin(tmp_path, "second", model={"start": "first"})
+    stop = threading.Event()
+    for event in go_on(second, stop=stop):
+        if isinstance(event, TrainingStep) and event.step == 10:
+            stop.set()
+    (tmp_path / "models" / "first").rename(tmp_path / "models" / "elsewhere")  # it has begun: it needs it no longer
     list(go_on(second))
+    (tmp_path / "models" / "elsewhere").rename(tmp_path / "models" / "first")
+    assert second.status().step == 20
     assert second.metrics()[0]["train_loss"] < first.metrics()[0]["train_loss"] - 0.7  # type: ignore[operator]
     assert (
         Checkpoint.open(tmp_path / "models" / "second").config == Checkpoint.open(tmp_path / "models" / "first").config

@@ -11,12 +11,15 @@ from pathlib import Path
 import torch
 
 from gptdesk import runs
+from gptdesk.settings import Settings
 from gptdesk.starter.stories import stories
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training import saves as kept
+from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, RunPlan
-from gptdesk.training.session import Event, Places, carry_on
+from gptdesk.training.session import Event, carry_on
 from models.checkpoint import Checkpoint
+from models.manager import ModelManager
 
 ROOT = Path(__file__).parent.parent
 TINY = {"tokenizer": "chars", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 16}
@@ -24,8 +27,9 @@ QUICK = {"steps": 20, "batch_size": 4, "evaluate_every": 5, "save_every": 4, "lo
 
 
 def places_in(home: Path) -> Places:
-    (home / "models").mkdir(parents=True, exist_ok=True)
-    return Places(home, home / "models", home / "tiktoken")
+    settings = Settings(home=home)
+    settings.models.mkdir(parents=True, exist_ok=True)
+    return Places(settings, ModelManager(settings.models, cache_folder=settings.vocabularies))
 
 
 def write_text(path: Path, *, count: int = 12) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from gptdesk import runs as training_runs
 from gptdesk.cli.parsing import UsageError, verb_parser
-from gptdesk.cli.train import run_as_json, run_places
+from gptdesk.cli.train import run_as_json
 from gptdesk.desk import Desk
 from gptdesk.training.run_directory import Order
 
@@ -18,7 +18,7 @@ def runs(desk: Desk, arguments: Sequence[str]) -> int:
     parser.add_argument("order", nargs="?", choices=list(ORDERS), metavar="ORDER", help=", ".join(ORDERS))
     parser.add_argument("name", nargs="?", metavar="RUN", help="the run that is meant")
     options = parser.parse_args(arguments)
-    places = run_places(desk)
+    places = desk.places
     if options.order:
         if not options.name:
             raise UsageError(f"`runs {options.order}` needs the name of a run")

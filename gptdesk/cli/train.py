@@ -16,14 +16,14 @@ from gptdesk import runs
 from gptdesk.cli.parsing import Parser, UsageError, flag, number, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.figures import clock
-from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.distributed import world
 from gptdesk.training.estimate import Estimate
 from gptdesk.training.loop import Note
+from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, RunPlan
-from gptdesk.training.session import Event, Places, carry_on
+from gptdesk.training.session import Event, carry_on
 from models.engine import get_device
 from samplers.options import Options
 
@@ -36,14 +36,14 @@ GROUPS: dict[str, type[Options]] = {"model": ModelOptions, "split": DataOptions,
 def train(desk: Desk, arguments: Sequence[str]) -> int:
     """Train until the end, Ctrl-C or SIGTERM; both save first. The exit code is 130 or 143 after these."""
     options = _parser().parse_args(arguments)
-    places = run_places(desk)
+    places = desk.places
     with world() as here, _stop_on_signals() as stop:
         if here.rank == 0:
             run = _run(options, places)
             here.wait()
         else:
             here.wait()
-            run = RunDirectory(places.runs / (options.resume or options.name))
+            run = RunDirectory(places.settings.runs / (options.resume or options.name))
         told = _Told(silent=options.json or here.rank > 0)
         device = get_device(desk.settings.device)
         for event in carry_on(
@@ -54,12 +54,6 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
     if options.json and here.rank == 0:
         print(json.dumps(run_as_json(runs.info(places, run.name))))
     return 128 + stop.number if stop.number else 0
-
-
-def run_places(desk: Desk) -> Places:
-    """Where the runs of a desk find and put things."""
-    settings = desk.settings
-    return Places(settings.home, settings.models, settings.vocabularies, bundled=(STARTER,))
 
 
 def run_as_json(info: runs.RunInfo) -> dict[str, object]:
