@@ -169,13 +169,6 @@ def test_the_tokenizer_follows_the_size_of_the_text(many: Path, tmp_path: Path) 
     assert [suggested_size(n) for n in (1_000, 1_115_394, 10**9)] == [512, 1344, 4096]
 
 
-def test_the_preview_is_what_training_sees(many: Path) -> None:
-    corpus = make(many, kind="bpe:512")
-    shown = corpus.preview(32, rows=3, seed=5)
-    batch = Loader(StreamRows(corpus.train, 32, seed=5), seed=5).batch(0, 3)
-    assert shown == [corpus.tokenizer.decode(row) for row in batch[:, :-1].tolist()]
-
-
 def test_folders_are_read_in_order_without_what_is_hidden(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     (folder / "deep").mkdir(parents=True)

@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from gptdesk.training.loader import Loader, StreamRows
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import BLOCK, Piece, TextFile, find_files, inspect, pieces
 from models import storage
@@ -41,11 +40,6 @@ class Corpus:
         end = self.tokenizer.end_of_text
         documents = (list(group) for is_end, group in itertools.groupby(ids, lambda i: i == end) if not is_end)
         return f"\n{END_OF_TEXT}\n".join(self.tokenizer.decode(document) for document in documents)
-
-    def preview(self, block_size: int, *, rows: int, seed: int) -> list[str]:
-        """The first rows that training will see, as text."""
-        loader = Loader(StreamRows(self.train, block_size, seed=seed), seed=seed)
-        return [self.tokenizer.decode(row[:-1]) for row in loader.batch(0, rows).tolist()]
 
 
 @dataclass(frozen=True)
