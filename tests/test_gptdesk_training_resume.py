@@ -172,7 +172,7 @@ def test_a_changed_text_is_asked_about(tmp_path: Path) -> None:
     run = begin(tmp_path)
     list(islice(go_on(run), 12))
     write_text(tmp_path / "text.txt", count=13)
-    with pytest.raises(ValueError, match=r"^the text of the run run has changed since it began; restore it, or resume"):
+    with pytest.raises(ValueError, match=r"^the text of the run run has changed since it began; restore it, or accept"):
         list(go_on(run))
     assert run.status().state == "failed"
     steps = [event for event in go_on(run, accept_changes=True) if isinstance(event, TrainingStep)]
