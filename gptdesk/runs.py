@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gptdesk.training import saves
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder
 from gptdesk.training.options import TrainingOptions
@@ -57,6 +58,24 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None) -> RunDire
     return RunDirectory.create(path, plan.model_copy(update={"data": (*data, pasted)}))
 
 
+def begin(places: Places, plan: RunPlan, *, text: str | None = None) -> RunDirectory:
+    """Create a run and start it; one of that name that never made a step gives way.
+
+    Raises ValueError as `create` and `start`; a run that could not be started is not kept.
+    """
+    _check_free(places)
+    name = plan.name
+    if (places.settings.runs / name).is_dir() and not _has_begun(RunDirectory(places.settings.runs / name)):
+        remove(places, name)
+    run = create(places, plan, text=text)
+    try:
+        start(places, name)
+    except ValueError:
+        remove(places, name)
+        raise
+    return run
+
+
 def find(places: Places, name: str) -> RunDirectory:
     """The run of this name; ValueError lists those there are."""
     runs = [info.name for info in listing(places)]
@@ -87,14 +106,14 @@ def amend(places: Places, name: str, **changes: object) -> RunDirectory:
 def start(places: Places, name: str) -> subprocess.Popen[bytes]:
     """Begin a run or go on with it, in a process that outlives this one; returns when that has taken charge.
 
-    Raises ValueError if another run trains, or if the process ends before it could begin.
+    Raises ValueError if another run trains, or with the reason if the process ends before it could begin.
     """
     run = find(places, name)
-    if other := holder(places.settings.home):
-        raise ValueError(f"the run {other} is training already; stop it first")
+    _check_free(places)
     begun = time.time()
     command = [sys.executable, "-m", "gptdesk", "--home", str(places.settings.home), "train", "--resume", name]
     with open(run.path / LOG, "ab") as log:
+        said = log.tell()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -105,11 +124,32 @@ def start(places: Places, name: str) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
-    while run.status().updated < begun:
+    while (status := run.status()).updated < begun:
         if process.poll() is not None:
-            raise ValueError(f"the run {name} could not be started; {run.path / LOG} says why")
+            raise ValueError(f"the run {name} could not be started: {_last_said(run, after=said)}")
         time.sleep(0.02)
+    if status.state == "failed":
+        raise ValueError(f"the run {name} could not be started: {status.message}")
     return process
+
+
+def _check_free(places: Places) -> None:
+    if other := holder(places.settings.home):
+        raise ValueError(f"the run {other} is training already; stop it first")
+
+
+def _has_begun(run: RunDirectory) -> bool:
+    """Whether a run has made a step that can be gone on from, or looked at."""
+    return bool(saves.folders(run.path) or run.last_metrics())
+
+
+def _last_said(run: RunDirectory, *, after: int) -> str:
+    """The last line in a run's log beyond its first `after` bytes."""
+    with open(run.path / LOG, "rb") as log:
+        log.seek(after)
+        lines = log.read().decode("utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), f"{run.path / LOG} does not say why")
+    return last.removeprefix("gptdesk: ")
 
 
 def order(places: Places, name: str, what: Order) -> None:
