@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from gptdesk.training import saves
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder, holding_process
 from gptdesk.training.options import TrainingOptions
@@ -67,24 +68,30 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
     return RunDirectory.create(path, plan.model_copy(update={"data": (*data, str(given))}))
 
 
-def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Sequence[Path] = ()) -> None:
-    """Create a run and start it; one that cannot be started is not kept. Raises ValueError as both do."""
-    if other := holder(places.settings.home):
-        raise ValueError(f"the run {other} is training already; stop it first")
-    create(places, plan, text=text, uploads=uploads)
-    try:
-        start(places, plan.name)
-    except ValueError:
-        remove(places, plan.name)
-        raise
-
-
 def free_name(places: Places, wished: str) -> str:
     """A name like this that neither a run nor a model has."""
     base = re.sub(r"[^A-Za-z0-9._-]+", "-", wished).strip("-._")[:60] or "run"
     names = (f"{base}-{i}" if i else base for i in itertools.count())
     folders = (places.settings.models, places.settings.runs)
     return next(name for name in names if not any((folder / name).exists() for folder in folders))
+
+
+def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Sequence[Path] = ()) -> RunDirectory:
+    """Create a run and start it; one of that name that never made a step gives way.
+
+    Raises ValueError as `create` and `start`; a run that could not be started is not kept.
+    """
+    _check_free(places)
+    name = plan.name
+    if (places.settings.runs / name).is_dir() and not _has_begun(RunDirectory(places.settings.runs / name)):
+        remove(places, name)
+    run = create(places, plan, text=text, uploads=uploads)
+    try:
+        start(places, name)
+    except ValueError:
+        remove(places, name)
+        raise
+    return run
 
 
 def find(places: Places, name: str) -> RunDirectory:
@@ -119,15 +126,15 @@ def start(places: Places, name: str, *, accept_changes: bool = False) -> subproc
 
     It goes on although its text has changed if that is to be accepted.
 
-    Raises ValueError if another run trains, or if the process ends before it could begin.
+    Raises ValueError if another run trains, or with the reason if the process ends before it could begin.
     """
     run = find(places, name)
-    if other := holder(places.settings.home):
-        raise ValueError(f"the run {other} is training already; stop it first")
+    _check_free(places)
     begun = time.time()
     command = [sys.executable, "-m", "gptdesk", "--home", str(places.settings.home), "train", "--resume", name]
     command += ["--accept-changes"] if accept_changes else []
     with open(run.path / LOG, "ab") as log:
+        said = log.tell()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -138,11 +145,32 @@ def start(places: Places, name: str, *, accept_changes: bool = False) -> subproc
             start_new_session=True,
         )
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
-    while run.status().updated < begun:
+    while (status := run.status()).updated < begun:
         if process.poll() is not None:
-            raise ValueError(f"the run {name} could not be started; {run.path / LOG} says why")
+            raise ValueError(f"the run {name} could not be started: {_last_said(run, after=said)}")
         time.sleep(0.02)
+    if status.state == "failed":
+        raise ValueError(f"the run {name} could not be started: {status.message}")
     return process
+
+
+def _check_free(places: Places) -> None:
+    if other := holder(places.settings.home):
+        raise ValueError(f"the run {other} is training already; stop it first")
+
+
+def _has_begun(run: RunDirectory) -> bool:
+    """Whether a run has made a step that can be gone on from, or looked at."""
+    return bool(saves.folders(run.path) or run.last_metrics())
+
+
+def _last_said(run: RunDirectory, *, after: int) -> str:
+    """The last line in a run's log beyond its first `after` bytes."""
+    with open(run.path / LOG, "rb") as log:
+        log.seek(after)
+        lines = log.read().decode("utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), f"{run.path / LOG} does not say why")
+    return last.removeprefix("gptdesk: ")
 
 
 def order(places: Places, name: str, what: Order) -> None:

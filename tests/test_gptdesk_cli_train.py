@@ -14,7 +14,8 @@ from gptdesk import runs
 from gptdesk.__main__ import main
 from gptdesk.cli import main_parser
 from gptdesk.cli.train import GROUPS, _given, _parser
-from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.places import Places
+from gptdesk.training.run_directory import RunDirectory, RunPlan
 
 SHAPE = ("--tokenizer", "chars", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16")
 QUICK = (
@@ -109,6 +110,15 @@ def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:
     assert not (home / "runs").exists()
 
 
+def begin_and_wait(places: Places, chosen: RunPlan, **given: str) -> RunDirectory:
+    """A run in a process of its own that has ended; one that failed later than `begin` noticed raises the same."""
+    run = runs.begin(places, chosen, **given)
+    *_, info = runs.watch(places, run.name, every=0.05)
+    if info.state == "failed":
+        raise ValueError(f"the run {run.name} could not be started: {info.status.message}")
+    return run
+
+
 def test_the_commands_in_the_documentation_are_commands() -> None:
     text = (ROOT / "docs" / "training.md").read_text("utf-8")
     found = [
@@ -133,6 +143,24 @@ def test_every_option_is_explained(capsys: Capture) -> None:
             assert f"--{name.replace('_', '-')}" in shown
             assert field.description
             assert field.description in shown
+
+
+def test_a_run_that_cannot_begin_says_why_and_leaves_its_name_free(home: Path) -> None:
+    places = places_in(home)
+    chosen = plan(home, "mine", model={"start": "nobody"})
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^the run mine could not be started: there is no model 'nobody'; "):
+            begin_and_wait(places, chosen)
+    (home / "settings.json").write_text("{")  # so that its process does not even come to training
+    with pytest.raises(ValueError, match=r"^the run mine could not be started: settings\.json is not valid JSON: mend"):
+        runs.begin(places, plan(home, "mine"))
+    (home / "settings.json").unlink()
+    assert runs.listing(places) == []
+    run = begin_and_wait(places, plan(home, "mine", steps=3), text="and a little more, pasted. " * 20)
+    assert runs.info(places, "mine").state == "finished"
+    assert [Path(place).name for place in run.plan().data] == ["text.txt", "text.txt"]
+    with pytest.raises(ValueError, match=r"^there is a model mine already; choose another name for the run$"):
+        runs.begin(places, plan(home, "mine"))
 
 
 def test_a_run_is_a_process_that_can_be_watched_and_stopped(home: Path) -> None:

@@ -67,6 +67,9 @@ class Resolved:
     validation_tokens: int
     tokens_per_second: float  # of the probe
     memory_bytes: int
+    chance: float | None = None  # a scale for the losses on the held-out text, see `ladder`
+    unigram: float | None = None
+    bigram: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from gptdesk.training import preparation, saves
 from gptdesk.training.corpus import Corpus, CorpusProgress
 from gptdesk.training.distributed import World
 from gptdesk.training.estimate import Estimate, estimate
+from gptdesk.training.ladder import ladder
 from gptdesk.training.loader import StreamRows, held_out_rows
 from gptdesk.training.lock import training_lock
 from gptdesk.training.loop import Loop, Note
@@ -131,6 +133,7 @@ class _Session:
     def _resolve(self, corpus: Corpus, model: GPT, rows: StreamRows) -> Resolved:
         """Find out what the run needs and how fast it is."""
         guess = preparation.expect(model, rows, options=self.plan.training, stop=self.stop, world=self.world)
+        scale = ladder(corpus.train, corpus.validation, vocab_size=corpus.tokenizer.vocab_size) if self.leads else None
         resolved = Resolved(
             digest=corpus.digest,
             split=corpus.split,
@@ -143,6 +146,7 @@ class _Session:
             validation_tokens=len(corpus.validation),
             tokens_per_second=guess.tokens_per_second,
             memory_bytes=guess.memory_bytes,
+            **(asdict(scale) if scale else {}),
         )
         if self.leads and not self.stop.is_set():  # what a stopped probe has measured must not last
             self.run.write_held_out(corpus.held_out_text())
