@@ -16,19 +16,21 @@ import uvicorn
 from fastapi import FastAPI
 from gradio.themes.utils.fonts import LocalFont
 
+from gptdesk import chart, markup
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
 from gptdesk.comparison.texts import LARGEST
 from gptdesk.controls import leave_checking_to_us
 from gptdesk.desk import Desk
+from gptdesk.frame import Frame
 from gptdesk.instance import open_page
 from gptdesk.markup import markdown_text
 from gptdesk.settings import Settings
-from gptdesk.tabs import compare, generate
+from gptdesk.tabs import compare, generate, train
 
 log = logging.getLogger(__name__)
 
-TABS = (generate, compare)
+TABS = (generate, compare, train)
 ICON = Path(__file__).parent / "assets" / "icon.svg"
 REST = 0.05  # seconds between two looks of Gradio's queue for work: its own millisecond takes 4 % of a core, all day
 TICK = 1.0  # seconds between two renewals of the date that every answer carries
@@ -79,10 +81,12 @@ def build_app(desk: Desk) -> gr.Blocks:
         gr.Markdown("# GPT Desk", elem_id="title")
         for warning in desk.warnings:
             gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
+            frame = Frame(page, tabs)
             for tab in TABS:
-                with gr.Tab(tab.TITLE, render_children=True):
-                    tab.build(desk, page)
+                with gr.Tab(tab.TITLE, id=tab.TITLE, render_children=True) as item:
+                    tab.build(desk, frame)
+                frame.wire(tab.TITLE, item)
     page.queue(default_concurrency_limit=1, max_size=32)
     page._queue.sleep_when_free = REST
     page._queue.progress_update_sleep_when_free = 10 * REST
@@ -97,7 +101,7 @@ def web_app(desk: Desk) -> FastAPI:
         app,
         build_app(desk),
         path="/",
-        css=CSS + compare.CSS,
+        css=CSS + markup.CSS + chart.CSS + compare.CSS + train.CSS,
         head=SCRIPT,
         theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],

@@ -17,7 +17,7 @@ COLOURS = 6
 
 CSS = """
 .chart { margin: 0; border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
-  background: var(--background-fill-primary); padding: 10px 14px 6px 10px; }
+  background: var(--background-fill-primary); padding: 10px 14px 28px 10px; }
 .chart figcaption { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: .85rem; margin-bottom: 8px; }
 .chart figcaption b { margin-right: 4px; }
 .chart .key::before { content: ""; display: inline-block; width: 16px; border-top: 3px solid; margin-right: 6px;
@@ -26,7 +26,7 @@ CSS = """
 .chart .key.faint::before { border-top-width: 2px; opacity: .4; }
 .chart .key.circle::before { width: 9px; height: 9px; border: 2px solid; border-radius: 50%; }
 .chart .key span { color: var(--body-text-color); }
-.chart .plot { position: relative; margin: 0 0 22px 48px; border-left: 1px solid; border-bottom: 1px solid;
+.chart .plot { position: relative; margin: 0 0 0 48px; border-left: 1px solid; border-bottom: 1px solid;
   border-color: var(--border-color-primary); }
 .chart svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: hidden; }
 .chart path { fill: none; stroke: currentColor; stroke-width: 2; vector-effect: non-scaling-stroke;
@@ -233,7 +233,7 @@ def _labels(x_axis: _Axis, y_axis: _Axis) -> str:
 
 def _legend(lines: Sequence[Line]) -> list[str]:
     """A key for each line; one that repeats a name is not told again."""
-    keys = {}
+    keys: dict[str, str] = {}
     for line in lines:
         colour = "grey" if line.colour is None else f"c{line.colour}"
         keys.setdefault(line.name, _key(line.name, f"{colour} {line.style}"))

@@ -50,8 +50,8 @@ def leave_checking_to_us() -> None:
         component.preprocess = lambda self, payload: payload  # type: ignore[method-assign]
 
 
-def widget(name: str, field: FieldInfo, *, value: object = None) -> Component:
-    """The widget of one option: a slider for a bounded number, else what its type asks for.
+def widget(name: str, field: FieldInfo, *, value: object = None, sliders: bool = True) -> Component:
+    """The widget of one option: a slider for a bounded number (unless without `sliders`), else what its type asks for.
 
     Raises TypeError for a type no widget shows; `check_sampler` finds that before a user does.
     """
@@ -65,7 +65,7 @@ def widget(name: str, field: FieldInfo, *, value: object = None) -> Component:
         return gr.Checkbox(**common)
     if kind in (int, float):
         low, high, step = _range(field)
-        if low is None or high is None:
+        if low is None or high is None or not sliders:
             return gr.Number(precision=0 if kind is int else None, **common)
         return gr.Slider(low, high, step=step, **common)
     if get_origin(kind) is Literal:

@@ -1,6 +1,53 @@
-"""Text as markup that shows it as it is."""
+"""Text as markup that shows it as it is, whatever characters it holds."""
+
+import html
+from collections.abc import Sequence
+
+CSS = """
+.bare .html-container { padding: 0 !important; }
+.bare > div, .bare .prose { height: 100%; }
+.panes { flex-wrap: wrap; }
+.panes > * { flex: 1 1 280px !important; }
+.pane { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: 10px 12px;
+  background: var(--background-fill-primary); height: 100%; }
+.pane h4 { margin: 0 0 6px; font-size: .9rem; }
+.pane .text { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 9rem; max-height: 26rem; overflow-y: auto; }
+.pane .given { opacity: .6; }
+.pane mark { background: var(--color-accent-soft); color: inherit; outline: 2px solid var(--color-accent);
+  border-radius: 3px; }
+.figures-table { overflow-x: auto; }
+.figures-table table { width: 100%; font-size: .9rem; }
+.figures-table :is(table, thead, tbody, tr) { border: 0 !important; }
+.figures-table th, .figures-table td { text-align: left; padding: 4px 10px !important; vertical-align: top;
+  border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important;
+  font-variant-numeric: tabular-nums; }
+.figures-table tbody th { font-weight: 400; opacity: .85; }
+.figures-table tbody th[colspan] { font-weight: 700; padding-top: 12px !important; }
+"""
 
 
 def markdown_text(text: str) -> str:
-    """Markdown that shows `text` as it is, whatever characters it holds."""
+    """Markdown that shows `text`."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
+
+
+def pane(name: str, prompt: str, text: str, *, mark: tuple[int, int] | None = None) -> str:
+    """A text under its name, the prompt paler than the rest; `mark` is the start and the end of what stands out."""
+    start, end = mark or (len(text), len(text))
+    marked = f"<mark>{html.escape(text[start:end])}</mark>" if mark else ""
+    body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}"
+    given = f'<span class="given">{html.escape(prompt)}</span>'
+    return f'<div class="pane"><h4>{html.escape(name)}</h4><div class="text">{given}{body}</div></div>'
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, with every cell as the text it is; a row of one cell is a heading."""
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(_html_row(row, len(head)) for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_row(row: Sequence[str], columns: int) -> str:
+    if len(row) == 1:
+        return f'<tr><th colspan="{columns}">{html.escape(row[0])}</th></tr>'
+    return f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>"

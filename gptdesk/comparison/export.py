@@ -12,7 +12,7 @@ from gptdesk.comparison.prompts import PromptResult
 from gptdesk.comparison.report import Json, Report, are_coupled, caveats, partings, sentences, to_json
 from gptdesk.comparison.table import Line, lines
 from gptdesk.comparison.words import parting
-from gptdesk.markup import markdown_text
+from gptdesk.markup import html_table, markdown_text
 from models.storage import json_bytes
 
 STYLE = """
@@ -139,19 +139,6 @@ def as_html(document: Document) -> bytes:
         f"<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n"
         f"{said}{html_table(document.head, document.rows)}\n{texts}{notes}</html>\n"
     ).encode()
-
-
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, with every cell as the text it is; a row of one cell is a heading."""
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join(_html_row(row, len(head)) for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _html_row(row: Sequence[str], columns: int) -> str:
-    if len(row) == 1:
-        return f'<tr><th colspan="{columns}">{html.escape(row[0])}</th></tr>'
-    return f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>"
 
 
 def as_json(document: Document) -> bytes:

@@ -1,1 +1,1 @@
-"""The tabs of the page: one file each, with a TITLE and a build(desk, page) that lays out and wires it."""
+"""The tabs of the page: one file or folder each, with a TITLE and a build(desk, frame) that lays out and wires it."""

@@ -12,6 +12,7 @@ from gptdesk.actions import Actions
 from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
+from gptdesk.frame import Frame
 from gptdesk.generation import GenerationRequest
 from gptdesk.keeping import MOST_KEPT, Kept
 from gptdesk.markup import markdown_text
@@ -29,9 +30,10 @@ EXAMPLES = (
 )
 
 
-def build(desk: Desk, page: gr.Blocks) -> None:
-    """Lay out the tab inside the current container and wire it; what was set is restored when `page` loads."""
-    GenerateTab(desk, page)
+def build(desk: Desk, frame: Frame) -> None:
+    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
+    tab = GenerateTab(desk, frame.page)
+    frame.picks(TITLE, tab.model)
 
 
 class GenerateTab:

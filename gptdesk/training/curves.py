@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from gptdesk.training.run_directory import RunPlan
 
-Point = tuple[float, float]  # step, value
+Point = tuple[float, float]  # step or the like, value
 
 
-def series(metrics: Sequence[Mapping[str, object]], name: str) -> list[Point]:
-    """The values logged under `name`, such as val_loss, with their steps; lines without one are left out."""
+def series(metrics: Sequence[Mapping[str, object]], name: str, *, by: str = "step") -> list[Point]:
+    """The values logged under `name`, such as val_loss, with their steps, or `by` another figure; gaps are left out."""
     found = []
     for line in metrics:
-        step, value = line.get("step"), line.get(name)
-        if isinstance(step, int) and isinstance(value, int | float):
-            found.append((float(step), float(value)))
+        place, value = line.get(by), line.get(name)
+        if isinstance(place, int | float) and isinstance(value, int | float):
+            found.append((float(place), float(value)))
     return found
 
 
@@ -56,12 +56,12 @@ def thin(points: Sequence[Point], most: int = 500) -> list[Point]:
 
 def differences(plans: Mapping[str, RunPlan]) -> list[tuple[str, dict[str, object]]]:
     """The options in which the plans, by the names of their runs, differ: each with its value in every run."""
-    flat = {run: _flat(plan) for run, plan in plans.items()}
+    flat = {run: options_of(plan) for run, plan in plans.items()}
     options = dict.fromkeys(option for values in flat.values() for option in values)
     rows = [(option, {run: values[option] for run, values in flat.items()}) for option in options]
     return [(option, values) for option, values in rows if len({repr(value) for value in values.values()}) > 1]
 
 
-def _flat(plan: RunPlan) -> dict[str, object]:
+def options_of(plan: RunPlan) -> dict[str, object]:
     """The plan's options by their names, which no two groups share."""
     return {"data": plan.data} | dict(plan.model) | dict(plan.split) | dict(plan.training)

@@ -51,18 +51,20 @@ class TrainingOptions(Options):
     log_every: int = Field(default=10, ge=1, le=MOST_STEPS, description="steps between two points of the curves")
     save_every: int = Field(default=500, ge=1, le=MOST_STEPS, description="steps between two saves")
     max_minutes: float = Field(
-        default=0.0, ge=0, le=1e6, description="time to train, in minutes; 0: as long as it takes"
+        default=0.0, ge=0, le=1e6, description="time to train; 0: no limit"
     )
     max_tokens: int = Field(default=0, ge=0, le=10**15, description="tokens to train on; 0: as the steps say")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of the first weights, the order of the text, and dropout")
 
     @model_validator(mode="before")
     @classmethod
-    def _short_runs_warm_up_shortly(cls, values: dict[str, object]) -> dict[str, object]:
+    def _short_runs_are_measured_often(cls, values: dict[str, object]) -> dict[str, object]:
+        """Defaults that depend on the number of steps, if that can be understood."""
         steps = values.get("steps")
-        if "warmup_steps" in values or not isinstance(steps, int):
+        if not isinstance(steps, int | float):
             return values
-        return values | {"warmup_steps": max(0, min(50, steps // 10))}
+        fitting = {"warmup_steps": min(50, int(steps) // 10), "evaluate_every": max(1, min(100, int(steps) // 15))}
+        return {name: max(0, value) for name, value in fitting.items()} | values
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "TrainingOptions":
@@ -76,12 +78,16 @@ class TrainingOptions(Options):
         return self
 
     def ending_after(self, steps: int) -> "TrainingOptions":
-        """The same for a run of at most `steps`: the schedule ends there, and the warmup keeps its share."""
+        """The same for a run of at most `steps`: it has the same shape and as many evaluations, in fewer steps."""
         if steps >= self.steps:
             return self
         steps = max(1, steps)
-        warmup = min(self.warmup_steps, self.warmup_steps * steps // self.steps)
-        return TrainingOptions(**(dict(self) | {"steps": steps, "warmup_steps": warmup}))
+        shorter = {
+            "steps": steps,
+            "warmup_steps": self.warmup_steps * steps // self.steps,
+            "evaluate_every": max(1, self.evaluate_every * steps // self.steps),
+        }
+        return TrainingOptions(**(dict(self) | shorter))
 
 
 class ModelOptions(Options):

@@ -4,6 +4,7 @@ import gradio as gr
 
 from gptdesk.controls import QUIETLY, Updates
 from gptdesk.desk import Desk
+from gptdesk.frame import Frame
 from gptdesk.keeping import Kept
 from gptdesk.tabs.compare.blind import BlindView
 from gptdesk.tabs.compare.measure import MeasureView
@@ -17,8 +18,8 @@ __all__ = ["CSS", "TITLE", "build"]
 TITLE = "Compare"
 
 
-def build(desk: Desk, page: gr.Blocks) -> None:
-    """Lay out the tab inside the current container and wire it; what was set is restored when `page` loads."""
+def build(desk: Desk, frame: Frame) -> None:
+    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
     sides = SidesPanel(desk)
     with gr.Tabs():
         with gr.Tab("Watch", render_children=True):
@@ -34,10 +35,11 @@ def build(desk: Desk, page: gr.Blocks) -> None:
     for view in views:
         view.wire()
     sides.wire()
+    frame.picks(TITLE, *sides.pickers)
     kept.wire()
 
     def load() -> Updates:
         remembered = kept.read()
         return kept.updates(remembered) | sides.shown(remembered)
 
-    page.load(load, None, [*kept.controls, *sides.shaped, kept.restored], **QUIETLY)
+    frame.page.load(load, None, [*kept.controls, *sides.shaped, kept.restored], **QUIETLY)

@@ -13,9 +13,8 @@ from gptdesk.controls import MAY_SPEAK, STREAMING, Updates, Values
 from gptdesk.controls import told as as_message
 from gptdesk.desk import Desk
 from gptdesk.generation import drawn_seed, generate
-from gptdesk.markup import markdown_text
+from gptdesk.markup import markdown_text, pane
 from gptdesk.streams import GenerationResult, collect, in_batches
-from gptdesk.tabs.compare.panes import pane
 from gptdesk.tabs.compare.sides import SidesPanel
 
 NAMES = ("Left", "Right")

@@ -9,18 +9,18 @@ from gradio.components import Component
 
 from gptdesk.actions import starter
 from gptdesk.comparison import MOST_SIDES, Stage
-from gptdesk.comparison.export import html_table, report_document, table_rows
+from gptdesk.comparison.export import report_document, table_rows
 from gptdesk.comparison.measuring import MOST_REPEATS
 from gptdesk.comparison.report import Report, caveats, partings, sentences, study
 from gptdesk.comparison.strip import strip
 from gptdesk.comparison.texts import held_out_of
 from gptdesk.controls import MAY_SPEAK, STREAMING, Updates, Values, told
 from gptdesk.desk import Desk
-from gptdesk.markup import markdown_text
+from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
 from gptdesk.tabs.compare.given import TextOrFile
-from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, pane, strip_html
+from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, strip_html
 from gptdesk.tabs.compare.sides import SidesPanel
 from models.manager import ModelKey
 

@@ -10,28 +10,9 @@ from gptdesk.comparison import Stage
 from gptdesk.comparison.divergence import Divergence
 from gptdesk.comparison.strip import Expected, Strip, StripToken
 from gptdesk.comparison.words import BANDS
-from gptdesk.markup import markdown_text
+from gptdesk.markup import markdown_text, pane
 
 CSS = """
-.bare .html-container { padding: 0 !important; }
-.bare > div, .bare .prose { height: 100%; }
-.panes { flex-wrap: wrap; }
-.panes > * { flex: 1 1 280px !important; }
-.pane { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: 10px 12px;
-  background: var(--background-fill-primary); height: 100%; }
-.pane h4 { margin: 0 0 6px; font-size: .9rem; }
-.pane .text { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 9rem; max-height: 26rem; overflow-y: auto; }
-.pane .given { opacity: .6; }
-.pane mark { background: var(--color-accent-soft); color: inherit; outline: 2px solid var(--color-accent);
-  border-radius: 3px; }
-.figures-table { overflow-x: auto; }
-.figures-table table { width: 100%; font-size: .9rem; }
-.figures-table :is(table, thead, tbody, tr) { border: 0 !important; }
-.figures-table th, .figures-table td { text-align: left; padding: 4px 10px !important; vertical-align: top;
-  border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important;
-  font-variant-numeric: tabular-nums; }
-.figures-table tbody th { font-weight: 400; opacity: .85; }
-.figures-table tbody th[colspan] { font-weight: 700; padding-top: 12px !important; }
 .strip .tokens { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; }
 .strip .tokens span { border-radius: 3px; padding: 2px 0; cursor: pointer; }
 .strip .tokens span:focus-visible, .strip .tokens span.picked { outline: 2px solid var(--color-accent); }
@@ -67,15 +48,6 @@ def doing(stage: Stage) -> str:
 def new_pane(i: int, *, prefix: str, visible: bool = True) -> gr.HTML:
     """An empty pane for side `i`."""
     return gr.HTML(pane("", "", ""), elem_id=f"{prefix}{i + 1}", elem_classes="bare", visible=visible, min_width=280)
-
-
-def pane(name: str, prompt: str, text: str, *, mark: tuple[int, int] | None = None) -> str:
-    """A text under its name, the prompt paler than the rest; `mark` is the start and the end of what stands out."""
-    start, end = mark or (len(text), len(text))
-    marked = f"<mark>{html.escape(text[start:end])}</mark>" if mark else ""
-    body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}"
-    given = f'<span class="given">{html.escape(prompt)}</span>'
-    return f'<div class="pane"><h4>{html.escape(name)}</h4><div class="text">{given}{body}</div></div>'
 
 
 def marks(divergence: Divergence) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:

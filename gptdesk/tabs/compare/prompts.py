@@ -8,11 +8,11 @@ from gradio.components import Component
 
 from gptdesk.actions import starter
 from gptdesk.comparison import Side, Stage, in_turn_note
-from gptdesk.comparison.export import html_table, prompts_document
+from gptdesk.comparison.export import prompts_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_prompts
 from gptdesk.controls import STREAMING, Updates, Values
 from gptdesk.desk import Desk
-from gptdesk.markup import markdown_text
+from gptdesk.markup import html_table, markdown_text
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
 from gptdesk.tabs.compare.given import TextOrFile

@@ -13,9 +13,9 @@ from gptdesk.comparison.words import parting
 from gptdesk.controls import STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.figures import FINISHES
-from gptdesk.markup import markdown_text
+from gptdesk.markup import markdown_text, pane
 from gptdesk.streams import GenerationResult, in_batches
-from gptdesk.tabs.compare.panes import doing, marks, new_pane, pane
+from gptdesk.tabs.compare.panes import doing, marks, new_pane
 from gptdesk.tabs.compare.sides import SidesPanel
 
 NOTE = "To be watched, not timed: the sides slow each other down. Figures come from Measure only."

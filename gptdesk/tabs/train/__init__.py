@@ -1,0 +1,47 @@
+"""The Train tab: a new run, a run as it goes, and all runs side by side. It views folders; processes do the work."""
+
+import gradio as gr
+
+from gptdesk import runs
+from gptdesk.controls import QUIETLY, Updates
+from gptdesk.desk import Desk
+from gptdesk.frame import Frame
+from gptdesk.keeping import Kept
+from gptdesk.tabs.train.form import FormView
+from gptdesk.tabs.train.listing import ListingView
+from gptdesk.tabs.train.panels import CSS
+from gptdesk.tabs.train.watch import WatchView
+
+__all__ = ["CSS", "TITLE", "build"]
+
+TITLE = "Train"
+CLOSED = "A public desk trains no models, for its visitors would share one computer. Run one of your own: it is free."
+
+
+def build(desk: Desk, frame: Frame) -> None:
+    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
+    if desk.settings.public:
+        gr.Markdown(CLOSED, elem_id="train-closed")
+        return
+    with gr.Tabs() as views:
+        with gr.Tab("New run", id="new", render_children=True):
+            form = FormView(desk)
+        with gr.Tab("Watch", id="watch", render_children=True) as watching:
+            watch = WatchView(desk, frame)
+        with gr.Tab("All runs", id="runs", render_children=True) as listed:
+            listing = ListingView(desk)
+    kept = Kept(desk, TITLE, form.remembered | watch.remembered, {})
+    form.wire(
+        started=[views, *watch.outputs], shown=lambda name: {views: gr.Tabs(selected="watch")} | watch.shown(name)
+    )
+    watch.wire(watching)
+    listing.wire(listed)
+    kept.wire()
+
+    def load() -> Updates:
+        remembered = kept.read()
+        busy = runs.holder(desk.settings.home)
+        updates = kept.updates(remembered) | form.shown(remembered) | watch.shown(busy or remembered.get("run"))
+        return updates | ({views: gr.Tabs(selected="watch")} if busy else {})
+
+    frame.page.load(load, None, [*kept.controls, kept.restored, views, *form.outputs, *watch.outputs], **QUIETLY)

@@ -1,0 +1,297 @@
+"""New run: which text, which model, how long; what that comes to; and the button that starts it."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
+from gptdesk import runs
+from gptdesk.actions import Actions
+from gptdesk.controls import QUIETLY, STREAMING, Updates, Values, label, widget
+from gptdesk.desk import Desk
+from gptdesk.markup import markdown_text
+from gptdesk.streams import in_batches
+from gptdesk.tabs.train.panels import text_rows, tiles
+from gptdesk.tabs.train.preview import facts, remarks
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions
+from gptdesk.training.corpus import CorpusProgress
+from gptdesk.training.preview import Preview, preview
+from gptdesk.training.run_directory import RunPlan
+from models.engine import get_device
+from models.gpt import PRESETS
+from samplers import Options
+
+PASTED, FILES, PLACE = "Paste a text", "Choose files", "A folder on this computer"
+SOURCES = (PASTED, FILES, PLACE)
+NEW = "a new model"
+MINUTES = 3.0  # that a first run takes
+TOKENIZERS = [
+    ("auto: characters for a short text, else pieces of words", "auto"),
+    ("chars: every character is a token", "chars"),
+    ("bpe: pieces of words, learnt from the text", "bpe"),
+    ("bpe:1024", "bpe:1024"),
+    ("bpe:4096", "bpe:4096"),
+    ("gpt2: the 50,257 pieces of GPT-2", "gpt2"),
+]
+FIRST = {"start", "preset", "tokenizer", "max_minutes", "steps", "learning_rate"}  # what has a place of its own
+NOTHING = "Preview splits the text into tokens and tries ten steps: then you know what the run will take."
+
+
+class FormView:
+    """The form, and beside it the preview."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._boxes: dict[type[Options], dict[str, Component]] = {}
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                self._lay_out_text()
+                self._lay_out_model()
+                self._lay_out_budget()
+                with gr.Row():
+                    self.start = gr.Button(
+                        "Start training", variant="primary", elem_classes="go", elem_id="train-start", scale=3
+                    )
+                    self.look = gr.Button("Preview", elem_id="train-preview", scale=2, min_width=80)
+                    self.stop = gr.Button(
+                        "Stop", variant="stop", interactive=False, elem_classes="halt", elem_id="train-preview-stop"
+                    )
+                line = gr.Markdown(elem_id="train-line", elem_classes="note")
+            with gr.Column(scale=2, min_width=320):
+                self.facts = gr.HTML(elem_id="train-facts", elem_classes="bare")
+                self.remarks = gr.Markdown(NOTHING, elem_id="train-remarks", elem_classes="note")
+                self.rows = gr.HTML(elem_id="train-rows", elem_classes="bare")
+        self._actions = Actions(desk, buttons=[self.start, self.look], stop=self.stop, line=line)
+
+    def _lay_out_text(self) -> None:
+        gr.Markdown("### Text")
+        self.source = gr.Radio(SOURCES, value=PASTED, show_label=False, container=False, elem_id="train-source")
+        self.text = gr.Textbox(
+            label="Text",
+            placeholder="Paste what the model should learn to write like: a page is enough to begin with.",
+            lines=6,
+            max_lines=12,
+            elem_id="train-text",
+        )
+        self.files = gr.File(
+            label="Text files",
+            file_count="multiple",
+            type="filepath",
+            height=150,
+            visible=False,
+            elem_id="train-files",
+        )
+        self.place = gr.Textbox(
+            label="Folder or file",
+            info="Its path on this computer; all text files in a folder are read, those of its subfolders too.",
+            visible=False,
+            elem_id="train-place",
+        )
+
+    def _lay_out_model(self) -> None:
+        gr.Markdown("### Model")
+        with gr.Group():
+            self._place(
+                ModelOptions,
+                start=gr.Dropdown(
+                    self._models(),
+                    value="",
+                    label="Begin with",
+                    info="A new model knows nothing. One that has learnt goes on learning, with its own tokenizer.",
+                    elem_id="train-from",
+                ),
+            )
+            with gr.Row() as self._new:
+                self._place(
+                    ModelOptions,
+                    preset=gr.Dropdown(
+                        [(_described(name), name) for name in PRESETS],
+                        value="mini",
+                        label="Size",
+                        info="The larger, the better it can write, and the slower it learns.",
+                        elem_id="train-size",
+                        min_width=240,
+                    ),
+                    tokenizer=gr.Dropdown(
+                        TOKENIZERS,
+                        value="auto",
+                        allow_custom_value=True,
+                        label="Tokenizer",
+                        info="What the text is split into; bpe:SIZE may have any size.",
+                        elem_id="train-tokenizer",
+                        min_width=240,
+                    ),
+                )
+        with gr.Accordion("More about the model", open=False, elem_id="train-more-model"), gr.Group():
+            self._place_rest(ModelOptions)
+
+    def _lay_out_budget(self) -> None:
+        gr.Markdown("### Budget")
+        with gr.Group(), gr.Row():
+            for name, value in (("max_minutes", MINUTES), ("steps", None), ("learning_rate", None)):
+                self._place(TrainingOptions, **{name: self._box(name, TrainingOptions, value=value)})
+        with gr.Accordion("More about training", open=False, elem_id="train-more-training"), gr.Group():
+            self._place_rest(TrainingOptions)
+        with gr.Accordion("What is held out to measure on", open=False, elem_id="train-more-split"), gr.Group():
+            self._place_rest(DataOptions)
+        gr.Markdown("### Name")
+        self.name = gr.Textbox(
+            label="Name of the run, and of the model that comes of it",
+            info="Empty: named after the text.",
+            max_lines=1,
+            elem_id="train-name",
+        )
+
+    def _box(self, name: str, options: type[Options], *, value: object = None) -> Component:
+        box = widget(name, options.model_fields[name], value=value, sliders=False)
+        box.elem_id = f"train-{name.replace('_', '-')}"
+        box.min_width = 150
+        return box
+
+    def _place(self, options: type[Options], **boxes: Component) -> None:
+        self._boxes.setdefault(options, {}).update(boxes)
+
+    def _place_rest(self, options: type[Options]) -> None:
+        """Lay out the options that have no place of their own, two in a row."""
+        rest = [name for name in options.model_fields if name not in FIRST]
+        for i in range(0, len(rest), 2):
+            with gr.Row():
+                for name in rest[i : i + 2]:
+                    self._place(options, **{name: self._box(name, options)})
+
+    @property
+    def remembered(self) -> dict[str, Component]:
+        """The widgets to remember, by name."""
+        own: dict[str, Component] = {
+            "source": self.source,
+            "text": self.text,
+            "place": self.place,
+            "name": self.name,
+        }
+        return own | {name: box for boxes in self._boxes.values() for name, box in boxes.items()}
+
+    @property
+    def outputs(self) -> list[Block]:
+        """What `shown` updates beside the remembered widgets."""
+        return [*self._shaped, self._new]
+
+    @property
+    def _shaped(self) -> list[Block]:
+        return [self.text, self.files, self.place]
+
+    def wire(self, *, started: Sequence[Block], shown: Callable[[str], Updates]) -> None:
+        """Connect the buttons; `shown` gives the updates of `started` that show the run that was begun."""
+        self._actions.wire()
+        self.source.change(self._shape, self.source, self._shaped, **QUIETLY)
+        start = self._boxes[ModelOptions]["start"]
+        start.change(lambda name: gr.update(visible=not name), start, self._new, **QUIETLY)  # type: ignore[attr-defined]
+        inputs: set[Block] = {*self.remembered.values(), self.files}
+        found = [self.facts, self.remarks, self.rows]
+        self.look.click(self._on_preview, inputs, [*self._actions.outputs, *found], **STREAMING)
+
+        def begin(values: Values, request: gr.Request) -> Iterator[Updates]:
+            def work(stop: threading.Event) -> Iterator[Updates]:
+                name = self._begin(values)
+                yield {self._actions.line: f"{markdown_text(name)} has begun."} | shown(name)
+
+            yield from self._actions.run(work, request)
+
+        self.start.click(begin, inputs, [*self._actions.outputs, *started], **STREAMING)
+
+    def shown(self, kept: dict[str, object]) -> Updates:
+        """Updates that list the models there are now and show what was remembered."""
+        models, start = self._models(), kept.get("start")
+        known = start if start in {value for _, value in models} else ""
+        updates: Updates = {
+            self._boxes[ModelOptions]["start"]: gr.update(choices=models, value=known),
+            self._new: gr.update(visible=not known),
+        }
+        return updates | dict(zip(self._shaped, self._shape(kept.get("source", PASTED)), strict=True))
+
+    def _shape(self, source: object) -> list[object]:
+        return [gr.update(visible=source == one) for one in SOURCES]
+
+    def _models(self) -> list[tuple[str, str]]:
+        found = [info.name for info in self._desk.manager.available() if "float32" in info.precisions]
+        return [(NEW, ""), *((name, name) for name in found)]
+
+    # What was chosen
+
+    def _plan(self, values: Values) -> tuple[RunPlan, str | None, list[Path]]:
+        """The plan, a pasted text and files that were uploaded; ValueError names what is missing."""
+        source = values[self.source]
+        text: str | None = None
+        uploads: list[Path] = []
+        place = ""
+        if source == PASTED:
+            text, wished = str(values[self.text] or ""), "pasted"
+        elif source == FILES:
+            found = values[self.files]
+            uploads = [Path(str(file)) for file in found] if isinstance(found, list) else []
+            if not uploads:
+                raise ValueError("no file is chosen; choose one or more, or paste a text")
+            wished = uploads[0].stem
+        else:
+            place = str(values[self.place] or "").strip()
+            if not place:
+                raise ValueError("no folder is named; type its path, or paste a text")
+            wished = Path(place).stem
+        plan = RunPlan(
+            name=str(values[self.name] or "").strip() or runs.free_name(self._desk.places, wished),
+            data=(place,) if place else (),
+            model=ModelOptions(**self._chosen(ModelOptions, values)),
+            split=DataOptions(**self._chosen(DataOptions, values)),
+            training=TrainingOptions(**self._chosen(TrainingOptions, values)),
+        )
+        return plan, text, uploads
+
+    def _chosen(self, options: type[Options], values: Values) -> dict[str, object]:
+        """The options that are set; an empty box is one that is not, and defaults may depend on the others."""
+        found = {name: values[box] for name, box in self._boxes[options].items()}
+        defaults = {name: field.default for name, field in options.model_fields.items()}
+        return {name: value for name, value in found.items() if value not in (None, defaults[name])}
+
+    # Events
+
+    def _begin(self, values: Values) -> str:
+        plan, text, uploads = self._plan(values)
+        runs.begin(self._desk.places, plan, text=text, uploads=uploads)
+        return plan.name
+
+    def _on_preview(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        def work(stop: threading.Event) -> Iterator[Updates]:
+            plan, text, uploads = self._plan(values)
+            device = get_device(self._desk.settings.device)
+            if uploads:
+                plan = plan.model_copy(update={"data": tuple(map(str, uploads))})
+            stream = preview(plan, places=self._desk.places, device=device, stop=stop, text=text)
+            found: Preview | None = None
+            for events in in_batches(stream, stop=stop):
+                stages = [event for event in events if isinstance(event, CorpusProgress)]
+                found = next((event for event in events if isinstance(event, Preview)), found)
+                yield {self._actions.line: _stage(stages[-1])} if stages else gr.skip()
+            if found is None:
+                yield {self._actions.line: "You stopped it."}
+                return
+            yield {
+                self._actions.line: "",
+                self.facts: tiles(facts(found)),
+                self.remarks: "\n\n".join(markdown_text(sentence) for sentence in remarks(found)),
+                self.rows: text_rows(found.batches),
+            }
+
+        yield from self._actions.run(work, request)
+
+
+def _stage(progress: CorpusProgress) -> str:
+    done = f" ({progress.done / progress.total:.0%})" if progress.total else ""
+    return f"{markdown_text(label(progress.stage))}{done} …"
+
+
+def _described(name: str) -> str:
+    config = PRESETS[name]
+    weights = config.parameters() / 1e6
+    return f"{name}: {config.n_layer} layers of {config.n_embd}, {weights:,.1f} million weights"

@@ -1,0 +1,113 @@
+"""All runs: a list, the curves of some of them in one chart, and what was chosen differently."""
+
+import gradio as gr
+
+from gptdesk import runs
+from gptdesk.controls import MAY_SPEAK, QUIETLY, Updates, label, told
+from gptdesk.desk import Desk
+from gptdesk.figures import clock
+from gptdesk.markup import html_table
+from gptdesk.runs import RunInfo
+from gptdesk.tabs.train.panels import AXES, DASH, chosen, counted, number, overlay
+from gptdesk.training.curves import differences
+
+MOST = 6  # runs in one chart, each in a colour of its own
+HEAD = ("Run", "State", "Step", "Training loss", "Best validation", "Tokens", "Time", "Text")
+
+
+class ListingView:
+    """The list, and what is laid over each other."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.table = gr.HTML(elem_id="runs-table", elem_classes=["figures-table", "bare"])
+        self.chosen = gr.CheckboxGroup(
+            [],
+            label="Lay over each other",
+            info=f"Up to {MOST} runs: their curves in one chart, and what was chosen differently.",
+            visible=False,
+            elem_id="runs-chosen",
+        )
+        with gr.Column(visible=False) as self._below:
+            with gr.Row():
+                self.axis = gr.Radio(list(AXES), value="steps", label="Along the axis", elem_id="runs-axis")
+                self.weight = gr.Slider(0, 0.99, value=0.8, step=0.01, label="Smoothing", elem_id="runs-smoothing")
+                self.logs = gr.CheckboxGroup(["axis", "loss"], label="Logarithmic", elem_id="runs-logarithmic")
+            self.curves = gr.HTML(elem_id="runs-curves", elem_classes="bare")
+            self.differences = gr.HTML(elem_id="runs-differences", elem_classes=["figures-table", "bare"])
+            with gr.Row():
+                self.delete = gr.Button("Delete these runs …", size="sm", min_width=120, elem_id="runs-delete")
+                self.sure = gr.Button(
+                    "Really delete them, with their saves",
+                    variant="stop",
+                    size="sm",
+                    visible=False,
+                    elem_id="runs-really",
+                )
+
+    def wire(self, tab: gr.Tab) -> None:
+        """Connect the widgets; the list is looked up anew when `tab` is opened."""
+        shown = [self._below, self.curves, self.differences, self.sure]
+        tab.select(self._on_open, self.chosen, [self.table, self.chosen, *shown], **QUIETLY)
+        drawn = [self.chosen, self.axis, self.weight, self.logs]
+        latest = MAY_SPEAK | {"trigger_mode": "always_last"}
+        for box in drawn:
+            box.input(self._on_choice, drawn, shown, **latest)  # type: ignore[attr-defined]  # made by Gradio
+        self.delete.click(lambda: gr.update(visible=True), None, self.sure, **QUIETLY)
+        self.sure.click(self._on_delete, self.chosen, [self.table, self.chosen, *shown], **MAY_SPEAK)
+
+    def _on_open(self, chosen: list[str]) -> Updates:
+        found = runs.newest_first(self._desk.places)
+        names = [info.name for info in found]
+        kept = [name for name in chosen or [] if name in names][:MOST]
+        rows = [_row(info) for info in found] or [["No run yet", *[""] * (len(HEAD) - 1)]]
+        return {
+            self.table: html_table(HEAD, rows),
+            self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),
+        } | self._laid(kept, "steps", 0.8, [])
+
+    @told
+    def _on_choice(self, chosen: list[str], axis: str, weight: float, logs: list[str]) -> Updates:
+        if len(chosen) > MOST:
+            raise ValueError(f"at most {MOST} runs can be laid over each other, not {len(chosen)}; take some away")
+        return self._laid(chosen, axis, weight, logs)
+
+    @told
+    def _on_delete(self, chosen: list[str]) -> Updates:
+        for name in chosen:
+            runs.remove(self._desk.places, name)
+        return self._on_open([])
+
+    def _laid(self, names: list[str], axis: str, weight: float, logs: list[str] | None) -> Updates:
+        if not names:
+            return {self._below: gr.update(visible=False), self.sure: gr.update(visible=False)}
+        found = {name: runs.find(self._desk.places, name) for name in names}
+        usable = {name: run for name, run in found.items() if runs.info(self._desk.places, name).problem is None}
+        metrics = {name: run.metrics() for name, run in usable.items()}
+        log_x, log_y = (one in (logs or []) for one in ("axis", "loss"))
+        rows = [
+            [label(option), *(chosen(values[name]) for name in usable)]
+            for option, values in differences({name: run.plan() for name, run in usable.items()})
+        ]
+        nothing = [["nothing was chosen differently", *[""] * len(usable)]] if len(usable) > 1 else []
+        return {
+            self._below: gr.update(visible=True),
+            self.curves: overlay(metrics, axis=axis, weight=weight, log_x=log_x, log_y=log_y),
+            self.differences: html_table(["Chosen differently", *usable], rows or nothing) if len(usable) > 1 else "",
+            self.sure: gr.update(visible=False),
+        }
+
+
+def _row(info: RunInfo) -> list[str]:
+    status, last = info.status, info.last
+    seconds = last.get("seconds")
+    return [
+        info.name,
+        info.state,
+        f"{last.get('step', status.step):,} of {status.steps:,}" if status.steps else DASH,
+        number(last.get("train_loss")),
+        DASH if status.best_loss is None else f"{status.best_loss:.4f} at {status.best_step:,}",
+        counted(last.get("tokens")),
+        clock(seconds) if isinstance(seconds, int | float) else DASH,
+        info.problem or runs.text_of(info),
+    ]

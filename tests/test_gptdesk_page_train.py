@@ -1,0 +1,261 @@
+"""The Train tab in a real browser: start, watch, pause, reload, kill, resume, stop, use; previews, lists, bad input."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, running_browser, watched_page
+
+from gptdesk.starter.stories import stories
+from gptdesk.training.lock import holding_process
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = NEEDS_BROWSER
+TEXT = "\n".join(stories(5, 40))
+LONG = 30_000  # milliseconds that a process may take to begin on a busy machine
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def desk(home: Path) -> Iterator[RunningDesk]:
+    desk = RunningDesk(home, OMP_NUM_THREADS="1")
+    yield desk
+    assert "Traceback" not in desk.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
+    (home / "page.json").unlink(missing_ok=True)
+    with watched_page(browser, desk) as page:
+        page.get_by_role("tab", name="Train").click()
+        yield page
+        if process := holding_process(home):
+            process.kill()
+            process.wait(20)
+
+
+def fill(page: "sync_api.Page", *, name: str, text: str = TEXT, steps: int = 100_000) -> None:
+    """A tiny model, and steps that last unless they are few."""
+    page.locator("#train-text textarea").fill(text)
+    page.locator("#train-name input").fill(name)
+    page.locator("#train-size input").click()
+    page.get_by_role("option", name=re.compile("^tiny:")).click()
+    page.locator("#train-tokenizer input").fill("chars")
+    page.locator("#train-tokenizer input").press("Tab")
+    put(page, "train-steps", steps)
+    page.locator("#train-more-model > button").click()
+    put(page, "train-block-size", 32)
+    page.locator("#train-more-training > button").click()
+    for option, value in {"batch-size": 4, "evaluate-every": 50, "patience": 0, "save-every": 100}.items():
+        put(page, f"train-{option}", value)
+
+
+def start(page: "sync_api.Page", **chosen: object) -> None:
+    fill(page, **chosen)  # type: ignore[arg-type]
+    page.locator("#train-start").click()
+
+
+def says(page: "sync_api.Page", state: str) -> None:
+    sync_api.expect(page.locator("#run-state")).to_contain_text(state, timeout=LONG)
+
+
+def step(page: "sync_api.Page") -> int:
+    """The step that the page tells."""
+    told = page.locator("#run-tiles b").first
+    told.wait_for(timeout=LONG)
+    return int(told.inner_text().replace(",", ""))
+
+
+def wait_for_sample(page: "sync_api.Page") -> None:
+    page.locator("#run-samples .pane").first.wait_for(timeout=LONG)
+
+
+def test_start_watch_pause_reload_kill_resume_stop_and_use(
+    page: "sync_api.Page", desk: RunningDesk, home: Path
+) -> None:
+    start(page, name="tale")
+    says(page, "tale trains")
+    wait_for_sample(page)
+    sync_api.expect(page.locator("#run-losses figure")).to_contain_text("best:", timeout=LONG)
+    assert page.locator("#run-losses .dot").count() >= 1
+    first = step(page)
+    page.wait_for_function(
+        "first => +document.querySelector('#run-tiles b').innerText.replace(/,/g, '') > first", arg=first, timeout=LONG
+    )
+
+    page.locator("#run-pause").click()
+    says(page, "tale is paused")
+    paused = step(page)
+
+    open_page(page, desk)  # a page that knows nothing shows the same run
+    page.get_by_role("tab", name="Train").click()
+    says(page, "tale is paused")
+    assert step(page) >= paused
+    page.locator("#run-go-on").click()
+    says(page, "tale trains")
+
+    process = holding_process(home)
+    assert process is not None
+    process.kill()
+    says(page, "tale was interrupted")
+    page.locator("#run-resume").click()
+    says(page, "tale trains")
+    assert step(page) >= 50  # it went on from a save
+    page.locator("#run-stop").click()
+    says(page, "saved as tale")
+
+    page.locator("#run-use").click()
+    sync_api.expect(page.locator("#model input")).to_have_value("tale")
+    page.locator("#generate").click()
+    sync_api.expect(page.locator("#figures")).to_contain_text("tale", timeout=LONG)
+    sync_api.expect(page.locator("#text-1 textarea")).not_to_have_value("")
+
+
+def test_while_it_trains_its_newest_save_can_be_talked_to(page: "sync_api.Page") -> None:
+    start(page, name="talk")
+    sync_api.expect(page.locator("#run-use")).to_be_visible(timeout=LONG)
+    page.locator("#run-use").click()
+    sync_api.expect(page.locator("#model input")).to_have_value("run talk, latest save")
+    page.locator("#generate").click()
+    sync_api.expect(page.locator("#figures")).to_contain_text("tokens/s", timeout=LONG)
+
+
+def test_runs_end_and_are_laid_over_each_other(page: "sync_api.Page", home: Path) -> None:
+    start(page, name="short", steps=60)
+    says(page, "saved as short")
+    page.get_by_role("tab", name="New run").click()
+    page.locator("#train-name input").fill("shorter")
+    put(page, "train-steps", 55)
+    put(page, "train-learning-rate", 0.001)
+    page.locator("#train-start").click()
+    says(page, "saved as shorter")
+    lines = (home / "runs" / "shorter" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 55
+
+    page.get_by_role("tab", name="All runs").click()
+    table = page.locator("#runs-table")
+    sync_api.expect(table).to_contain_text("60 of 60")
+    sync_api.expect(table).to_contain_text("55 of 55")
+    for name in ("short", "shorter"):
+        page.locator("#runs-chosen").get_by_label(name, exact=True).check()
+    sync_api.expect(page.locator("#runs-curves figcaption")).to_contain_text("shorter")
+    told = page.locator("#runs-differences")
+    sync_api.expect(told).to_contain_text("learning rate")
+    sync_api.expect(told).to_contain_text("0.001")
+    sync_api.expect(told).not_to_contain_text("batch size")
+    page.locator("#runs-chosen").get_by_label("short", exact=True).uncheck()
+    page.locator("#runs-delete").click()
+    page.locator("#runs-really").click()
+    sync_api.expect(table).not_to_contain_text("shorter")
+    assert not (home / "runs" / "shorter").exists()
+    assert (home / "models" / "shorter").exists()  # what came of it stays
+
+
+def test_a_preview_tells_what_the_run_will_take_and_makes_none(page: "sync_api.Page", home: Path) -> None:
+    fill(page, name="seen")
+    page.locator("#train-preview").click()
+    facts = page.locator("#train-facts")
+    sync_api.expect(facts).to_contain_text("Tokens", timeout=LONG)
+    shown = page.locator("#train-rows .row-of-text").first.inner_text()
+    assert shown.strip()[:10] in re.sub(r"\s+", " ", TEXT) or shown[:10] in TEXT
+    assert not (home / "runs" / "seen").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "value", "told"),
+    [
+        ("", "steps", 10, "text"),
+        ("too short", "steps", 10, "text"),
+        (TEXT, "learning-rate", 0, "learning_rate must be"),
+        (TEXT, "batch-size", 10**7 + 1, "batch_size must be"),
+        ("\x00\x01" * 500, "steps", 10, "text"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(
+    page: "sync_api.Page", home: Path, text: str, option: str, value: float, told: str
+) -> None:
+    fill(page, name="bad", text=text)
+    put(page, f"train-{option}", value)
+    page.locator("#train-preview").click()
+    line = page.locator("#train-line")
+    sync_api.expect(line).to_contain_text("⚠", timeout=LONG)
+    assert told in line.inner_text()
+    assert "Traceback" not in page.content()
+    assert page.locator("#train-name input").input_value() == "bad"  # nothing is lost
+    assert not (home / "runs" / "bad").exists()
+
+
+def test_a_second_training_is_refused_and_its_form_is_kept(page: "sync_api.Page", home: Path) -> None:
+    start(page, name="first")
+    says(page, "first trains")
+    page.get_by_role("tab", name="New run").click()
+    page.locator("#train-name input").fill("second")
+    page.locator("#train-start").click()
+    sync_api.expect(page.locator("#train-line")).to_contain_text("the run first is training already")
+    assert not (home / "runs" / "second").exists()
+
+
+def test_a_changed_text_is_asked_about(page: "sync_api.Page", home: Path) -> None:
+    start(page, name="changing")
+    says(page, "changing trains")
+    page.locator("#run-stop").click()
+    says(page, "saved as changing")
+    text = next((home / "pasted" / "changing").iterdir())
+    text.write_text(TEXT + "One more line.\n", encoding="utf-8")
+    page.locator("#run-resume").click()
+    says(page, "has changed since it began")
+    page.locator("#run-accept").click()
+    says(page, "changing trains")
+    process = holding_process(home)
+    assert process is not None
+    os.kill(process.pid, signal.SIGTERM)
+    says(page, "changing was stopped")
+
+
+def test_a_narrow_page_has_no_sideways_scrolling(page: "sync_api.Page") -> None:
+    start(page, name="narrow", steps=60)
+    says(page, "saved as narrow")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for view in ("New run", "Watch", "All runs"):
+        page.get_by_role("tab", name=view).click()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_files_are_copied_so_that_the_run_can_go_on(page: "sync_api.Page", home: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(TEXT[:5000], encoding="utf-8")
+    (tmp_path / "two.txt").write_text(TEXT[5000:], encoding="utf-16")
+    fill(page, name="files")
+    page.get_by_label("Choose files").check()
+    page.locator("#train-files input[type=file]").set_input_files([tmp_path / "one.txt", tmp_path / "two.txt"])
+    sync_api.expect(page.locator("#train-files")).to_contain_text("two")
+    put(page, "train-steps", 20)
+    page.locator("#train-start").click()
+    says(page, "saved as files")
+    kept = sorted(path.name for path in (home / "pasted" / "files").iterdir())
+    assert kept == ["001 one.txt", "002 two.txt"]
+
+
+def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: RunningDesk) -> None:
+    fill(page, name="kept")
+    choose(page, "train-schedule", "linear")
+    page.wait_for_timeout(500)
+    open_page(page, desk)
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("tab", name="New run").click()
+    sync_api.expect(page.locator("#train-name input")).to_have_value("kept")
+    page.locator("#train-more-training > button").click()
+    sync_api.expect(page.locator("#train-schedule input")).to_have_value("linear")
