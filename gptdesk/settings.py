@@ -58,6 +58,10 @@ class Settings(Options):
         return self.home / "pasted"
 
     @property
+    def texts(self) -> Path:
+        return self.home / "texts"
+
+    @property
     def samplers(self) -> Path:
         return self.home / "samplers"
 

@@ -1,10 +1,14 @@
-"""Fetches GPT-2's vocabulary file once, with a time limit and a checksum, and keeps it in a folder of ours."""
+"""Fetches files: GPT-2's vocabulary once, with a time limit and a checksum, and others a piece at a time."""
 
+import contextlib
 import hashlib
 import http.client
 import logging
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from models import storage
@@ -16,6 +20,88 @@ GPT2_VOCABULARY_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encoding
 FILE_NAME = "vocab.bpe"
 TIKTOKEN_NAME = "6d1cbeee0f20b3d9449abfede4726ed8212e3aee"  # the SHA-1 of the URL: the name in tiktoken's own cache
 SIZE_LIMIT = 1_000_000  # bytes; the file has 456,318
+CHUNK = 65536
+AGENT = {"User-Agent": "gptdesk"}  # some servers refuse Python's own
+
+
+@dataclass(frozen=True)
+class Received:
+    """Bytes that are there, and how many there will be, if the server says so."""
+
+    done: int
+    total: int | None
+
+
+def download(url: str, path: Path, *, timeout: float, limit: int) -> Iterator[Received]:
+    """Fetch a file of at most `limit` bytes to `path`, waiting at most `timeout` seconds for each piece of it.
+
+    What has arrived when that fails, or is abandoned, lies beside it, and the next try goes on there if the server
+    still has the same file. Raises ValueError, saying why, and OSError if the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun = next(path.parent.glob(f".{path.name}.*.part"), None)
+    with _opened(url, begun, timeout=timeout) as response:
+        goes_on = begun is not None and response.status == 206
+        if begun and not goes_on:
+            begun.unlink()
+        part = begun if begun and goes_on else _part(path, response.headers.get("ETag", ""))
+        done = part.stat().st_size if goes_on else 0
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() else None
+        with open(part, "ab" if goes_on else "wb") as file:
+            for chunk in _chunks(response, url):
+                file.write(chunk)
+                done += len(chunk)
+                if done > limit:
+                    break
+                yield Received(done, total)
+    if done > limit:
+        part.unlink()
+        raise ValueError(f"{url} is larger than the {limit:,} bytes it may have")
+    if total is not None and done < total:
+        raise ValueError(f"only {done:,} of {total:,} bytes of {url} arrived; try again, and the rest is fetched")
+    storage.move_file(part, path)
+
+
+def _part(path: Path, version: str) -> Path:
+    """Where a file is gathered; the name tells its version, the ETag, if that stands for the very same bytes."""
+    strong = version.startswith('"') and len(version) <= 64
+    return path.with_name(f".{path.name}.{version.encode('latin-1').hex() if strong else ''}.part")
+
+
+def _opened(url: str, begun: Path | None, *, timeout: float) -> http.client.HTTPResponse:
+    """The answer of a server, asked for the rest if some of the file is there in a version that has a name."""
+    headers = dict(AGENT)
+    if begun and (version := bytes.fromhex(begun.name.split(".")[-2]).decode("latin-1")):
+        headers |= {"Range": f"bytes={begun.stat().st_size}-", "If-Range": version}
+    try:
+        with _naming(url):
+            opened: http.client.HTTPResponse = urllib.request.urlopen(
+                urllib.request.Request(url, headers=headers), timeout=timeout
+            )
+            return opened
+    except ValueError as error:
+        if begun and isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == 416:
+            begun.unlink()  # no rest is left of it, so it is no part
+        raise
+
+
+def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
+    while True:
+        with _naming(url):
+            chunk = response.read1(CHUNK)
+        if not chunk:
+            return
+        yield chunk
+
+
+@contextlib.contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Tell what the network or the server refuses in one sentence."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise ValueError(f"{url} could not be fetched ({_reason(error)})") from error
 
 
 def gpt2_merges_file(cache_folder: Path, *, timeout: float, url: str = GPT2_VOCABULARY_URL) -> str:
@@ -33,10 +119,9 @@ def gpt2_merges_file(cache_folder: Path, *, timeout: float, url: str = GPT2_VOCA
     try:
         data = _fetch(url, timeout=timeout)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error or type(error).__name__
         raise ValueError(
-            f"GPT-2's vocabulary is not on this computer yet and could not be downloaded ({reason}): connect to the "
-            f"internet once and try again, or copy the file {FILE_NAME} into {cache_folder}"
+            f"GPT-2's vocabulary is not on this computer yet and could not be downloaded ({_reason(error)}): connect to "
+            f"the internet once and try again, or copy the file {FILE_NAME} into {cache_folder}"
         ) from error
     try:
         cache_folder.mkdir(parents=True, exist_ok=True)
@@ -50,8 +135,9 @@ def _fetch(url: str, *, timeout: float) -> bytes:
     """The genuine file at `url`; raises OSError or ValueError."""
     deadline = time.monotonic() + timeout
     data = b""
-    with urllib.request.urlopen(url, timeout=timeout) as response:  # the limit of each single wait
-        while chunk := response.read1(65536):
+    request = urllib.request.Request(url, headers=AGENT)
+    with urllib.request.urlopen(request, timeout=timeout) as response:  # the limit of each single wait
+        while chunk := response.read1(CHUNK):
             data += chunk
             if time.monotonic() > deadline:
                 raise TimeoutError(f"it took more than {timeout:g} seconds")
@@ -64,3 +150,10 @@ def _fetch(url: str, *, timeout: float) -> bytes:
 
 def _is_genuine(data: bytes) -> bool:
     return hashlib.sha256(data).hexdigest() == GPT2_MERGES_SHA256
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in the words of the system or the server."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server says {error.code} {error.reason}"
+    return str(getattr(error, "reason", None) or error or type(error).__name__)

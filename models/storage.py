@@ -38,6 +38,13 @@ def write_file(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def move_file(source: Path, path: Path) -> None:
+    """Put a finished file of the same folder in the place of the one at `path`; raises OSError."""
+    _sync_file(source)
+    _rename(source, path)
+    _sync_folder(path.parent)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A fresh folder to fill; when the block ends well it takes the place of whatever folder was at `path`.

@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from gptdesk import runs
+from gptdesk import runs, sources
 from gptdesk.cli.parsing import Parser, UsageError, flag, number, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.figures import clock
+from gptdesk.sources import TextProgress
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.distributed import world
@@ -29,6 +30,7 @@ from samplers.options import Options
 
 log = logging.getLogger(__name__)
 
+DATA = f"files and folders; - reads a text; or by name: story-world[:COUNT], classic:{'|'.join(sources.CLASSICS)}"
 SHORT = {"learning_rate": "--lr", "warmup_steps": "--warmup", "evaluate_every": "--eval-every"}
 GROUPS: dict[str, type[Options]] = {"model": ModelOptions, "split": DataOptions, "training": TrainingOptions}
 
@@ -38,13 +40,13 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     places = desk.places
     with world() as here, _stop_on_signals() as stop:
+        told = _Told(silent=options.json or here.rank > 0)
         if here.rank == 0:
-            run = _run(options, places)
+            run = _run(options, places, told)
             here.wait()
         else:
             here.wait()
             run = RunDirectory(places.settings.runs / (options.resume or options.name))
-        told = _Told(silent=options.json or here.rank > 0)
         device = get_device(desk.settings.device)
         for event in carry_on(
             run, places=places, device=device, stop=stop.event, world=here, accept_changes=options.accept_changes
@@ -72,7 +74,7 @@ def run_as_json(info: runs.RunInfo) -> dict[str, object]:
 
 def _parser() -> Parser:
     parser = verb_parser("train", "Train a model on your own text. Everything can be resumed.")
-    parser.add_argument("--data", nargs="+", metavar="FILE", default=[], help="files and folders; - reads a text")
+    parser.add_argument("--data", nargs="+", metavar="FILE", default=[], help=DATA)
     parser.add_argument("--name", metavar="NAME", help="name of the run, and of the model that comes of it")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run where its last save is")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the text has changed")
@@ -84,7 +86,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(options: argparse.Namespace, places: Places) -> RunDirectory:
+def _run(options: argparse.Namespace, places: Places, told: "_Told") -> RunDirectory:
     """The run that is meant, made if it is new."""
     chosen = {group: _given(options, kind) for group, kind in GROUPS.items()}
     if options.resume:
@@ -94,17 +96,29 @@ def _run(options: argparse.Namespace, places: Places) -> RunDirectory:
         return runs.amend(places, options.resume, **changes) if changes else runs.find(places, options.resume)
     if not options.data or not options.name:
         raise UsageError("a new run needs --data and --name; --resume RUN goes on with one")
-    files = [place for place in options.data if place != "-"]
+    files = _files([place for place in options.data if place != "-"], places.settings.texts, told)
     text = sys.stdin.read() if "-" in options.data else None
     plan = RunPlan(
         name=options.name,
-        data=tuple(files),
+        data=files,
         **{group: kind(**chosen[group]) for group, kind in GROUPS.items()},
     )
-    missing = next((place for place in files if not Path(place).expanduser().exists()), None)
+    return runs.create(places, plan, text=text)
+
+
+def _files(places: Sequence[str], texts: Path, told: "_Told") -> tuple[str, ...]:
+    """Files and folders, those that are given by name made or fetched; ValueError if one is not there."""
+    named = [place for place in places if sources.is_named(place)]
+    missing = next((p for p in places if p not in named and not Path(p).expanduser().exists()), None)
     if missing:
         raise ValueError(f"there is no file {missing}")
-    return runs.create(places, plan, text=text)
+    found: tuple[str, ...] = ()
+    for event in sources.obtain(places, texts):
+        if isinstance(event, tuple):
+            found = event
+        else:
+            told.tell(event)
+    return found
 
 
 def _given(options: argparse.Namespace, kind: type[Options]) -> dict[str, object]:
@@ -152,7 +166,7 @@ class _Told:
         self._validation: float | None = None
         self._stage = ""
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event | TextProgress) -> None:
         if isinstance(event, TrainingStep):
             self._validation = event.validation_loss or self._validation
             if self._live or event.validation_loss is not None:
@@ -162,7 +176,7 @@ class _Told:
             self._show(_expected(event), stays=True)
         elif isinstance(event, Note):
             self._show(event.text, stays=True)
-        elif isinstance(event, CorpusProgress) and (self._live or event.stage != self._stage):
+        elif isinstance(event, CorpusProgress | TextProgress) and (self._live or event.stage != self._stage):
             self._stage = event.stage
             done = f" {event.done / max(event.total, 1):.0%}" if self._live else ""
             self._show(f"{event.stage}{done}", stays=not self._live)

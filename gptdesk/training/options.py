@@ -50,9 +50,7 @@ class TrainingOptions(Options):
     )
     log_every: int = Field(default=10, ge=1, le=MOST_STEPS, description="steps between two points of the curves")
     save_every: int = Field(default=500, ge=1, le=MOST_STEPS, description="steps between two saves")
-    max_minutes: float = Field(
-        default=0.0, ge=0, le=1e6, description="time to train; 0: no limit"
-    )
+    max_minutes: float = Field(default=0.0, ge=0, le=1e6, description="time to train; 0: no limit")
     max_tokens: int = Field(default=0, ge=0, le=10**15, description="tokens to train on; 0: as the steps say")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of the first weights, the order of the text, and dropout")
 

@@ -8,12 +8,14 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gptdesk import runs
+from gptdesk import runs, sources
 from gptdesk.actions import Actions
-from gptdesk.controls import QUIETLY, STREAMING, Updates, Values, label, widget
+from gptdesk.controls import QUIETLY, STREAMING, Updates, Values, label
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.streams import in_batches
+from gptdesk.tabs.train.boxes import OptionBoxes
+from gptdesk.tabs.train.library import LibraryPanel
 from gptdesk.tabs.train.panels import text_rows, tiles
 from gptdesk.tabs.train.preview import facts, remarks
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions
@@ -22,10 +24,9 @@ from gptdesk.training.preview import Preview, preview
 from gptdesk.training.run_directory import RunPlan
 from models.engine import get_device
 from models.gpt import PRESETS
-from samplers import Options
 
-PASTED, FILES, PLACE = "Paste a text", "Choose files", "A folder on this computer"
-SOURCES = (PASTED, FILES, PLACE)
+PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on this computer", "From the library"
+SOURCES = (PASTED, FILES, PLACE, LIBRARY)
 NEW = "a new model"
 MINUTES = 3.0  # that a first run takes
 TOKENIZERS = [
@@ -45,7 +46,7 @@ class FormView:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._boxes: dict[type[Options], dict[str, Component]] = {}
+        self._boxes = OptionBoxes()
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 self._lay_out_text()
@@ -90,11 +91,13 @@ class FormView:
             visible=False,
             elem_id="train-place",
         )
+        with gr.Column(visible=False) as self._library_box:
+            self.library = LibraryPanel(self._desk)
 
     def _lay_out_model(self) -> None:
         gr.Markdown("### Model")
         with gr.Group():
-            self._place(
+            self._boxes.add(
                 ModelOptions,
                 start=gr.Dropdown(
                     self._models(),
@@ -105,7 +108,7 @@ class FormView:
                 ),
             )
             with gr.Row() as self._new:
-                self._place(
+                self._boxes.add(
                     ModelOptions,
                     preset=gr.Dropdown(
                         [(_described(name), name) for name in PRESETS],
@@ -126,17 +129,17 @@ class FormView:
                     ),
                 )
         with gr.Accordion("More about the model", open=False, elem_id="train-more-model"), gr.Group():
-            self._place_rest(ModelOptions)
+            self._boxes.place_rest(ModelOptions, FIRST)
 
     def _lay_out_budget(self) -> None:
         gr.Markdown("### Budget")
         with gr.Group(), gr.Row():
             for name, value in (("max_minutes", MINUTES), ("steps", None), ("learning_rate", None)):
-                self._place(TrainingOptions, **{name: self._box(name, TrainingOptions, value=value)})
+                self._boxes.place(TrainingOptions, name, value=value)
         with gr.Accordion("More about training", open=False, elem_id="train-more-training"), gr.Group():
-            self._place_rest(TrainingOptions)
+            self._boxes.place_rest(TrainingOptions, FIRST)
         with gr.Accordion("What is held out to measure on", open=False, elem_id="train-more-split"), gr.Group():
-            self._place_rest(DataOptions)
+            self._boxes.place_rest(DataOptions, FIRST)
         gr.Markdown("### Name")
         self.name = gr.Textbox(
             label="Name of the run, and of the model that comes of it",
@@ -144,23 +147,6 @@ class FormView:
             max_lines=1,
             elem_id="train-name",
         )
-
-    def _box(self, name: str, options: type[Options], *, value: object = None) -> Component:
-        box = widget(name, options.model_fields[name], value=value, sliders=False)
-        box.elem_id = f"train-{name.replace('_', '-')}"
-        box.min_width = 150
-        return box
-
-    def _place(self, options: type[Options], **boxes: Component) -> None:
-        self._boxes.setdefault(options, {}).update(boxes)
-
-    def _place_rest(self, options: type[Options]) -> None:
-        """Lay out the options that have no place of their own, two in a row."""
-        rest = [name for name in options.model_fields if name not in FIRST]
-        for i in range(0, len(rest), 2):
-            with gr.Row():
-                for name in rest[i : i + 2]:
-                    self._place(options, **{name: self._box(name, options)})
 
     @property
     def remembered(self) -> dict[str, Component]:
@@ -170,23 +156,25 @@ class FormView:
             "text": self.text,
             "place": self.place,
             "name": self.name,
+            "library": self.library.choice,
         }
-        return own | {name: box for boxes in self._boxes.values() for name, box in boxes.items()}
+        return own | self._boxes.remembered
 
     @property
     def outputs(self) -> list[Block]:
         """What `shown` updates beside the remembered widgets."""
-        return [*self._shaped, self._new]
+        return [*self._shaped, self._new, self.library.told]
 
     @property
     def _shaped(self) -> list[Block]:
-        return [self.text, self.files, self.place]
+        return [self.text, self.files, self.place, self._library_box]
 
     def wire(self, *, started: Sequence[Block], shown: Callable[[str], Updates]) -> None:
         """Connect the buttons; `shown` gives the updates of `started` that show the run that was begun."""
         self._actions.wire()
+        self.library.wire()
         self.source.change(self._shape, self.source, self._shaped, **QUIETLY)
-        start = self._boxes[ModelOptions]["start"]
+        start = self._boxes.box(ModelOptions, "start")
         start.change(lambda name: gr.update(visible=not name), start, self._new, **QUIETLY)  # type: ignore[attr-defined]
         inputs: set[Block] = {*self.remembered.values(), self.files}
         found = [self.facts, self.remarks, self.rows]
@@ -194,8 +182,13 @@ class FormView:
 
         def begin(values: Values, request: gr.Request) -> Iterator[Updates]:
             def work(stop: threading.Event) -> Iterator[Updates]:
-                name = self._begin(values)
-                yield {self._actions.line: f"{markdown_text(name)} has begun."} | shown(name)
+                plan, text, uploads = self._plan(values)
+                for event in self._with_text(plan, stop):
+                    if isinstance(event, RunPlan):
+                        runs.begin(self._desk.places, event, text=text, uploads=uploads)
+                        yield {self._actions.line: f"{markdown_text(plan.name)} has begun."} | shown(plan.name)
+                    else:
+                        yield event
 
             yield from self._actions.run(work, request)
 
@@ -206,9 +199,10 @@ class FormView:
         models, start = self._models(), kept.get("start")
         known = start if start in {value for _, value in models} else ""
         updates: Updates = {
-            self._boxes[ModelOptions]["start"]: gr.update(choices=models, value=known),
+            self._boxes.box(ModelOptions, "start"): gr.update(choices=models, value=known),
             self._new: gr.update(visible=not known),
         }
+        updates |= self.library.shown(kept.get("library"))
         return updates | dict(zip(self._shaped, self._shape(kept.get("source", PASTED)), strict=True))
 
     def _shape(self, source: object) -> list[object]:
@@ -234,56 +228,64 @@ class FormView:
             if not uploads:
                 raise ValueError("no file is chosen; choose one or more, or paste a text")
             wished = uploads[0].stem
-        else:
+        elif source == PLACE:
             place = str(values[self.place] or "").strip()
             if not place:
                 raise ValueError("no folder is named; type its path, or paste a text")
             wished = Path(place).stem
+        else:
+            place = self.library.name(values)
+            wished = place.removeprefix(sources.CLASSIC)
         plan = RunPlan(
             name=str(values[self.name] or "").strip() or runs.free_name(self._desk.places, wished),
             data=(place,) if place else (),
-            model=ModelOptions(**self._chosen(ModelOptions, values)),
-            split=DataOptions(**self._chosen(DataOptions, values)),
-            training=TrainingOptions(**self._chosen(TrainingOptions, values)),
+            model=self._boxes.options(ModelOptions, values),
+            split=self._boxes.options(DataOptions, values),
+            training=self._boxes.options(TrainingOptions, values),
         )
         return plan, text, uploads
 
-    def _chosen(self, options: type[Options], values: Values) -> dict[str, object]:
-        """The options that are set; an empty box is one that is not, and defaults may depend on the others."""
-        found = {name: values[box] for name, box in self._boxes[options].items()}
-        defaults = {name: field.default for name, field in options.model_fields.items()}
-        return {name: value for name, value in found.items() if value not in (None, defaults[name])}
-
     # Events
 
-    def _begin(self, values: Values) -> str:
-        plan, text, uploads = self._plan(values)
-        runs.begin(self._desk.places, plan, text=text, uploads=uploads)
-        return plan.name
+    def _with_text(self, plan: RunPlan, stop: threading.Event) -> Iterator[Updates | RunPlan]:
+        """Updates while a text of the library is made or fetched; at last the plan with its file, unless stopped."""
+        if not any(map(sources.is_named, plan.data)):
+            yield plan
+            return
+        for event in self.library.obtained(plan.data[0], self._actions.line, stop):
+            yield plan.model_copy(update={"data": event}) if isinstance(event, tuple) else event
 
     def _on_preview(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(stop: threading.Event) -> Iterator[Updates]:
             plan, text, uploads = self._plan(values)
-            device = get_device(self._desk.settings.device)
             if uploads:
                 plan = plan.model_copy(update={"data": tuple(map(str, uploads))})
-            stream = preview(plan, places=self._desk.places, device=device, stop=stop, text=text)
-            found: Preview | None = None
-            for events in in_batches(stream, stop=stop):
-                stages = [event for event in events if isinstance(event, CorpusProgress)]
-                found = next((event for event in events if isinstance(event, Preview)), found)
-                yield {self._actions.line: _stage(stages[-1])} if stages else gr.skip()
-            if found is None:
-                yield {self._actions.line: "You stopped it."}
-                return
-            yield {
-                self._actions.line: "",
-                self.facts: tiles(facts(found)),
-                self.remarks: "\n\n".join(markdown_text(sentence) for sentence in remarks(found)),
-                self.rows: text_rows(found.batches),
-            }
+            for event in self._with_text(plan, stop):
+                if isinstance(event, RunPlan):
+                    yield from self._look(event, text, stop)
+                else:
+                    yield event
 
         yield from self._actions.run(work, request)
+
+    def _look(self, plan: RunPlan, text: str | None, stop: threading.Event) -> Iterator[Updates]:
+        """Updates while a plan is looked at, and what was found."""
+        device = get_device(self._desk.settings.device)
+        stream = preview(plan, places=self._desk.places, device=device, stop=stop, text=text)
+        found: Preview | None = None
+        for events in in_batches(stream, stop=stop):
+            stages = [event for event in events if isinstance(event, CorpusProgress)]
+            found = next((event for event in events if isinstance(event, Preview)), found)
+            yield {self._actions.line: _stage(stages[-1])} if stages else gr.skip()
+        if found is None:
+            yield {self._actions.line: "You stopped it."}
+            return
+        yield {
+            self._actions.line: "",
+            self.facts: tiles(facts(found)),
+            self.remarks: "\n\n".join(markdown_text(sentence) for sentence in remarks(found)),
+            self.rows: text_rows(found.batches),
+        }
 
 
 def _stage(progress: CorpusProgress) -> str:

@@ -1,59 +1,26 @@
 """Watch: a run as it goes. It reads the run's folder once a second, so any page shows the same, whenever it opens."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk import runs
-from gptdesk.controls import MAY_SPEAK, QUIETLY, Updates, Values, label, told
+from gptdesk.controls import MAY_SPEAK, QUIETLY, Updates, Values, told
 from gptdesk.desk import Desk
-from gptdesk.figures import clock
 from gptdesk.frame import Frame
-from gptdesk.markup import html_table, markdown_text, pane
+from gptdesk.markup import html_table, pane
 from gptdesk.runs import RunInfo
-from gptdesk.tabs.train.panels import (
-    AXES,
-    DASH,
-    Metrics,
-    chosen,
-    counted,
-    loss_chart,
-    number,
-    small_charts,
-    tiles,
-)
-from gptdesk.training.alarms import Alarm, alarms
-from gptdesk.training.curves import options_of
-from gptdesk.training.run_directory import ACCEPT_CHANGES, Order, Resolved, RunPlan, Sample
+from gptdesk.tabs.train import words
+from gptdesk.tabs.train.panels import AXES, loss_chart, small_charts, tiles
+from gptdesk.training.alarms import alarms
+from gptdesk.training.run_directory import ACCEPT_CHANGES, Order, Sample
 
 EVERY = 1.0  # seconds between two looks
 GENERATE = "Generate"
 NONE = "No run yet. **New run** starts one; it goes on when this page is closed, and is here again when it is opened."
-STATES = {
-    "new": "not begun",
-    "preparing": "is being prepared",
-    "training": "trains",
-    "paused": "is paused",
-    "stopped": "was stopped",
-    "finished": "is finished",
-    "failed": "has failed",
-    "interrupted": "was interrupted",
-    "broken": "cannot be read",
-}
-ORDERED = {"pause": ", but is to pause: it saves first", "stop": ", but is to stop: it saves first"}
 RESUMABLE = ("new", "stopped", "failed", "interrupted")
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What the folder of a run holds now."""
-
-    info: RunInfo
-    metrics: Metrics
-    samples: list[Sample]
 
 
 class WatchView:
@@ -194,42 +161,32 @@ class WatchView:
 
     def _all(self, name: str, axis: object, weight: object, logs: object, sample: object) -> Updates:
         seen = self._signature(name)  # before anything is read: what comes after it is shown the next time
-        run = runs.find(self._desk.places, name)
-        found = _Found(runs.info(self._desk.places, name), run.metrics(), run.samples())
-        info = found.info
-        updates = self._pressable(info) | self._told(info, run.order())
+        run, info = runs.find(self._desk.places, name), runs.info(self._desk.places, name)
+        metrics, samples, resolved = run.metrics(), run.samples(), run.resolved()
         log_x, log_y = (isinstance(logs, list) and one in logs for one in ("axis", "loss"))
         by = str(axis) if axis in AXES else "steps"
         smoothing = float(weight) if isinstance(weight, int | float) else 0.0
-        resolved = run.resolved()
-        levels = _levels(resolved)
-        updates |= {
-            self._curves: gr.update(visible=bool(found.metrics)),
-            self.losses: loss_chart(found.metrics, axis=by, weight=smoothing, log_x=log_x, log_y=log_y, levels=levels),
-            self.others: small_charts(found.metrics, axis=by, log_x=log_x),
-            self._texts: gr.update(visible=bool(found.samples)),
+        levels = words.levels(resolved)
+        updates = self._pressable(info) | {
+            self.state: words.state(info, run.order()),
+            self._curves: gr.update(visible=bool(metrics)),
+            self.losses: loss_chart(metrics, axis=by, weight=smoothing, log_x=log_x, log_y=log_y, levels=levels),
+            self.others: small_charts(metrics, axis=by, log_x=log_x),
+            self._texts: gr.update(visible=bool(samples)),
             self._chosen: gr.update(visible=info.problem is None),
             self.timer: gr.Timer(active=info.state in runs.BUSY),
             self.seen: seen,
         }
         if info.problem is None:
-            plan = run.plan()
-            said = alarms(found.metrics, options=plan.training, resolved=resolved, status=info.status, state=info.state)
-            updates[self.alarms] = "\n\n".join(_alarm(one) for one in said if one.text != info.status.message)
-            updates[self.tiles] = self._tiles(found, plan.training.batch_size)
-            updates[self.options] = html_table(["", name], _chosen(plan, resolved))
-        return updates | self._written(found.samples, sample)
-
-    def _told(self, info: RunInfo, order: Order) -> Updates:
-        status = info.status
-        said = f"**{markdown_text(info.name)}** {STATES.get(info.state, info.state)}"
-        if info.state == "preparing" and status.message:
-            said += f": {markdown_text(status.message)} ({status.progress:.0%})"
-        elif (order == "pause" and info.state == "training") or (order == "stop" and info.state in runs.BUSY):
-            said += ORDERED[order]
-        elif message := info.problem or status.message:
-            said += f": {markdown_text(message)}"
-        return {self.state: said if said.endswith((".", "!", "?")) else f"{said}."}
+            plan, status = run.plan(), info.status
+            found = alarms(metrics, options=plan.training, resolved=resolved, status=status, state=info.state)
+            figures = words.figures(info, metrics, memory=runs.memory(self._desk.places, name))
+            updates |= {
+                self.alarms: words.warnings(found, said=status.message),
+                self.tiles: tiles(figures, done=words.step_of(info) / status.steps if status.steps else None),
+                self.options: html_table(["", name], words.choices(plan, resolved)),
+            }
+        return updates | self._written(samples, sample)
 
     def _pressable(self, info: RunInfo) -> Updates:
         asks = info.state == "failed" and info.status.asks == ACCEPT_CHANGES
@@ -243,28 +200,6 @@ class WatchView:
         }
         return {button: gr.update(visible=shown) for button, shown in visible.items()}
 
-    def _tiles(self, found: _Found, batch_size: int) -> str:
-        info, last = found.info, found.info.last
-        status = info.status
-        step = last.get("step", status.step)
-        assert isinstance(step, int)
-        left = runs.seconds_left(info)
-        best = "" if status.best_loss is None else f"best {status.best_loss:.4f} at step {status.best_step:,}"
-        validation = next((line["val_loss"] for line in reversed(found.metrics) if line.get("val_loss")), None)
-        memory = runs.memory(self._desk.places, info.name)
-        figures = [
-            ("Step", f"{step:,}", f"of {status.steps:,}" if status.steps else ""),
-            ("Time left", DASH if left is None else clock(left), f"{clock(_float(last.get('seconds')))} so far"),
-            ("Training loss", number(last.get("train_loss")), "nats per token"),
-            ("Validation loss", number(validation), best),
-            ("Tokens per second", counted(last.get("tokens_per_second")), ""),
-            ("Tokens seen", counted(last.get("tokens")), f"{number(last.get('epoch'), '.2f')} times the text"),
-            ("Learning rate", number(last.get("learning_rate"), ".2e"), ""),
-            ("Gradient norm", number(last.get("grad_norm"), ".3f"), "before clipping"),
-            ("Memory", DASH if memory is None else f"{memory / 1e9:.2f} GB", f"saved at step {status.saved_step:,}"),
-        ]
-        return tiles(figures, done=step / status.steps if status.steps else None)
-
     def _written(self, samples: list[Sample], number: object) -> Updates:
         """What was written at one of the evaluations: the newest, unless an older one is chosen."""
         steps = list(dict.fromkeys(sample.step for sample in samples))
@@ -276,34 +211,3 @@ class WatchView:
         panes = "".join(pane(f"after step {one.step:,}", one.prompt, one.text) for one in texts)
         slider = gr.update(maximum=max(2, len(steps)), value=at, visible=len(steps) > 1)
         return {self.sample: slider, self.samples: f'<div class="samples">{panes}</div>'}
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _alarm(alarm: Alarm) -> str:
-    text = markdown_text(alarm.text[:1].upper() + alarm.text[1:])
-    return f"{'' if alarm.level == 'note' else '⚠ '}{text}."
-
-
-def _levels(resolved: Resolved | None) -> list[tuple[str, float]]:
-    """What simple guessers would lose on the held-out text."""
-    if resolved is None or resolved.unigram is None or resolved.bigram is None:
-        return []
-    return [("knows only how frequent each token is", resolved.unigram), ("knows pairs of tokens", resolved.bigram)]
-
-
-def _chosen(plan: RunPlan, resolved: Resolved | None) -> list[list[str]]:
-    """What was chosen, and what was found out before the start."""
-    rows = [[label(name), chosen(value)] for name, value in options_of(plan).items()]
-    if resolved is None:
-        return rows
-    found = {
-        "Weights": f"{resolved.parameters:,}",
-        "Tokens to train on": f"{resolved.tokens:,}",
-        "Tokens held out": f"{resolved.validation_tokens:,}",
-        "Context": f"{resolved.block_size:,} tokens",
-        "Computes in": "bfloat16" if resolved.bfloat16 else "float32",
-    }
-    return [["Found out before the start"], *map(list, found.items()), ["Chosen"], *rows]

@@ -1,0 +1,53 @@
+"""The options of a run as widgets, and back."""
+
+from collections.abc import Collection
+from typing import TypeVar
+
+import gradio as gr
+from gradio.components import Component
+
+from gptdesk.controls import Values, widget
+from samplers import Options
+
+Kind = TypeVar("Kind", bound=Options)
+
+
+class OptionBoxes:
+    """A widget for each option of some classes; no two of these have an option of the same name."""
+
+    def __init__(self) -> None:
+        self._boxes: dict[type[Options], dict[str, Component]] = {}
+
+    @property
+    def remembered(self) -> dict[str, Component]:
+        """The widgets to remember, by name."""
+        return {name: box for boxes in self._boxes.values() for name, box in boxes.items()}
+
+    def box(self, kind: type[Options], name: str) -> Component:
+        """The widget of an option."""
+        return self._boxes[kind][name]
+
+    def add(self, kind: type[Options], **boxes: Component) -> None:
+        """Take these widgets for the options of their names."""
+        self._boxes.setdefault(kind, {}).update(boxes)
+
+    def place(self, kind: type[Options], name: str, *, value: object = None) -> None:
+        """Lay out the widget of an option here, with another value than its default if one is given."""
+        box = widget(name, kind.model_fields[name], value=value, sliders=False)
+        box.elem_id = f"train-{name.replace('_', '-')}"
+        box.min_width = 150
+        self.add(kind, **{name: box})
+
+    def place_rest(self, kind: type[Options], others: Collection[str]) -> None:
+        """Lay out all options of a class but these, two in a row."""
+        rest = [name for name in kind.model_fields if name not in others]
+        for i in range(0, len(rest), 2):
+            with gr.Row():
+                for name in rest[i : i + 2]:
+                    self.place(kind, name)
+
+    def options(self, kind: type[Kind], values: Values) -> Kind:
+        """What is set; an empty box is not, and defaults may depend on the others. ValueError names the option."""
+        found = {name: values[box] for name, box in self._boxes[kind].items()}
+        defaults = {name: field.default for name, field in kind.model_fields.items()}
+        return kind(**{name: value for name, value in found.items() if value not in (None, defaults[name])})
