@@ -191,6 +191,7 @@ def info(places: Places, name: str) -> RunInfo:
         state = "interrupted"
     try:
         run.plan()
+        run.resolved()
     except ValueError as error:
         return RunInfo(name, run.path, "broken", status, {}, problem=str(error))
     return RunInfo(name, run.path, state, status, run.last_metrics())

@@ -16,7 +16,7 @@ from gptdesk.training.lock import holding_process
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
 TEXT = "\n".join(stories(5, 40))
-LONG = 30_000  # milliseconds that a process may take to begin on a busy machine
+LONG = 90_000  # milliseconds that a process may take to begin on a busy machine
 
 
 @pytest.fixture(scope="module")

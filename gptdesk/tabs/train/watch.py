@@ -162,7 +162,8 @@ class WatchView:
     def _all(self, name: str, axis: object, weight: object, logs: object, sample: object) -> Updates:
         seen = self._signature(name)  # before anything is read: what comes after it is shown the next time
         run, info = runs.find(self._desk.places, name), runs.info(self._desk.places, name)
-        metrics, samples, resolved = run.metrics(), run.samples(), run.resolved()
+        metrics, samples = run.metrics(), run.samples()
+        resolved = None if info.problem else run.resolved()
         log_x, log_y = (isinstance(logs, list) and one in logs for one in ("axis", "loss"))
         by = str(axis) if axis in AXES else "steps"
         smoothing = float(weight) if isinstance(weight, int | float) else 0.0
