@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gptdesk import sources
 from gptdesk.training import saves
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder
@@ -49,7 +50,7 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None) -> RunDire
         raise ValueError(f"there is a run {plan.name} already; resume it, or choose another name")
     if not plan.data and text is None:
         raise ValueError("a run needs a text: files, folders, or one that is pasted")
-    data = tuple(str(Path(place).expanduser().absolute()) for place in plan.data)
+    data = tuple(str(sources.located(place, places.settings.texts)) for place in plan.data)
     if text is None:
         return RunDirectory.create(path, plan.model_copy(update={"data": data}))
     with storage.new_folder(places.settings.pasted / plan.name) as folder:

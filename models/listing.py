@@ -80,6 +80,12 @@ class Catalogue:
         return known[1]
 
 
+def check_name(name: str, allowed: re.Pattern[str]) -> None:
+    """ValueError for what cannot be a model's name."""
+    if not allowed.fullmatch(name):
+        raise ValueError(f"{name[:100]!r} cannot be a model: {NAME_RULE}")
+
+
 def describe(name: str, path: Path) -> ModelInfo:
     """Look through a checkpoint folder; what is wrong with it becomes the `problem`."""
     try:
