@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from gptdesk import sources
 from gptdesk.training import saves
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder, holding_process
@@ -56,7 +57,7 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
         raise ValueError(f"there is a run {plan.name} already; resume it, or choose another name")
     if not plan.data and text is None and not uploads:
         raise ValueError("a run needs a text: files, folders, or one that is pasted")
-    data = tuple(str(Path(place).expanduser().absolute()) for place in plan.data)
+    data = tuple(str(sources.located(place, places.settings.texts)) for place in plan.data)
     if text is None and not uploads:
         return RunDirectory.create(path, plan.model_copy(update={"data": data}))
     given = places.settings.pasted / plan.name

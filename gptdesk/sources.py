@@ -84,6 +84,16 @@ def is_named(place: str) -> bool:
     return place.partition(":")[0] == STORY_WORLD or place.startswith(CLASSIC)
 
 
+def located(place: str, texts: Path) -> Path:
+    """The file or folder that is meant; ValueError for a name whose text is not in `texts` yet."""
+    if not is_named(place):
+        return Path(place).expanduser().absolute()
+    path = _path(place, texts)
+    if not path.is_file():
+        raise ValueError(f"{place} is not on this computer yet; let it be made or fetched first")
+    return path
+
+
 def obtain(places: Sequence[str], texts: Path) -> Iterator[TextProgress | tuple[str, ...]]:
     """Make or fetch what is given by name and not in the folder `texts` yet; at last all places, as files and folders.
 

@@ -120,8 +120,8 @@ def gpt2_merges_file(cache_folder: Path, *, timeout: float, url: str = GPT2_VOCA
         data = _fetch(url, timeout=timeout)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ValueError(
-            f"GPT-2's vocabulary is not on this computer yet and could not be downloaded ({_reason(error)}): connect to "
-            f"the internet once and try again, or copy the file {FILE_NAME} into {cache_folder}"
+            f"GPT-2's vocabulary is not on this computer yet and could not be downloaded ({_reason(error)}): connect "
+            f"to the internet once and try again, or copy the file {FILE_NAME} into {cache_folder}"
         ) from error
     try:
         cache_folder.mkdir(parents=True, exist_ok=True)

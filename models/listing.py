@@ -69,7 +69,8 @@ class Catalogue:
         of, state, _ = name.partition("@")
         if states := [there for there in paths if state and there.startswith(f"{of}@")]:
             raise ValueError(f"there is no {name!r} now, it may have been replaced; there is: {', '.join(states)}")
-        raise ValueError(f"there is no model {name!r}; the models here are: {', '.join(paths) or 'none'}")
+        there = ", ".join(name for name in paths if "@" not in name)
+        raise ValueError(f"there is no model {name!r}; the models here are: {there or 'none'}")
 
     def info(self, name: str, path: Path) -> ModelInfo:
         """What is told of the model in a folder, looked up again if that has changed."""
@@ -78,6 +79,12 @@ class Catalogue:
         if known is None or known[0] != signature:
             known = self._described[name, path] = (signature, describe(name, path))
         return known[1]
+
+
+def check_name(name: str, allowed: re.Pattern[str]) -> None:
+    """ValueError for what cannot be a model's name."""
+    if not allowed.fullmatch(name):
+        raise ValueError(f"{name[:100]!r} cannot be a model: {NAME_RULE}")
 
 
 def describe(name: str, path: Path) -> ModelInfo:

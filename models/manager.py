@@ -12,7 +12,7 @@ import torch
 from models.checkpoint import Checkpoint, save_quantized
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
-from models.listing import KNOWN_AS, NAME, NAME_RULE, Catalogue, ModelInfo, Signature, Supplier, signature_of
+from models.listing import KNOWN_AS, NAME, Catalogue, ModelInfo, Signature, Supplier, check_name, signature_of
 from models.precision import PRECISIONS, Precision
 from models.precision.choices import Choices
 from models.prefix import PrefixCache
@@ -34,8 +34,7 @@ class ModelKey:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if not KNOWN_AS.fullmatch(self.name):
-            raise ValueError(f"{self.name[:100]!r} cannot be a model: {NAME_RULE}")
+        check_name(self.name, KNOWN_AS)
         if self.precision not in PRECISIONS:
             raise ValueError(f"there is no precision {self.precision[:100]!r}; there is: {', '.join(PRECISIONS)}")
 
@@ -132,8 +131,7 @@ class ModelManager:
         """
         key = ModelKey(name, precision)
         target = f"{name.replace('@', '-')}-{precision}" if to is None else to
-        if not NAME.fullmatch(target):
-            raise ValueError(f"{target[:100]!r} cannot be a model: {NAME_RULE}")
+        check_name(target, NAME)
         if precision == "float32":
             raise ValueError(
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"

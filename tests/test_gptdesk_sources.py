@@ -7,8 +7,9 @@ import pytest
 from cli_checks import Capture, answer, complaint
 from server_checks import Served, serving
 from test_gptdesk_cli_train import QUICK
+from training_checks import places_in, plan
 
-from gptdesk import sources
+from gptdesk import runs, sources
 from gptdesk.comparison.texts import COLLECTION
 from gptdesk.sources import CLASSICS, STORIES, STORY_BYTES, Source, TextProgress, listing, obtain
 from gptdesk.starter.stories import stories
@@ -107,6 +108,17 @@ def test_names_that_are_none_cost_nothing(tmp_path: Path, name: str, sentence: s
     with pytest.raises(ValueError, match=sentence):
         obtained("story-world:3", name, texts=tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_finds_by_name_what_is_there(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    chosen = plan(tmp_path).model_copy(update={"data": ("story-world:5",)})
+    with pytest.raises(
+        ValueError, match=r"^story-world:5 is not on this computer yet; let it be made or fetched first$"
+    ):
+        runs.create(places, chosen)
+    _, (path,) = obtained("story-world:5", texts=places.settings.texts)
+    assert runs.create(places, chosen).plan().data == (path,)
 
 
 def test_all_are_listed_with_what_is_there(tmp_path: Path) -> None:

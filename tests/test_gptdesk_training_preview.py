@@ -88,8 +88,9 @@ def test_what_is_to_mind_is_said(tmp_path: Path) -> None:
     held_out = shown(tmp_path, plan(tmp_path)).validation_tokens
     assert warnings().startswith(f"only {held_out} tokens are held out, so the validation loss is rough / ")
     often = warnings(steps=2000, batch_size=24)
-    rows = shown(tmp_path, plan(tmp_path)).tokens // 16
-    assert f"expect the model to know it by heart after about step {round(10 * rows / 24)};" in often
+    tokens = shown(tmp_path, plan(tmp_path)).tokens
+    step = round(1000 / tokens**0.25 * (tokens // 16) / 24)
+    assert f"expect the model to learn it by heart after about step {step:,};" in often
     assert "by heart" not in warnings(steps=3)
     assert "% of the text will be read" in warnings(steps=3)
     weights = shown(tmp_path, plan(tmp_path)).config.parameters()

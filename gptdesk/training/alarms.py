@@ -47,7 +47,10 @@ def alarms(
     notes = [*_clipping(metrics, options)]
     if not overfits:
         notes += [*_gap(losses, validation), *_plateau(validation, options, state)]
-    notes += [*_often_read(metrics), *(_slowness(metrics, resolved) if state == "training" else ())]
+    notes += [
+        *_often_read(metrics, validation, resolved),
+        *(_slowness(metrics, resolved) if state == "training" else ()),
+    ]
     return found + [Alarm("note", text) for text in notes]
 
 
@@ -97,8 +100,8 @@ def _no_better(validation: Sequence[Point], options: TrainingOptions, resolved: 
     """After the warmup, a loss that simple guessing reaches."""
     if resolved is None or resolved.unigram is None or resolved.chance is None or not validation:
         return
-    step, value = validation[-1]
-    if step <= 2 * options.warmup_steps or len(validation) < RISES:
+    value = min(value for _, value in validation)
+    if validation[-1][0] <= 2 * options.warmup_steps or len(validation) < RISES:
         return
     if value >= resolved.chance:
         yield (
@@ -140,14 +143,19 @@ def _gap(losses: Sequence[Point], validation: Sequence[Point]) -> Iterator[str]:
         )
 
 
-def _often_read(metrics: Sequence[Mapping[str, object]]) -> Iterator[str]:
+def _often_read(
+    metrics: Sequence[Mapping[str, object]], validation: Sequence[Point], resolved: Resolved | None
+) -> Iterator[str]:
+    """A text read many times is no harm as long as the held-out one gets easier."""
     epochs = series(metrics[-1:], "epoch")
-    if epochs and epochs[-1][1] > READ:
+    values = [value for _, value in validation]
+    stale = min(values[-2:]) > min(values) if values else resolved is not None and resolved.validation_tokens < 2
+    if epochs and epochs[-1][1] > READ and stale:
         yield f"the text has been read {epochs[-1][1]:,.0f} times; more text, or dropout, would teach it more"
 
 
 def _slowness(metrics: Sequence[Mapping[str, object]], resolved: Resolved | None) -> Iterator[str]:
-    speeds = [value for _, value in series(metrics[-FLAT:], "tokens_per_second")]
+    speeds = [value for _, value in series(metrics[-2 * FLAT :], "tokens_per_second")]
     if resolved is None or len(speeds) < FLAT:
         return
     share = statistics.median(speeds) / resolved.tokens_per_second

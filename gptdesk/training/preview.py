@@ -21,7 +21,7 @@ from models.gpt import PRESETS, GPTConfig
 from models.tokenizer import Tokenizer
 
 ROWS = 3  # of the first batch that are shown
-BY_HEART = 10  # times a small text is read, about, until it is known by heart
+BY_HEART = 1000  # over the fourth root of the tokens: passes until the loss on held-out text is at its best, roughly
 ROUGH = 1000  # held-out tokens below which a loss says little
 RARE = 30  # times that a token occurs on average, below which most are not learnt
 
@@ -164,11 +164,12 @@ def _about_text(corpus: Corpus, characters: int) -> Iterator[str]:
 
 def _about_steps(plan: RunPlan, rows: StreamRows, guess: Estimate, corpus: Corpus, characters: int) -> Iterator[str]:
     batch = plan.training.batch_size
-    by_heart = round(BY_HEART * rows.count / batch)
-    if guess.epochs > BY_HEART and guess.steps > by_heart:
+    passes = BY_HEART / len(corpus.train) ** 0.25
+    if guess.epochs > passes:
         yield (
             f"your text is small ({characters:,} characters) and will be read {guess.epochs:,.0f} times: expect the "
-            f"model to know it by heart after about step {max(by_heart, 1):,}; more text, fewer steps or dropout help"
+            f"model to learn it by heart after about step {passes * rows.count / batch:,.0f}; more text, fewer "
+            "steps or dropout help"
         )
     elif guess.epochs < 0.5:
         yield f"only {guess.epochs:.0%} of the text will be read; more steps or minutes would use the rest"
