@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from gptdesk.training.loader import Rows
+from gptdesk.training.optimizer import has_bfloat16
 from gptdesk.training.options import TrainingOptions
 from gptdesk.training.trainer import Trainer
 from models.gpt import GPT, LARGE_VOCABULARY, GPTConfig
@@ -88,7 +89,7 @@ def probe(
     speeds = {
         bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16, stop=stop)
         for bfloat16 in {"auto": (False, True), "float32": (False,), "bfloat16": (True,)}[options.precision]
-        if not bfloat16 or options.precision == "bfloat16" or _has_bfloat16(model)
+        if not bfloat16 or options.precision == "bfloat16" or has_bfloat16(model.wte.weight.device)
     }
     fastest = max(speeds, key=speeds.__getitem__)
     if fastest and speeds[True] < 1.1 * speeds.get(False, 0.0):  # hardly faster is not worth the digits
@@ -126,14 +127,6 @@ def _speed(model: GPT, rows: Rows, *, options: TrainingOptions, bfloat16: bool, 
         if time.perf_counter() - begin > PROBE_SECONDS:
             break
     return statistics.median(speeds[1:] or speeds or [1.0])
-
-
-def _has_bfloat16(model: GPT) -> bool:
-    """Whether this hardware multiplies in bfloat16 at all; where it only pretends to, it can be 40 times slower."""
-    device = model.wte.weight.device.type
-    if device == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _gb(size: int) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gptdesk.training.distributed import World
+from gptdesk.training.distributed import World, fill, whole, whole_model
 from gptdesk.training.loader import Loader, Rows, TableRows, draw
-from gptdesk.training.optimizer import Average, make_optimizer, moments, restore_moments
+from gptdesk.training.optimizer import Average, make_optimizer
 from gptdesk.training.options import TrainingOptions
 from gptdesk.training.schedule import learning_rate
 from models.gpt import GPT
@@ -77,9 +77,9 @@ class Trainer:
             raise ValueError(f"batch_size must be at least the {self.world.size} processes, not {options.batch_size}")
         self._validation = validation
         self._loader = Loader(rows, seed=options.seed)
+        self._loss = self.world.loss_of(model)  # first: it may replace the weights
         self._optimizer = make_optimizer(model, options)
         self._average = Average(model, options.average) if options.average else None
-        self._loss = self.world.loss_of(model)
         self._device = model.wte.weight.device
 
     @property
@@ -164,7 +164,7 @@ class Trainer:
     def state(self) -> TrainerState:
         """What `restore` needs; its tensors are those in use, not copies."""
         tensors = {WEIGHTS + name: weight.detach() for name, weight in self.model.named_parameters()}
-        tensors |= moments(self._optimizer, self.model)
+        tensors |= self._optimizer.moments(self.model)
         if self._average:
             tensors |= {AVERAGE + name: weight for name, weight in self._average.weights.items()}
         best = self.best_loss if self.best_step else None
@@ -174,10 +174,10 @@ class Trainer:
         """Go back, or on, to a state of the same run; ValueError if it is of another."""
         try:
             _put(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
-            restore_moments(self._optimizer, self.model, state.tensors, step=state.step)
+            self._optimizer.restore(self.model, state.tensors, step=state.step)
             if self._average:
                 for name, weight in self._average.weights.items():
-                    weight.copy_(state.tensors[AVERAGE + name])
+                    fill(weight, state.tensors[AVERAGE + name])
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"the saved state is that of another run: {error}") from error
         self.step, self.seconds, self.best_step = state.step, state.seconds, state.best_step
@@ -205,7 +205,7 @@ class Trainer:
         total, stopped = world.add_up(loss, stop is not None and stop.is_set())
         if stopped:
             return None
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip).item()
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)).item()
         rate = learning_rate(self.step + 1, self.options)
         self._check(rate, loss=total, gradient=norm)
         for group in self._optimizer.param_groups:
@@ -263,7 +263,7 @@ def train(
 @torch.no_grad()
 def _put(model: GPT, weights: dict[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
-        parameter.copy_(weights[name])
+        fill(parameter, weights[name])
 
 
 def _check_rows(rows: Tensor, model: GPT) -> None:
