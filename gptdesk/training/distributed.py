@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +56,15 @@ class World:
         if self.sharded:
             return _ShardedLoss(model)
         return _CopiedLoss(model) if self.size > 1 else SharedLoss(model.loss)
+
+    def call(self, what: int) -> None:
+        """The first process of a sharded world tells the others, which listen, what it needs them for; 0: nothing."""
+        if self.sharded and self.rank == 0:
+            self.add_up(what)
+
+    def listen(self) -> int:
+        """What the first process needs the others for, as they hear it."""
+        return int(self.add_up(0)[0]) if self.sharded and self.rank else 0
 
     def gather(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensors, made whole if they are sharded: then in the memory of the first process, and nothing elsewhere."""
@@ -127,23 +136,33 @@ class _LossModule(nn.Module):
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, if it is sharded: then every process must ask at the same time."""
-    gather = getattr(tensor, "full_tensor", None)
-    found: Tensor = tensor if gather is None else gather()
+    found: Tensor = tensor.full_tensor() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
     return found
 
 
 @torch.no_grad()
 def fill(target: Tensor, values: Tensor) -> Tensor:
     """Copy all of a tensor into `target`, which may be sharded and takes its part; returns `target`."""
-    if hasattr(target, "full_tensor"):
-        from torch.distributed.tensor import distribute_tensor
+    if _is_sharded(target):
+        from torch.distributed.tensor import DTensor, distribute_tensor
 
-        values = values.to(target.device)
-        values = distribute_tensor(values, target.device_mesh, target.placements, src_data_rank=None)
+        assert isinstance(target, DTensor)
+        values = distribute_tensor(values.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
     return target.copy_(values)
 
 
-def whole_model(model: GPT, weights: dict[str, Tensor]) -> GPT:
+def put(model: GPT, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights by their names into a model, each of whose processes calls this; KeyError if one is missing."""
+    for name, parameter in model.named_parameters():
+        fill(parameter, weights[name])
+
+
+def _is_sharded(tensor: Tensor) -> bool:
+    """Whether it is a DTensor, without the second that the import of that class takes."""
+    return hasattr(tensor, "full_tensor")
+
+
+def whole_model(model: GPT, weights: Mapping[str, Tensor]) -> GPT:
     """A model of its own with these weights, made whole; every process must ask at the same time."""
     with torch.device("meta"):
         copy = GPT(model.config)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gptdesk.training.distributed import World, fill, whole, whole_model
+from gptdesk.training.distributed import World, fill, put, whole, whole_model
 from gptdesk.training.loader import Loader, Rows, TableRows, draw
 from gptdesk.training.optimizer import Average, make_optimizer
 from gptdesk.training.options import TrainingOptions
@@ -18,6 +18,7 @@ from models.gpt import GPT
 
 LATE = 1.1  # times its minutes a run may take: its steps were planned to fit, and the last ones matter
 WEIGHTS, AVERAGE = "weights.", "average."  # prefixes of the tensors of a state
+ON, KEPT, STATE = range(3)  # what the first process of a sharded world needs the others for: nothing, weights, all
 
 
 @dataclass(frozen=True)
@@ -144,36 +145,62 @@ class Trainer:
         """Mean loss in nats per token over the validation rows, of the weights that would be kept."""
         assert self._validation is not None
         mine = self.world.share(len(self._validation))
-        with self.kept() as model:
+        with self._kept() as model:
             loss = evaluate(model, self._validation[mine.start : mine.stop]) if mine else 0.0
         return self.world.add_up(loss * len(mine))[0] / len(self._validation)
 
     @contextmanager
     def kept(self) -> Iterator[GPT]:
-        """The model with the weights that are worth keeping: the mean of past ones if there is one."""
-        if self._average is None:
+        """The model with the weights that are worth keeping: the mean of past ones if there is one.
+
+        In a sharded world the first process asks for it and for the `state`, while the others `meet` it.
+        """
+        self.world.call(KEPT)
+        with self._kept() as model:
+            yield model
+
+    @contextmanager
+    def _kept(self) -> Iterator[GPT]:
+        weights = self._average.weights if self._average else dict(self.model.named_parameters())
+        if self.world.sharded:
+            yield whole_model(self.model, weights)
+        elif self._average is None:
             yield self.model
-            return
-        now = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
-        try:
-            _put(self.model, self._average.weights)
-            yield self.model
-        finally:
-            _put(self.model, now)
+        else:
+            now = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
+            try:
+                put(self.model, weights)
+                yield self.model
+            finally:
+                put(self.model, now)
 
     def state(self) -> TrainerState:
         """What `restore` needs; its tensors are those in use, not copies."""
+        self.world.call(STATE)
+        return self._state()
+
+    def _state(self) -> TrainerState:
         tensors = {WEIGHTS + name: weight.detach() for name, weight in self.model.named_parameters()}
         tensors |= self._optimizer.moments(self.model)
         if self._average:
             tensors |= {AVERAGE + name: weight for name, weight in self._average.weights.items()}
         best = self.best_loss if self.best_step else None
-        return TrainerState(self.step, self.seconds, self.best_step, best, tensors)
+        return TrainerState(self.step, self.seconds, self.best_step, best, self.world.gather(tensors))
+
+    def meet(self) -> None:
+        """Between two steps of a sharded world the others help the first process until it goes on."""
+        self.world.call(ON)
+        while what := self.world.listen():
+            if what == STATE:
+                self._state()
+            else:
+                with self._kept():
+                    pass
 
     def restore(self, state: TrainerState) -> None:
         """Go back, or on, to a state of the same run; ValueError if it is of another."""
         try:
-            _put(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
+            put(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
             self._optimizer.restore(self.model, state.tensors, step=state.step)
             if self._average:
                 for name, weight in self._average.weights.items():
@@ -258,12 +285,6 @@ def train(
     bfloat16 = options.precision == "bfloat16"
     trainer = Trainer(model, TableRows(tokens), options=options, validation=validation, bfloat16=bfloat16)
     yield from trainer.run()
-
-
-@torch.no_grad()
-def _put(model: GPT, weights: dict[str, Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        fill(parameter, weights[name])
 
 
 def _check_rows(rows: Tensor, model: GPT) -> None:
