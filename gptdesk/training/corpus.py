@@ -37,6 +37,13 @@ class Corpus:
     validation: np.ndarray
     hold: mmap.mmap  # on its folder in the cache, while the corpus lives
 
+    def summary(self) -> str:
+        """What has been read, in a line: files, encodings, tokens."""
+        files = self.files[0].path.name if len(self.files) == 1 else f"{len(self.files)} files"
+        encodings = " and ".join(sorted({file.encoding for file in self.files}))
+        held_out = f"{len(self.validation):,} held out by {self.split}" if len(self.validation) else "none held out"
+        return f"{files}, {encodings}: {len(self.train):,} tokens of {self.tokenizer.vocab_size:,} kinds, {held_out}"
+
     def held_out_text(self, *, most: int = 1_000_000) -> str:
         """The first `most` tokens of what is held out, as text again, with lines of END_OF_TEXT between documents."""
         ids = self.validation[:most].tolist()
@@ -76,7 +83,7 @@ def prepare(
     """
     files: list[TextFile] = []
     paths = find_files(places)
-    total = sum(path.stat().st_size for path in paths)
+    total = sum(path.stat().st_size for path in paths if path.exists())
     for path in paths:
         before = sum(file.size for file in files)
         for found in inspect(path):
