@@ -295,9 +295,11 @@ def folder_of_an_ordinary_user() -> Iterator[Path]:
     if root:
         os.seteuid(65534)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-            for path in Path(folder).rglob("*"):
+        with tempfile.TemporaryDirectory() as around:
+            folder = Path(around) / "texts"
+            folder.mkdir()
+            yield folder
+            for path in folder.rglob("*"):
                 path.chmod(0o700)
     finally:
         if root:
