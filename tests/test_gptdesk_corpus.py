@@ -15,7 +15,7 @@ import pytest
 
 from gptdesk.starter.stories import stories
 from gptdesk.training import shelf
-from gptdesk.training.corpus import Corpus, CorpusProgress, prepare, suggested_size
+from gptdesk.training.corpus import Corpus, CorpusProgress, _beginning, prepare, suggested_size
 from gptdesk.training.loader import Loader, StreamRows, held_out_rows
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import BLOCK, TextFile, checked, find_files, inspect, pieces
@@ -89,6 +89,15 @@ def test_a_long_line_is_read_in_pieces_that_encode_like_the_whole(tmp_path: Path
     assert max(len(piece.text) for piece in found) <= 2 * BLOCK
     assert [piece.last for piece in found] == [False] * (len(found) - 1) + [True]
     assert [i for piece in found for i in tokenizer.encode(piece.text)] == tokenizer.encode(text)
+
+
+def test_a_line_without_a_space_is_learnt_from_in_words(tmp_path: Path) -> None:
+    line = "".join(random.Random(1).choices("acgt", k=200_000))
+    (learnt,) = _beginning([line])
+    assert learnt.replace("\n", "") == line
+    assert max(map(len, learnt.split())) == 1000
+    corpus = make(write(tmp_path / "genome.txt", line), kind="bpe:300", validation_share=0)
+    assert corpus.tokenizer.decode(corpus.train[1:-1]) == line
 
 
 def test_memory_does_not_grow_with_a_line(tmp_path: Path) -> None:

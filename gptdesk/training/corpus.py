@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import mmap
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ VERSION = 1  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 LITTLE = 100_000  # bytes below which a BPE has too little to learn from
 LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
+LONG_WORD = re.compile(r"\S{1000}(?=\S)")
 PARTS = ("train", "validation")
 
 
@@ -162,11 +164,12 @@ def _make_tokenizer(kind: str, files: Sequence[TextFile], *, vocabularies: Path)
 
 
 def _beginning(texts: Iterable[str]) -> Iterator[str]:
+    """What a BPE is learnt from. Words without end are cut: learning takes the square of a word's length."""
     room = LEARN_FROM
     for text in texts:
         if room <= 0:
             return
-        yield text
+        yield LONG_WORD.sub(r"\g<0>\n", text)
         room -= len(text)
 
 
