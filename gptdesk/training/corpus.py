@@ -22,7 +22,7 @@ VERSION = 1  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 LITTLE = 100_000  # bytes below which a BPE has too little to learn from
 LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
-LONG_WORD = re.compile(r"\S{1000}(?=\S)")
+LONG_WORD = re.compile(r"\S{100}(?=\S)")
 PARTS = ("train", "validation")
 
 
