@@ -1,16 +1,21 @@
 """A text becomes tokens once, whatever its encoding, with a held-out part that training never sees."""
 
+import contextlib
+import itertools
 import os
 import random
 import sys
+import tempfile
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gptdesk.starter.stories import stories
-from gptdesk.training.corpus import Corpus, CorpusProgress, prepare, suggested_size
+from gptdesk.training import shelf
+from gptdesk.training.corpus import Corpus, CorpusProgress, _beginning, prepare, suggested_size
 from gptdesk.training.loader import Loader, StreamRows, held_out_rows
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import BLOCK, TextFile, checked, find_files, inspect, pieces
@@ -86,6 +91,15 @@ def test_a_long_line_is_read_in_pieces_that_encode_like_the_whole(tmp_path: Path
     assert [i for piece in found for i in tokenizer.encode(piece.text)] == tokenizer.encode(text)
 
 
+def test_a_line_without_a_space_is_learnt_from_in_words(tmp_path: Path) -> None:
+    line = "".join(random.Random(1).choices("acgt", k=200_000))
+    (learnt,) = _beginning([line])
+    assert learnt.replace("\n", "") == line
+    assert max(map(len, learnt.split())) == 100
+    corpus = make(write(tmp_path / "genome.txt", line), kind="bpe:300", validation_share=0)
+    assert corpus.tokenizer.decode(corpus.train[1:-1]) == line
+
+
 def test_memory_does_not_grow_with_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with open(path, "wb") as file:
@@ -152,6 +166,35 @@ def test_other_text_tokenizer_or_split_are_other_tokens(many: Path, tmp_path: Pa
     other = write(tmp_path / "a.txt", many.read_text("utf-8") + "!")
     made = [make(many, kind="bpe:300"), make(many, kind="chars"), make(many, kind="bpe:300", split="position")]
     assert len({corpus.folder.name for corpus in [*made, make(other, kind="bpe:300")]}) == 4
+
+
+def test_the_cache_keeps_what_was_used_last_and_what_is_in_use(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    texts = [write(tmp_path / f"{i}.txt", f"text number {i} " * 400) for i in range(4)]
+
+    def made(text: Path, *, room: int) -> Corpus:
+        *_, last = prepare([text], "chars", options=DataOptions(), cache=cache, vocabularies=cache, room=room)
+        assert last.corpus is not None
+        os.utime(last.corpus.folder / shelf.META, (clock := next(ticks), clock))
+        return last.corpus
+
+    def kept() -> set[str]:
+        return {path.name for path in cache.iterdir()}
+
+    ticks = itertools.count(1_000_000_000)
+    folders = [made(text, room=10**9).folder for text in texts]
+    size = sum(path.stat().st_size for path in folders[0].iterdir())
+    in_use = made(texts[0], room=10**9)  # the oldest becomes the newest; now 1 is the oldest
+    made(texts[2], room=3 * size + size // 2)
+    assert kept() == {folders[i].name for i in (0, 2, 3)}
+    made(texts[2], room=size)
+    assert kept() == {folders[i].name for i in (0, 2)}
+    made(texts[3], room=0)  # which is in use itself until the call is over
+    assert kept() == {folders[i].name for i in (0, 3)}
+    assert in_use.tokenizer.decode(in_use.train).startswith("text number 0")
+    del in_use
+    made(texts[3], room=0)
+    assert kept() == {folders[3].name}
 
 
 def test_a_given_tokenizer_is_used(many: Path, tokenizer: Tokenizer) -> None:
@@ -247,11 +290,47 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         make(good, Path("/proc/self/mem"))
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="permissions do not bind this user")
-def test_a_file_of_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def folder_of_an_ordinary_user() -> Iterator[Path]:
+    """An empty folder; permissions bind its owner, who is this process for a while, even if root has started it."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with tempfile.TemporaryDirectory() as around:
+            folder = Path(around) / "texts"
+            folder.mkdir()
+            yield folder
+            for path in folder.rglob("*"):
+                path.chmod(0o700)
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+@pytest.mark.parametrize("name", ["b.txt", "c/d.txt"])
+def test_what_may_not_be_read_in_a_folder_is_named(name: str) -> None:
+    with folder_of_an_ordinary_user() as folder:
+        for path in (folder / "a.txt", folder / name):
+            path.parent.mkdir(exist_ok=True)
+            write(path, "words " * 50)
+        closed = folder / name.split("/")[0]
+        closed.chmod(0)
+        with pytest.raises(ValueError, match=rf"{closed} cannot be read \(Permission denied\); leave it out or"):
+            make(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no links or pipes for everyone")
+def test_links_are_followed_to_files_and_pipes_are_not_waited_for(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
-    write(folder / "a.txt", "words " * 50)
-    write(folder / "b.txt", "words " * 50).chmod(0)
-    with pytest.raises(ValueError, match=r"b\.txt cannot be read \(Permission denied\); leave it out"):
+    text = write(tmp_path / "a.txt", "words " * 50)
+    (folder / "link.txt").symlink_to(text)
+    os.mkfifo(folder / "pipe")
+    assert find_files([folder, text]) == [folder / "link.txt"]
+    with pytest.raises(ValueError, match=r"/pipe is neither a file nor a folder; save the text to a file first$"):
+        make(folder / "pipe")
+    (folder / "broken.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.raises(ValueError, match=r"broken\.txt cannot be read \(No such file or directory\); leave it out"):
         make(folder)

@@ -39,7 +39,7 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
     """Train until the end, Ctrl-C or SIGTERM; both save first. The exit code is 130 or 143 after these."""
     options = _parser().parse_args(arguments)
     places = desk.places
-    with world() as here, _stop_on_signals() as stop:
+    with world(sharded=options.shard) as here, _stop_on_signals() as stop:
         told = _Told(silent=options.json or here.rank > 0)
         if here.rank == 0:
             run = _run(options, places, told)
@@ -78,6 +78,7 @@ def _parser() -> Parser:
     parser.add_argument("--name", metavar="NAME", help="name of the run, and of the model that comes of it")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run where its last save is")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the text has changed")
+    parser.add_argument("--shard", action="store_true", help="under torchrun: divide the model among the processes")
     for options in GROUPS.values():
         for name, field in options.model_fields.items():
             spelled = [SHORT[name], flag(name)] if name in SHORT else [flag(name)]
@@ -176,6 +177,8 @@ class _Told:
             self._show(_expected(event), stays=True)
         elif isinstance(event, Note):
             self._show(event.text, stays=True)
+        elif isinstance(event, CorpusProgress) and event.corpus:
+            self._show(event.corpus.summary(), stays=True)
         elif isinstance(event, CorpusProgress | TextProgress) and (self._live or event.stage != self._stage):
             self._stage = event.stage
             done = f" {event.done / max(event.total, 1):.0%}" if self._live else ""

@@ -2,6 +2,8 @@
 
 import hashlib
 import itertools
+import mmap
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from gptdesk.training import shelf
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import BLOCK, Piece, TextFile, find_files, inspect, pieces
 from models import storage
@@ -18,7 +21,7 @@ VERSION = 1  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 LITTLE = 100_000  # bytes below which a BPE has too little to learn from
 LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
-META = "corpus.json"
+LONG_WORD = re.compile(r"\S{100}(?=\S)")
 PARTS = ("train", "validation")
 
 
@@ -33,6 +36,14 @@ class Corpus:
     tokenizer: Tokenizer
     train: np.ndarray
     validation: np.ndarray
+    hold: mmap.mmap  # on its folder in the cache, while the corpus lives
+
+    def summary(self) -> str:
+        """What has been read, in a line: files, encodings, tokens."""
+        files = self.files[0].path.name if len(self.files) == 1 else f"{len(self.files)} files"
+        encodings = " and ".join(sorted({file.encoding for file in self.files}))
+        held_out = f"{len(self.validation):,} held out by {self.split}" if len(self.validation) else "none held out"
+        return f"{files}, {encodings}: {len(self.train):,} tokens of {self.tokenizer.vocab_size:,} kinds, {held_out}"
 
     def held_out_text(self, *, most: int = 1_000_000) -> str:
         """The first `most` tokens of what is held out, as text again, with lines of END_OF_TEXT between documents."""
@@ -59,14 +70,16 @@ def prepare(
     options: DataOptions,
     cache: Path,
     vocabularies: Path,
+    room: int = shelf.ROOM,
 ) -> Iterator[CorpusProgress]:
     """Make the files and folders at `places` a corpus, or find it in `cache`; `tokenizer` is one, or says what to make.
 
+    Afterwards the corpora that were not used for longest leave the cache, until the rest fits into `room` bytes.
     Raises ValueError for a text that cannot be trained on, OSError if the disk refuses.
     """
     files: list[TextFile] = []
     paths = find_files(places)
-    total = sum(path.stat().st_size for path in paths)
+    total = sum(path.stat().st_size for path in paths if path.exists())
     for path in paths:
         before = sum(file.size for file in files)
         for found in inspect(path):
@@ -80,7 +93,8 @@ def prepare(
     digest = _digest(file.digest for file in files)
     split = _split(options, sum(file.documents for file in files))
     folder = cache / _digest([str(VERSION), digest, _identity(kind), split, repr(options.validation_share)])[:32]
-    if not (folder / META).exists():
+    held = shelf.hold(folder)
+    if held is None:
         size = sum(file.size for file in files)
         yield CorpusProgress("learning the tokenizer", 0, size)
         made = kind if isinstance(kind, Tokenizer) else _make_tokenizer(kind, files, vocabularies=vocabularies)
@@ -91,8 +105,12 @@ def prepare(
             writer.finish(options.validation_share if split == "position" else 0.0)
             made.save(fresh)
             meta = {"digest": digest, "split": split, "files": [asdict(f) | {"path": str(f.path)} for f in files]}
-            storage.write_file(fresh / META, storage.json_bytes(meta))
-    yield CorpusProgress("encoding", total, total, corpus=_open(folder, files, digest=digest, split=split))
+            storage.write_file(fresh / shelf.META, storage.json_bytes(meta))
+        held = shelf.hold(folder)
+        assert held is not None
+    corpus = _open(folder, files, digest=digest, split=split, hold=held)
+    shelf.tidy(cache, room=room)
+    yield CorpusProgress("encoding", total, total, corpus=corpus)
 
 
 def suggested_size(characters: int) -> int:
@@ -140,11 +158,12 @@ def _make_tokenizer(kind: str, files: Sequence[TextFile], *, vocabularies: Path)
 
 
 def _beginning(texts: Iterable[str]) -> Iterator[str]:
+    """What a BPE is learnt from. Words without end are cut: learning takes the square of a word's length."""
     room = LEARN_FROM
     for text in texts:
         if room <= 0:
             return
-        yield text
+        yield LONG_WORD.sub(r"\g<0>\n", text)
         room -= len(text)
 
 
@@ -203,10 +222,10 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype:
     return np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
 
 
-def _open(folder: Path, files: Sequence[TextFile], *, digest: str, split: str) -> Corpus:
+def _open(folder: Path, files: Sequence[TextFile], *, digest: str, split: str, hold: mmap.mmap) -> Corpus:
     tokenizer = Tokenizer.load(folder)
     train, validation = (_mapped(folder / f"{part}.bin", _dtype(tokenizer)) for part in PARTS)
-    return Corpus(folder, digest, tuple(files), split, tokenizer, train, validation)
+    return Corpus(folder, digest, tuple(files), split, tokenizer, train, validation, hold)
 
 
 def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:

@@ -92,10 +92,22 @@ def expect(
     Raises ValueError if the memory is too small; worthless once `stop` is set.
     """
     world = world or World()
-    memory = check_memory(model.config, options, block_size=rows.width - 1, processes=world.size)
+    memory = check_memory(model.config, options, block_size=rows.width - 1, world=world)
     if options.batch_size < world.size:
         raise ValueError(f"batch_size must be at least the {world.size} processes, not {options.batch_size}")
-    share = TrainingOptions(**(dict(options) | {"batch_size": -(-options.batch_size // world.size)}))
-    bfloat16, speed = probe(model, rows, options=share, stop=stop) if world.rank == 0 else (False, 0.0)
-    bfloat16, speed = bool(world.add_up(bfloat16)[0]), world.add_up(speed)[0] * world.size
+    bfloat16, speed = _speed(model, rows, options, stop, world)
     return estimate(options, rows, speed=speed, memory=memory, bfloat16=bfloat16)
+
+
+def _speed(
+    model: GPT, rows: StreamRows, options: TrainingOptions, stop: threading.Event | None, world: World
+) -> tuple[bool, float]:
+    """Whether all processes will compute in bfloat16, and with how many tokens per second."""
+    if world.sharded:
+        found = probe(model, rows, options=options, stop=stop, world=world)
+    else:
+        share = TrainingOptions(**(dict(options) | {"batch_size": -(-options.batch_size // world.size)}))
+        bfloat16, speed = probe(model, rows, options=share, stop=stop) if world.rank == 0 else (False, 0.0)
+        found = bfloat16, speed * world.size
+    wanted, speed = world.add_up(*found) if world.rank == 0 else world.add_up(0, 0)
+    return bool(wanted), speed
