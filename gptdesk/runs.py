@@ -20,7 +20,14 @@ from models import storage
 
 LOG = "log.txt"  # what the process of a run has said
 PASTED = "text.txt"
-FIXED = {"batch_size", "seed", "average", "precision", "dropout"}  # options that the saved state depends on
+FIXED = {
+    "batch_size",
+    "seed",
+    "average",
+    "precision",
+    "dropout",
+    "optimizer",
+}  # options that the saved state depends on
 BUSY = ("preparing", "training", "paused")
 
 

@@ -114,7 +114,7 @@ def test_the_commands_in_the_documentation_are_commands() -> None:
     found = [
         line.split("gptdesk", 1)[1].split() for line in text.splitlines() if re.match(r"(gptdesk|torchrun) ", line)
     ]
-    assert len(found) == 9
+    assert len(found) == 10
     for words in found:
         options = main_parser().parse_args(words)
         assert options.verb in ("train", "runs")

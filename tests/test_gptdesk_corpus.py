@@ -1,5 +1,6 @@
 """A text becomes tokens once, whatever its encoding, with a held-out part that training never sees."""
 
+import itertools
 import os
 import random
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from gptdesk.starter.stories import stories
+from gptdesk.training import shelf
 from gptdesk.training.corpus import Corpus, CorpusProgress, prepare, suggested_size
 from gptdesk.training.loader import Loader, StreamRows, held_out_rows
 from gptdesk.training.options import DataOptions
@@ -152,6 +154,35 @@ def test_other_text_tokenizer_or_split_are_other_tokens(many: Path, tmp_path: Pa
     other = write(tmp_path / "a.txt", many.read_text("utf-8") + "!")
     made = [make(many, kind="bpe:300"), make(many, kind="chars"), make(many, kind="bpe:300", split="position")]
     assert len({corpus.folder.name for corpus in [*made, make(other, kind="bpe:300")]}) == 4
+
+
+def test_the_cache_keeps_what_was_used_last_and_what_is_in_use(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    texts = [write(tmp_path / f"{i}.txt", f"text number {i} " * 400) for i in range(4)]
+
+    def made(text: Path, *, room: int) -> Corpus:
+        *_, last = prepare([text], "chars", options=DataOptions(), cache=cache, vocabularies=cache, room=room)
+        assert last.corpus is not None
+        os.utime(last.corpus.folder / shelf.META, (clock := next(ticks), clock))
+        return last.corpus
+
+    def kept() -> set[str]:
+        return {path.name for path in cache.iterdir()}
+
+    ticks = itertools.count(1_000_000_000)
+    folders = [made(text, room=10**9).folder for text in texts]
+    size = sum(path.stat().st_size for path in folders[0].iterdir())
+    in_use = made(texts[0], room=10**9)  # the oldest becomes the newest; now 1 is the oldest
+    made(texts[2], room=3 * size + size // 2)
+    assert kept() == {folders[i].name for i in (0, 2, 3)}
+    made(texts[2], room=size)
+    assert kept() == {folders[i].name for i in (0, 2)}
+    made(texts[3], room=0)  # which is in use itself until the call is over
+    assert kept() == {folders[i].name for i in (0, 3)}
+    assert in_use.tokenizer.decode(in_use.train).startswith("text number 0")
+    del in_use
+    made(texts[3], room=0)
+    assert kept() == {folders[3].name}
 
 
 def test_a_given_tokenizer_is_used(many: Path, tokenizer: Tokenizer) -> None:

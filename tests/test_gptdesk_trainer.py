@@ -123,9 +123,10 @@ def test_the_learning_rate_reported_is_the_one_used() -> None:
     assert moved.median().item() == pytest.approx(first.learning_rate, rel=1e-3)
 
 
-def test_only_matrices_decay() -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_only_matrices_decay(name: str) -> None:
     model = tiny_model()
-    optimizer = make_optimizer(model, options(weight_decay=0.1))
+    optimizer = make_optimizer(model, options(weight_decay=0.1, optimizer=name))
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert len(decay) == len(list(model.parameters())) == sum(len(g["params"]) for g in optimizer.param_groups)
     for name, parameter in model.named_parameters():
@@ -145,6 +146,50 @@ def test_fused_adamw_takes_the_same_steps() -> None:
             optimizer.step()
     for a, b in zip(fused.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_muon_moves_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
+    ours, plain, torchs = tiny_model(), tiny_model(), tiny_model()
+    chosen = options(learning_rate=1e-2, weight_decay=0.1)
+    stepping = [make_optimizer(ours, options(**dict(chosen) | {"optimizer": "muon"})), make_optimizer(plain, chosen)]
+    hidden = {name for name, weight in ours.named_parameters() if name.startswith("h.") and weight.ndim == 2}
+    assert len(hidden) == 8
+    single = {name: weight for name, weight in torchs.named_parameters() if name in hidden and "c_attn" not in name}
+    oracle = torch.optim.Muon(single.values(), lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(5):
+        for parameters in zip(ours.parameters(), plain.parameters(), torchs.parameters(), strict=True):
+            gradient = torch.randn(parameters[0].shape, generator=generator)
+            for parameter in parameters:
+                parameter.grad = gradient.clone()
+        for optimizer in (*stepping, oracle):
+            optimizer.step()
+    for name, weight in ours.named_parameters():
+        if name not in hidden:
+            assert torch.equal(weight, plain.get_parameter(name)), name
+    for name, weight in single.items():
+        torch.testing.assert_close(ours.get_parameter(name), weight, rtol=0, atol=5e-4)
+
+
+def test_muons_steps_are_as_long_as_adamws_and_its_queries_keys_and_values_are_three() -> None:
+    model = tiny_model()
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimizer = make_optimizer(model, options(learning_rate=1.0, weight_decay=0.0, optimizer="muon"))
+    for weight in model.parameters():
+        weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
+    query_gradient = model.h[0].attn.c_attn.weight.grad[:32]
+    query_gradient *= 1000  # what one of the three feels does not change the step of the others
+    optimizer.step()
+    for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
+        step = model.get_parameter(f"h.0.{name}.weight") - before[f"h.0.{name}.weight"]
+        for part in step.chunk(3 if name == "attn.c_attn" else 1):
+            assert part.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.25), name
+
+
+def test_muon_learns_one_batch_by_heart_with_the_learning_rate_of_adamw() -> None:
+    chosen = options(steps=150, learning_rate=1e-2, optimizer="muon")
+    *_, last = train(tiny_model(), random_rows(4), options=chosen)
+    assert last.train_loss < 0.05
 
 
 def test_gradients_are_clipped_and_their_norm_is_told_before() -> None:

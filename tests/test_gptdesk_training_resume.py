@@ -58,7 +58,7 @@ def run_and_die(run: RunDirectory, when: str, count: int) -> None:
     assert process.returncode == -signal.SIGKILL, err.decode()
 
 
-CHOSEN = {"plain": {}, "hard": {"dropout": 0.1, "average": 0.9, "accumulation": 2}}
+CHOSEN = {"plain": {}, "hard": {"dropout": 0.1, "average": 0.9, "accumulation": 2}, "muon": {"optimizer": "muon"}}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,7 @@ def undisturbed(home: Path) -> dict[str, RunDirectory]:
         ("plain", "_report", 7),  # between a step and its lines
         ("hard", "_write_state", 1),  # in the middle of a save: its model is written, its manifest is not
         ("plain", "remove_folder", 0),  # when an old save should go
+        ("muon", "_report", 13),
         ("hard", "_publish", 0),  # when all is done but the model
     ],
 )

@@ -36,7 +36,7 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
     """Train until the end, Ctrl-C or SIGTERM; both save first. The exit code is 130 or 143 after these."""
     options = _parser().parse_args(arguments)
     places = run_places(desk)
-    with world() as here, _stop_on_signals() as stop:
+    with world(sharded=options.shard) as here, _stop_on_signals() as stop:
         if here.rank == 0:
             run = _run(options, places)
             here.wait()
@@ -81,6 +81,7 @@ def _parser() -> Parser:
     parser.add_argument("--name", metavar="NAME", help="name of the run, and of the model that comes of it")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run where its last save is")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the text has changed")
+    parser.add_argument("--shard", action="store_true", help="under torchrun: divide the model among the processes")
     for options in GROUPS.values():
         for name, field in options.model_fields.items():
             spelled = [SHORT[name], flag(name)] if name in SHORT else [flag(name)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from gptdesk.training import shelf
 from gptdesk.training.loader import Loader, StreamRows
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import BLOCK, Piece, TextFile, find_files, inspect, pieces
@@ -19,7 +21,6 @@ VERSION = 1  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 LITTLE = 100_000  # bytes below which a BPE has too little to learn from
 LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
-META = "corpus.json"
 PARTS = ("train", "validation")
 
 
@@ -34,6 +35,7 @@ class Corpus:
     tokenizer: Tokenizer
     train: np.ndarray
     validation: np.ndarray
+    hold: mmap.mmap  # on its folder in the cache, while the corpus lives
 
     def held_out_text(self, *, most: int = 1_000_000) -> str:
         """The first `most` tokens of what is held out, as text again, with lines of END_OF_TEXT between documents."""
@@ -65,9 +67,11 @@ def prepare(
     options: DataOptions,
     cache: Path,
     vocabularies: Path,
+    room: int = shelf.ROOM,
 ) -> Iterator[CorpusProgress]:
     """Make the files and folders at `places` a corpus, or find it in `cache`; `tokenizer` is one, or says what to make.
 
+    Afterwards the corpora that were not used for longest leave the cache, until the rest fits into `room` bytes.
     Raises ValueError for a text that cannot be trained on, OSError if the disk refuses.
     """
     files: list[TextFile] = []
@@ -86,7 +90,8 @@ def prepare(
     digest = _digest(file.digest for file in files)
     split = _split(options, sum(file.documents for file in files))
     folder = cache / _digest([str(VERSION), digest, _identity(kind), split, repr(options.validation_share)])[:32]
-    if not (folder / META).exists():
+    held = shelf.hold(folder)
+    if held is None:
         size = sum(file.size for file in files)
         yield CorpusProgress("learning the tokenizer", 0, size)
         made = kind if isinstance(kind, Tokenizer) else _make_tokenizer(kind, files, vocabularies=vocabularies)
@@ -97,8 +102,12 @@ def prepare(
             writer.finish(options.validation_share if split == "position" else 0.0)
             made.save(fresh)
             meta = {"digest": digest, "split": split, "files": [asdict(f) | {"path": str(f.path)} for f in files]}
-            storage.write_file(fresh / META, storage.json_bytes(meta))
-    yield CorpusProgress("encoding", total, total, corpus=_open(folder, files, digest=digest, split=split))
+            storage.write_file(fresh / shelf.META, storage.json_bytes(meta))
+        held = shelf.hold(folder)
+        assert held is not None
+    corpus = _open(folder, files, digest=digest, split=split, hold=held)
+    shelf.tidy(cache, room=room)
+    yield CorpusProgress("encoding", total, total, corpus=corpus)
 
 
 def suggested_size(characters: int) -> int:
@@ -209,10 +218,10 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype:
     return np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
 
 
-def _open(folder: Path, files: Sequence[TextFile], *, digest: str, split: str) -> Corpus:
+def _open(folder: Path, files: Sequence[TextFile], *, digest: str, split: str, hold: mmap.mmap) -> Corpus:
     tokenizer = Tokenizer.load(folder)
     train, validation = (_mapped(folder / f"{part}.bin", _dtype(tokenizer)) for part in PARTS)
-    return Corpus(folder, digest, tuple(files), split, tokenizer, train, validation)
+    return Corpus(folder, digest, tuple(files), split, tokenizer, train, validation, hold)
 
 
 def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from gptdesk.training.distributed import World
 from gptdesk.training.loader import Rows
+from gptdesk.training.optimizer import has_bfloat16
 from gptdesk.training.options import TrainingOptions
 from gptdesk.training.trainer import Trainer
 from models.gpt import GPT, LARGE_VOCABULARY, GPTConfig
@@ -34,10 +36,14 @@ class Estimate:
     bfloat16: bool
 
 
-def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, block_size: int) -> int:
-    """About what training takes when `rows` rows are computed at once, in float32; measured within a fifth on CPUs."""
+def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, block_size: int, shards: int = 1) -> int:
+    """About what training takes when `rows` rows are computed at once, in float32; measured within a fifth on CPUs.
+
+    Of a model in several `shards` it is what each takes: its part, and at evaluations all of the weights.
+    """
     C, L, V, T = config.n_embd, config.n_layer, config.vocab_size, block_size
-    weights = config.parameters() * (16 + (8 if options.average else 0))  # weight, gradient, two moments, mean
+    weights = config.parameters() * (16 + (8 if options.average else 0)) // shards  # gradient, two moments, mean
+    weights += config.parameters() * 4 if shards > 1 else 0
     token = 26 * L * C + 8 * C
     if config.dropout:  # attention with dropout writes its (T, T) matrices out
         token += round(3.5 * L * config.n_head * T) + 2 * L * C
@@ -49,15 +55,17 @@ def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, bloc
 
 
 def check_memory(
-    config: GPTConfig, options: TrainingOptions, *, block_size: int, processes: int = 1, free: int | None = None
+    config: GPTConfig, options: TrainingOptions, *, block_size: int, world: World | None = None, free: int | None = None
 ) -> int:
     """What the run will take; ValueError, with numbers that fit, if that is more than the `free` bytes there are."""
     free = free_memory() if free is None else free
+    world = world or World()
 
     def needed(rows: int) -> int:
-        return memory_bytes(config, options, rows=rows, block_size=block_size)
+        shards = world.size if world.sharded else 1
+        return memory_bytes(config, options, rows=rows, block_size=block_size, shards=shards)
 
-    share = -(-options.batch_size // processes)
+    share = -(-options.batch_size // world.size)
     at_once = -(-share // options.accumulation)
     if (most := needed(at_once)) <= free * MARGIN:
         return most
@@ -70,7 +78,7 @@ def check_memory(
     fits = min(1 << (fits.bit_length() - 1), options.batch_size)  # a power of two
     raise ValueError(
         f"a batch_size of {options.batch_size:,} needs about {_gb(most)} of memory and {_gb(free)} are free; "
-        f"batch_size {fits * processes} fits, or accumulation {-(-share // fits)} computes it in parts"
+        f"batch_size {fits * world.size} fits, or accumulation {-(-share // fits)} computes it in parts"
     )
 
 
@@ -82,13 +90,23 @@ def free_memory() -> int:
 
 
 def probe(
-    model: GPT, rows: Rows, *, options: TrainingOptions, stop: threading.Event | None = None
+    model: GPT,
+    rows: Rows,
+    *,
+    options: TrainingOptions,
+    stop: threading.Event | None = None,
+    world: World | None = None,
 ) -> tuple[bool, float]:
-    """Whether to multiply in bfloat16, and tokens per second so: up to PROBE_STEPS steps on a copy of the model."""
+    """Whether to multiply in bfloat16, and tokens per second so: up to PROBE_STEPS steps on a copy of the model.
+
+    With a `world` all its processes must probe, and what the first one has found counts.
+    """
+    world = world or World()
+    lacking = world.add_up(not has_bfloat16(model.wte.weight.device))[0]
     speeds = {
-        bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16, stop=stop)
+        bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16, stop=stop, world=world)
         for bfloat16 in {"auto": (False, True), "float32": (False,), "bfloat16": (True,)}[options.precision]
-        if not bfloat16 or options.precision == "bfloat16" or _has_bfloat16(model)
+        if not bfloat16 or options.precision == "bfloat16" or not lacking
     }
     fastest = max(speeds, key=speeds.__getitem__)
     if fastest and speeds[True] < 1.1 * speeds.get(False, 0.0):  # hardly faster is not worth the digits
@@ -115,25 +133,19 @@ def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int,
     return Estimate(steps, tokens, epochs, tokens / speed, speed, memory, bfloat16)
 
 
-def _speed(model: GPT, rows: Rows, *, options: TrainingOptions, bfloat16: bool, stop: threading.Event | None) -> float:
+def _speed(
+    model: GPT, rows: Rows, *, options: TrainingOptions, bfloat16: bool, stop: threading.Event | None, world: World
+) -> float:
     """Tokens per second: the median of the steps after the first, or the first if it takes very long; 1 if stopped."""
     short = TrainingOptions(**(dict(options) | {"steps": PROBE_STEPS, "warmup_steps": 0, "max_minutes": 0}))
-    trainer = Trainer(copy.deepcopy(model), rows, options=short, bfloat16=bfloat16)
+    trainer = Trainer(copy.deepcopy(model), rows, options=short, bfloat16=bfloat16, world=world)
     speeds = []
     begin = time.perf_counter()
     for step in trainer.run(stop):
         speeds.append(step.tokens_per_second)
-        if time.perf_counter() - begin > PROBE_SECONDS:
+        if world.add_up(time.perf_counter() - begin > PROBE_SECONDS)[0]:
             break
     return statistics.median(speeds[1:] or speeds or [1.0])
-
-
-def _has_bfloat16(model: GPT) -> bool:
-    """Whether this hardware multiplies in bfloat16 at all; where it only pretends to, it can be 40 times slower."""
-    device = model.wte.weight.device.type
-    if device == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _gb(size: int) -> str:

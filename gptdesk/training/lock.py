@@ -18,7 +18,7 @@ FAR = 1 << 30  # the byte that Windows locks, away from those that say who holds
 def training_lock(home: Path, run: str) -> Iterator[None]:
     """Hold the home's lock while the block runs; ValueError names the run that has it already."""
     with open(os.open(home / NAME, os.O_RDWR | os.O_CREAT, 0o644), "rb+") as file:
-        if not _take(file):
+        if not take(file):
             raise ValueError(f"the run {holder(home) or 'of another process'} is training already; stop it first")
         process = psutil.Process()
         data = {"run": run, "pid": process.pid, "started": process.create_time()}
@@ -41,18 +41,23 @@ def holder(home: Path) -> str | None:
     return None
 
 
-def _take(file: BinaryIO) -> bool:
+def take(file: BinaryIO, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed, unless another has; False then. Those that share a lock bar the others.
+
+    Windows needs no shared lock: what is open there cannot be removed.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            file.seek(FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            file.seek(0)
+            if not shared:
+                file.seek(FAR)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                file.seek(0)
         else:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

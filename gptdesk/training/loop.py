@@ -65,12 +65,14 @@ class Loop:
                     yield from self._pause(stop)
                 if self.leads and self._order() == "stop":
                     stop.set()
+                self.trainer.meet()
         except TrainingDiverged as error:
             kept = next(reversed(saves.folders(self.run.path)), None)
             then = f"; the save of step {saves.step_of(kept)} is kept" if kept else ""
             raise TrainingDiverged(f"{error}{then}") from None
         if self.leads:
             yield self._finish()
+        self.trainer.meet()
 
     def _write(self, step: TrainingStep) -> Iterator[Note]:
         options, last = self.trainer.options, step.step == self.trainer.options.steps

@@ -37,11 +37,12 @@ class Facts:
     threads: int
     processes: int
     device: str
+    sharded: bool = False
 
     @classmethod
     def here(cls, trainer: Trainer) -> "Facts":
         device = trainer.model.wte.weight.device.type
-        return cls(torch.__version__, torch.get_num_threads(), trainer.world.size, device)
+        return cls(torch.__version__, torch.get_num_threads(), trainer.world.size, device, trainer.world.sharded)
 
 
 def save(run: Path, trainer: Trainer, *, tokenizer: Tokenizer, about: About) -> Path:

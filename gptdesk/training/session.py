@@ -195,12 +195,10 @@ class _Session:
     def _resolve(self, corpus: Corpus, model: GPT, rows: StreamRows, block_size: int) -> Resolved:
         """Find out what the run needs and how fast it is; the first process decides for all."""
         options = self.plan.training
-        memory = check_memory(model.config, options, block_size=block_size, processes=self.world.size)
+        memory = check_memory(model.config, options, block_size=block_size, world=self.world)
         if options.batch_size < self.world.size:
             raise ValueError(f"batch_size must be at least the {self.world.size} processes, not {options.batch_size}")
-        share = TrainingOptions(**(dict(options) | {"batch_size": -(-options.batch_size // self.world.size)}))
-        bfloat16, speed = probe(model, rows, options=share, stop=self.stop) if self.leads else (False, 0.0)
-        bfloat16, speed = bool(self.world.add_up(bfloat16)[0]), self.world.add_up(speed)[0] * self.world.size
+        bfloat16, speed = self._probe(model, rows)
         guess = estimate(options, rows, speed=speed, memory=memory, bfloat16=bfloat16)
         resolved = Resolved(
             digest=corpus.digest,
@@ -219,6 +217,18 @@ class _Session:
             self.run.write_held_out(corpus.held_out_text())
             self.run.write_resolved(resolved)
         return resolved
+
+    def _probe(self, model: GPT, rows: StreamRows) -> tuple[bool, float]:
+        """In which precision, and with how many tokens per second, all processes will train."""
+        options, size = self.plan.training, self.world.size
+        if self.world.sharded:
+            found = probe(model, rows, options=options, stop=self.stop, world=self.world)
+        else:
+            share = TrainingOptions(**(dict(options) | {"batch_size": -(-options.batch_size // size)}))
+            bfloat16, speed = probe(model, rows, options=share, stop=self.stop) if self.leads else (False, 0.0)
+            found = bfloat16, speed * size
+        wanted, speed = self.world.add_up(*found) if self.leads else self.world.add_up(0, 0)
+        return bool(wanted), speed
 
     def _restore(self, trainer: Trainer, save: Path) -> Iterator[Note]:
         state, facts = saves.load(save)

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gptdesk.training.distributed import World
+from gptdesk.training.distributed import World, fill, put, whole, whole_model
 from gptdesk.training.loader import Loader, Rows, TableRows, draw
-from gptdesk.training.optimizer import Average, make_optimizer, moments, restore_moments
+from gptdesk.training.optimizer import Average, make_optimizer
 from gptdesk.training.options import TrainingOptions
 from gptdesk.training.schedule import learning_rate
 from models.gpt import GPT
 
 LATE = 1.1  # times its minutes a run may take: its steps were planned to fit, and the last ones matter
 WEIGHTS, AVERAGE = "weights.", "average."  # prefixes of the tensors of a state
+ON, KEPT, STATE = range(3)  # what the first process of a sharded world needs the others for: nothing, weights, all
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Trainer:
             raise ValueError(f"batch_size must be at least the {self.world.size} processes, not {options.batch_size}")
         self._validation = validation
         self._loader = Loader(rows, seed=options.seed)
+        self._loss = self.world.loss_of(model)  # first: it may replace the weights
         self._optimizer = make_optimizer(model, options)
         self._average = Average(model, options.average) if options.average else None
-        self._loss = self.world.loss_of(model)
         self._device = model.wte.weight.device
 
     @property
@@ -144,40 +145,66 @@ class Trainer:
         """Mean loss in nats per token over the validation rows, of the weights that would be kept."""
         assert self._validation is not None
         mine = self.world.share(len(self._validation))
-        with self.kept() as model:
+        with self._kept() as model:
             loss = evaluate(model, self._validation[mine.start : mine.stop]) if mine else 0.0
         return self.world.add_up(loss * len(mine))[0] / len(self._validation)
 
     @contextmanager
     def kept(self) -> Iterator[GPT]:
-        """The model with the weights that are worth keeping: the mean of past ones if there is one."""
-        if self._average is None:
+        """The model with the weights that are worth keeping: the mean of past ones if there is one.
+
+        In a sharded world the first process asks for it and for the `state`, while the others `meet` it.
+        """
+        self.world.call(KEPT)
+        with self._kept() as model:
+            yield model
+
+    @contextmanager
+    def _kept(self) -> Iterator[GPT]:
+        weights = self._average.weights if self._average else dict(self.model.named_parameters())
+        if self.world.sharded:
+            yield whole_model(self.model, weights)
+        elif self._average is None:
             yield self.model
-            return
-        now = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
-        try:
-            _put(self.model, self._average.weights)
-            yield self.model
-        finally:
-            _put(self.model, now)
+        else:
+            now = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
+            try:
+                put(self.model, weights)
+                yield self.model
+            finally:
+                put(self.model, now)
 
     def state(self) -> TrainerState:
         """What `restore` needs; its tensors are those in use, not copies."""
+        self.world.call(STATE)
+        return self._state()
+
+    def _state(self) -> TrainerState:
         tensors = {WEIGHTS + name: weight.detach() for name, weight in self.model.named_parameters()}
-        tensors |= moments(self._optimizer, self.model)
+        tensors |= self._optimizer.moments(self.model)
         if self._average:
             tensors |= {AVERAGE + name: weight for name, weight in self._average.weights.items()}
         best = self.best_loss if self.best_step else None
-        return TrainerState(self.step, self.seconds, self.best_step, best, tensors)
+        return TrainerState(self.step, self.seconds, self.best_step, best, self.world.gather(tensors))
+
+    def meet(self) -> None:
+        """Between two steps of a sharded world the others help the first process until it goes on."""
+        self.world.call(ON)
+        while what := self.world.listen():
+            if what == STATE:
+                self._state()
+            else:
+                with self._kept():
+                    pass
 
     def restore(self, state: TrainerState) -> None:
         """Go back, or on, to a state of the same run; ValueError if it is of another."""
         try:
-            _put(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
-            restore_moments(self._optimizer, self.model, state.tensors, step=state.step)
+            put(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
+            self._optimizer.restore(self.model, state.tensors, step=state.step)
             if self._average:
                 for name, weight in self._average.weights.items():
-                    weight.copy_(state.tensors[AVERAGE + name])
+                    fill(weight, state.tensors[AVERAGE + name])
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"the saved state is that of another run: {error}") from error
         self.step, self.seconds, self.best_step = state.step, state.seconds, state.best_step
@@ -205,7 +232,7 @@ class Trainer:
         total, stopped = world.add_up(loss, stop is not None and stop.is_set())
         if stopped:
             return None
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip).item()
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)).item()
         rate = learning_rate(self.step + 1, self.options)
         self._check(rate, loss=total, gradient=norm)
         for group in self._optimizer.param_groups:
@@ -258,12 +285,6 @@ def train(
     bfloat16 = options.precision == "bfloat16"
     trainer = Trainer(model, TableRows(tokens), options=options, validation=validation, bfloat16=bfloat16)
     yield from trainer.run()
-
-
-@torch.no_grad()
-def _put(model: GPT, weights: dict[str, Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        parameter.copy_(weights[name])
 
 
 def _check_rows(rows: Tensor, model: GPT) -> None:
