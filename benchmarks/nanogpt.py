@@ -7,12 +7,12 @@ import json
 import os
 import pickle
 import re
+import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +39,7 @@ THEIRS = [  # of nanoGPT's README
 OURS = TrainingOptions(
     steps=STEPS,
     batch_size=ROWS,
+    optimizer="adamw",
     learning_rate=1e-3,
     warmup_steps=100,
     floor=0.1,
@@ -52,11 +53,15 @@ STEP = re.compile(r"^iter \d+: loss [\d.]+, time ([\d.]+)ms", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Trained:
-    """A run: the median speed of its steps, the time of its whole process, and the loss on all text held out."""
+    """A run: the median speed of its steps, the time of its whole process, and the loss on all text held out.
+
+    Its process had a processor for `processor_seconds`, all threads together: on a busy computer as on a quiet one.
+    """
 
     name: str
     tokens_per_second: float
     seconds: float
+    processor_seconds: float
     loss: float  # nats per character
     tokens: int  # that it was trained on
 
@@ -89,11 +94,11 @@ def run_theirs(clone: Path, text: Path) -> Trained:
         held_out.tofile(data / "val.bin")
         with open(data / "meta.pkl", "wb") as file:
             pickle.dump({"vocab_size": tokenizer.vocab_size}, file)
-        with _timed([sys.executable, str(clone / "train.py"), *THEIRS, "--out_dir=out"], temporary) as (said, seconds):
-            steps = [float(found) for found in STEP.findall(said)][STEPS // 10 :]
+        said, *times = _timed([sys.executable, str(clone / "train.py"), *THEIRS, "--out_dir=out"], temporary)
+        steps = [float(found) for found in STEP.findall(said)][STEPS // 10 :]
         model = their_model(Path(temporary) / "out" / "ckpt.pt", vocab_size=tokenizer.vocab_size)
     speed = ROWS * NANO.block_size / statistics.median(steps) * 1e3
-    return Trained("nanoGPT", speed, seconds, loss(model, held_out), TOKENS)
+    return Trained("nanoGPT", speed, *times, loss(model, held_out), TOKENS)
 
 
 def their_model(path: Path, *, vocab_size: int) -> GPT:
@@ -101,42 +106,42 @@ def their_model(path: Path, *, vocab_size: int) -> GPT:
     assert vocab_size == NANO.vocab_size
     weights = torch.load(path, weights_only=True)["model"]
     model = GPT(NANO)
-    model.load_state_dict({name.removeprefix("transformer."): weights[name] for name in weights if "lm_head" not in name})
+    model.load_state_dict(
+        {name.removeprefix("transformer."): weights[name] for name in weights if "lm_head" not in name}
+    )
     return model
 
 
 def run_ours(text: Path) -> Trained:
     """The same by our trainer, in a process in the environment that the desk trains in."""
-    with _timed([sys.executable, "-m", "benchmarks.nanogpt", str(text.resolve())], None) as (said, seconds):
-        found = json.loads(said)
-    return Trained("the same recipe, ours", found["tokens_per_second"], seconds, found["loss"], TOKENS)
+    said, *times = _timed([sys.executable, "-m", "benchmarks.nanogpt", str(text.resolve())])
+    found = json.loads(said)
+    return Trained("the same recipe, ours", found["tokens_per_second"], *times, found["loss"], TOKENS)
 
 
-def run_recipe(text: Path, *, name: str, options: Sequence[str]) -> Trained:
-    """`gptdesk train` with the network of nanoGPT's size and, but for `options`, what a user gets."""
+def run_recipe(text: Path, *, steps: int) -> Trained:
+    """`gptdesk train` with nanoGPT's characters, size, block and batch, and the defaults for all that is left."""
     with TemporaryDirectory(prefix="gptdesk-bench-") as home:
-        shape = ["--tokenizer", "chars", "--n-layer", str(NANO.n_layer), "--n-embd", str(NANO.n_embd)]
-        command = [sys.executable, "-m", "gptdesk", "--home", home, "train", "--data", str(text.resolve())]
-        with _timed([*command, "--name", "run", "--split", "position", *shape, *options], None) as (_, seconds):
-            pass
+        shape = ["--tokenizer", "chars", "--preset", "mini", "--block-size", str(NANO.block_size)]
+        command = [sys.executable, "-m", "gptdesk", "--home", home, "train", "--name", "run", *shape]
+        command += ["--data", str(text.resolve()), "--batch-size", str(ROWS), "--steps", str(steps)]
+        _, *times = _timed(command)
         lines = (Path(home) / "runs" / "run" / "metrics.jsonl").read_text().splitlines()
-        speeds = [json.loads(line)["tokens_per_second"] for line in lines]
-        tokens = json.loads(lines[-1])["tokens"]
+        speed = statistics.median(json.loads(line)["tokens_per_second"] for line in lines)
         model = Checkpoint.open(Path(home) / "models" / "run").load_model()
-        held_out = split(text)[1]
-        return Trained(name, statistics.median(speeds), seconds, loss(model, held_out), tokens)
+    tokens = ROWS * NANO.block_size * steps
+    return Trained(f"our defaults, {steps} steps", speed, *times, loss(model, split(text)[1]), tokens)
 
 
-@contextmanager
-def _timed(command: Sequence[str], folder: str | None) -> Iterator[tuple[str, float]]:
-    """What a program said and how long its process took; ValueError if it fails."""
+def _timed(command: Sequence[str], folder: str | None = None) -> tuple[str, float, float]:
+    """What a program said, how long its process took and how long it had a processor; ValueError if it fails."""
     environment = os.environ | lacking(os.environ)
-    start = time.perf_counter()
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise ValueError(f"{command[1:3]} ended with exit code {done.returncode}: {done.stderr.strip()[-300:]}")
-    yield done.stdout, seconds
+    return done.stdout, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def train_ours(text: Path) -> dict[str, float]:

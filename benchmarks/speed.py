@@ -1,7 +1,7 @@
 """How fast we train networks of three sizes, as a share of how fast this computer multiplies matrices.
 
-L layers, C channels, V vocabulary, T tokens of a row. `python -m benchmarks.speed CASE PRECISION` measures one case in a
-process of its own and prints JSON.
+L layers, C channels, V vocabulary, T tokens of a row. `python -m benchmarks.speed CASE PRECISION` measures one of them
+in this process and prints JSON.
 """
 
 import json
@@ -117,7 +117,9 @@ def report(speeds: Sequence[Speed]) -> Iterator[str]:
     yield "|---|---|--:|--:|--:|--:|"
     for one in speeds:
         case = CASES[one.case]
-        speed = f"{one.tokens_per_second:,.0f} | {one.rate / 1e9:,.0f} | {one.share:.0%} of {one.product_rate / 1e9:,.0f}"
+        speed = (
+            f"{one.tokens_per_second:,.0f} | {one.rate / 1e9:,.0f} | {one.share:.0%} of {one.product_rate / 1e9:,.0f}"
+        )
         yield f"| {case.words} | {one.precision} | {case.rows * case.T:,} | {speed} |"
     yield from ("", "| goal | wanted | measured | met |", "|---|--:|--:|---|")
     for one in speeds:
