@@ -18,7 +18,8 @@ _LINEAR, _ONE = torch.tensor(LINEAR), torch.tensor(1.0)
 
 def gelu(x: Tensor, approximate: str) -> Tensor:
     """GELU (Hendrycks and Gimpel 2016) of `x`, which it may overwrite; `approximate` is as in torch."""
-    if approximate == "tanh" and x.requires_grad and x.device.type == "cpu":
+    learns = x.requires_grad and torch.is_grad_enabled()
+    if learns and approximate == "tanh" and x.device.type == "cpu":
         y: Tensor = _TanhGELU.apply(x)
         return y
     return F.gelu(x, approximate=approximate)
