@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.gelu import gelu
 from models.loss import linear_cross_entropy
 
 GELU = {"gelu_tanh": "tanh", "gelu_erf": "none"}  # our names -> torch's `approximate`
@@ -94,8 +95,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
-        qkv = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        parts = self.c_attn(x).split(C, dim=2)
+        q, k, v = (
+            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts
+        )  # (B, H, T, D) each
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
         y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
         return F.dropout(y, self.dropout, self.training)
@@ -112,7 +115,7 @@ class MLP(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.c_fc(x), approximate=self.approximate)  # (B, T, 4C)
+        x = gelu(self.c_fc(x), self.approximate)  # (B, T, 4C)
         return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, C)
 
 

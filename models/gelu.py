@@ -1,0 +1,58 @@
+"""GELU by its tanh formula, while training on a CPU: its slope is found together with it, from one exponential.
+
+There, torch's own kernel takes two thirds of the time of the product before it, and as much again for the gradient.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 1 << 16  # numbers that are computed together: so few that they stay near the processor
+LINEAR = 2 * math.sqrt(2 / math.pi)
+CUBIC = LINEAR * 0.044715
+_LINEAR, _ONE = torch.tensor(LINEAR), torch.tensor(1.0)
+
+
+def gelu(x: Tensor, approximate: str) -> Tensor:
+    """GELU (Hendrycks and Gimpel 2016) of `x`, which it may overwrite; `approximate` is as in torch."""
+    learns = x.requires_grad and torch.is_grad_enabled()
+    if learns and approximate == "tanh" and x.device.type == "cpu":
+        y: Tensor = _TanhGELU.apply(x)
+        return y
+    return F.gelu(x, approximate=approximate)
+
+
+class _TanhGELU(torch.autograd.Function):
+    """x s(z), where s is the logistic function and z = LINEAR x + CUBIC x^3: the same as 0.5 x (1 + tanh(z / 2))."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.contiguous().view(-1)
+        slope = torch.empty_like(y)
+        for part, its_slope in zip(y.split(CHUNK), slope.split(CHUNK), strict=True):
+            if y.dtype == torch.float32:
+                _value_and_slope(part, its_slope)
+            else:
+                exact, exact_slope = part.float(), torch.empty(len(part), device=x.device)
+                _value_and_slope(exact, exact_slope)
+                part.copy_(exact)
+                its_slope.copy_(exact_slope)
+        ctx.save_for_backward(slope.view(x.shape))
+        return y.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope
+
+
+def _value_and_slope(x: Tensor, slope: Tensor) -> None:
+    """Overwrite x by y = x s(z), and `slope` by dy/dx = s + (1 - s) y dz/dx."""
+    torch.mul(x, x, out=slope)
+    s = torch.add(_LINEAR, slope, alpha=CUBIC).mul_(x).sigmoid_()
+    x.mul_(s)
+    torch.add(_LINEAR, slope, alpha=3 * CUBIC, out=slope)
+    torch.lerp(s, _ONE, slope.mul_(x), out=slope)
