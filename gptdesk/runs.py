@@ -73,7 +73,8 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
             storage.write_file(folder / PASTED, checked(text).encode("utf-8"))
         for i, upload in enumerate(uploads):
             shutil.copyfile(upload, folder / f"{i + 1:03} {upload.name}")
-    return RunDirectory.create(path, plan.model_copy(update={"data": (*data, str(given))}))
+    data = (*data, *map(str, sorted(given.iterdir())))
+    return RunDirectory.create(path, plan.model_copy(update={"data": data}))
 
 
 def free_name(places: Places, wished: str) -> str:

@@ -237,7 +237,7 @@ def test_validation_does_not_change_the_run() -> None:
     def losses(validation: Tensor | None) -> list[float]:
         torch.manual_seed(4)  # of the dropout
         model = tiny_model(dropout=0.2)
-        chosen = options(evaluate_every=2)
+        chosen = options(evaluate_every=2, patience=0)
         return [step.train_loss for step in train(model, random_rows(8), options=chosen, validation=validation)]
 
     assert losses(None) == losses(random_rows(5, seed=9))
@@ -346,7 +346,7 @@ def test_gradients_are_those_of_transformers(tied: bool) -> None:
 def test_a_batch_in_parts_is_the_batch(parts: int) -> None:
     def run(accumulation: int) -> tuple[list[float], list[Tensor]]:
         model = tiny_model()
-        chosen = options(batch_size=8, accumulation=accumulation, steps=5, learning_rate=1e-3)
+        chosen = options(batch_size=8, accumulation=accumulation, steps=5, optimizer="adamw", learning_rate=1e-3)
         steps = list(train(model, random_rows(20), options=chosen))
         return [step.train_loss for step in steps], weights(model)
 
@@ -448,3 +448,18 @@ def test_a_large_vocabulary_trains_with_that_loss(tied: bool) -> None:
     assert evaluate(model, rows) == pytest.approx(loss.item(), abs=1e-5)
     *_, last = train(model, rows, options=options(steps=100, learning_rate=3e-2))
     assert last.train_loss < 1
+
+
+def test_defaults_suit_what_else_was_chosen() -> None:
+    assert TrainingOptions(steps=60).warmup_steps == 6
+    assert TrainingOptions(steps=60).evaluate_every == 4
+    assert TrainingOptions(steps=60, evaluate_every=30).evaluate_every == 30
+    assert TrainingOptions(optimizer="adamw").learning_rate < TrainingOptions().learning_rate
+    assert TrainingOptions(optimizer="adamw", learning_rate=4e-3).learning_rate == 4e-3
+
+
+def test_a_budget_keeps_the_shape_of_a_run() -> None:
+    whole = TrainingOptions(steps=1000, warmup_steps=100, evaluate_every=50)
+    half = whole.ending_after(500)
+    assert (half.steps, half.warmup_steps, half.evaluate_every) == (500, 50, 25)
+    assert whole.ending_after(2000) == whole

@@ -9,6 +9,8 @@ from models.gpt import LIMITS, PRESETS
 from samplers.options import Options
 
 MOST_STEPS = 10_000_000
+ADAMW_RATE = 2e-3  # peak, unless another is chosen
+GENTLE_RATE = 5e-4  # the same for a model that goes on learning, which a high one would make forget
 TOKENIZER = re.compile(r"auto|chars|gpt2|bpe(:\d+)?")
 
 
@@ -25,7 +27,7 @@ class TrainingOptions(Options):
         description="muon for the layers' matrices, which takes far fewer steps, or adamw for all weights",
     )
     learning_rate: float = Field(
-        default=4e-3, gt=0, le=1, description="its peak, reached after the warmup; half of the default for adamw"
+        default=4e-3, gt=0, le=1, description="its peak, reached after the warmup; unless changed, it suits the optimizer and what begins"
     )
     schedule: Literal["cosine", "linear"] = Field(
         default="cosine", description="how the learning rate falls after the warmup"
@@ -63,12 +65,18 @@ class TrainingOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _short_runs_are_measured_often(cls, values: dict[str, object]) -> dict[str, object]:
-        """Defaults that depend on the number of steps, if that can be understood."""
-        steps = values.get("steps")
-        if not isinstance(steps, int | float):
-            return values
-        fitting = {"warmup_steps": min(50, int(steps) // 10), "evaluate_every": max(1, min(100, int(steps) // 15))}
-        return {name: max(0, value) for name, value in fitting.items()} | values
+        """Short runs warm up shortly and are measured often."""
+        fitting: dict[str, object] = {}
+        if isinstance(steps := values.get("steps"), int | float):
+            fitting["warmup_steps"] = max(0, min(50, int(steps) // 10))
+            fitting["evaluate_every"] = max(1, min(100, int(steps) // 15))
+        return fitting | values
+
+    @model_validator(mode="after")
+    def _adamw_goes_slower(self) -> "TrainingOptions":
+        if self.optimizer == "adamw" and "learning_rate" not in self.model_fields_set:
+            object.__setattr__(self, "learning_rate", ADAMW_RATE)
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "TrainingOptions":

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from gptdesk.training.options import DataOptions, ModelOptions, TrainingOptions
+from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.trainer import TrainingStep
 from models import storage
 from models.listing import NAME, NAME_RULE
@@ -42,7 +42,15 @@ class RunPlan(Options):
     data: tuple[str, ...] = Field(default=(), description="files and folders with the text")
     model: ModelOptions = ModelOptions()
     split: DataOptions = DataOptions()
-    training: TrainingOptions = TrainingOptions()
+    training: TrainingOptions = Field(default=TrainingOptions(), validate_default=True)
+
+    @field_validator("training")
+    @classmethod
+    def _a_model_goes_on_gently(cls, training: TrainingOptions, info: ValidationInfo) -> TrainingOptions:
+        model = info.data.get("model")
+        if not isinstance(model, ModelOptions) or not model.start or "learning_rate" in training.model_fields_set:
+            return training
+        return training.model_copy(update={"learning_rate": GENTLE_RATE})
 
     @field_validator("name")
     @classmethod
