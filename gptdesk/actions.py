@@ -93,13 +93,23 @@ class Actions:
             stop.set()
 
 
-def starter(desk: Desk, label: str, *, ident: str, running: dict[str, threading.Event]) -> Actions:
+def starter(
+    desk: Desk, label: str, *, ident: str, running: dict[str, threading.Event], primary: bool = True
+) -> Actions:
     """A row of a button that starts something and one that stops it, and below it the line that tells of it.
 
-    Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in Actions.
+    Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in Actions. The `primary` one of what is visible
+    has the key.
     """
     with gr.Row():
-        start = gr.Button(label, variant="primary", elem_classes="go", elem_id=ident, scale=3, min_width=80)
+        start = gr.Button(
+            label,
+            variant="primary" if primary else "secondary",
+            elem_classes="go" if primary else [],
+            elem_id=ident,
+            scale=3,
+            min_width=80,
+        )
         stop = gr.Button(
             "Stop", variant="stop", interactive=False, elem_classes="halt", elem_id=f"{ident}-stop", min_width=80
         )

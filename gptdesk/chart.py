@@ -22,7 +22,6 @@ CSS = """
 .chart figcaption b { margin-right: 4px; }
 .chart .key::before { content: ""; display: inline-block; width: 16px; border-top: 3px solid; margin-right: 6px;
   vertical-align: middle; }
-.chart .key.level::before { border-top-style: dashed; border-top-width: 2px; }
 .chart .key.faint::before { border-top-width: 2px; opacity: .4; }
 .chart .key.circle::before { width: 9px; height: 9px; border: 2px solid; border-radius: 50%; }
 .chart .key span { color: var(--body-text-color); }
@@ -39,6 +38,8 @@ CSS = """
 .chart .y { right: calc(100% + 6px); transform: translateY(-50%); }
 .chart .x { top: calc(100% + 6px); transform: translateX(-50%); }
 .chart .x.last { transform: translateX(-100%); }
+.chart .name { position: absolute; right: 6px; transform: translateY(-115%); font-size: .72rem; line-height: 1;
+  opacity: .75; background: var(--background-fill-primary); padding: 1px 3px; border-radius: 3px; }
 .chart .at { position: absolute; top: 0; bottom: 0; }
 .chart .at:hover { background: var(--border-color-primary); opacity: .35; }
 .chart .dot { position: absolute; width: 7px; height: 7px; border-radius: 50%; background: currentColor;
@@ -128,10 +129,15 @@ def chart(
     inside += [_dots(line, x_axis, y_axis, unit) for line in drawn if line.style == "dots"]
     inside += [f'<i class="mark c{mark.colour}" style="{_at(mark.point, x_axis, y_axis)}"></i>' for mark in marks]
     inside += [_labels(x_axis, y_axis)]
+    inside += [
+        f'<span class="name" style="top:{1 - y_axis.place(line.points[0][1]):.2%}">{html.escape(line.name)}</span>'
+        for line in drawn
+        if line.style == "level"
+    ]
     return _figure(
         title,
         unit,
-        [*_legend(drawn), *(_key(mark.name, f"c{mark.colour} circle") for mark in marks)],
+        [*_legend(curves), *(_key(mark.name, f"c{mark.colour} circle") for mark in marks)],
         "".join(inside),
         height,
     )

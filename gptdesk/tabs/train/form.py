@@ -30,7 +30,7 @@ SOURCES = (PASTED, FILES, PLACE, LIBRARY)
 NEW = "a new model"
 MINUTES = 3.0  # that a first run takes
 TOKENIZERS = [
-    ("auto: characters for a short text, else pieces of words", "auto"),
+    ("auto: what suits the length of the text", "auto"),
     ("chars: every character is a token", "chars"),
     ("bpe: pieces of words, learnt from the text", "bpe"),
     ("bpe:1024", "bpe:1024"),
@@ -58,7 +58,12 @@ class FormView:
                     )
                     self.look = gr.Button("Preview", elem_id="train-preview", scale=2, min_width=80)
                     self.stop = gr.Button(
-                        "Stop", variant="stop", interactive=False, elem_classes="halt", elem_id="train-preview-stop"
+                        "Stop",
+                        variant="stop",
+                        interactive=False,
+                        elem_classes="halt",
+                        elem_id="train-preview-stop",
+                        min_width=80,
                     )
                 line = gr.Markdown(elem_id="train-line", elem_classes="note")
             with gr.Column(scale=2, min_width=320):

@@ -8,7 +8,6 @@ import gradio as gr
 
 from gptdesk import sources
 from gptdesk.actions import starter
-from gptdesk.chart import short
 from gptdesk.controls import QUIETLY, STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
@@ -26,7 +25,7 @@ class LibraryPanel:
             self._listed(), value=sources.STORY_WORLD, label="Text from the library", elem_id="train-library"
         )
         self.told = gr.Markdown(self._about(sources.STORY_WORLD), elem_id="train-library-note", elem_classes="note")
-        self._actions = starter(desk, "Fetch it now", ident="train-fetch", running={})
+        self._actions = starter(desk, "Fetch it now", ident="train-fetch", running={}, primary=False)
 
     def wire(self) -> None:
         """Connect the list and the button."""
@@ -83,9 +82,9 @@ class LibraryPanel:
         found = next((source for source in self._sources() if source.name == name), None)
         if found is None:
             return ""
-        size = f"{'' if found.there else 'about '}{short(found.size)} bytes"
-        where = "on this computer" if found.there else "not on this computer yet"
-        return f"{markdown_text(found.note[:1].upper() + found.note[1:])}. {size}, {where}."
+        size = f"{found.size / 1e6:.1f} MB"
+        where = f"On this computer, {size}" if found.there else f"Not on this computer yet, about {size}"
+        return f"{markdown_text(found.note[:1].upper() + found.note[1:])}. {where}."
 
 
 def _doing(progress: TextProgress) -> str:

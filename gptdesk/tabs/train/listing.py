@@ -8,7 +8,7 @@ from gptdesk.desk import Desk
 from gptdesk.figures import clock
 from gptdesk.markup import html_table
 from gptdesk.runs import RunInfo
-from gptdesk.tabs.train.panels import AXES, DASH, chosen, counted, number, overlay
+from gptdesk.tabs.train.panels import AXES, DASH, SMOOTHING, chosen, counted, number, overlay
 from gptdesk.training.curves import differences
 
 MOST = 6  # runs in one chart, each in a colour of its own
@@ -31,7 +31,9 @@ class ListingView:
         with gr.Column(visible=False) as self._below:
             with gr.Row():
                 self.axis = gr.Radio(list(AXES), value="steps", label="Along the axis", elem_id="runs-axis")
-                self.weight = gr.Slider(0, 0.99, value=0.8, step=0.01, label="Smoothing", elem_id="runs-smoothing")
+                self.weight = gr.Slider(
+                    0, 0.99, value=SMOOTHING, step=0.01, label="Smoothing", elem_id="runs-smoothing"
+                )
                 self.logs = gr.CheckboxGroup(["axis", "loss"], label="Logarithmic", elem_id="runs-logarithmic")
             self.curves = gr.HTML(elem_id="runs-curves", elem_classes="bare")
             self.differences = gr.HTML(elem_id="runs-differences", elem_classes=["figures-table", "bare"])
@@ -64,7 +66,7 @@ class ListingView:
         return {
             self.table: html_table(HEAD, rows),
             self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),
-        } | self._laid(kept, "steps", 0.8, [])
+        } | self._laid(kept, "steps", SMOOTHING, [])
 
     @told
     def _on_choice(self, chosen: list[str], axis: str, weight: float, logs: list[str]) -> Updates:

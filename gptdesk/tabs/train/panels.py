@@ -20,13 +20,14 @@ CSS = """
   border-radius: var(--radius-lg); padding: 8px 12px; margin-bottom: 8px; max-height: 9rem; overflow-y: auto;
   font-size: .9rem; line-height: 1.7; background: var(--background-fill-primary); }
 .row-of-text span { border-radius: 3px; padding: 2px 0; }
-.row-of-text span:nth-child(odd) { background: var(--color-accent-soft); }
+.row-of-text span:nth-child(odd) { background: rgba(13, 148, 136, .18); }
 .small-charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 10px; }
 .samples { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 10px; }
 .samples .pane .text { min-height: 6rem; }
 """
 
 DASH = "\N{EN DASH}"  # where there is no figure
+SMOOTHING = 0.6  # at first
 MOST = 500  # points of a curve
 AXES = {"steps": "step", "tokens": "tokens", "minutes": "seconds"}  # what the curves go by, and its name in the metrics
 

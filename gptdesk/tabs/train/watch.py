@@ -13,7 +13,7 @@ from gptdesk.frame import Frame
 from gptdesk.markup import html_table, pane
 from gptdesk.runs import RunInfo
 from gptdesk.tabs.train import words
-from gptdesk.tabs.train.panels import AXES, loss_chart, small_charts, tiles
+from gptdesk.tabs.train.panels import AXES, SMOOTHING, loss_chart, small_charts, tiles
 from gptdesk.training.alarms import alarms
 from gptdesk.training.run_directory import ACCEPT_CHANGES, Order, Sample
 
@@ -57,7 +57,7 @@ class WatchView:
     def _lay_out_curves(self) -> None:
         with gr.Row():
             self.axis = gr.Radio(list(AXES), value="steps", label="Along the axis", elem_id="run-axis", min_width=240)
-            self.weight = gr.Slider(0, 0.99, value=0.8, step=0.01, label="Smoothing", elem_id="run-smoothing")
+            self.weight = gr.Slider(0, 0.99, value=SMOOTHING, step=0.01, label="Smoothing", elem_id="run-smoothing")
             self.logs = gr.CheckboxGroup(["axis", "loss"], value=[], label="Logarithmic", elem_id="run-logarithmic")
         self.losses = gr.HTML(elem_id="run-losses", elem_classes="bare")
         self.others = gr.HTML(elem_id="run-curves", elem_classes="bare")
@@ -108,7 +108,7 @@ class WatchView:
         listed: Updates = {self.name: gr.update(choices=names, value=chosen)}
         if chosen is None:
             return listed | {self.state: NONE, self.timer: gr.Timer(active=False)}
-        return listed | self._all(str(chosen), "steps", 0.8, [], None)
+        return listed | self._all(str(chosen), "steps", SMOOTHING, [], None)
 
     # Events
 
