@@ -50,7 +50,8 @@ def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator
 
 def fill(page: "sync_api.Page", *, name: str, text: str = TEXT, steps: int = 100_000) -> None:
     """A tiny model, and steps that last unless they are few."""
-    page.locator("#train-text textarea").fill(text)
+    if text:
+        page.locator("#train-text textarea").fill(text)
     page.locator("#train-name input").fill(name)
     page.locator("#train-size input").click()
     page.get_by_role("option", name=re.compile("^tiny:")).click()
@@ -259,3 +260,18 @@ def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: Running
     sync_api.expect(page.locator("#train-name input")).to_have_value("kept")
     page.locator("#train-more-training > button").click()
     sync_api.expect(page.locator("#train-schedule input")).to_have_value("linear")
+
+
+def test_a_classic_that_was_fetched_is_trained_on(page: "sync_api.Page", home: Path) -> None:
+    (home / "texts").mkdir(exist_ok=True)
+    (home / "texts" / "alice.txt").write_text(TEXT, encoding="utf-8")
+    page.get_by_label("From the library").check()
+    choose(page, "train-library", "Lewis Carroll: Alice's Adventures in Wonderland")
+    sync_api.expect(page.locator("#train-library-note")).to_contain_text("On this computer")
+    page.locator("#train-fetch").click()
+    sync_api.expect(page.locator("#train-fetch-line")).to_contain_text("It is on this computer now")
+    fill(page, name="", text="", steps=20)
+    page.locator("#train-start").click()
+    says(page, "saved as alice")
+    plan = json.loads((home / "runs" / "alice" / "plan.json").read_text())
+    assert plan["data"] == [str(home / "texts" / "alice.txt")]
