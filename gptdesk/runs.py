@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gptdesk.training import saves
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder
 from gptdesk.training.options import TrainingOptions
@@ -73,18 +74,22 @@ def find(places: Places, name: str) -> RunDirectory:
 
 
 def amend(places: Places, name: str, **changes: object) -> RunDirectory:
-    """Change how a run that stands still goes on: its training options by name, but for those that FIXED names.
+    """Change how a run that stands still goes on: its training options by name.
 
-    Raises ValueError for a run that trains, and for what cannot be changed or is no such option.
+    Those that FIXED names can be changed only while nothing has been saved. Raises ValueError for a run that trains,
+    and for what cannot be changed or is no such option.
     """
     run = find(places, name)
     if holder(places.home) == name:
         raise ValueError(f"the run {name} is training; stop it first")
-    if fixed := sorted(FIXED & set(changes)):
+    begun = bool(saves.folders(run.path))
+    if begun and (fixed := sorted(FIXED & set(changes))):
         raise ValueError(f"{fixed[0]} cannot be changed once a run has begun; begin a new one with --start {name}")
     plan, known = run.plan(), run.resolved()
     training = TrainingOptions(**(dict(plan.training) | changes))
-    if known:
+    if not begun:
+        run.forget_resolved()
+    elif known:
         speed = known.tokens_per_second
         run.write_resolved(replace(known, steps=steps_within(training, block_size=known.block_size, speed=speed)))
     run.write_plan(plan.model_copy(update={"training": training}))

@@ -46,6 +46,9 @@ def test_from_a_file_to_a_model_that_generates(home: Path, capsys: Capture) -> N
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
+    assert any(
+        re.match(r"text\.txt, utf-8: [\d,]+ tokens of \d+ kinds, [\d,]+ held out by position$", line) for line in lines
+    )
     assert any(line.startswith("6 steps of 64 tokens: 384 tokens, ") for line in lines)
     assert any(line.startswith("step 3/6  loss ") and "val " in line and "tok/s" in line for line in lines)
     assert lines[-1].startswith("all steps are done, after step 6; saved as mine")
@@ -96,6 +99,16 @@ def test_a_run_goes_on_otherwise_than_it_began(home: Path, capsys: Capture) -> N
     assert run.metrics()[: len(before)] == before
     assert run.metrics()[-1]["step"] == 8
     assert run.plan().training.learning_rate == 1e-3
+
+
+def test_a_run_that_could_not_begin_is_mended_by_its_name(home: Path, capsys: Capture) -> None:
+    data = ("train", "--data", str(home / "text.txt"), "--name", "mine", *SHAPE, "--n-embd", "256", "--steps", "2")
+    assert main([*data, "--batch-size", "9999999"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"; batch_size \d+ fits, or accumulation \d+ computes it in parts$", told)
+    done = answer(capsys, "train", "--resume", "mine", "--batch-size", "4")
+    assert (done["state"], done["last"]["tokens"]) == ("finished", 2 * 4 * 16)
+    assert "batch_size cannot be changed" in complaint(capsys, "train", "--resume", "mine", "--batch-size", "8")
 
 
 def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:

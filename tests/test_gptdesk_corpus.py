@@ -1,10 +1,13 @@
 """A text becomes tokens once, whatever its encoding, with a held-out part that training never sees."""
 
+import contextlib
 import itertools
 import os
 import random
 import sys
+import tempfile
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 
 from gptdesk.starter.stories import stories
 from gptdesk.training import shelf
-from gptdesk.training.corpus import Corpus, CorpusProgress, prepare, suggested_size
+from gptdesk.training.corpus import Corpus, CorpusProgress, _beginning, prepare, suggested_size
 from gptdesk.training.loader import Loader, StreamRows, held_out_rows
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import BLOCK, TextFile, checked, find_files, inspect, pieces
@@ -86,6 +89,15 @@ def test_a_long_line_is_read_in_pieces_that_encode_like_the_whole(tmp_path: Path
     assert max(len(piece.text) for piece in found) <= 2 * BLOCK
     assert [piece.last for piece in found] == [False] * (len(found) - 1) + [True]
     assert [i for piece in found for i in tokenizer.encode(piece.text)] == tokenizer.encode(text)
+
+
+def test_a_line_without_a_space_is_learnt_from_in_words(tmp_path: Path) -> None:
+    line = "".join(random.Random(1).choices("acgt", k=200_000))
+    (learnt,) = _beginning([line])
+    assert learnt.replace("\n", "") == line
+    assert max(map(len, learnt.split())) == 100
+    corpus = make(write(tmp_path / "genome.txt", line), kind="bpe:300", validation_share=0)
+    assert corpus.tokenizer.decode(corpus.train[1:-1]) == line
 
 
 def test_memory_does_not_grow_with_a_line(tmp_path: Path) -> None:
@@ -285,11 +297,47 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         make(good, Path("/proc/self/mem"))
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="permissions do not bind this user")
-def test_a_file_of_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def folder_of_an_ordinary_user() -> Iterator[Path]:
+    """An empty folder; permissions bind its owner, who is this process for a while, even if root has started it."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with tempfile.TemporaryDirectory() as around:
+            folder = Path(around) / "texts"
+            folder.mkdir()
+            yield folder
+            for path in folder.rglob("*"):
+                path.chmod(0o700)
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+@pytest.mark.parametrize("name", ["b.txt", "c/d.txt"])
+def test_what_may_not_be_read_in_a_folder_is_named(name: str) -> None:
+    with folder_of_an_ordinary_user() as folder:
+        for path in (folder / "a.txt", folder / name):
+            path.parent.mkdir(exist_ok=True)
+            write(path, "words " * 50)
+        closed = folder / name.split("/")[0]
+        closed.chmod(0)
+        with pytest.raises(ValueError, match=rf"{closed} cannot be read \(Permission denied\); leave it out or"):
+            make(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no links or pipes for everyone")
+def test_links_are_followed_to_files_and_pipes_are_not_waited_for(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
-    write(folder / "a.txt", "words " * 50)
-    write(folder / "b.txt", "words " * 50).chmod(0)
-    with pytest.raises(ValueError, match=r"b\.txt cannot be read \(Permission denied\); leave it out"):
+    text = write(tmp_path / "a.txt", "words " * 50)
+    (folder / "link.txt").symlink_to(text)
+    os.mkfifo(folder / "pipe")
+    assert find_files([folder, text]) == [folder / "link.txt"]
+    with pytest.raises(ValueError, match=r"/pipe is neither a file nor a folder; save the text to a file first$"):
+        make(folder / "pipe")
+    (folder / "broken.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.raises(ValueError, match=r"broken\.txt cannot be read \(No such file or directory\); leave it out"):
         make(folder)

@@ -84,16 +84,16 @@ def test_a_full_disk_costs_one_save_and_says_so(tmp_path: Path) -> None:
     notes, at_fault = [], []
     try:
         for event in go_on(run):
-            if isinstance(event, TrainingStep) and event.step == 9:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # less than a save has
+            if isinstance(event, TrainingStep) and event.step == 7:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # less than the third save has
             if isinstance(event, TrainingStep) and event.step == 14:
                 at_fault = saved_steps(run)
                 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             notes += [event.text] if isinstance(event, Note) else []
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert notes[0] == "the run could not be saved after step 10 (the disk is full); training goes on"
-    assert at_fault == [5, 8]
+    assert notes[0] == "the run could not be saved after step 8 (the disk is full); training goes on"
+    assert at_fault == [4, 5]
     assert not list(run.path.glob(".*"))
     assert_same_outcome(run, whole)
     assert run.status().state == "finished"

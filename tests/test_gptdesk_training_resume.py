@@ -1,5 +1,6 @@
 """Killed at any moment, a run goes on as if nothing had happened: the same bits in curves, weights and moments."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,11 +9,12 @@ import time
 from itertools import islice
 from pathlib import Path
 
+import psutil
 import pytest
 from training_checks import ROOT, assert_same_outcome, begin, command, go_on, places_in, write_text
 
 from gptdesk import runs
-from gptdesk.training import TrainingStep, saves
+from gptdesk.training import TrainingStep, lock, saves
 from gptdesk.training.run_directory import RunDirectory
 from models.checkpoint import Checkpoint
 
@@ -167,6 +169,29 @@ def test_a_second_training_waits_its_turn_and_a_dead_ones_lock_does_not_count(tm
     assert runs.info(places_in(tmp_path), "first").state == "interrupted"
     list(go_on(second))
     assert second.status().state == "finished"
+
+
+def test_a_process_that_has_got_the_number_of_a_dead_one_does_not_train(tmp_path: Path) -> None:
+    me = psutil.Process()
+    written = {"run": "run", "pid": me.pid, "started": me.create_time()}
+    assert lock.holder(tmp_path) is None
+    for content, held_by in (
+        (written, "run"),
+        (written | {"started": me.create_time() - 60}, None),
+        (written | {"pid": 2**22 + 1}, None),  # more than there can be
+        ({"run": "run"}, None),
+        ([], None),
+    ):
+        (tmp_path / lock.NAME).write_text(json.dumps(content))
+        assert lock.holder(tmp_path) == held_by
+    with lock.training_lock(tmp_path, "next"):  # what is written does not count: the system knows who holds it
+        assert lock.holder(tmp_path) == "next"
+        with (
+            pytest.raises(ValueError, match=r"^the run next is training already"),
+            lock.training_lock(tmp_path, "other"),
+        ):
+            pass
+    assert lock.holder(tmp_path) is None
 
 
 def test_a_changed_text_is_asked_about(tmp_path: Path) -> None:

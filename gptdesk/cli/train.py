@@ -168,6 +168,8 @@ class _Told:
             self._show(_expected(event), stays=True)
         elif isinstance(event, Note):
             self._show(event.text, stays=True)
+        elif isinstance(event, CorpusProgress) and event.corpus:
+            self._show(event.corpus.summary(), stays=True)
         elif isinstance(event, CorpusProgress) and (self._live or event.stage != self._stage):
             self._stage = event.stage
             done = f" {event.done / max(event.total, 1):.0%}" if self._live else ""

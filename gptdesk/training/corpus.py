@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import mmap
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ VERSION = 1  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 LITTLE = 100_000  # bytes below which a BPE has too little to learn from
 LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
+LONG_WORD = re.compile(r"\S{100}(?=\S)")
 PARTS = ("train", "validation")
 
 
@@ -36,6 +38,13 @@ class Corpus:
     train: np.ndarray
     validation: np.ndarray
     hold: mmap.mmap  # on its folder in the cache, while the corpus lives
+
+    def summary(self) -> str:
+        """What has been read, in a line: files, encodings, tokens."""
+        files = self.files[0].path.name if len(self.files) == 1 else f"{len(self.files)} files"
+        encodings = " and ".join(sorted({file.encoding for file in self.files}))
+        held_out = f"{len(self.validation):,} held out by {self.split}" if len(self.validation) else "none held out"
+        return f"{files}, {encodings}: {len(self.train):,} tokens of {self.tokenizer.vocab_size:,} kinds, {held_out}"
 
     def held_out_text(self, *, most: int = 1_000_000) -> str:
         """The first `most` tokens of what is held out, as text again, with lines of END_OF_TEXT between documents."""
@@ -76,7 +85,7 @@ def prepare(
     """
     files: list[TextFile] = []
     paths = find_files(places)
-    total = sum(path.stat().st_size for path in paths)
+    total = sum(path.stat().st_size for path in paths if path.exists())
     for path in paths:
         before = sum(file.size for file in files)
         for found in inspect(path):
@@ -155,11 +164,12 @@ def _make_tokenizer(kind: str, files: Sequence[TextFile], *, vocabularies: Path)
 
 
 def _beginning(texts: Iterable[str]) -> Iterator[str]:
+    """What a BPE is learnt from. Words without end are cut: learning takes the square of a word's length."""
     room = LEARN_FROM
     for text in texts:
         if room <= 0:
             return
-        yield text
+        yield LONG_WORD.sub(r"\g<0>\n", text)
         room -= len(text)
 
 

@@ -131,6 +131,9 @@ class RunDirectory:
     def write_resolved(self, resolved: Resolved) -> None:
         storage.write_file(self.path / RESOLVED, storage.json_bytes(asdict(resolved)))
 
+    def forget_resolved(self) -> None:
+        (self.path / RESOLVED).unlink(missing_ok=True)
+
     def status(self) -> RunStatus:
         """How the run stood when it last said so."""
         try:

@@ -107,8 +107,7 @@ class _Session:
             corpus = progress.corpus
             done = progress.done / max(progress.total, 1)
             self.teller.tell_now_and_then("preparing", message=progress.stage, progress=done)
-            if corpus is None:
-                yield progress
+            yield progress
             if self.stop.is_set():
                 self.teller.tell("stopped", message="stopped before the first step")
                 return

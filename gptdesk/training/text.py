@@ -45,22 +45,44 @@ class Piece:
 
 
 def find_files(places: Sequence[Path]) -> list[Path]:
-    """The files named and those in the folders named, each once, sorted within a folder, hidden ones left out.
+    """The files named and those in the folders named, each once, sorted within a folder.
 
-    Raises ValueError for a place that is not there or a folder with nothing in it.
+    What is hidden in a folder is left out, and so are folders that are links, pipes and devices. Raises ValueError for
+    a place that is no file or folder, a folder with nothing in it, or one that cannot be looked into.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # where a file really is -> as it was named first
     for place in places:
-        if place.is_dir():
-            inside = [path for path in sorted(place.rglob("*")) if path.is_file() and not _hidden(path, place)]
+        try:
+            inside = _files_in(place) if place.is_dir() else [place]
+            if not place.exists():
+                raise ValueError(f"there is no file {place}")
             if not inside:
                 raise ValueError(f"there is no file in the folder {place}")
-            found |= dict.fromkeys(inside)
-        elif place.exists():
-            found[place] = None
-        else:
-            raise ValueError(f"there is no file {place}")
-    return list(found)
+            if inside == [place] and not place.is_file():
+                raise ValueError(f"{place} is neither a file nor a folder; save the text to a file first")
+        except OSError as error:
+            raise _unreadable(str(error.filename or place), error) from None
+        for path in inside:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Raises OSError for a folder inside that may not be looked into."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = []
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visible = (Path(place, name) for name in files if not name.startswith("."))
+        found += [path for path in visible if path.is_file() or path.is_symlink()]  # a broken link is told of later
+    return sorted(found)
+
+
+def _unreadable(name: str, error: OSError) -> ValueError:
+    return ValueError(f"{name} cannot be read ({error.strerror}); leave it out or change its permissions")
 
 
 def inspect(path: Path, *, name: str = "") -> Iterator[int | TextFile]:
@@ -93,7 +115,7 @@ def inspect(path: Path, *, name: str = "") -> Iterator[int | TextFile]:
                 valid = valid and _decodes(utf8, block)
                 yield size
     except OSError as error:
-        raise ValueError(f"{name} cannot be read ({error.strerror}); leave it out or change its permissions") from None
+        raise _unreadable(name, error) from None
     valid = valid and _decodes(utf8, b"", final=True)
     if bom in (None, "utf-8-sig") and controls > MOST_CONTROLS * max(size, 1):
         raise ValueError(f"{name} is not a text file; give plain text, such as a .txt file")
@@ -152,7 +174,3 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = 
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts) or os.path.islink(path)
