@@ -237,7 +237,7 @@ def test_validation_does_not_change_the_run() -> None:
     def losses(validation: Tensor | None) -> list[float]:
         torch.manual_seed(4)  # of the dropout
         model = tiny_model(dropout=0.2)
-        chosen = options(evaluate_every=2)
+        chosen = options(evaluate_every=2, patience=0)
         return [step.train_loss for step in train(model, random_rows(8), options=chosen, validation=validation)]
 
     assert losses(None) == losses(random_rows(5, seed=9))
@@ -346,7 +346,7 @@ def test_gradients_are_those_of_transformers(tied: bool) -> None:
 def test_a_batch_in_parts_is_the_batch(parts: int) -> None:
     def run(accumulation: int) -> tuple[list[float], list[Tensor]]:
         model = tiny_model()
-        chosen = options(batch_size=8, accumulation=accumulation, steps=5, learning_rate=1e-3)
+        chosen = options(batch_size=8, accumulation=accumulation, steps=5, learning_rate=1e-3, optimizer="adamw")
         steps = list(train(model, random_rows(20), options=chosen))
         return [step.train_loss for step in steps], weights(model)
 
