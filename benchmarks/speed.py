@@ -76,12 +76,13 @@ def measure(name: str, precision: str) -> Speed:
     fastest = product_rate(torch.bfloat16 if bfloat16 else torch.float32)
     tokens = np.random.default_rng(0).integers(case.config.vocab_size, size=300_000)
     torch.manual_seed(0)
+    taken = max(1, case.steps // 10) + case.steps  # the first few to warm up
     options = TrainingOptions(
-        steps=case.steps + 10, warmup_steps=0, learning_rate=1e-4, batch_size=case.rows, optimizer="adamw"
+        steps=taken, warmup_steps=0, learning_rate=1e-4, batch_size=case.rows, optimizer="adamw", patience=0
     )
     trainer = Trainer(GPT(case.config), StreamRows(tokens, case.T, seed=0), options=options, bfloat16=bfloat16)
     steps, seconds = trainer.run(), []
-    for _ in range(max(1, case.steps // 10) + case.steps):
+    for _ in range(taken):
         start = clock()
         next(steps)
         seconds.append(clock() - start)
