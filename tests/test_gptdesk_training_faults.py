@@ -274,7 +274,7 @@ def test_budgets_shorten_the_schedule(tmp_path: Path) -> None:
     run = begin(tmp_path, "run", steps=1000, warmup_steps=100, max_tokens=650, evaluate_every=100)
     steps = [event for event in go_on(run) if isinstance(event, TrainingStep)]
     assert len(steps) == 11  # of 64 tokens
-    assert steps[0].learning_rate == 2e-3
+    assert steps[0].learning_rate == 4e-3
     assert steps[-1].learning_rate < 1e-4
     timed = begin(tmp_path, "timed", steps=1_000_000, max_minutes=0.002)
     assert len(list(go_on(timed))) < 1000
