@@ -168,7 +168,7 @@ def test_muon_moves_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
         if name not in hidden:
             assert torch.equal(weight, plain.get_parameter(name)), name
     for name, weight in single.items():
-        torch.testing.assert_close(ours.get_parameter(name), weight, rtol=0, atol=5e-4)
+        torch.testing.assert_close(ours.get_parameter(name), weight, rtol=0, atol=8e-4)  # both round to bfloat16
 
 
 def test_muons_steps_are_as_long_as_adamws_and_its_queries_keys_and_values_are_three() -> None:
