@@ -24,27 +24,33 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         wanted = any(ctx.needs_input_grad[:2])
-        counted = (targets != SKIPPED).sum()
+        skipped = (targets == SKIPPED)[:, None]
+        counted, some = len(targets) - int(skipped.sum()), bool(skipped.any())
         total = torch.zeros((), device=x.device)
         dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
         for start in range(0, len(x), ROWS):
-            part, goal = x[start : start + ROWS], targets[start : start + ROWS]
-            logits = F.linear(part, weight).float()  # (ROWS, V)
-            logits -= logits.logsumexp(-1, keepdim=True)
-            total += F.nll_loss(logits, goal, ignore_index=SKIPPED, reduction="sum")
+            rows = slice(start, start + ROWS)
+            logits = F.linear(x[rows], weight)  # (ROWS, V), under autocast in bfloat16
+            logp = F.log_softmax(logits.float(), dim=-1)
+            total += F.nll_loss(logp, targets[rows], ignore_index=SKIPPED, reduction="sum")
             if wanted:
-                slope = logits.exp_()
-                skipped = (goal == SKIPPED)[:, None]
-                slope.scatter_add_(1, goal[:, None].clamp(min=0), torch.full_like(skipped, -1, dtype=slope.dtype))
-                slope.masked_fill_(skipped, 0)
-                dx[start : start + ROWS] = slope @ weight
-                dweight += slope.t() @ part
+                slope = logp.exp_()
+                goal = targets[rows, None].clamp(min=0)
+                slope.scatter_add_(1, goal, slope.new_full(goal.shape, -1))
+                if some:
+                    slope.masked_fill_(skipped[rows], 0)
+                dx[rows] = slope @ weight
+                if logits.dtype == dweight.dtype:
+                    dweight.addmm_(slope.t(), x[rows])
+                else:
+                    dweight += slope.t() @ x[rows]
         if wanted:
-            ctx.save_for_backward(dx, dweight, counted)
+            ctx.save_for_backward(dx, dweight)
+            ctx.counted = counted
         return total / counted
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        dx, dweight, counted = ctx.saved_tensors
-        scale = gradients[0] / counted
+        dx, dweight = ctx.saved_tensors
+        scale = gradients[0] / ctx.counted
         return (dx * scale).to(dx.dtype), (dweight * scale).to(dweight.dtype), None

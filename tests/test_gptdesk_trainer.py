@@ -136,7 +136,7 @@ def test_only_matrices_decay(name: str) -> None:
 
 def test_fused_adamw_takes_the_same_steps() -> None:
     fused, plain = tiny_model(), tiny_model()
-    optimizers = [make_optimizer(fused, options()), make_optimizer(plain, options(), fused=False)]
+    optimizers = [make_optimizer(model, options(optimizer="adamw"), fused=model is fused) for model in (fused, plain)]
     generator = torch.Generator().manual_seed(3)
     for _ in range(20):
         for a, b in zip(fused.parameters(), plain.parameters(), strict=True):
@@ -150,7 +150,7 @@ def test_fused_adamw_takes_the_same_steps() -> None:
 
 def test_muon_moves_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
     ours, plain, torchs = tiny_model(), tiny_model(), tiny_model()
-    chosen = options(learning_rate=1e-2, weight_decay=0.1)
+    chosen = options(learning_rate=1e-2, weight_decay=0.1, optimizer="adamw")
     stepping = [make_optimizer(ours, options(**dict(chosen) | {"optimizer": "muon"})), make_optimizer(plain, chosen)]
     hidden = {name for name, weight in ours.named_parameters() if name.startswith("h.") and weight.ndim == 2}
     assert len(hidden) == 8
@@ -168,7 +168,7 @@ def test_muon_moves_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
         if name not in hidden:
             assert torch.equal(weight, plain.get_parameter(name)), name
     for name, weight in single.items():
-        torch.testing.assert_close(ours.get_parameter(name), weight, rtol=0, atol=5e-4)
+        torch.testing.assert_close(ours.get_parameter(name), weight, rtol=0, atol=8e-4)  # both round to bfloat16
 
 
 def test_muons_steps_are_as_long_as_adamws_and_its_queries_keys_and_values_are_three() -> None:

@@ -60,7 +60,11 @@ def run_and_die(run: RunDirectory, when: str, count: int) -> None:
     assert process.returncode == -signal.SIGKILL, err.decode()
 
 
-CHOSEN = {"plain": {}, "hard": {"dropout": 0.1, "average": 0.9, "accumulation": 2}, "muon": {"optimizer": "muon"}}
+CHOSEN = {
+    "plain": {"optimizer": "adamw"},
+    "hard": {"dropout": 0.1, "average": 0.9, "accumulation": 2, "optimizer": "adamw"},
+    "muon": {"optimizer": "muon"},
+}
 
 
 @pytest.fixture(scope="module")

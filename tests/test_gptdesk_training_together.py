@@ -31,7 +31,7 @@ def numbers(run: RunDirectory) -> list[float]:
 @pytest.mark.parametrize(
     ("chosen", "flags", "differing"),
     [
-        ({"average": 0.9}, (), "processes"),
+        ({"average": 0.9, "optimizer": "adamw"}, (), "processes"),
         ({"average": 0.9, "optimizer": "muon"}, ("--shard",), "processes, sharded"),
     ],
 )

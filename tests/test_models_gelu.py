@@ -1,4 +1,4 @@
-"""GELU while training: its value and its gradient are those of torch, whatever the shape and type of its numbers."""
+"""GELU while training: its value and gradient are those of torch, whatever the shape and the type of its numbers."""
 
 import pytest
 import torch

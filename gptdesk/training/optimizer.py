@@ -16,6 +16,9 @@ MOMENTUM = "momentum_buffer"  # Muon's
 MEMORY = 0.95  # of that momentum
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a polynomial that takes singular values from 0 to 1 near 1 when repeated
 REPEATED = 5
+TOGETHER = (
+    1 << 21
+)  # weights of matrices of one shape that are made orthogonal together: small ones, one by one, are slow
 
 
 class Muon(torch.optim.Optimizer):
@@ -27,37 +30,49 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, matrices: dict[str, nn.Parameter], *, learning_rate: float, weight_decay: float) -> None:
-        three = {name for name in matrices if name.endswith("c_attn.weight")}
+        alike: dict[tuple[torch.Size, int], list[nn.Parameter]] = {}
+        for name, matrix in matrices.items():
+            alike.setdefault((matrix.shape, 3 if name.endswith("c_attn.weight") else 1), []).append(matrix)
         groups = [
-            {"params": [matrices[name] for name in matrices if name in three], "parts": 3},
-            {"params": [matrices[name] for name in matrices if name not in three], "parts": 1},
+            {"params": list(together), "parts": parts}
+            for (shape, parts), found in alike.items()
+            for together in _batches(found, max(1, TOGETHER // shape.numel()) if has_bfloat16(found[0].device) else 1)
         ]
         super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for matrix in group["params"]:
-                if MOMENTUM not in self.state[matrix]:
-                    self.state[matrix][MOMENTUM] = torch.zeros_like(matrix)
-                momentum = self.state[matrix][MOMENTUM].lerp_(matrix.grad, 1 - MEMORY)
-                parts = whole(matrix.grad.lerp(momentum, MEMORY)).chunk(group["parts"])
-                update = torch.cat([orthogonal(part) * (0.2 * max(part.shape) ** 0.5) for part in parts])
+            matrices = group["params"]
+            parts = [part for matrix in matrices for part in self._direction(matrix).chunk(group["parts"])]
+            updates = orthogonal(torch.stack(parts)) * (0.2 * max(parts[0].shape) ** 0.5)
+            for matrix, update in zip(matrices, updates.view(len(matrices), *matrices[0].shape), strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(fill(torch.empty_like(matrix), update), alpha=-group["lr"])
 
+    def _direction(self, matrix: nn.Parameter) -> Tensor:
+        """The gradient of a whole matrix, with momentum."""
+        assert matrix.grad is not None
+        if MOMENTUM not in self.state[matrix]:
+            self.state[matrix][MOMENTUM] = torch.zeros_like(matrix)
+        momentum = self.state[matrix][MOMENTUM].lerp_(matrix.grad, 1 - MEMORY)
+        return whole(matrix.grad.lerp(momentum, MEMORY))
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix (R, C) with its singular values brought to between 0.7 and 1.2, by a Newton-Schulz iteration."""
+
+def _batches(matrices: list[nn.Parameter], most: int) -> Iterable[list[nn.Parameter]]:
+    return (matrices[i : i + most] for i in range(0, len(matrices), most))
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Matrices (N, R, C) with their singular values brought to between 0.7 and 1.2, by a Newton-Schulz iteration."""
     a, b, c = QUINTIC
-    x = matrix.bfloat16() if has_bfloat16(matrix.device) else matrix
-    tall = len(x) > x.shape[1]
-    x = x.T if tall else x
-    x = x / x.norm().clamp(min=1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices / matrices.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
+    x = (x.mT if tall else x).to(torch.bfloat16 if has_bfloat16(x.device) else x.dtype).contiguous()
     for _ in range(REPEATED):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.T if tall else x).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype).contiguous()
 
 
 class Optimizer:
