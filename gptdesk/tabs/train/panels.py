@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from gptdesk.chart import Line, Mark, Point, chart, short
 from gptdesk.training.curves import series, smooth, thin
@@ -117,7 +118,7 @@ def counted(value: object) -> str:
 
 
 def chosen(value: object) -> str:
-    """The value of an option, for a table."""
+    """The value of an option, for a table; of files, their names."""
     if isinstance(value, tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(Path(str(place)).name for place in value)
     return f"{value:g}" if isinstance(value, float) else str(value) if value != "" else DASH
