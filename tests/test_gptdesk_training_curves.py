@@ -70,7 +70,7 @@ def test_runs_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     }
     assert differences(plans) == [
         ("n_layer", {"one": 2, "two": 1, "three": 2}),
-        ("learning_rate", {"one": 2e-3, "two": 1e-3, "three": 1e-3}),
+        ("learning_rate", {"one": 4e-3, "two": 1e-3, "three": 1e-3}),
     ]
     assert differences({"one": plans["one"]}) == differences({}) == []
 
