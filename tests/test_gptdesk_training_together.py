@@ -42,7 +42,7 @@ def test_two_processes_are_one_and_one_goes_on_where_two_were_and_two_where_one_
     list(go_on(alone))
     list(itertools.takewhile(lambda event: not isinstance(event, TrainingStep) or event.step < 7, go_on(pair)))
     process = together(pair, *flags)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=400)
     assert process.returncode == 0, err.decode()
     assert f"{differing} differ from before" in err.decode()
     assert numbers(pair) == pytest.approx(numbers(alone), abs=1e-5)
