@@ -1,0 +1,126 @@
+"""Puts what happens into words: chooses frames and their words, pronouns, connectives and paragraphs."""
+
+import re
+from collections.abc import Mapping
+
+from gptdesk.starter.world.dice import Dice, coin, odds, zipf
+from gptdesk.starter.world.frames import FIRST_PERSON, Both, Choice, Frame, Keyed, Message, Part, Slot, Speech, listed, parse
+from gptdesk.starter.world.lexicon import Entity, lexicon
+
+Bindings = Mapping[str, Entity | str]
+MANNERS = odds(6, 3, 1)  # of naming who speaks: "said Mia", "Mia said", with an adverb
+LOUD = ("cries", "whispers")  # verbs that leave nothing to add
+LINK = odds(6, 4)
+JOIN = coin(0.4)
+SHORT = coin(0.6)
+VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
+CAPITAL = re.compile(r'(?:^|[.!?] |\." |Title: )"?[a-z]')
+
+
+def polish(text: str) -> str:
+    """Turn "a" into "an" where a vowel follows, and start every sentence with a capital."""
+    text = VOWEL.sub(r"\1n ", text)
+    return CAPITAL.sub(lambda match: match[0][:-1] + match[0][-1].upper(), text)
+
+
+class Teller:
+    """Tells events, one after the other; `text` is the story so far."""
+
+    def __init__(self, dice: Dice) -> None:
+        self.dice = dice
+        self.words = 0
+        self.first_person = False
+        self._paragraphs: list[list[str]] = [[]]
+        self._focus = ""  # who the last sentence was about
+        self._open = ""  # whose deed the last sentence tells, if another may be joined to it
+        self._speaker = ""  # who spoke last, if the last sentence was speech
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(polish(" ".join(sentences)) for sentences in self._paragraphs if sentences)
+
+    def paragraph(self) -> None:
+        """Begin a new one."""
+        if self._paragraphs[-1]:
+            self._paragraphs.append([])
+        self._focus = self._open = self._speaker = ""
+
+    def tell(self, message: Message, bindings: Bindings) -> None:
+        """One event, with these values for the variables of its operator."""
+        frame = message.frames[self.dice.roll(message.odds)]
+        teller = bindings.get(frame.speaker, "")
+        speaker = teller.key if isinstance(teller, Entity) else ""
+        if frame.spoken and self._speaker not in ("", speaker) and self._paragraphs[-1]:
+            self.paragraph()  # another speaker, another paragraph
+        said: list[str] = []
+        deed = self._deed(frame, bindings)
+        who = bindings[frame.subject] if frame.subject else ""
+        key = who.key if isinstance(who, Entity) else ""
+        if deed and self._open == key and self.dice.roll(JOIN):
+            self._say(frame.part[1:] if isinstance(frame.part, tuple) else "", bindings, said)
+            self._paragraphs[-1][-1] = self._paragraphs[-1][-1][:-1] + " and" + "".join(said)
+            self._open = ""
+        else:
+            if frame.moves_on and self.dice.roll(LINK):
+                self._say(listed("link"), bindings, said)
+                said.append(" ")
+            part = frame.part
+            if key and key == self._focus and isinstance(part, tuple):
+                part = part[1:]
+                self._name(who, said, pronoun=True)
+            self._say(part, bindings, said)
+            self._paragraphs[-1].append("".join(said))
+            self._open = key if deed and " and " not in self._paragraphs[-1][-1] else ""
+        self._speaker = speaker
+        self._focus = speaker or key
+        self.words += sum(map(str.count, said, " " * len(said))) + 1
+
+    def _deed(self, frame: Frame, bindings: Bindings) -> bool:
+        """Whether the frame is a plain sentence about what somebody does."""
+        return frame.deed
+
+    def _name(self, who: Entity | str, said: list[str], *, pronoun: bool) -> None:
+        assert isinstance(who, Entity)
+        short = pronoun and who.gender and not who.first_person and self.dice.roll(SHORT)
+        said.append(who.forms["he"] if short else who.forms[""])
+
+    def _say(self, part: Part, bindings: Bindings, said: list[str]) -> None:
+        if isinstance(part, str):
+            said.append(part)
+        elif isinstance(part, tuple):
+            for piece in part:
+                self._say(piece, bindings, said)
+        elif isinstance(part, Choice):
+            self._say(part.options[self.dice.roll(part.odds)], bindings, said)
+        elif isinstance(part, Slot):
+            value = bindings[part.variable]
+            said.append(value.forms[part.form] if isinstance(value, Entity) else value)
+        elif isinstance(part, Both):
+            said.append(FIRST_PERSON[part.word] if self.first_person else part.word)
+        elif isinstance(part, Speech):
+            self._speech(part, bindings, said)
+        else:
+            self._keyed(part, bindings, said)
+
+    def _keyed(self, part: Keyed, bindings: Bindings, said: list[str]) -> None:
+        value = bindings[part.variable]
+        key = value if isinstance(value, str) else value.forms[part.form] if part.form else value.key
+        items = lexicon().keyed(part.name, key)
+        self._say(parse(items[self.dice.roll(zipf(len(items)))]), bindings, said)
+
+    def _speech(self, part: Speech, bindings: Bindings, said: list[str]) -> None:
+        """Who speaks, after what was said: "said Mia", "Mia said", "he said softly"."""
+        who = bindings[part.variable]
+        assert isinstance(who, Entity)
+        verb: list[str] = []
+        self._say(listed(part.name), bindings, verb)
+        name: list[str] = []
+        self._name(who, name, pronoun=who.key == self._focus)
+        manner = self.dice.roll(MANNERS)
+        if name[0] in ("I", "he", "she") or manner == 1:
+            said += name + [" "] + verb
+        else:
+            said += verb + [" "] + name
+        if manner == 2 and part.name not in LOUD:
+            said.append(" ")
+            self._say(listed("manner"), bindings, said)
