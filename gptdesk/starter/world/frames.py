@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from gptdesk.starter.world.dice import Odds, zipf
+from gptdesk.starter.world.dice import Odds, odds, zipf
 from gptdesk.starter.world.lexicon import TEXT, lexicon
 from gptdesk.starter.world.state import Operator, operator
 
@@ -85,9 +85,11 @@ TOKEN = re.compile(r"\{([^}]*)\}|([\[|\]])|([^\[\]|{}]+)")
 
 @cache
 def listed(name: str) -> Choice:
-    """A choice among the items of a list, which may have slots themselves."""
-    options = tuple(parse(item) for item in lexicon().lists[name])
-    return Choice(options, zipf(len(options), 4.0))
+    """A choice among the items of a list, which may have slots themselves; what is there twice is twice as common."""
+    weights: dict[str, float] = {}
+    for rank, item in enumerate(lexicon().lists[name]):
+        weights[item] = weights.get(item, 0.0) + 1.0 / (rank + 10.0)
+    return Choice(tuple(map(parse, weights)), odds(*weights.values()))
 
 
 def _slot(inside: str) -> Part:
@@ -105,6 +107,26 @@ def _slot(inside: str) -> Part:
 
 
 @cache
+def synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
+    """What synonyms.txt says: a pattern that finds its phrases outside of slots, and the choice for each."""
+    found: dict[str, str] = {}
+    for line in (TEXT / "synonyms.txt").read_text("utf-8").splitlines():
+        if line and line[0] != "#":
+            phrase = line.split(" | ")[0]
+            assert phrase not in found, phrase
+            found[phrase] = f"[{line.replace(' | ', '|')}]"
+    phrases = sorted(found, key=lambda phrase: (-len(phrase), phrase))
+    either = "|".join(map(re.escape, phrases))
+    return re.compile(rf"(?<![\w'])(?:{either})(?![\w'])|\{{[^}}]*\}}"), found
+
+
+def varied(source: str) -> str:
+    """A frame with a choice for each phrase that has synonyms."""
+    pattern, found = synonyms()
+    return pattern.sub(lambda match: found.get(match[0], match[0]), source)
+
+
+@cache
 def parse(source: str) -> Part:
     """The parts of a frame."""
     stack: list[list[list[Part]]] = [[[]]]
@@ -115,7 +137,7 @@ def parse(source: str) -> Part:
             stack[-1].append([])
         elif mark == "]":
             options = tuple(_joined(parts) for parts in stack.pop())
-            stack[-1][-1].append(Choice(options, zipf(len(options), 2.0)))
+            stack[-1][-1].append(Choice(options, zipf(len(options), 4.0)))
         else:
             stack[-1][-1].append(_slot(inside) if inside else literal)
     assert len(stack) == 1, source
@@ -127,6 +149,11 @@ def _joined(parts: list[Part]) -> Part:
     return parts[0] if len(parts) == 1 else tuple(parts) if parts else ""
 
 
+def _led(text: str, subject: re.Match[str] | None) -> str:
+    """The text with synonyms; if it begins with somebody, so does each of its choices."""
+    return f"{text[:3]}{varied(text[3:])}" if subject else varied(text)
+
+
 def frame(source: str) -> Frame:
     """Read one frame."""
     text = source.removeprefix("~")
@@ -134,7 +161,7 @@ def frame(source: str) -> Frame:
     speaker = re.search(r"\{\w+ ([A-E])\}", text)
     deed = source[0] == "~" and subject is not None and len(re.findall(r"[.!?\"](?![a-z]*\})", text)) == 1
     return Frame(
-        parse(text),
+        parse(_led(text, subject)),
         subject[1] if subject else "",
         source[0] == "~",
         text[0] == '"',
@@ -155,5 +182,5 @@ def messages() -> dict[str, Message]:
             told = operator(header)
             assert told.name not in found, told.name
             assert sources, told.name
-            found[told.name] = Message(told, tuple(frame(line) for line in sources), zipf(len(sources), 4.0))
+            found[told.name] = Message(told, tuple(frame(line) for line in sources), zipf(len(sources), 8.0))
     return found

@@ -45,7 +45,7 @@ def lexicon() -> Lexicon:
             pairs = [item.partition(": ") for item in items if item]
             assert name not in lists, name
             lists[name] = tuple(key for key, _, _ in pairs)
-            assert len(set(lists[name])) == len(lists[name]), name
+            assert "{" in body or len(set(lists[name])) == len(lists[name]), name
             if any(colon for _, colon, _ in pairs):
                 maps[name] = {key: tuple(v.strip() for v in values.split(" / ")) for key, _, values in pairs}
     return Lexicon(lists, maps)

@@ -11,7 +11,7 @@ from functools import cache
 
 from gptdesk.starter.world.dice import Dice, zipf
 from gptdesk.starter.world.frames import messages
-from gptdesk.starter.world.lexicon import TEXT, Entity, exits, helper, lexicon, place, thing
+from gptdesk.starter.world.lexicon import TEXT, Entity, article, exits, helper, lexicon, place, thing
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Atom, World, _atoms
 from gptdesk.starter.world.teller import Teller
 
@@ -93,7 +93,7 @@ class Planner:
         keys = {letter: value.key if isinstance(value, Entity) else value for letter, value in scope.items()}
         ways = [method for method in task.methods if all(self.world.holds(atom, keys) for atom in method.guard)]
         assert ways, f"no way to {name} {keys}"
-        way = ways[self.dice.roll(zipf(len(ways), 6.0))]
+        way = ways[self.dice.roll(zipf(len(ways), 10.0))]
         self.signature.append(f"{name} {task.methods.index(way)}")
         for step in way.steps:
             if step.optional and (self.teller.words > LONG or not self.dice.chance(OPTIONAL)):
@@ -127,12 +127,27 @@ class Planner:
             return self._drawn(place(self._pick(tuple(self._places(sort, scope)))))
         if letter in THINGS:
             noun = self._pick(lexicon().lists[sort])
-            looks = lexicon().maps[sort][noun]
-            return self._drawn(thing(noun, looks[self.dice.roll(zipf(len(looks)))]))
+            return self._drawn(thing(noun, self._look(lexicon().maps[sort][noun])))
         if letter in PEOPLE:
-            return self._drawn(helper(self._pick(lexicon().lists[sort])))
+            return self._drawn(helper(self._manner(self._pick(lexicon().lists[sort]))))
         words = lexicon().lists[sort] if "." not in sort else lexicon().keyed(*self._map_key(sort, scope))
         return self._pick(words)
+
+    def _look(self, looks: tuple[str, ...]) -> str:
+        """How a thing looks, at times with a word for its size or state."""
+        look = looks[self.dice.roll(zipf(len(looks)))]
+        if "*" in look or not self.dice.chance(0.4):
+            return look
+        first = lexicon().lists["first_look"]
+        return f"{first[self.dice.roll(zipf(len(first), 12.0))]} {look}"
+
+    def _manner(self, full: str) -> str:
+        """A helper as the list has it, "a wise toad", or of another character."""
+        kind = full.rsplit(" ", 1)[-1]
+        if full[:2] not in ("a ", "an") or not self.dice.chance(0.6):
+            return full
+        characters = lexicon().lists["character"]
+        return article(f"{characters[self.dice.roll(zipf(len(characters), 12.0))]} {kind}")
 
     def _drawn(self, entity: Entity) -> Entity:
         self.drawn.append(entity.key.rsplit(" ", 1)[-1])
@@ -155,6 +170,6 @@ class Planner:
 
     def _pick(self, items: tuple[str, ...]) -> str:
         left = [item for item in items if item.rsplit(" ", 1)[-1] not in self._used]
-        found = left[self.dice.roll(zipf(len(left), 5.0))]
+        found = left[self.dice.roll(zipf(len(left), 12.0))]
         self._used.add(found.rsplit(" ", 1)[-1])
         return found

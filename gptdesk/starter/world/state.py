@@ -60,6 +60,10 @@ class World:
     facts: set[tuple[str, ...]] = field(default_factory=set)
     setting: dict[str, str] = field(default_factory=dict)  # of weather and time, once they were told
 
+    def copy(self) -> "World":
+        """Another world, the same for now."""
+        return World(dict(self.place), dict(self.holder), set(self.facts), dict(self.setting))
+
     def holds(self, atom: Atom, keys: Mapping[str, str]) -> bool:
         """Whether a condition is true with these keys for its variables."""
         args = [_key(arg, keys) for arg in atom.args]
@@ -85,7 +89,7 @@ class World:
 
     def violations(self, event: Operator, keys: Mapping[str, str]) -> list[str]:
         """What forbids the event, one word each: absent, has, lies, at, exit, weather, ..."""
-        found = [atom.predicate for atom in event.before if not self.holds(atom, keys)]
+        found = [atom.predicate for atom in event.before if _known(atom, keys) and not self.holds(atom, keys)]
         people = [keys[letter] for letter in event.gathered if letter in keys]
         here = {self.place.get(key) for key in people}
         if None in here or len(here) > 1:
@@ -95,6 +99,8 @@ class World:
     def apply(self, event: Operator, keys: Mapping[str, str]) -> None:
         """Make the effects true, whether or not the event was possible."""
         for atom in event.after:
+            if not _known(atom, keys):
+                continue
             args = [_key(arg, keys) for arg in atom.args]
             if atom.predicate == "at":
                 self.place[args[0]] = args[1]
@@ -113,6 +119,11 @@ class World:
                 self.facts.add((atom.predicate, *args))
             else:
                 self.facts.discard((atom.predicate, *args))
+
+
+def _known(atom: Atom, keys: Mapping[str, str]) -> bool:
+    """Whether all its variables have values; in a text that is read, some may never be named."""
+    return all(arg.lstrip("~") in keys for arg in atom.args if arg.isupper() or arg[0] == "~")
 
 
 def _key(arg: str, keys: Mapping[str, str]) -> str:

@@ -23,6 +23,12 @@ def polish(text: str) -> str:
     return CAPITAL.sub(lambda match: match[0][:-1] + match[0][-1].upper(), text)
 
 
+def _begun(sentence: str) -> str:
+    """With a capital at the start."""
+    first = 1 if sentence[0] == '"' else 0
+    return sentence[:first] + sentence[first].upper() + sentence[first + 1 :]
+
+
 class Teller:
     """Tells events, one after the other; `text` is the story so far."""
 
@@ -69,7 +75,7 @@ class Teller:
                 part = part[1:]
                 self._name(who, said, pronoun=True)
             self._say(part, bindings, said)
-            self._paragraphs[-1].append("".join(said))
+            self._paragraphs[-1].append(_begun("".join(said)))
             self._open = key if deed and " and " not in self._paragraphs[-1][-1] else ""
         self._speaker = speaker
         self._focus = speaker or key
