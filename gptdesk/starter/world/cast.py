@@ -52,6 +52,11 @@ class Cast:
         """Another cast, the same for now."""
         return Cast(dict(self.people), set(self.helpers), hero=self.hero, friend=self.friend)
 
+    def begin_letter(self) -> None:
+        """The hero is whoever writes."""
+        self.people[NARRATOR[0]] = Person()
+        self.hero = NARRATOR[0]
+
     def note(self, keys: dict[str, str]) -> None:
         """Remember who the story is about: the first A is the hero, the first B the friend."""
         self.hero = self.hero or keys.get("A", "")
@@ -75,6 +80,10 @@ class Cast:
             return getattr(self.people[key], form, "")  # type: ignore[no-any-return]
         return key.rsplit(" ", 1)[-1] if form == "kind" else ""
 
+    def is_pronoun(self, text: str) -> bool:
+        """Whether it means a main character without a name."""
+        return text.lower() in PRONOUNS
+
     def resolve(self, variable: str, form: str, text: str) -> str | None:
         """The key of what a form of a variable says; None for what the lexicon does not have."""
         if variable in PEOPLE:
@@ -97,8 +106,6 @@ class Cast:
         if text in NARRATOR or text.lower() in ("my", "me", "myself"):
             self.people.setdefault("I", Person())
             return "I"
-        if text.lower() in PRONOUNS and form not in ("first", "a"):
-            return self._meant(PRONOUNS[text.lower()])
         if form == "first":
             return self._introduced(text)
         call = text.removesuffix("'s") if form == "s" else text
@@ -149,17 +156,24 @@ class Cast:
         self.people[key] = replace(known, kind=kind, trait=trait)
         return key
 
-    def _meant(self, gender: str) -> str | None:
-        """The main character with this pronoun; one whose pronoun is not known yet has it from now on."""
-        for key, person in self.people.items():
-            if person.gender == gender:
-                return key
-        for key, person in self.people.items():
-            if not person.gender and key != "I":
-                self.people[key] = replace(person, gender=gender)
-                return key
-        self.clashes.append("pronoun")
-        return self.hero or None
+    def meant(self, text: str, candidate: str) -> str:
+        """The main character whom a pronoun means: the candidate, if its pronoun can be this one.
+
+        One whose pronoun is not known yet has it from now on.
+        """
+        gender = PRONOUNS.get(text.lower(), "")
+        if not gender:
+            return NARRATOR[0]
+        others = [key for key, person in self.people.items() if person.gender == gender]
+        if others:
+            return others[0]
+        unknown = [key for key, person in self.people.items() if not person.gender and key != NARRATOR[0]]
+        if not unknown:
+            self.clashes.append("pronoun")
+            return candidate or self.hero
+        key = candidate if candidate in unknown else unknown[0]
+        self.people[key] = replace(self.people[key], gender=gender)
+        return key
 
 
 @cache

@@ -72,6 +72,10 @@ class Pattern:
         return self._built[1]
 
 
+def _longest_first(item: str) -> tuple[int, str]:
+    return -len(item), item
+
+
 def _either(options: Iterator[str]) -> str:
     return f"(?:{'|'.join(options)})"
 
@@ -105,7 +109,7 @@ def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Found, ...
             ways = (f"{verbs} {group(part.variable, '', NAME)}", f"{group(part.variable, '', NAME)} {verbs}")
             return f"{_either(iter(ways))}(?: {_list_pattern('manner')})?"
         if isinstance(part, Keyed):
-            items = sorted({item for items in lexicon().maps[part.name].values() for item in items})
+            items = sorted({item for items in lexicon().maps[part.name].values() for item in items}, key=_longest_first)
             return group(part.variable, part.form, "|".join(_built(parse(item), None)[0] for item in items), part.name)
         return group(part.variable, part.form, _slot_pattern(part, operator))
 

@@ -9,7 +9,7 @@ from gptdesk.starter.world.cast import Cast
 from gptdesk.starter.world.frames import parse
 from gptdesk.starter.world.lexicon import lexicon
 from gptdesk.starter.world.patterns import Found, Pattern, _built, patterns
-from gptdesk.starter.world.state import Atom, World
+from gptdesk.starter.world.state import PEOPLE, Atom, World
 
 SENTENCE_END = re.compile(r'[.!?]"?(?=\s|$)')
 SMALL_START = re.compile(r'(?:^|[.!?] |\." )"?[a-z]')
@@ -133,15 +133,9 @@ class Reader:
         """Let a reading's events happen in `world`; what was impossible, or None if its words are not of the lexicon."""
         wrong: list[str] = []
         for pattern, groups in reading.events:
-            keys: Bindings = {}
-            for what, value in groups:
-                if what.map_name or what.form == "what":
-                    continue
-                key = cast.resolve(what.variable, what.form, value)
-                if key is None:
-                    return None
-                if keys.setdefault(what.variable, key) != key:
-                    wrong.append("name")
+            keys = self._resolved(pattern, groups, cast, wrong)
+            if keys is None:
+                return None
             cast.note(keys)
             described = [(keys.get(what.variable, ""), value) for what, value in groups if what.form == "what"]
             if not all(cast.describe(key, value) for key, value in described):
@@ -153,6 +147,28 @@ class Reader:
             wrong += world.violations(pattern.operator, keys)
             world.apply(pattern.operator, keys)
         return wrong
+
+    def _resolved(
+        self, pattern: Pattern, groups: tuple[tuple[Found, str], ...], cast: Cast, wrong: list[str]
+    ) -> Bindings | None:
+        """What each variable of a frame stands for, names first and pronouns after them."""
+        keys: Bindings = {}
+        plain = [(what, value) for what, value in groups if not what.map_name and what.form != "what"]
+        for what, value in plain:
+            if what.variable in PEOPLE and cast.is_pronoun(value):
+                continue
+            key = cast.resolve(what.variable, what.form, value)
+            if key is None:
+                return None
+            if keys.setdefault(what.variable, key) != key:
+                wrong.append("name")
+        for what, value in plain:
+            if what.variable in PEOPLE and cast.is_pronoun(value):
+                usual = {"A": cast.hero, "B": cast.friend}.get(what.variable, "")
+                key = cast.meant(value, keys.get(what.variable, usual))
+                if keys.setdefault(what.variable, key) != key:
+                    wrong.append("pronoun")
+        return keys
 
     def _complete(self, pattern: Pattern, keys: Bindings, world: World, cast: Cast) -> None:
         """Whoever and whatever a frame does not name is who and what the state says."""
@@ -207,7 +223,7 @@ def read(text: str, *, whole: bool = True) -> Verdict:
     reader = Reader()
     header = HEADER.match(text)
     if LETTER.match(text):
-        reader.cast.hero = "I"
+        reader.cast.begin_letter()
     body = text[header.end() :] if header else text
     reader.read(body)
     wrong = reader.verdict.contradictions
