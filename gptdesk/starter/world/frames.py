@@ -1,15 +1,15 @@
 """The language sentences are written in: frames with choices and slots, read once from the text files.
 
 `{A}` somebody, `{A.his}` a form of theirs, `{X.one}` a thing, `{P.at}` a place, `{they}` both friends; `{says A}` who
-speaks; `{@list}` an item of a list, `{@map/P}` an item of what a map has for P; `[one|two|]` a choice, earlier ones more
-often. A frame that begins with ~ tells what happens next: a connective may stand in front of it.
+speaks; `{@list}` an item of a list, `{@map/P}` an item of what a map has for P; `{?list} ` an item and a space, or neither;
+`[one|two|]` a choice, earlier ones more often. A frame that begins with ~ tells what happens next: a connective may stand in front of it.
 """
 
 import re
 from dataclasses import dataclass
 from functools import cache
 
-from gptdesk.starter.world.dice import Odds, odds, zipf
+from gptdesk.starter.world.dice import Odds, coin, odds, zipf
 from gptdesk.starter.world.lexicon import TEXT, lexicon
 from gptdesk.starter.world.state import Operator, operator
 
@@ -79,6 +79,7 @@ class Message:
     odds: Odds
 
 
+SOMETIMES = 0.42
 FIRST_PERSON = {"they": "we", "them": "us", "their": "our", "themselves": "ourselves"}
 TOKEN = re.compile(r"\{([^}]*)\}|([\[|\]])|([^\[\]|{}]+)")
 
@@ -88,11 +89,13 @@ def listed(name: str) -> Choice:
     """A choice among the items of a list, which may have slots themselves; what is there twice is twice as common."""
     weights: dict[str, float] = {}
     for rank, item in enumerate(lexicon().lists[name]):
-        weights[item] = weights.get(item, 0.0) + 1.0 / (rank + 10.0)
+        weights[item] = weights.get(item, 0.0) + 1.0 / (rank + 20.0)
     return Choice(tuple(map(parse, weights)), odds(*weights.values()))
 
 
 def _slot(inside: str) -> Part:
+    if inside[0] == "?":
+        return Choice(("", (listed(inside[1:]), " ")), coin(SOMETIMES))
     if inside[0] == "@":
         name, _, key = inside[1:].partition("/")
         variable, _, form = key.partition(".")

@@ -55,16 +55,20 @@ class Pattern:
     def whole(self) -> re.Pattern[str]:
         """Matches the frame, with a connective in front if it may have one, up to a space or the end."""
         link = rf"(?:{_built(listed('link'), None)[0]} )?" if self.frame.moves_on else ""
-        end = r"(?=\.(?:\s|$)| and )" if self.frame.deed else r"(?=\s|$)"
-        text = self._built[0]
-        return re.compile(link + (text.removesuffix(r"\.") if self.frame.deed else text) + end, re.IGNORECASE)
+        return re.compile(f"{link}{self._built[0]}(?=\\s|$)", re.IGNORECASE)
+
+    @cached_property
+    def head(self) -> re.Pattern[str]:
+        """Matches a deed to which another is joined, up to the "and"."""
+        whole = self.whole.pattern.removesuffix(r"\.(?=\s|$)")
+        return re.compile(f"{whole}(?= and )", re.IGNORECASE)
 
     @cached_property
     def tail(self) -> re.Pattern[str]:
         """Matches what follows the subject of a deed, when it is joined to another by "and"."""
         part = self.frame.part
         assert isinstance(part, tuple)
-        return re.compile(" and" + _built(part[1:], self.operator)[0], re.IGNORECASE)
+        return re.compile(f" and{_built(part[1:], self.operator)[0]}(?=\\s|$)", re.IGNORECASE)
 
     @property
     def found(self) -> tuple[Found, ...]:

@@ -15,8 +15,8 @@ from gptdesk.starter.world.lexicon import TEXT, Entity, article, exits, helper, 
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Atom, World, _atoms
 from gptdesk.starter.world.teller import Teller
 
-LONG = 150  # words; from here on what can be left out is left out
-OPTIONAL = 0.5
+LONG = 85  # words; from here on what can be left out is left out
+OPTIONAL = 0.4
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,21 +65,20 @@ def readings(text: str, start: int) -> Iterator[Reading]:
             for pattern in some:
                 match = pattern.whole.match(text, start)
                 if match:
-                    yield from _ends(text, pattern, match)
+                    yield Reading(match.end(), ((pattern, _groups(pattern, match)),))
+                elif pattern.frame.deed:
+                    yield from _joined(text, start, pattern)
 
 
-def _ends(text: str, pattern: Pattern, match: re.Match[str]) -> Iterator[Reading]:
-    first = (pattern, _groups(pattern, match))
-    if not pattern.frame.deed:
-        yield Reading(match.end(), (first,))
-    elif re.compile(r"\.(?=\s|$)").match(text, match.end()):
-        yield Reading(match.end() + 1, (first,))
-    else:
-        for other in _deeds():
-            joined = other.tail.match(text, match.end())
-            if joined and (joined.end() == len(text) or text[joined.end()].isspace()):
-                subject = ((Found(other.frame.subject, ""), match[1]),)
-                yield Reading(joined.end(), (first, (other, subject + _groups(other, joined, tail=True))))
+def _joined(text: str, start: int, pattern: Pattern) -> Iterator[Reading]:
+    """A deed and another by the same one: "Mia went to the mill and picked up the kite."."""
+    match = pattern.head.match(text, start)
+    for other in _deeds() if match else ():
+        joined = other.tail.match(text, match.end())
+        if joined:
+            subject = ((Found(other.frame.subject, ""), match[1]),)
+            both = (pattern, _groups(pattern, match)), (other, subject + _groups(other, joined, tail=True))
+            yield Reading(joined.end(), both)
 
 
 class Reader:

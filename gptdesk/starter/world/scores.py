@@ -57,9 +57,15 @@ def _share(verdicts: Sequence[Verdict]) -> float:
 class Reference:
     """Texts to compare others with; the runs of n words are gathered when n is first asked for."""
 
+    SEED = 6  # words; runs of this length are looked up and then made longer
+
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = [tokens(text) for text in texts]
         self._runs: dict[int, set[tuple[str, ...]]] = {}
+        self._starts: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+        for number, words in enumerate(self._texts):
+            for start, run in enumerate(_runs(words, self.SEED)):
+                self._starts.setdefault(run, []).append((number, start))
 
     def has(self, run: Sequence[str]) -> bool:
         """Whether some text contains these words in a row."""
@@ -71,14 +77,23 @@ class Reference:
     def longest_run(self, text: str) -> int:
         """Words of the longest run in `text` that stands in the reference."""
         words = tokens(text)
-        low, high = 0, len(words)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if any(self.has(run) for run in _runs(words, middle)):
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        longest = 0
+        for start, run in enumerate(_runs(words, self.SEED)):
+            for number, at in self._starts.get(run, ()):
+                longest = max(longest, _common(words, start, self._texts[number], at))
+        if longest:
+            return longest
+        return max((n for n in range(1, self.SEED) if any(map(self.has, _runs(words, n)))), default=0)
+
+
+def _common(first: Sequence[str], start: int, second: Sequence[str], at: int) -> int:
+    """How many words are the same in both, from there on."""
+    same = 0
+    for one, other in zip(first[start:], second[at:], strict=False):
+        if one != other:
+            break
+        same += 1
+    return same
 
 
 def _runs(words: Sequence[str], n: int) -> Iterable[tuple[str, ...]]:

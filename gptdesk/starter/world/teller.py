@@ -8,9 +8,9 @@ from gptdesk.starter.world.frames import FIRST_PERSON, Both, Choice, Frame, Keye
 from gptdesk.starter.world.lexicon import Entity, lexicon
 
 Bindings = Mapping[str, Entity | str]
-MANNERS = odds(6, 3, 1)  # of naming who speaks: "said Mia", "Mia said", with an adverb
+MANNERS = odds(5, 3, 3)  # of naming who speaks: "said Mia", "Mia said", with an adverb
 LOUD = ("cries", "whispers")  # verbs that leave nothing to add
-LINK = odds(6, 4)
+LINK = odds(5, 5)
 JOIN = coin(0.4)
 SHORT = coin(0.6)
 VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
