@@ -7,7 +7,7 @@ from gptdesk.starter.world.dice import Dice, even, odds, zipf
 from gptdesk.starter.world.frames import messages
 from gptdesk.starter.world.lexicon import Entity, animal, child, lexicon
 from gptdesk.starter.world.planner import Planner
-from gptdesk.starter.world.teller import Teller, polish
+from gptdesk.starter.world.teller import Teller
 
 FORMS = ("plain", "titled", "words", "letter", "diary")
 FORM_ODDS = odds(0.62, 0.08, 0.15, 0.08, 0.07)
@@ -33,7 +33,9 @@ def _cast(dice: Dice, planner: Planner, *, named: bool) -> tuple[Entity, Entity]
         trait = traits[dice.roll(zipf(len(traits), 12.0))]
         if dice.chance(0.5):
             names = words["girls" if he == "she" else "boys"]
-            made.append(child(names[dice.roll(zipf(len(names), 12.0))], he, trait=trait, first_person=named and not who))
+            made.append(
+                child(names[dice.roll(zipf(len(names), 12.0))], he, trait=trait, first_person=named and not who)
+            )
             continue
         kinds = tuple(kind for kind in words["kinds"] if not made or kind != made[0].forms["kind"])
         kind = kinds[dice.roll(zipf(len(kinds), 12.0))]
@@ -74,7 +76,7 @@ def _header(dice: Dice, planner: Planner, scope: dict[str, Entity | str], *, wor
     title.tell(messages()["title"], {**scope, "K": planner.plot})
     if not words:
         return title.text
-    left = sorted(set(planner.drawn))
+    left = sorted({*planner.drawn, *(who.forms["kind"] for who in scope.values() if isinstance(who, Entity))})
     chosen = [left.pop(dice.roll(even(len(left)))) for _ in range(min(3, len(left)))]
     return f"Words: {', '.join(chosen)}\n{title.text}"
 

@@ -29,7 +29,7 @@ def _known() -> dict[str, dict[str, str]]:
     genders = {name: he for he, names in (("she", "girls"), ("he", "boys")) for name in lists[names]}
     genders |= {name: he for he in ("he", "she") for name in lists[f"{he}_pets"]}
     helpers = {full.rsplit(" ", 1)[-1]: full for name in HELPERS for full in lists[name]}
-    places = {}
+    places: dict[str, str] = {}
     for name, (at, *_) in maps["place"].items():
         preposition, _, adjective = at.partition(" ")
         the = f"the {adjective} {name}" if adjective else f"the {name}"
@@ -77,7 +77,7 @@ class Cast:
     def form(self, key: str, form: str) -> str:
         """What a frame's {X.form} would say of them: the kind of a helper, the kind or trait of a main character."""
         if key in self.people:
-            return getattr(self.people[key], form, "")  # type: ignore[no-any-return]
+            return {"kind": self.people[key].kind, "trait": self.people[key].trait}.get(form, "")
         return key.rsplit(" ", 1)[-1] if form == "kind" else ""
 
     def is_pronoun(self, text: str) -> bool:

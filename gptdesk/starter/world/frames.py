@@ -1,8 +1,9 @@
 """The language sentences are written in: frames with choices and slots, read once from the text files.
 
 `{A}` somebody, `{A.his}` a form of theirs, `{X.one}` a thing, `{P.at}` a place, `{they}` both friends; `{says A}` who
-speaks; `{@list}` an item of a list, `{@map/P}` an item of what a map has for P; `{?list} ` an item and a space, or neither;
-`[one|two|]` a choice, earlier ones more often. A frame that begins with ~ tells what happens next: a connective may stand in front of it.
+speaks; `{@list}` an item of a list, `{@map/P}` an item of what a map has for P, `{?list}` an item and a space, or
+nothing; `[one|two|three]` a choice, earlier ones more often. A frame that begins with ~ tells what happens next: a
+connective may stand in front of it.
 """
 
 import re
@@ -140,7 +141,7 @@ def parse(source: str) -> Part:
             stack[-1].append([])
         elif mark == "]":
             options = tuple(_joined(parts) for parts in stack.pop())
-            stack[-1][-1].append(Choice(options, zipf(len(options), 4.0)))
+            stack[-1][-1].append(Choice(options, zipf(len(options), 8.0)))
         else:
             stack[-1][-1].append(_slot(inside) if inside else literal)
     assert len(stack) == 1, source
@@ -185,5 +186,5 @@ def messages() -> dict[str, Message]:
             told = operator(header)
             assert told.name not in found, told.name
             assert sources, told.name
-            found[told.name] = Message(told, tuple(frame(line) for line in sources), zipf(len(sources), 8.0))
+            found[told.name] = Message(told, tuple(frame(line) for line in sources), zipf(len(sources), 16.0))
     return found

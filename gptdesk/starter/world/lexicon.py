@@ -84,7 +84,7 @@ def helper(full: str) -> Entity:
 
 
 def thing(noun: str, look: str) -> Entity:
-    """"kite", "red": a kite, a red kite. A look with a * is a measure of what has no plural: "jar of golden *"."""
+    """ "kite", "red": a kite, a red kite. A look with a * is a measure of what has no plural: "jar of golden *"."""
     if "*" in look:
         return Entity(noun, {"": noun, "one": f"some {noun}", "a": article(look.replace("*", noun)), "look": look})
     return Entity(noun, {"": noun, "one": article(noun), "a": article(f"{look} {noun}"), "look": look})

@@ -5,8 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from gptdesk.starter.world.frames import FIRST_PERSON, Both, Choice, Frame, Keyed, Part, Slot, Speech, listed, messages
-from gptdesk.starter.world.frames import parse
+from gptdesk.starter.world.frames import (
+    FIRST_PERSON,
+    Both,
+    Choice,
+    Frame,
+    Keyed,
+    Part,
+    Slot,
+    Speech,
+    listed,
+    messages,
+    parse,
+)
 from gptdesk.starter.world.lexicon import lexicon
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Operator
 
@@ -54,7 +65,7 @@ class Pattern:
     @cached_property
     def whole(self) -> re.Pattern[str]:
         """Matches the frame, with a connective in front if it may have one, up to a space or the end."""
-        link = rf"(?:{_built(listed('link'), None)[0]} )?" if self.frame.moves_on else ""
+        link = rf"(?:{_list_pattern('link')} )?" if self.frame.moves_on else ""
         return re.compile(f"{link}{self._built[0]}(?=\\s|$)", re.IGNORECASE)
 
     @cached_property
@@ -84,9 +95,14 @@ def _either(options: Iterator[str]) -> str:
     return f"(?:{'|'.join(options)})"
 
 
+def expression(part: Part) -> str:
+    """A regular expression for what a part can say."""
+    return _built(part, None)[0]
+
+
 @cache
 def _list_pattern(name: str) -> str:
-    return _built(listed(name), None)[0]
+    return expression(listed(name))
 
 
 def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Found, ...]]:
@@ -114,7 +130,7 @@ def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Found, ...
             return f"{_either(iter(ways))}(?: {_list_pattern('manner')})?"
         if isinstance(part, Keyed):
             items = sorted({item for items in lexicon().maps[part.name].values() for item in items}, key=_longest_first)
-            return group(part.variable, part.form, "|".join(_built(parse(item), None)[0] for item in items), part.name)
+            return group(part.variable, part.form, "|".join(expression(parse(item)) for item in items), part.name)
         return group(part.variable, part.form, _slot_pattern(part, operator))
 
     return build(part), tuple(found)
@@ -139,5 +155,7 @@ def _key(part: Part) -> str:
 def patterns() -> tuple[Pattern, ...]:
     """Those of all frames."""
     return tuple(
-        Pattern(message.operator, frame, _key(frame.part)) for message in messages().values() for frame in message.frames
+        Pattern(message.operator, frame, _key(frame.part))
+        for message in messages().values()
+        for frame in message.frames
     )

@@ -1,8 +1,8 @@
 """A small random planner: tasks are done by methods, methods are steps, and a step is an event or another task.
 
-plans.txt says `task NAME A X`, then its methods, one a line: `- [condition, ...] step; step`. A method is open when its
-conditions hold. `?step` is left out at times and when the story is long; `C:climber` is somebody new from that list; `/`
-begins a paragraph.
+plans.txt says `task NAME A X`, then its methods, one a line: `- [condition, ...] step ; step`. A method is open when
+its conditions hold. `?step` is left out at times, and when the story is long; `C:climber` is somebody new from that
+list, `K=lost` a word; `/` begins a paragraph.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from functools import cache
 from gptdesk.starter.world.dice import Dice, zipf
 from gptdesk.starter.world.frames import messages
 from gptdesk.starter.world.lexicon import TEXT, Entity, article, exits, helper, lexicon, place, thing
-from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Atom, World, _atoms
+from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Atom, World, atoms
 from gptdesk.starter.world.teller import Teller
 
 LONG = 85  # words; from here on what can be left out is left out
@@ -62,7 +62,7 @@ def tasks() -> dict[str, Task]:
             for line in lines:
                 if line.startswith("- "):
                     guard, _, steps = line[2:].rpartition("] ")
-                    methods.append(Method(_atoms(guard.lstrip("[")), tuple(map(_step, steps.split(";")))))
+                    methods.append(Method(atoms(guard.lstrip("[")), tuple(map(_step, steps.split(";")))))
             assert name not in found, name
             found[name] = Task(tuple(parameters), tuple(methods))
     return found
@@ -122,7 +122,7 @@ class Planner:
         self.teller.tell(message, scope)
 
     def draw(self, letter: str, sort: str, scope: dict[str, Entity | str]) -> Entity | str:
-        """Somebody, something, somewhere or a word that is new in this story; `exit.A` is a place next to where A is."""
+        """Somebody, something, somewhere or a word, new in this story; `exits.A` is a place next to where A is."""
         if letter in PLACES:
             return self._drawn(place(self._pick(tuple(self._places(sort, scope)))))
         if letter in THINGS:
@@ -138,7 +138,7 @@ class Planner:
         look = looks[self.dice.roll(zipf(len(looks)))]
         if "*" in look or not self.dice.chance(0.4):
             return look
-        first = lexicon().lists["first_look"]
+        first = [word for word in lexicon().lists["first_look"] if word != look]
         return f"{first[self.dice.roll(zipf(len(first), 12.0))]} {look}"
 
     def _manner(self, full: str) -> str:

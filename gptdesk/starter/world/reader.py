@@ -8,7 +8,7 @@ from functools import cache
 from gptdesk.starter.world.cast import Cast
 from gptdesk.starter.world.frames import parse
 from gptdesk.starter.world.lexicon import lexicon
-from gptdesk.starter.world.patterns import Found, Pattern, _built, patterns
+from gptdesk.starter.world.patterns import Found, Pattern, expression, patterns
 from gptdesk.starter.world.state import PEOPLE, Atom, World
 
 SENTENCE_END = re.compile(r'[.!?]"?(?=\s|$)')
@@ -73,7 +73,9 @@ def readings(text: str, start: int) -> Iterator[Reading]:
 def _joined(text: str, start: int, pattern: Pattern) -> Iterator[Reading]:
     """A deed and another by the same one: "Mia went to the mill and picked up the kite."."""
     match = pattern.head.match(text, start)
-    for other in _deeds() if match else ():
+    if not match:
+        return
+    for other in _deeds():
         joined = other.tail.match(text, match.end())
         if joined:
             subject = ((Found(other.frame.subject, ""), match[1]),)
@@ -129,7 +131,7 @@ class Reader:
         return reading
 
     def _happen(self, reading: Reading, world: World, cast: Cast) -> list[str] | None:
-        """Let a reading's events happen in `world`; what was impossible, or None if its words are not of the lexicon."""
+        """Let a reading's events happen in `world`; what was impossible, or None if a word is not of the lexicon."""
         wrong: list[str] = []
         for pattern, groups in reading.events:
             keys = self._resolved(pattern, groups, cast, wrong)
@@ -213,7 +215,7 @@ class Reader:
 def _fits(name: str, key: str, value: str) -> bool:
     if ("home" if key[0] == "~" else key) not in lexicon().maps[name]:
         return False
-    either = "|".join(_built(parse(item), None)[0] for item in lexicon().keyed(name, key))
+    either = "|".join(expression(parse(item)) for item in lexicon().keyed(name, key))
     return re.fullmatch(either, value, re.IGNORECASE) is not None
 
 

@@ -29,7 +29,8 @@ class Operator:
     gathered: tuple[str, ...] = ()  # the people who must be in one place
 
 
-def _atoms(text: str) -> tuple[Atom, ...]:
+def atoms(text: str) -> tuple[Atom, ...]:
+    """Conditions or effects, parted by commas: "at A P, !high X", "+sad A", "-sad A"."""
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         predicate, *args = part.lstrip("!-+").split()
@@ -44,16 +45,21 @@ def operator(header: str) -> Operator:
     name, *variables = signature.split()
     before, _, after = rules.partition("->")
     sorts = {letter: sort for letter, _, sort in (variable.partition(":") for variable in variables)}
-    conditions, effects = _atoms(before), _atoms(after)
+    conditions, effects = atoms(before), atoms(after)
     away = {atom.args[0] for atom in (*conditions, *effects) if atom.predicate in ("far", "new")}
     gathered = tuple(letter for letter in sorts if letter in PEOPLE and letter not in away)
-    return Operator(name, sorts, tuple(a for a in conditions if a.predicate != "far"),
-                    tuple(a for a in effects if a.predicate != "far"), gathered)
+    return Operator(
+        name,
+        sorts,
+        tuple(a for a in conditions if a.predicate != "far"),
+        tuple(a for a in effects if a.predicate != "far"),
+        gathered,
+    )
 
 
 @dataclass
 class World:
-    """Everything that is the case. Keys stand for people, things and places; `at` a thing lies, `@mill` is no person."""
+    """Everything that is the case, by the keys of people, things and places; a thing is held by "Mia" or by "@mill"."""
 
     place: dict[str, str] = field(default_factory=dict)
     holder: dict[str, str] = field(default_factory=dict)

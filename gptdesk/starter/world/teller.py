@@ -4,7 +4,19 @@ import re
 from collections.abc import Mapping
 
 from gptdesk.starter.world.dice import Dice, coin, odds, zipf
-from gptdesk.starter.world.frames import FIRST_PERSON, Both, Choice, Frame, Keyed, Message, Part, Slot, Speech, listed, parse
+from gptdesk.starter.world.frames import (
+    FIRST_PERSON,
+    Both,
+    Choice,
+    Frame,
+    Keyed,
+    Message,
+    Part,
+    Slot,
+    Speech,
+    listed,
+    parse,
+)
 from gptdesk.starter.world.lexicon import Entity, lexicon
 
 Bindings = Mapping[str, Entity | str]
@@ -27,6 +39,16 @@ def _begun(sentence: str) -> str:
     """With a capital at the start."""
     first = 1 if sentence[0] == '"' else 0
     return sentence[:first] + sentence[first].upper() + sentence[first + 1 :]
+
+
+def _key(value: Entity | str | None) -> str:
+    return value.key if isinstance(value, Entity) else ""
+
+
+def _rest(frame: Frame) -> Part:
+    """What follows the subject of a frame that begins with one."""
+    assert isinstance(frame.part, tuple)
+    return frame.part[1:]
 
 
 class Teller:
@@ -54,39 +76,35 @@ class Teller:
     def tell(self, message: Message, bindings: Bindings) -> None:
         """One event, with these values for the variables of its operator."""
         frame = message.frames[self.dice.roll(message.odds)]
-        teller = bindings.get(frame.speaker, "")
-        speaker = teller.key if isinstance(teller, Entity) else ""
-        if frame.spoken and self._speaker not in ("", speaker) and self._paragraphs[-1]:
+        speaker, subject = _key(bindings.get(frame.speaker)), _key(bindings.get(frame.subject))
+        if frame.spoken and self._speaker not in ("", speaker):
             self.paragraph()  # another speaker, another paragraph
         said: list[str] = []
-        deed = self._deed(frame, bindings)
-        who = bindings[frame.subject] if frame.subject else ""
-        key = who.key if isinstance(who, Entity) else ""
-        if deed and self._open == key and self.dice.roll(JOIN):
-            self._say(frame.part[1:] if isinstance(frame.part, tuple) else "", bindings, said)
-            self._paragraphs[-1][-1] = self._paragraphs[-1][-1][:-1] + " and" + "".join(said)
+        if frame.deed and self._open == subject and self.dice.roll(JOIN):
+            self._say(_rest(frame), bindings, said)
+            self._paragraphs[-1][-1] = f"{self._paragraphs[-1][-1][:-1]} and{''.join(said)}"
             self._open = ""
         else:
-            if frame.moves_on and self.dice.roll(LINK):
-                self._say(listed("link"), bindings, said)
-                said.append(" ")
-            part = frame.part
-            if key and key == self._focus and isinstance(part, tuple):
-                part = part[1:]
-                self._name(who, said, pronoun=True)
-            self._say(part, bindings, said)
-            self._paragraphs[-1].append(_begun("".join(said)))
-            self._open = key if deed and " and " not in self._paragraphs[-1][-1] else ""
+            self._sentence(frame, bindings, said)
+            sentence = _begun("".join(said))
+            self._paragraphs[-1].append(sentence)
+            self._open = subject if frame.deed and " and " not in sentence else ""
         self._speaker = speaker
-        self._focus = speaker or key
-        self.words += sum(map(str.count, said, " " * len(said))) + 1
+        self._focus = speaker or subject
+        self.words += len("".join(said).split())
 
-    def _deed(self, frame: Frame, bindings: Bindings) -> bool:
-        """Whether the frame is a plain sentence about what somebody does."""
-        return frame.deed
+    def _sentence(self, frame: Frame, bindings: Bindings, said: list[str]) -> None:
+        if frame.moves_on and self.dice.roll(LINK):
+            self._say(listed("link"), bindings, said)
+            said.append(" ")
+        who = bindings.get(frame.subject)
+        if isinstance(who, Entity) and who.key == self._focus:
+            self._name(who, said, pronoun=True)
+            self._say(_rest(frame), bindings, said)
+        else:
+            self._say(frame.part, bindings, said)
 
-    def _name(self, who: Entity | str, said: list[str], *, pronoun: bool) -> None:
-        assert isinstance(who, Entity)
+    def _name(self, who: Entity, said: list[str], *, pronoun: bool) -> None:
         short = pronoun and who.gender and not who.first_person and self.dice.roll(SHORT)
         said.append(who.forms["he"] if short else who.forms[""])
 
@@ -112,7 +130,7 @@ class Teller:
         value = bindings[part.variable]
         key = value if isinstance(value, str) else value.forms[part.form] if part.form else value.key
         items = lexicon().keyed(part.name, key)
-        self._say(parse(items[self.dice.roll(zipf(len(items)))]), bindings, said)
+        self._say(parse(items[self.dice.roll(zipf(len(items), 8.0))]), bindings, said)
 
     def _speech(self, part: Speech, bindings: Bindings, said: list[str]) -> None:
         """Who speaks, after what was said: "said Mia", "Mia said", "he said softly"."""
@@ -124,9 +142,9 @@ class Teller:
         self._name(who, name, pronoun=who.key == self._focus)
         manner = self.dice.roll(MANNERS)
         if name[0] in ("I", "he", "she") or manner == 1:
-            said += name + [" "] + verb
+            said += [*name, " ", *verb]
         else:
-            said += verb + [" "] + name
+            said += [*verb, " ", *name]
         if manner == 2 and part.name not in LOUD:
             said.append(" ")
             self._say(listed("manner"), bindings, said)
