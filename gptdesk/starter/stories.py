@@ -10,6 +10,7 @@ from gptdesk.starter.world.planner import Planner
 from gptdesk.starter.world.teller import Teller
 
 FORMS = ("plain", "titled", "words", "letter", "diary")
+SHORTEST = 90  # words, without the title
 FORM_ODDS = odds(0.62, 0.08, 0.15, 0.08, 0.07)
 
 
@@ -61,6 +62,8 @@ def tell(seed: int, index: int) -> Story:
         teller.paragraph()
         planner.do("me", {"A": a})
     planner.do("story", dict(scope))
+    while teller.words < SHORTEST:
+        planner.do("close", dict(scope))
     if letter:
         teller.paragraph()
         planner.do("love" if form == "letter" else "night", {"A": a})

@@ -141,6 +141,7 @@ def parse(source: str) -> Part:
             stack[-1].append([])
         elif mark == "]":
             options = tuple(_joined(parts) for parts in stack.pop())
+            assert len(set(options)) == len(options), source
             stack[-1][-1].append(Choice(options, zipf(len(options), 8.0)))
         else:
             stack[-1][-1].append(_slot(inside) if inside else literal)

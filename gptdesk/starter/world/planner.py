@@ -93,6 +93,9 @@ class Planner:
         keys = {letter: value.key if isinstance(value, Entity) else value for letter, value in scope.items()}
         ways = [method for method in task.methods if all(self.world.holds(atom, keys) for atom in method.guard)]
         assert ways, f"no way to {name} {keys}"
+        if self.teller.words > LONG:
+            fewest = min(len(method.steps) for method in ways)
+            ways = [method for method in ways if len(method.steps) <= fewest + 1]
         way = ways[self.dice.roll(zipf(len(ways), 10.0))]
         self.signature.append(f"{name} {task.methods.index(way)}")
         for step in way.steps:
