@@ -167,7 +167,7 @@ class Reader:
             if what.variable in PEOPLE and cast.is_pronoun(value):
                 usual = {"A": cast.hero, "B": cast.friend}.get(what.variable, "")
                 key = cast.meant(value, keys.get(what.variable, usual))
-                if keys.setdefault(what.variable, key) != key:
+                if key and keys.setdefault(what.variable, key) != key:
                     wrong.append("pronoun")
         return keys
 
@@ -189,7 +189,7 @@ class Reader:
         elif atom.predicate == "has":
             known = [(holder, thing) for thing, holder in world.holder.items()]
         elif atom.predicate == "lies":
-            known = [(thing, holder[1:]) for thing, holder in world.holder.items() if holder[0] == "@"]
+            known = [(thing, holder[1:]) for thing, holder in world.holder.items() if holder[:1] == "@"]
         else:
             known = sorted(fact[1:] for fact in world.facts if fact[0] == atom.predicate)  # type: ignore[misc]
         for values in known:
