@@ -79,7 +79,7 @@ def test_changed_stories_are_caught(texts: list[str], change: Change, caught: fl
     assert sum(len(v.contradictions) for v in verdicts) >= 0.7 * len(verdicts)
 
 
-KITE = "Once there was a shy boy named Tom who lived in a cottage near the woods. Tom had a red kite and took it everywhere."
+KITE = "Once upon a time, there was a shy boy named Tom. Tom had a red kite and took it everywhere."
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gptdesk.starter import CHECKPOINT
-from gptdesk.starter.stories import stories
+from gptdesk.starter.stories import stories, tell
 from gptdesk.training import TrainingOptions, train
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -38,6 +38,15 @@ def story_rows(tokenizer: Tokenizer, seed: int, *, count: int) -> Tensor:
     return torch.tensor(stream)[begins[:, None] + torch.arange(CONTEXT + 1)]
 
 
+def floor(tokenizer: Tokenizer, seed: int, *, count: int) -> float:
+    """Nats per token that the first `count` stories of the collection `seed` cost whoever knows how they are made.
+
+    No model that has not read them can have a lower loss on them, each from its start to its end of text.
+    """
+    told = [tell(seed, index) for index in range(count)]
+    return sum(story.nats for story in told) / sum(len(tokenizer.encode(story.text)) + 1 for story in told)
+
+
 def build(out: Path, *, options: TrainingOptions) -> None:
     """Train the starter model as `options` say and save it to `out`; one seed, one model."""
     log.info("learning a tokenizer from %d stories", TOKENIZER_STORIES)
@@ -49,6 +58,8 @@ def build(out: Path, *, options: TrainingOptions) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = GPT(GPTConfig(tokenizer.vocab_size, CONTEXT, n_layer=4, n_head=6, n_embd=192))
+    lowest = floor(tokenizer, options.seed + 1, count=VALIDATION_STORIES)
+    log.info("no loss can be lower than %.4f nats a token", lowest)
     log.info("training %d weights on %d tokens", model.config.parameters(), count * CONTEXT)
     losses = []
     for step in train(model, rows, options=options, validation=validation):
@@ -59,7 +70,7 @@ def build(out: Path, *, options: TrainingOptions) -> None:
     recent = losses[-100:]
     about = About(
         source="gptdesk.starter",
-        data=f"{count} stories of gptdesk.starter.stories, seed {options.seed}",
+        data=f"{count} stories of gptdesk.starter.world, seed {options.seed}; floor {lowest:.4f} nats a token",
         steps=options.steps,
         tokens=count * CONTEXT,
         loss=sum(recent) / len(recent),
