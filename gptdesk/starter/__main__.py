@@ -41,7 +41,7 @@ def story_rows(tokenizer: Tokenizer, seed: int, *, count: int) -> Tensor:
 def floor(tokenizer: Tokenizer, seed: int, *, count: int) -> float:
     """Nats per token that the first `count` stories of the collection `seed` cost whoever knows how they are made.
 
-    No model that has not read them can have a lower loss on them, each from its start to its end of text.
+    No model that has not read them can have a loss much lower on them, each from its start to its end of text.
     """
     told = [tell(seed, index) for index in range(count)]
     return sum(story.nats for story in told) / sum(len(tokenizer.encode(story.text)) + 1 for story in told)
@@ -59,7 +59,7 @@ def build(out: Path, *, options: TrainingOptions) -> None:
         torch.manual_seed(options.seed)
         model = GPT(GPTConfig(tokenizer.vocab_size, CONTEXT, n_layer=4, n_head=6, n_embd=192))
     lowest = floor(tokenizer, options.seed + 1, count=VALIDATION_STORIES)
-    log.info("no loss can be lower than %.4f nats a token", lowest)
+    log.info("the floor under the loss is %.4f nats a token", lowest)
     log.info("training %d weights on %d tokens", model.config.parameters(), count * CONTEXT)
     losses = []
     for step in train(model, rows, options=options, validation=validation):

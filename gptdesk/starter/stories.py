@@ -16,7 +16,11 @@ FORM_ODDS = odds(0.62, 0.08, 0.15, 0.08, 0.07)
 
 @dataclass(frozen=True)
 class Story:
-    """A text, its exact code length in nats, and how it came about."""
+    """A text, what it costs, and how it came about.
+
+    `nats` is -ln of the probability of every choice that was made for it. Few texts can be told in two ways, so it is
+    what the best model of these stories could do, or a little more.
+    """
 
     text: str
     nats: float
