@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,18 +18,21 @@ from gradio.themes.utils.fonts import LocalFont
 
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
-from gptdesk.controls import as_markdown, leave_checking_to_us
+from gptdesk.comparison.texts import LARGEST
+from gptdesk.controls import leave_checking_to_us
 from gptdesk.desk import Desk
 from gptdesk.instance import open_page
+from gptdesk.markup import markdown_text
 from gptdesk.settings import Settings
-from gptdesk.tabs import generate
+from gptdesk.tabs import compare, generate
 
 log = logging.getLogger(__name__)
 
-TABS = (generate,)
+TABS = (generate, compare)
 ICON = Path(__file__).parent / "assets" / "icon.svg"
 REST = 0.05  # seconds between two looks of Gradio's queue for work: its own millisecond takes 4 % of a core, all day
 TICK = 1.0  # seconds between two renewals of the date that every answer carries
+SWITCH = 1e-4  # seconds that one thread may keep others waiting: Python's own 5 ms are five tokens of a small model
 LONGEST_GOODBYE = 0  # seconds that open connections are waited for at the end: those of a page never end
 
 CSS = """
@@ -44,19 +49,21 @@ input { text-overflow: ellipsis; }
 # Gradio's own file of the semibold weight lacks most letters, so bold stands in for it.
 FONTS = (LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
 
-# Ctrl/Cmd+Enter generates and Esc stops, wherever the cursor is, while their buttons can be pressed. While a text
-# streams in, its box stays at its end, unless its reader has scrolled up.
+# Ctrl/Cmd+Enter starts and Esc stops what the visible tab does, wherever the cursor is, if its buttons can be pressed.
+# While a text streams in, its box stays at its end, unless its reader has scrolled up.
 SCRIPT = """<script>
 addEventListener("keydown", event => {
-  const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? "stop"
-    : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? "generate" : null;
-  const button = wanted && document.getElementById(wanted);
+  const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? ".halt"
+    : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? ".go" : null;
+  const button = wanted && [...document.querySelectorAll(wanted)].find(one => one.offsetParent);
   if (button && !button.disabled) { event.preventDefault(); event.stopPropagation(); button.click(); }
 }, true);
 const ends = new WeakMap();
+let late = 0;  // looks since the last text ended: its end may be drawn after its Stop button has been disabled
 setInterval(() => {
   const stop = document.getElementById("stop");
-  if (!stop || stop.disabled) return;
+  late = stop && !stop.disabled ? 0 : late + 1;
+  if (late > 5) return;
   for (const box of document.querySelectorAll("[id^=text-] textarea")) {
     if (box.scrollTop >= (ends.get(box) ?? 0) - 40) box.scrollTop = box.scrollHeight;
     ends.set(box, box.scrollTop);
@@ -71,7 +78,7 @@ def build_app(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as page:
         gr.Markdown("# GPT Desk", elem_id="title")
         for warning in desk.warnings:
-            gr.Markdown(f"⚠ {as_markdown(warning)}", elem_classes="note")
+            gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.TITLE, render_children=True):
@@ -90,7 +97,7 @@ def web_app(desk: Desk) -> FastAPI:
         app,
         build_app(desk),
         path="/",
-        css=CSS,
+        css=CSS + compare.CSS,
         head=SCRIPT,
         theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],
@@ -101,6 +108,7 @@ def web_app(desk: Desk) -> FastAPI:
         favicon_path=str(ICON),
         pwa=False,
         mcp_server=False,
+        max_file_size=LARGEST,
     )
     app.add_middleware(Guard, public=desk.settings.public)
     return app
@@ -114,7 +122,11 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
         if settings.browser:  # in a thread, for the browser may take its time while the page is asked for
             threading.Thread(target=open_page, args=(url,), kwargs={"app_window": settings.app_window}).start()
 
-    config = uvicorn.Config(web_app(Desk(settings)), log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
+    app = web_app(Desk(settings))
+    gc.collect()
+    gc.freeze()  # the page's objects stay: to look through them again and again stalls generations
+    sys.setswitchinterval(SWITCH)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes on the Ctrl-C that it has obeyed
         _Server(config, ready).run(sockets=[listener])
     return 0

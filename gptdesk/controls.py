@@ -6,13 +6,15 @@ from functools import wraps
 from typing import Any, Literal, ParamSpec, get_args, get_origin
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 from pydantic.fields import FieldInfo
 
+from gptdesk.markup import markdown_text
 from samplers import Chain, Options, default_chain, get, names
 
 Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
-Updates = dict[Component, object]  # what an event returns
+Updates = dict[Block, object]  # what an event returns
 QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 STREAMING: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 MAY_SPEAK: dict[str, Any] = QUIETLY | {"queue": True}  # messages on the page need the queue
@@ -31,11 +33,6 @@ def told(handler: Callable[Given, object]) -> Callable[Given, object]:
             return gr.skip()
 
     return tell
-
-
-def as_markdown(text: str) -> str:
-    """Markdown that shows `text` as it is, whatever characters it holds."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
 
 
 def label(name: str) -> str:
@@ -103,10 +100,11 @@ class ChainPanel:
     """The widgets of a sampler chain: which samplers in which order, and a widget for every option of each.
 
     `place` puts the options it names where it is called, `place_rest` everything else. Only the options of samplers
-    that are in the chain are shown.
+    that are in the chain are shown. The ids of its elements begin with `prefix`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, prefix: str = "") -> None:
+        self._prefix = prefix
         self._chosen = [sampler.name for sampler in default_chain().samplers]
         self.order = gr.Dropdown(
             [(label(name), name) for name in names()],
@@ -114,7 +112,7 @@ class ChainPanel:
             multiselect=True,
             label="Sampler chain",
             info="Applied from left to right. To move one, remove it and add it again.",
-            elem_id="chain",
+            elem_id=f"{prefix}chain",
             render=False,
         )
         self.meaning = gr.Markdown(_meaning(self._chosen), elem_classes="note", render=False)
@@ -143,7 +141,7 @@ class ChainPanel:
     def _add(self, sampler: str, option: str, field: FieldInfo) -> None:
         component = widget(option, field)
         component.visible = sampler in self._chosen
-        component.elem_id = option.replace("_", "-")
+        component.elem_id = self._prefix + option.replace("_", "-")
         self._options[option] = (sampler, component)
 
     def _show_options(self, order: list[str]) -> list[object]:
@@ -195,7 +193,7 @@ class ChainPanel:
 
 def _meaning(order: list[str]) -> str:
     """Markdown that says in a line each what the samplers of a chain do."""
-    lines = (f"**{label(name)}:** {as_markdown(get(name).summary())}" for name in order)
+    lines = (f"**{label(name)}:** {markdown_text(get(name).summary())}" for name in order)
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
 
 

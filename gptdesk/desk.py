@@ -12,6 +12,7 @@ import psutil
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
+from gptdesk.turns import Turns
 from models.engine import get_device
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
@@ -24,6 +25,7 @@ Values = dict[str, object]  # JSON values by name: what a page or a preset remem
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 MOST_REMEMBERED = 16_000_000  # bytes of a file of presets or page values
 
 
@@ -54,13 +56,16 @@ class Desk:
             settings.models,
             bundled=[STARTER],
             cache_folder=settings.vocabularies,
+            copies=settings.copies,
             device=get_device(settings.device),
             memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
+        self.turns = Turns(AT_ONCE)
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)
         self.page = Remembered(settings.home / "page.json", writable=not settings.public)
         self.presets = Remembered(settings.home / "presets.json", writable=not settings.public)
+        self.votes = Remembered(settings.home / "votes.json", writable=not settings.public)
 
     def generate(
         self, key: ModelKey, request: GenerationRequest, *, stop: threading.Event | None = None

@@ -188,13 +188,13 @@ def closeness(scores: Iterable[PairedScores], tokenizer: Tokenizer | None = None
     p = torch.cat([pair.reference.nats for pair in pairs])
     q = torch.cat([pair.candidate.nats for pair in pairs])
     change = (-q).exp() - (-p).exp()
-    ratio = float((q - p).mean().exp())
+    ratio, ratio_se = perplexity_ratio(p, q)
     same = float(torch.cat([pair.same_top1 for pair in pairs]).double().mean())
     return Closeness(
         reference=evaluation((pair.reference for pair in pairs), tokenizer),
         candidate=evaluation((pair.candidate for pair in pairs), tokenizer),
         perplexity_ratio=ratio,
-        perplexity_ratio_se=ratio * _standard_error(q - p),
+        perplexity_ratio_se=ratio_se,
         kl_mean=float(kl.mean()),
         kl_mean_se=_standard_error(kl),
         kl_median=_quantile(kl, 0.5),
@@ -206,6 +206,20 @@ def closeness(scores: Iterable[PairedScores], tokenizer: Tokenizer | None = None
         probability_change_mean=float(change.mean()),
         probability_change_rms=float(change.square().mean().sqrt()),
     )
+
+
+def check_enough(tokens: int) -> None:
+    """ValueError if so few scored tokens tell nothing."""
+    if tokens < LEAST:
+        raise ValueError(
+            f"the text is too short (tokens scored: {tokens}, at least {LEAST} are needed); give a longer one"
+        )
+
+
+def perplexity_ratio(reference: Tensor, candidate: Tensor) -> tuple[float, float]:
+    """Candidate's perplexity over the reference's, and its standard error, from the nats (N,) of the same tokens."""
+    ratio = float((candidate - reference).mean().exp())
+    return ratio, ratio * _standard_error(candidate - reference)
 
 
 def _documents(text: str, tokenizer: Tokenizer) -> Iterator[list[int]]:
@@ -251,10 +265,7 @@ def _nats(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
 
 def _joined(parts: Iterable[Tensor]) -> Tensor:
     values = torch.cat([torch.empty(0, dtype=torch.float64), *parts])
-    if len(values) < LEAST:
-        raise ValueError(
-            f"the text is too short (tokens scored: {len(values)}, at least {LEAST} are needed); give a longer one"
-        )
+    check_enough(len(values))
     return values
 
 

@@ -17,22 +17,26 @@ STARTER = "starter"
 
 
 class ModelPicker:
-    """Two dropdowns: a model, and a precision to run it at."""
+    """Two dropdowns: a model, and a precision to run it at; first the one that is `wished`, if there is that.
 
-    def __init__(self, desk: Desk) -> None:
+    The ids of its elements begin with `prefix`, so that a page may have several.
+    """
+
+    def __init__(self, desk: Desk, *, label: str = "Model", wished: str | None = None, prefix: str = "") -> None:
         self._desk = desk
+        self._wished = wished
         picked = self.first_of()
         offered = self._offered(picked)
         with gr.Group(), gr.Row():
             self.name = gr.Dropdown(
-                self._listed(), value=picked, label="Model", elem_id="model", scale=3, min_width=150
+                self._listed(), value=picked, label=label, elem_id=f"{prefix}model", scale=3, min_width=150
             )
             self.precision = gr.Dropdown(
                 offered,
-                value=next(iter(offered), None),
+                value=self._first(offered),
                 label="Precision",
                 info=_not_here(),
-                elem_id="precision",
+                elem_id=f"{prefix}precision",
                 scale=2,
                 min_width=110,
             )
@@ -45,7 +49,7 @@ class ModelPicker:
         """The model that is picked; ValueError if there is none."""
         name, precision = values[self.name], values[self.precision]
         if not name:
-            raise ValueError("no model is chosen; choose one under Model")
+            raise ValueError("no model is chosen; choose one")
         if problem := self._desk.model(str(name)).problem:
             raise ValueError(problem)
         return ModelKey(str(name), str(precision))
@@ -66,7 +70,10 @@ class ModelPicker:
     @told
     def _precisions(self, name: str | None, precision: object = None) -> object:
         offered = self._offered(name)
-        return gr.update(choices=offered, value=precision if precision in offered else next(iter(offered), None))
+        return gr.update(choices=offered, value=precision if precision in offered else self._first(offered))
+
+    def _first(self, offered: list[str]) -> str | None:
+        return self._wished if self._wished in offered else next(iter(offered), None)
 
     def _offered(self, name: str | None) -> list[str]:
         return list(self._desk.model(name).precisions) if name else []
@@ -82,9 +89,12 @@ def _not_here() -> str | None:
 
 
 class PresetBar:
-    """A dropdown of sampler presets, and buttons for what can be done with the chosen one and `panel`."""
+    """A dropdown of sampler presets, and buttons for what can be done with the chosen one and `panel`.
 
-    def __init__(self, desk: Desk, panel: ChainPanel) -> None:
+    The ids of its elements begin with `prefix`.
+    """
+
+    def __init__(self, desk: Desk, panel: ChainPanel, *, prefix: str = "") -> None:
         self._desk = desk
         self._panel = panel
         with gr.Group():
@@ -93,12 +103,13 @@ class PresetBar:
                 value=FIRST_PRESET,
                 allow_custom_value=True,
                 label="Preset (to save your own, type a name for it)",
-                elem_id="preset",
+                elem_id=f"{prefix}preset",
             )
             with gr.Row():
                 buttons = ("Restore", "Neutralise", "Save", "Delete")
                 self._restore, self._neutralise, self._save, self._delete = (
-                    gr.Button(name, size="sm", min_width=60, elem_id=f"preset-{name.lower()}") for name in buttons
+                    gr.Button(name, size="sm", min_width=60, elem_id=f"{prefix}preset-{name.lower()}")
+                    for name in buttons
                 )
 
     def wire(self) -> list[Dependency]:

@@ -40,7 +40,7 @@ def lacking(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables to add to these; what a user has set stays, and what it decides is not decided again."""
     missing: dict[str, str] = {}
     if sys.platform != "darwin" and "OMP_NUM_THREADS" not in variables:  # on macOS torch knows the fast cores itself
-        missing["OMP_NUM_THREADS"] = str(threads())
+        missing["OMP_NUM_THREADS"] = str(threads(variables))
     if not {"OMP_WAIT_POLICY", *PATIENCE} & set(variables) and _looks_take_long():
         missing |= PATIENCE
     if may_ask_for_large_pages():
@@ -80,17 +80,17 @@ def _is_a_program() -> bool:
     return bool(sys.executable) and hasattr(sys.modules["__main__"], "__file__")
 
 
-def threads() -> int:
+def threads(variables: Mapping[str, str] = os.environ) -> int:
     """How many threads a large product is worth.
 
     What the user says in OMP_NUM_THREADS; on a Hugging Face Space what its CPU_CORES says; else the physical cores
     that this process may use, on Apple silicon the fast ones.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    asked = variables.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdecimal() and int(asked):
         return int(asked)
     with contextlib.suppress(ValueError, OverflowError):
-        if os.environ.get("SPACE_ID") and (rented := int(float(os.environ.get("CPU_CORES", "0")))) > 0:
+        if variables.get("SPACE_ID") and (rented := int(float(variables.get("CPU_CORES", "0")))) > 0:
             return rented
     return _physical_cores()
 

@@ -42,6 +42,10 @@ class Settings(Options):
         return self.home / "models"
 
     @property
+    def copies(self) -> Path:
+        return self.home / "copies"
+
+    @property
     def samplers(self) -> Path:
         return self.home / "samplers"
 

@@ -1,7 +1,8 @@
 """A checkpoint is a folder that `transformers` opens as it is: written whole or not at all, checked when it is read.
 
-config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, and our about.json, which
-says where the model comes from. Folders of GPT-2 models made elsewhere are read too. Nothing is ever unpickled.
+config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, our about.json, which
+says where the model comes from, and held_out.txt if there is text that its training did not see. Folders of GPT-2
+models made elsewhere are read too. Nothing is ever unpickled.
 """
 
 import logging
@@ -27,7 +28,11 @@ from models.weights import WEIGHTS, WeightFile
 
 log = logging.getLogger(__name__)
 
-FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "about.json")
+HELD_OUT = "held_out.txt"
+FILES = (
+    *("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "about.json"),
+    HELD_OUT,
+)
 CONFIG_LIMIT = 1_000_000  # bytes
 GPT2_VOCABULARIES = (50257, 50304)  # GPT-2's own, and padded to a multiple of 64 as nanoGPT does
 
@@ -82,6 +87,12 @@ class Checkpoint:
             return self.quantized.name == precision
         return self.about.source.endswith(_made(precision))
 
+    @property
+    def held_out(self) -> Path | None:
+        """The file of text that training did not see, if there is one."""
+        file = self.path / HELD_OUT
+        return file if file.is_file() else None
+
     def load_model(self) -> GPT:
         """The network to train, in float32 and set to eval; ValueError if it is quantized or a weight is not finite."""
         if self.quantized:
@@ -101,12 +112,16 @@ class Checkpoint:
         self, precision: Precision, *, choices: Choices | None = None, device: torch.device | None = None
     ) -> Engine:
         """The network to run; a quantized one only at the precision it is stored in. ValueError as `load_model`."""
-        if self.quantized not in (None, precision):
-            raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
+        self.check_runs(precision)
         with _naming(self.path):
             encoded = self.quantized is not None
             source = self._weights().read
             return Engine(self.config, precision, source, encoded=encoded, choices=choices, device=device)
+
+    def check_runs(self, precision: Precision) -> None:
+        """ValueError if it is quantized to another precision."""
+        if self.quantized not in (None, precision):
+            raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
 
     def _weights(self) -> WeightFile:
         """The weights, after a look at what the network would leave out."""
@@ -127,10 +142,13 @@ class Checkpoint:
             raise ValueError("it has no tokenizer; put the tokenizer.json made with it into the folder")
 
 
-def save_checkpoint(path: Path, model: GPT, *, tokenizer: Tokenizer, about: About) -> Checkpoint:
+def save_checkpoint(
+    path: Path, model: GPT, *, tokenizer: Tokenizer, about: About, held_out: str | None = None
+) -> Checkpoint:
     """Write `model` as the folder `path`, in place of a checkpoint there; a crash leaves the old one.
 
-    Raises ValueError if the model cannot be used or the folder holds anything else, OSError if the disk refuses.
+    `held_out` is text like that of the training which the training did not see, to judge the model by. Raises
+    ValueError if the model cannot be used or the folder holds anything else, OSError if the disk refuses.
     """
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(
@@ -139,7 +157,8 @@ def save_checkpoint(path: Path, model: GPT, *, tokenizer: Tokenizer, about: Abou
         )
     _check_replaceable(path)
     config = layout.config_to_json(model.config, end_of_text=tokenizer.end_of_text)
-    return _write(path, model.config, config, _stored(model), tokenizer=tokenizer, about=about)
+    texts = {} if held_out is None else {HELD_OUT: held_out.encode("utf-8")}
+    return _write(path, model.config, config, _stored(model), tokenizer=tokenizer, about=about, others=texts)
 
 
 def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, tokenizer: Tokenizer) -> Checkpoint:
@@ -162,7 +181,8 @@ def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, to
             tensors = _encoded(config, weights, precision)
     source = f"{original.about.source or original.path.name}{_made(precision.name)}"
     about = replace(original.about, source=source)
-    return _write(path, config, data, tensors, tokenizer=tokenizer, about=about)
+    texts = {HELD_OUT: original.held_out.read_bytes()} if original.held_out else {}
+    return _write(path, config, data, tensors, tokenizer=tokenizer, about=about, others=texts)
 
 
 def _made(precision: str) -> str:
@@ -178,8 +198,9 @@ def _write(
     *,
     tokenizer: Tokenizer,
     about: About,
+    others: dict[str, bytes],
 ) -> Checkpoint:
-    """Write the folder: `data` is its config.json."""
+    """Write the folder: `data` is its config.json, `others` are more files by name."""
     created = about.created or datetime.now(UTC).isoformat(timespec="seconds")
     end = tokenizer.end_of_text
     documents = {
@@ -187,7 +208,7 @@ def _write(
         "generation_config.json": {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "do_sample": True},
         "about.json": asdict(replace(about, created=created)) | {"parameters": config.parameters()},
     }
-    files = {name: storage.json_bytes(document) for name, document in documents.items()}
+    files = others | {name: storage.json_bytes(document) for name, document in documents.items()}
     with storage.new_folder(path) as folder:
         tokenizer.save(folder, context=config.block_size)
         for name, content in files.items():
@@ -195,7 +216,7 @@ def _write(
         try:
             save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
-            raise OSError(f"the weights could not be written to {path}: {error}") from error
+            raise storage.disk_error(error, path / WEIGHTS) from error
         shutil.copymode(folder / "config.json", folder / WEIGHTS)  # safetensors makes it readable for its owner only
     return Checkpoint.open(path)
 

@@ -11,8 +11,11 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.loss import linear_cross_entropy
+
 GELU = {"gelu_tanh": "tanh", "gelu_erf": "none"}  # our names -> torch's `approximate`
 LIMITS = {"vocab_size": 1_000_000, "block_size": 131_072, "n_layer": 1_000, "n_head": 1_024, "n_embd": 65_536}
+LARGE_VOCABULARY = 8_192  # tokens, beyond which the logits of a batch are not held all at once
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class GPT(nn.Module):
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon, bias=config.bias)
-        self.lm_head: nn.Module | None = None
+        self.lm_head: nn.Linear | None = None
         if not config.tied:
             self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self._initialise()
@@ -155,6 +158,22 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) of the token after each of `tokens` (B, T); ValueError if they do not fit the context."""
+        return self._logits(self._hidden(tokens))
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of `targets` (B, T), the tokens that follow `tokens` (B, T); -100 is skipped."""
+        x = self._hidden(tokens).flatten(0, 1)  # (B * T, C)
+        if self.config.vocab_size > LARGE_VOCABULARY:
+            head = self.wte if self.lm_head is None else self.lm_head
+            return linear_cross_entropy(x, head.weight, targets.flatten())
+        return F.cross_entropy(self._logits(x), targets.flatten())
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Logits (..., V) of the last layer's output (..., C)."""
+        return F.linear(x, self.wte.weight) if self.lm_head is None else self.lm_head(x)
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        """The output (B, T, C) of the last layer norm for `tokens` (B, T)."""
         if tokens.ndim != 2 or not tokens.numel():
             raise ValueError(f"tokens must have the shape (B, T) with at least one token, not {tuple(tokens.shape)}")
         T = tokens.shape[1]
@@ -164,10 +183,5 @@ class GPT(nn.Module):
         x = F.dropout(x, self.config.dropout, self.training)
         for block in self.h:
             x = block(x)
-        x = self.ln_f(x)  # (B, T, C)
-        return F.linear(x, self.wte.weight) if self.lm_head is None else self.lm_head(x)  # (B, T, V)
-
-    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of `targets` (B, T), the tokens that follow `tokens` (B, T); -100 is skipped."""
-        logits = self(tokens)  # (B, T, V)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        normed: Tensor = self.ln_f(x)
+        return normed

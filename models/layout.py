@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from models.gpt import GPT, GPTConfig
+from models.gpt import GPTConfig
 from models.precision import PRECISIONS, Precision
 
 PREFIX = "transformer."
@@ -49,21 +49,31 @@ def stored_tensors(config: GPTConfig, precision: Precision | None = None) -> Ite
 
     Without biases, the float folder holds zeros for them.
     """
-    with torch.device("meta"):
-        network = GPT(config if precision else replace(config, bias=True))
-    for name, parameter in network.named_parameters():
-        shape = tuple(parameter.shape)
+    for name, shape in parameter_shapes(config if precision else replace(config, bias=True)).items():
         stored_name = _stored_name(name)
         if precision is None:
             transposed = name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
             yield StoredTensor(name, stored_name, shape[::-1] if transposed else shape, transposed)
-        elif parameter.ndim == 1:
+        elif len(shape) == 1:
             yield StoredTensor(name, stored_name, shape, False, ("F32",))
     if precision is not None:
         for matrix, (N, K) in precision.matrices(config).items():
             for part, (shape, dtype) in precision.encoding(matrix, config).stored(N, K).items():
                 name = f"{matrix}.{part}"
                 yield StoredTensor(name, _stored_name(name), shape, False, (KINDS[dtype],))
+
+
+def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter of `GPT(config)`, by name, without making one."""
+    matrices = PRECISIONS["float32"].matrices(config)
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in matrices.items()}
+    norms = ["ln_f", *(f"h.{i}.{norm}" for i in range(config.n_layer) for norm in ("ln_1", "ln_2"))]
+    shapes |= {f"{norm}.weight": (config.n_embd,) for norm in norms}
+    if config.bias:
+        layers = {name: shape for name, shape in matrices.items() if name.startswith("h.")}
+        shapes |= {f"{name}.bias": (N,) for name, (N, _) in layers.items()}
+        shapes |= {f"{norm}.bias": (config.n_embd,) for norm in norms}
+    return shapes
 
 
 def _stored_name(name: str) -> str:

@@ -23,6 +23,7 @@ class ModelInfo:
     path: Path
     parameters: int
     context: int  # tokens
+    vocab_size: int  # logits for each token; the tokenizer may have fewer tokens
     tokenizer: str
     precisions: tuple[str, ...]  # that this computer can run, the one to begin with first
     size_bytes: int  # on disk
@@ -40,7 +41,7 @@ def describe(name: str, path: Path) -> ModelInfo:
         if checkpoint.quantized and (reason := checkpoint.quantized.missing()):
             raise ValueError(f"this computer cannot run {checkpoint.quantized.name}: {reason}")
     except ValueError as error:
-        return ModelInfo(name, path, 0, 0, "", (), 0, str(error))
+        return ModelInfo(name, path, 0, 0, 0, "", (), 0, str(error))
     stored = checkpoint.quantized
     offered = [precision for precision in PRECISIONS.values() if stored in (None, precision)]
     offered.sort(key=lambda precision: not checkpoint.is_copy_at(precision.name))  # what it was made for comes first
@@ -50,6 +51,7 @@ def describe(name: str, path: Path) -> ModelInfo:
         path,
         parameters=checkpoint.parameters,
         context=checkpoint.config.block_size,
+        vocab_size=checkpoint.config.vocab_size,
         tokenizer=checkpoint.tokenizer_kind,
         precisions=precisions,
         size_bytes=checkpoint.size_bytes,

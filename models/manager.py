@@ -14,10 +14,12 @@ from models.checkpoint import Checkpoint, save_quantized
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
 from models.listing import NAME, NAME_RULE, ModelInfo, Signature, describe, signature_of
-from models.precision import PRECISIONS
+from models.precision import PRECISIONS, Precision
 from models.precision.choices import Choices
 from models.prefix import PrefixCache
+from models.residents import Residents, Slot
 from models.tokenizer import Tokenizer
+from models.twins import Twins
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +67,7 @@ class LoadedModel:
     prefixes: PrefixCache  # of prompts read before
 
 
-@dataclass(eq=False)
-class _Slot:
-    """A model in memory: how many use it now, and whether it goes when they are done."""
-
-    loaded: LoadedModel
-    signature: Signature
-    users: int = 0
-    retired: bool = False
+_Slot = Slot[ModelKey, LoadedModel]
 
 
 class ModelManager:
@@ -80,6 +75,7 @@ class ModelManager:
 
     All methods may be called from any thread. `memory_budget` (bytes) bounds the weights that stay loaded: to load one
     more, those unused for longest go. They go last, when the new one is good, so that a failed load costs nothing.
+    Quantized copies made by `copy` lie in `copies`, by default within the `cache_folder`.
     """
 
     def __init__(
@@ -87,6 +83,7 @@ class ModelManager:
         folder: Path,
         *,
         cache_folder: Path,
+        copies: Path | None = None,
         bundled: Sequence[Path] = (),
         memory_budget: int | None = None,
         device: torch.device = CPU,
@@ -95,13 +92,17 @@ class ModelManager:
         self._bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
         self._cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
         self._choices = Choices(cache_folder / KERNELS)
+        self._twins = Twins(copies or cache_folder / "copies")
         self._device = device
-        self.memory_budget = memory_budget
-        self._slots: list[_Slot] = []  # the least recently used first
-        self._lock = threading.Lock()  # of _slots; held for moments
+        self._residents: Residents[ModelKey, LoadedModel] = Residents(memory_budget)
         self._loading = threading.Lock()  # held while weights are read: one load at a time
         self._listed: dict[Path, tuple[Signature, ModelInfo]] = {}
         self._tokenizers: dict[Path, tuple[Signature, Tokenizer]] = {}
+
+    @property
+    def memory_budget(self) -> int | None:
+        """Bytes of weights that stay loaded at most; None if there is no bound."""
+        return self._residents.budget
 
     def available(self) -> list[ModelInfo]:
         """All models, in order of their names; those that cannot be used say why."""
@@ -138,6 +139,30 @@ class ModelManager:
         save_quantized(self._folder / target.name, original, PRECISIONS[precision], tokenizer=self.tokenizer(key.name))
         return self.info(target.name)
 
+    def has_copy(self, key: ModelKey) -> bool:
+        """Whether `copy` would return at once; ValueError if there is no such model."""
+        return self._stored(key, self._find(key.name)) is not None
+
+    def copy(self, key: ModelKey) -> Path:
+        """The checkpoint folder that holds a model at this very precision: its own, or a copy, written now if need be.
+
+        From then on the model is loaded from there. Raises ValueError as `lend`, or if the disk refuses.
+        """
+        original, precision = self._find(key.name), self._runnable(key)
+        Checkpoint.open(original).check_runs(precision)
+        if stored := self._stored(key, original):
+            return stored
+        tokenizer = self.tokenizer(key.name)
+        names = self._paths()
+        return self._twins.make(key.name, Checkpoint.open(original), precision, tokenizer=tokenizer, names=names)
+
+    def fit(self, keys: Sequence[ModelKey]) -> bool:
+        """Whether these models can be in memory at once, whatever else is there now; ValueError if one is not there."""
+        if self.memory_budget is None:
+            return True
+        sizes = (self._runnable(key).memory_bytes(Checkpoint.open(self._find(key.name)).config) for key in set(keys))
+        return sum(sizes) <= self.memory_budget
+
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights; ValueError as `lend`."""
         path = self._find(name)
@@ -156,23 +181,17 @@ class ModelManager:
         """
         slot = self._take(key)
         try:
-            yield slot.loaded
+            yield slot.value
         finally:
-            with self._lock:
-                slot.users -= 1
-                if slot.retired and not slot.users:
-                    self._slots.remove(slot)
+            self._residents.release(slot)
 
     def unload(self, key: ModelKey | None = None) -> None:
         """Free a model's memory, or that of all; one in use goes when its last user is done."""
-        with self._lock:
-            for slot in [slot for slot in self._slots if key in (None, slot.loaded.key)]:
-                self._retire(slot)
+        self._residents.remove(key)
 
     def loaded(self) -> list[ModelKey]:
         """What is in memory, the least recently used first."""
-        with self._lock:
-            return [slot.loaded.key for slot in self._slots if not slot.retired]
+        return self._residents.keys()
 
     def _is_another(self, name: str, precision: str) -> bool:
         """Whether there is a model of this name, in any case, that is no copy at `precision`."""
@@ -190,48 +209,23 @@ class ModelManager:
     def _take(self, key: ModelKey) -> _Slot:
         """The slot of a model that is up to date, counted as used once more."""
         path = self._find(key.name)
-        with self._lock:
-            slot = self._use(key, signature_of(path))
-        if slot is not None:
+        if slot := self._residents.use(key, signature_of(path)):
             return slot
-        with self._loading:
-            with self._lock:
-                slot = self._use(key, signature_of(path))  # somebody else may have loaded it while we waited
-            return slot or self._load(key, path)
-
-    def _use(self, key: ModelKey, signature: Signature | None) -> _Slot | None:
-        """Count one more user of the model in memory, if it is there and, with a signature, unchanged on disk."""
-        for slot in self._slots:
-            if slot.loaded.key == key and not slot.retired and signature in (None, slot.signature):
-                slot.users += 1
-                self._slots.remove(slot)
-                self._slots.append(slot)
-                return slot
-        return None
+        with self._loading:  # somebody else may have loaded it while we waited
+            return self._residents.use(key, signature_of(path)) or self._load(key, path)
 
     def _load(self, key: ModelKey, path: Path) -> _Slot:
-        """Read a model, then let it take the place of its older self and of what the budget has no room for."""
+        """Read a model, or serve on with the one in memory if that has changed on disk and cannot be read."""
         try:
             loaded, signature = self._read_settled(key, path)
         except ValueError as error:
-            with self._lock:
-                slot = self._use(key, None)
-                if slot is None:
-                    raise
-                slot.signature = signature_of(path)
+            slot = self._residents.use(key, None)
+            if slot is None:
+                raise
+            slot.signature = signature_of(path)
             log.warning("%s has changed but cannot be loaded, the one in memory serves on: %s", key, error)
             return slot
-        new = _Slot(loaded, signature, users=1)
-        with self._lock:
-            for slot in [slot for slot in self._slots if slot.loaded.key == key]:
-                self._retire(slot)
-            for slot in [slot for slot in self._slots if not slot.users]:
-                if self.memory_budget is None or self._memory() + loaded.memory_bytes <= self.memory_budget:
-                    break
-                log.info("unloading %s to make room for %s", slot.loaded.key, key)
-                self._retire(slot)
-            self._slots.append(new)
-        return new
+        return self._residents.add(key, loaded, signature)
 
     def _read_settled(self, key: ModelKey, path: Path) -> tuple[LoadedModel, Signature]:
         """Read a model, again if it was saved meanwhile: what was read may be a mix of the old and the new."""
@@ -248,23 +242,47 @@ class ModelManager:
         raise ValueError(f"{key} is being saved over and over and cannot be read meanwhile; try again later")
 
     def _read(self, key: ModelKey, path: Path) -> LoadedModel:
-        precision = PRECISIONS[key.precision]
-        if reason := precision.missing():
-            raise ValueError(f"this computer cannot run {key}: {reason}")
+        precision = self._runnable(key)
         checkpoint = Checkpoint.open(path)
         self._check_room(key, precision.memory_bytes(checkpoint.config))
         tokenizer = self.tokenizer(key.name)
         device = precision.device(self._device)
-        model = checkpoint.load_engine(precision, choices=self._choices, device=device)
+        model = self._read_copy(key, path, device)
+        if model is None:
+            model = checkpoint.load_engine(precision, choices=self._choices, device=device)
         log.info("loaded %s, %.0f MB, on %s by %s", key, model.memory_bytes / 1e6, device, model.kernels)
         return LoadedModel(key, model, tokenizer, checkpoint.config, model.memory_bytes, PrefixCache())
+
+    def _read_copy(self, key: ModelKey, path: Path, device: torch.device) -> Engine | None:
+        """The model from its copy in the cache, if there is a good one."""
+        copy = self._twins.find(key.name, path, PRECISIONS[key.precision])
+        if copy is None:
+            return None
+        try:
+            return Checkpoint.open(copy).load_engine(PRECISIONS[key.precision], choices=self._choices, device=device)
+        except ValueError as error:
+            log.warning("%s", error)
+            if not isinstance(error.__cause__, OSError):  # which would say nothing of the copy
+                self._twins.forget(copy)
+            return None
+
+    def _runnable(self, key: ModelKey) -> Precision:
+        precision = PRECISIONS[key.precision]
+        if reason := precision.missing():
+            raise ValueError(f"this computer cannot run {key}: {reason}")
+        return precision
+
+    def _stored(self, key: ModelKey, path: Path) -> Path | None:
+        """The folder that holds a model at this very precision, if there is one."""
+        if key.precision == "float32" or Checkpoint.open(path).is_copy_at(key.precision):
+            return path
+        return self._twins.find(key.name, path, PRECISIONS[key.precision])
 
     def _check_room(self, key: ModelKey, needed: int) -> None:
         """Refuse a model that would not fit even if everything unused, and its own older self, were unloaded."""
         if self.memory_budget is None:
             return
-        with self._lock:
-            busy = [slot.loaded for slot in self._slots if slot.users and slot.loaded.key != key]
+        busy = self._residents.in_use(but=key)
         if needed + sum(loaded.memory_bytes for loaded in busy) > self.memory_budget:
             names = ", ".join(sorted({str(loaded.key) for loaded in busy}))
             hint = f"while {names} is in use; try again when that is done" if busy else "raise memory_gb"
@@ -272,14 +290,6 @@ class ModelManager:
                 f"{key} needs {needed / 1e6:.0f} MB of memory and does not fit the budget of "
                 f"{self.memory_budget / 1e6:.0f} MB: {hint}"
             )
-
-    def _memory(self) -> int:
-        return sum(slot.loaded.memory_bytes for slot in self._slots)
-
-    def _retire(self, slot: _Slot) -> None:
-        slot.retired = True
-        if not slot.users:
-            self._slots.remove(slot)
 
     def _paths(self) -> dict[str, Path]:
         """The folder of each model; the user's own hides a bundled one of the same name."""

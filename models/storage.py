@@ -7,6 +7,7 @@ A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at 
 import json
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
@@ -54,13 +55,46 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         os.mkdir(temporary)
         yield temporary
-        for file in sorted(temporary.iterdir()):
-            _sync_file(file)
+        for inside in sorted(temporary.rglob("*")):
+            _sync_folder(inside) if inside.is_dir() else _sync_file(inside)
         _sync_folder(temporary)
         _swap(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder: it has gone from under its name at once, whatever happens to its content afterwards."""
+    trash = _temporary(path)
+    _rename(path, trash)
+    shutil.rmtree(trash, ignore_errors=True)  # what cannot be removed now is an hour later, by `remove_leftovers`
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what crashes and unfinished deletions have left in `folder`, but nothing young."""
+    for leftover in folder.glob(".*.partial"):
+        _remove_if_stale(leftover)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add a line to a file of lines; after a crash its last line may be unfinished, and `read_lines` leaves it out."""
+    with open(path, "ab") as file:
+        file.write(line + b"\n")
+
+
+def read_lines(path: Path, *, last_bytes: int | None = None) -> list[bytes]:
+    """The finished lines of a file, or those in its last bytes, without their ends; none if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            if last_bytes is not None and file.seek(0, os.SEEK_END) > last_bytes:
+                file.seek(-last_bytes, os.SEEK_END)
+                file.readline()
+            else:
+                file.seek(0)
+            return file.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
 
 
 def recover(path: Path) -> None:
@@ -86,6 +120,14 @@ def folders(folder: Path) -> list[Path]:
     names = {name for name in found if not name.startswith(".")}
     names |= {name[1 : -len(ASIDE)] for name in found if name.startswith(".") and name.endswith(ASIDE)}
     return [folder / name for name in sorted(names)]
+
+
+def disk_error(error: Exception, path: Path) -> OSError:
+    """What a library in Rust says of a file it could not write, as the OSError that it was: "... (os error 28)"."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is None:
+        return OSError(f"{path} could not be written: {error}")
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
 def read_json(path: Path, *, limit: int) -> dict[str, object]:
@@ -165,7 +207,11 @@ def _sync_folder(path: Path) -> None:
 def _remove_stale(path: Path) -> None:
     """Delete what earlier crashes left of this name; young ones may belong to a save that is still running."""
     for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > STALE:
-                log.info("removing %s, left by an interrupted save", leftover)
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        _remove_if_stale(leftover)
+
+
+def _remove_if_stale(leftover: Path) -> None:
+    with suppress(OSError):
+        if time.time() - leftover.stat().st_mtime > STALE:
+            log.info("removing %s, left by an interrupted save", leftover)
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

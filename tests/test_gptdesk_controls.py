@@ -10,8 +10,9 @@ import torch
 from conftest import WHISPER
 from pydantic import Field
 
-from gptdesk.controls import ChainPanel, as_markdown, widget
+from gptdesk.controls import ChainPanel, widget
 from gptdesk.desk import built_in_presets
+from gptdesk.markup import markdown_text
 from gptdesk.pickers import neutralised
 from samplers import Options, build, default_chain, get, load_plugins, names, registry
 
@@ -130,4 +131,4 @@ def test_a_dropped_in_sampler_has_a_slider_and_works(in_event_loop: Callable) ->
 
 
 def test_markdown_is_shown_not_rendered() -> None:
-    assert as_markdown("a *b* <i>_c_</i>") == "a \\*b\\* \\<i\\>\\_c\\_\\</i\\>"
+    assert markdown_text("a *b* <i>_c_</i>") == "a \\*b\\* \\<i\\>\\_c\\_\\</i\\>"

@@ -322,7 +322,7 @@ def test_two_hundred_cancelled_streams_leave_threads_loans_and_memory_as_they_we
         _cancelled(manager, i)
     assert psutil.Process().memory_info().rss - used < 30_000_000
     assert threading.active_count() == threads
-    assert [slot.users for slot in manager._slots] == [0]
+    assert [slot.users for slot in manager._residents._slots] == [0]
     assert len(_caches()) <= before + MOST_PROMPTS
     manager.unload()
     assert len(_caches()) <= before

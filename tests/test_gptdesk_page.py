@@ -1,9 +1,6 @@
 """The page in a real browser, served by a real desk: what a user does, sees, and finds again."""
 
-import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,38 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import WHISPER
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, running_browser, watched_page
 
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.tokenizer import character_tokenizer
 
 sync_api = pytest.importorskip("playwright.sync_api")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-class RunningDesk:
-    """A desk in a process of its own."""
-
-    def __init__(self, home: Path) -> None:
-        command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", str(home)]
-        self.log = ""
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log += line
-            if found := re.search(r"ready at (http://\S+)", line):
-                self.url = found[1]
-                return
-        raise AssertionError(f"the desk did not start:\n{self.log}")
-
-    def close(self) -> str:
-        """End it as Ctrl-C would; everything it wrote on stderr."""
-        self.process.send_signal(signal.SIGINT)
-        _, rest = self.process.communicate(timeout=20)
-        return self.log + rest
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -71,38 +44,15 @@ def desk(home: Path) -> Iterator[RunningDesk]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+    with running_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
-    """The page as it first opens. It must load nothing from elsewhere and log no error."""
     (home / "page.json").unlink(missing_ok=True)
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    errors: list[str] = []
-    elsewhere: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: None if _is_ours(request.url, desk) else elsewhere.append(request.url))
-    _open(page, desk)
-    yield page
-    context.close()
-    assert errors == []
-    assert elsewhere == []
-
-
-def _is_ours(url: str, desk: RunningDesk) -> bool:
-    return url.startswith((desk.url, "data:", "blob:"))
-
-
-def _open(page: "sync_api.Page", desk: RunningDesk) -> None:
-    page.goto(desk.url)
-    page.locator("#generate").wait_for()
-    sync_api.expect(page.locator("#count")).not_to_be_empty()  # what was remembered has been restored
+    with watched_page(browser, desk) as page:
+        yield page
 
 
 def text(page: "sync_api.Page", i: int = 1) -> str:
@@ -113,18 +63,6 @@ def figures(page: "sync_api.Page") -> str:
     """The stats line; Gradio's own hidden clock stands beside it."""
     line = page.locator("#figures span.md")
     return line.inner_text() if line.count() else ""
-
-
-def choose(page: "sync_api.Page", name: str, value: str) -> None:
-    page.locator(f"#{name} input").click()
-    page.get_by_role("option", name=value, exact=True).click()
-
-
-def put(page: "sync_api.Page", name: str, value: object) -> None:
-    """Type a number into the box of a slider or number field."""
-    box = page.locator(f"#{name} input[type=number]")
-    box.fill(str(value))
-    box.press("Tab")
 
 
 def generate(page: "sync_api.Page", prompt: str) -> str:
@@ -315,19 +253,19 @@ def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", des
     page.keyboard.insert_text("Pasted")  # as a paste does, it presses no key
     page.locator("#temperature button").click()  # back to the default
     page.wait_for_timeout(500)
-    _open(page, desk)
+    open_page(page, desk)
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Pasted")
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
     page.get_by_role("button", name="Once upon a time").click()
     page.wait_for_timeout(500)
-    _open(page, desk)
+    open_page(page, desk)
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Once upon a time")
 
 
 def test_a_text_is_still_there_after_a_reload(page: "sync_api.Page", desk: RunningDesk) -> None:
     choose(page, "model", "starter")
     shown = generate(page, "Mia")
-    _open(page, desk)
+    open_page(page, desk)
     sync_api.expect(page.locator("#text-1 textarea")).to_have_value(shown)
 
 
@@ -336,7 +274,7 @@ def test_a_broken_checkpoint_is_explained(page: "sync_api.Page", home: Path, des
     broken.mkdir()
     (broken / "config.json").write_text("{")
     try:
-        _open(page, desk)
+        open_page(page, desk)
         choose(page, "model", "broken (cannot be used)")
         page.locator("#generate").click()
         sync_api.expect(page.locator("#figures")).to_contain_text("config.json")
@@ -367,7 +305,7 @@ def test_what_was_set_is_there_after_a_reload_and_a_restart(browser: "sync_api.B
         if visit != "reload":
             desk = RunningDesk(tmp_path)
         page = browser.new_page()
-        _open(page, desk)
+        open_page(page, desk)
         if visit == "set":
             page.locator("#prompt textarea").fill("A tale of two tests")
             put(page, "temperature", 0.35)
@@ -389,7 +327,7 @@ def test_what_was_set_is_there_after_a_reload_and_a_restart(browser: "sync_api.B
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_sticks_out(browser: "sync_api.Browser", desk: RunningDesk, size: tuple[int, int], theme: str) -> None:
     page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
-    _open(page, desk)
+    open_page(page, desk)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     for name in ("prompt", "generate", "stop", "model", "temperature", "max-new-tokens", "seed"):
         box = page.locator(f"#{name}").bounding_box()
@@ -413,7 +351,7 @@ def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: Ru
     (home / "page.json").unlink(missing_ok=True)
     pages = [browser.new_page() for _ in range(3)]
     for page in pages:
-        _open(page, desk)
+        open_page(page, desk)
         choose(page, "model", "slow")
         put(page, "max-new-tokens", 1000)
         put(page, "n", 8)
@@ -421,13 +359,13 @@ def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: Ru
         page.locator("#generate").click()
         if page is not pages[2]:
             sync_api.expect(page.locator("#figures")).to_contain_text("tokens/s", timeout=30_000)
-    sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for another page")
+    sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for what is being generated")
     pages[2].locator("#stop").click()
     sync_api.expect(pages[2].locator("#figures")).to_contain_text("stopped before it began")
     for page in pages:
         page.close()
     page = browser.new_page()
-    _open(page, desk)
+    open_page(page, desk)
     choose(page, "model", "starter")
     put(page, "n", 1)
     put(page, "max-new-tokens", 5)

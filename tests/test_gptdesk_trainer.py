@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from gptdesk.training import TrainingDiverged, TrainingOptions, TrainingStep, evaluate, train
-from gptdesk.training.trainer import learning_rate, make_optimizer, shuffled_batches
+from gptdesk.training.loader import Loader, TableRows
+from gptdesk.training.optimizer import make_optimizer
+from gptdesk.training.schedule import learning_rate
+from gptdesk.training.trainer import Trainer
+from models import layout
 from models.gpt import GPT, GPTConfig
+from models.loss import linear_cross_entropy
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +36,7 @@ def random_rows(count: int, *, seed: int = 0, width: int = 17) -> Tensor:
     return torch.randint(40, (count, width), generator=torch.Generator().manual_seed(seed))
 
 
-def options(**values: float) -> TrainingOptions:
+def options(**values: object) -> TrainingOptions:
     return TrainingOptions(**{"steps": 20, "batch_size": 4, "warmup_steps": 2, "learning_rate": 3e-3} | values)
 
 
@@ -202,12 +207,12 @@ def test_evaluate_is_the_mean_over_all_rows_without_dropout() -> None:
 
 
 def test_every_pass_covers_every_row_once_in_a_new_order() -> None:
-    rows = torch.arange(10)[:, None]
-    batches = shuffled_batches(rows, batch_size=4, seed=1)
-    seen = torch.cat([next(batches) for _ in range(5)]).flatten().tolist()
+    loader = Loader(TableRows(torch.arange(10)[:, None]), seed=1)
+    seen = torch.cat([loader.batch(position, 4) for position in range(0, 20, 4)]).flatten().tolist()
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
-    assert len(next(shuffled_batches(rows, batch_size=25, seed=1))) == 25
+    assert loader.batch(3, 17).flatten().tolist() == seen[3:]
+    assert len(loader.batch(0, 25)) == 25
 
 
 def test_a_run_can_be_left_and_leaves_a_usable_model() -> None:
@@ -222,7 +227,11 @@ def test_bfloat16_learns_the_same_and_keeps_float32_weights() -> None:
     results = {}
     for bfloat16 in (False, True):
         model = tiny_model()
-        *_, last = train(model, random_rows(4), options=options(steps=60, learning_rate=1e-2, bfloat16=bfloat16))
+        *_, last = train(
+            model,
+            random_rows(4),
+            options=options(steps=60, learning_rate=1e-2, precision="bfloat16" if bfloat16 else "float32"),
+        )
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         results[bfloat16] = last.train_loss
     assert results[True] == pytest.approx(results[False], abs=0.15)
@@ -250,3 +259,147 @@ def test_options_are_refused_in_one_sentence() -> None:
         TrainingOptions(steps=10, warmup_steps=10)
     with pytest.raises(ValueError, match=r"^learning_rate must be greater than 0, not -1"):
         options(learning_rate=-1)
+
+
+def test_the_first_loss_is_that_of_knowing_nothing() -> None:
+    torch.manual_seed(1)
+    config = GPTConfig(vocab_size=65, block_size=64, n_layer=2, n_head=4, n_embd=128)
+    rows = torch.randint(65, (64, 65), generator=torch.Generator().manual_seed(2))
+    assert evaluate(GPT(config), rows) == pytest.approx(math.log(65) + 128 * 0.02**2 / 2, abs=0.06)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_gradients_are_those_of_transformers(tied: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(5)
+    model = GPT(GPTConfig(vocab_size=40, block_size=16, n_layer=2, n_head=2, n_embd=32, tied=tied))
+    config = layout.config_to_json(model.config, end_of_text=None)
+    oracle = transformers.GPT2LMHeadModel(transformers.GPT2Config(**config, attn_implementation="eager"))
+    rows = random_rows(4)
+    stored = {tensor.name: tensor for tensor in layout.stored_tensors(model.config)}
+    theirs = dict(oracle.named_parameters())
+    ours = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, weight in ours.items():
+            value = weight.t() if stored[name].transposed else weight
+            theirs[stored[name].stored_name].copy_(value)
+    loss = model.loss(rows[:, :-1], rows[:, 1:])
+    loss.backward()
+    logits = oracle(rows[:, :-1]).logits
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    for name, weight in ours.items():
+        gradient = theirs[stored[name].stored_name].grad
+        assert gradient is not None
+        gradient = gradient.t() if stored[name].transposed else gradient
+        assert weight.grad is not None
+        assert (weight.grad - gradient).norm() <= 1e-4 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_a_batch_in_parts_is_the_batch(parts: int) -> None:
+    def run(accumulation: int) -> tuple[list[float], list[Tensor]]:
+        model = tiny_model()
+        chosen = options(batch_size=8, accumulation=accumulation, steps=5, learning_rate=1e-3)
+        steps = list(train(model, random_rows(20), options=chosen))
+        return [step.train_loss for step in steps], weights(model)
+
+    losses, trained = run(parts)
+    whole, expected = run(1)
+    assert losses == pytest.approx(whole, abs=1e-5)
+    for a, b in zip(trained, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
+
+
+def test_the_mean_of_the_weights_is_kept_and_training_goes_on_from_the_others() -> None:
+    def trainer(average: float) -> Trainer:
+        chosen = options(average=average, evaluate_every=5)
+        return Trainer(tiny_model(), TableRows(random_rows(8)), options=chosen, validation=random_rows(8))
+
+    plain, averaged = trainer(0.0), trainer(0.5)
+    trail: list[list[Tensor]] = []
+    losses = [[step.train_loss for step in one.run()] for one in (plain, averaged)]
+    assert losses[0] == losses[1]
+    again = trainer(0.0)
+    mean = weights(again.model)
+    for step in again.run():
+        trail.append(weights(again.model))
+        memory = min(0.5, step.step / (step.step + 9))
+        mean = [memory * old + (1 - memory) * new for old, new in zip(mean, trail[-1], strict=True)]
+    with averaged.kept() as model:
+        for kept, expected in zip(weights(model), mean, strict=True):
+            torch.testing.assert_close(kept, expected, rtol=0, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(weights(averaged.model), trail[-1], strict=True))
+
+
+def test_a_state_of_another_run_is_refused() -> None:
+    one = Trainer(tiny_model(), TableRows(random_rows(8)), options=options())
+    other = Trainer(tiny_model(), TableRows(random_rows(8)), options=options(average=0.9))
+    list(islice(one.run(), 2))
+    with pytest.raises(ValueError, match=r"^the saved state is that of another run"):
+        other.restore(one.state())
+
+
+def test_a_run_ends_when_its_validation_loss_has_risen_for_long() -> None:
+    chosen = options(steps=500, learning_rate=2e-2, evaluate_every=5, patience=3, batch_size=8)
+    trainer = Trainer(tiny_model(), TableRows(random_rows(8)), options=chosen, validation=random_rows(8, seed=3))
+    steps = list(trainer.run())
+    assert trainer.ended == "patience"
+    assert len(steps) == trainer.best_step + 15
+    assert [step.step for step in steps if step.best][-1] == trainer.best_step
+    assert not list(trainer.run())
+
+
+def test_a_linear_schedule_ends_at_its_floor() -> None:
+    chosen = TrainingOptions(steps=100, warmup_steps=10, learning_rate=1.0, schedule="linear", floor=0.1)
+    rates = [learning_rate(step, chosen) for step in range(1, 102)]
+    assert rates[:10] == pytest.approx([i / 10 for i in range(1, 11)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.55)
+    assert rates[100] == pytest.approx(0.1)
+
+
+def test_a_published_log_comes_out_of_the_schedule() -> None:
+    """That log printed after each step the rate of the next one, and numbered its steps from 0."""
+    chosen = TrainingOptions(steps=5000, warmup_steps=500, learning_rate=3e-4)
+    printed = {0: 1.2e-06, 50: 3.12e-05, 1000: 2.909180e-04, 2500: 1.759441e-04, 4950: 8.775781e-08, 4999: 0.0}
+    for step, rate in printed.items():
+        assert learning_rate(step + 2, chosen) == pytest.approx(rate, rel=2e-7)
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_loss_of_a_large_vocabulary_is_the_same_in_pieces(skipped: bool, autocast: bool) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(600, 16), torch.randn(300, 16)
+    targets = torch.randint(300, (600,))
+    if skipped:
+        targets[::3] = -100
+    results = []
+    for pieces in (True, False):
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            if pieces:
+                loss = linear_cross_entropy(x, weight, targets)
+            else:
+                loss = torch.nn.functional.cross_entropy(torch.nn.functional.linear(x, weight), targets)
+        (3 * loss).backward()
+        assert x.grad is not None
+        assert weight.grad is not None
+        results.append((loss.detach(), x.grad, weight.grad))
+    for ours, expected in zip(*results, strict=True):
+        assert (ours - expected).norm() <= (2e-2 if autocast else 1e-5) * expected.norm()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_large_vocabulary_trains_with_that_loss(tied: bool) -> None:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=9000, block_size=8, n_layer=1, n_head=1, n_embd=16, tied=tied))
+    rows = torch.randint(9000, (3, 9), generator=torch.Generator().manual_seed(2))
+    loss = model.loss(rows[:, :-1], rows[:, 1:])
+    expected = torch.nn.functional.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert evaluate(model, rows) == pytest.approx(loss.item(), abs=1e-5)
+    *_, last = train(model, rows, options=options(steps=100, learning_rate=3e-2))
+    assert last.train_loss < 1

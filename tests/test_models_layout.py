@@ -10,7 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, GPTConfig
-from models.layout import config_from_json, config_to_json, stored_tensors
+from models.layout import config_from_json, config_to_json, parameter_shapes, stored_tensors
 from models.tokenizer import character_tokenizer, train_bpe
 
 transformers_logging.disable_progress_bar()
@@ -150,3 +150,10 @@ def test_a_config_that_is_no_gpt2_of_ours_is_refused_with_the_reason(field: str,
     with pytest.raises(ValueError, match=sentence):
         config_from_json(data | {field: value})
     assert config_from_json({k: v for k, v in data.items() if k != "n_positions"}) == config
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_shapes_are_told_without_a_network(tied: bool, bias: bool) -> None:
+    config = GPTConfig(vocab_size=70, block_size=20, n_layer=2, n_head=2, n_embd=16, tied=tied, bias=bias)
+    assert parameter_shapes(config) == {name: tuple(p.shape) for name, p in GPT(config).named_parameters()}

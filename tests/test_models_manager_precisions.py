@@ -100,7 +100,7 @@ def test_the_budget_counts_what_the_precision_takes(folder: Path) -> None:
     for name in HERE[1:]:
         loaded = lent(manager, f"a:{name}")
         assert loaded.memory_bytes <= budget
-        assert manager._memory() <= budget
+        assert manager._residents.memory_bytes() <= budget
 
 
 def test_a_device_runs_what_it_can_and_the_cpu_the_rest(folder: Path) -> None:

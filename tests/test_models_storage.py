@@ -242,3 +242,48 @@ def test_json_text_reads_back_and_nan_is_refused(tmp_path: Path) -> None:
     assert storage.read_json(tmp_path / "file.json", limit=1000) == value
     with pytest.raises(ValueError, match="JSON"):
         storage.json_bytes({"loss": float("nan")})
+
+
+def test_lines_are_added_and_the_finished_ones_read(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    assert storage.read_lines(path) == []
+    for i in range(1000):
+        storage.append_line(path, b"line %d" % i)
+    with open(path, "ab") as file:
+        file.write(b"unfinished")
+    assert storage.read_lines(path) == [b"line %d" % i for i in range(1000)]
+    assert storage.read_lines(path, last_bytes=40) == [b"line 997", b"line 998", b"line 999"]
+    assert storage.read_lines(path, last_bytes=10**6) == storage.read_lines(path)
+
+
+def test_folders_inside_a_new_folder_are_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(storage, "_sync_file", lambda path: synced.append(path.name))
+    with storage.new_folder(tmp_path / "outer") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "deep").write_text("x")
+        (folder / "flat").write_text("x")
+    assert synced == ["flat", "deep"]
+    assert (tmp_path / "outer" / "inner" / "deep").read_text() == "x"
+
+
+def test_a_removed_folder_is_gone_at_once_and_its_rest_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "file").write_text("x")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # the process dies here
+        storage.remove_folder(folder)
+    assert storage.folders(tmp_path) == []
+    (left,) = tmp_path.iterdir()
+    storage.remove_leftovers(tmp_path)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    storage.remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
+def test_what_a_library_in_rust_says_is_the_error_it_was(tmp_path: Path) -> None:
+    error = storage.disk_error(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
+    assert (error.errno, error.filename) == (errno.ENOSPC, str(tmp_path))
+    assert str(storage.disk_error(RuntimeError("strange"), tmp_path)).endswith("could not be written: strange")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gptdesk.bench import Case, Measured, Row, step_bytes
 from gptdesk.generation import GenerationRequest, GenerationStep, generate
+from gptdesk.neighbours import Neighbours
 from models.cache import KVCache
 from models.engine import get_device
 from models.manager import LoadedModel, ModelKey, ModelManager
@@ -39,14 +40,14 @@ def measure(case: Case) -> Measured:
     with manager.lend(ModelKey(case.name, case.precision)) as lent:
         load_seconds = time.perf_counter() - started
         loaded = replace(lent, tokenizer=plain_tokenizer(lent.config.vocab_size))
-        before = processor_seconds()
+        neighbours = Neighbours()
         greedy = Chain(samplers=(build("greedy"),))
         timed_run(loaded, replace(case, new=WARM_UP), greedy, seed=0)
         firsts, decodes = zip(*(timed_run(loaded, case, greedy, seed=i) for i in range(1, REPEATS + 1)), strict=True)
         peak = peak_bytes()
         _, default = timed_run(loaded, case, default_chain(), seed=REPEATS + 1)
         engine, sampler = map(statistics.median, zip(*step_times(loaded, case), strict=True))
-        everyone, us, there = (now - then for now, then in zip(processor_seconds(), before, strict=True))
+        others = neighbours.share()
     row = Row(
         precision=case.precision,
         prompt=case.prompt,
@@ -67,7 +68,7 @@ def measure(case: Case) -> Measured:
         sampler_seconds=sampler,
         default_tokens_per_second=case.n * case.new / default,
         step_bytes=step_bytes(loaded.config, PRECISIONS[case.precision], context=middle, n=case.n),
-        others=max(0.0, everyone - us) / there,
+        others=others,
     )
 
 
@@ -135,14 +136,6 @@ def peak_bytes() -> int:
     import resource  # which Windows lacks
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def processor_seconds() -> tuple[float, float, float]:
-    """What all programs have taken so far, what this one has, and what there was: seconds of all processors."""
-    times, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    idle = times.idle + getattr(times, "iowait", 0.0)
-    inside = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # of `user` and `nice`, once more
-    return sum(times) - idle - inside, own.user + own.system, time.perf_counter() * (psutil.cpu_count() or 1)
 
 
 def main() -> None:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from gptdesk import __version__
 from gptdesk.cli.about import about
 from gptdesk.cli.bench import bench
+from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError
+from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
+from gptdesk.cli.train import train
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
 
@@ -24,6 +27,10 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "generate": generate,
     "samplers": samplers,
     "models": models,
+    "compare": compare,
+    "evaluate": evaluate,
+    "train": train,
+    "runs": runs,
     "bench": bench,
     "about": about,
 }

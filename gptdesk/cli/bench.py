@@ -12,11 +12,11 @@ from pathlib import Path
 from gptdesk.bench import Measured, find_folder, prepared, run, run_bandwidth, share_of_limit
 from gptdesk.cli.parsing import verb_parser
 from gptdesk.desk import Desk
+from gptdesk.neighbours import QUIET
 from gptdesk.settings import Settings
 
 log = logging.getLogger(__name__)
 
-QUIET = 0.05  # share of the processors that other programs may take
 HEAD = (
     f"{'PRECISION':13} {'PROMPT':>6} {'N':>2} {'FIRST TOKEN':>12} {'TOKENS/S':>9} {'OF LIMIT':>8} {'SAMPLERS':>8}"
     f" {'LOAD':>7} {'PEAK':>8} {'FILE':>9}  KERNEL"

@@ -1,22 +1,16 @@
 """`gptdesk generate`: text to the terminal as it comes."""
 
-import argparse
-import contextlib
 import json
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 
-from gptdesk.cli.parsing import UsageError, flag, number, verb_parser
+from gptdesk.cli.parsing import UsageError, verb_parser
+from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, GenerationStart
 from gptdesk.streams import GenerationResult
 from models.manager import ModelKey
-from samplers import Chain, default_chain, get, names
-from samplers.base import OptionValue
 
 log = logging.getLogger(__name__)
 
@@ -27,49 +21,27 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
     parser.add_argument("--model", default="starter", metavar="NAME[:PRECISION]", help="default: starter")
     parser.add_argument("--prompt", default="", help="text to continue; - reads it from the standard input")
     parser.add_argument("--interactive", action="store_true", help="ask for one prompt after the other")
-    for name in ("max_new_tokens", "n", "seed", "deadline"):
-        parser.add_argument(flag(name), metavar="N", help=GenerationRequest.model_fields[name].description)
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end at this text; may be repeated")
-    parser.add_argument("--samplers", metavar="NAME,NAME", help="the chain, in its order; default: %(default)s")
-    parser.set_defaults(samplers=",".join(sampler.name for sampler in default_chain().samplers))
-    for sampler, option in _sampler_options():
-        field = get(sampler).model_fields[option]
-        told = f"{sampler}: {field.description} (default {field.default})".replace("%", "%%")  # argparse formats it
-        parser.add_argument(flag(option), metavar="X", help=told)
+    add_request_options(parser, "max_new_tokens", "n", "seed", "deadline")
     options = parser.parse_args(arguments)
 
     key = desk.manager.key(options.model)
-    given = {name: getattr(options, name) for name in ("max_new_tokens", "n", "seed", "deadline")}
-    fixed = {name: number(value) for name, value in given.items() if value is not None}
     if options.interactive and (options.json or options.prompt):
         raise UsageError(
             "--interactive asks for the prompts itself and prints plain text; leave out --prompt and --json"
         )
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    request = GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(options.stop), **fixed)
+    request = read_request(options, prompt)
     if options.interactive:
         return _ask_for_prompts(desk, key, request)
     stopped = _stream(desk, key, request, as_json=options.json)
     return 130 if stopped else 0
 
 
-def _chain(options: argparse.Namespace) -> Chain:
-    """The samplers named, with the options given; an option of a sampler that is not named adds it at the end."""
-    links: dict[str, dict[str, OptionValue]] = {}
-    for name in filter(None, (part.strip() for part in options.samplers.split(","))):
-        links[name] = {"name": name}
-    for sampler, option in _sampler_options():
-        if (value := getattr(options, option)) is not None:
-            kind = get(sampler).model_fields[option].annotation
-            links.setdefault(sampler, {"name": sampler})[option] = number(value) if kind in (int, float) else value
-    return Chain.from_data(list(links.values()))
-
-
 def _stream(desk: Desk, key: ModelKey, request: GenerationRequest, *, as_json: bool = False) -> bool:
     """Generate and print; Ctrl-C ends the text, not the program. Whether it was stopped."""
     result = GenerationResult(request.n)
     live = request.n == 1 and not as_json
-    with _stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop:
         for event in desk.generate(key, request, stop=stop):
             result.add(event)
             if isinstance(event, GenerationStart):
@@ -130,24 +102,3 @@ def _ask_for_prompts(desk: Desk, key: ModelKey, request: GenerationRequest) -> i
             _stream(desk, key, GenerationRequest(**(dict(request) | {"prompt": prompt})))
         except ValueError as error:
             log.warning("%s", error)
-
-
-@contextlib.contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
-    stop = threading.Event()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            signal.default_int_handler(number, frame)
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _sampler_options() -> list[tuple[str, str]]:
-    return [(name, option) for name in names() for option in get(name).model_fields]

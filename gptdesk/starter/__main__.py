@@ -98,7 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
             batch_size=given.batch_size,
             warmup_steps=min(100, given.steps // 10),
             seed=given.seed,
-            bfloat16=given.bfloat16,
+            precision="bfloat16" if given.bfloat16 else "float32",
+            patience=0,
         )
         build(given.out, options=options)
     except ValueError as error:

@@ -1,6 +1,5 @@
 """The Generate tab: a prompt, a model and a sampler chain; text streams in, with the figures of the engine below it."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,20 +8,19 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values, as_markdown
+from gptdesk.actions import Actions
+from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
 from gptdesk.generation import GenerationRequest
+from gptdesk.keeping import MOST_KEPT, Kept
+from gptdesk.markup import markdown_text
 from gptdesk.pickers import ModelPicker, PresetBar
 from gptdesk.streams import GenerationResult, in_batches
 from models.manager import ModelKey
 
-log = logging.getLogger(__name__)
-
 TITLE = "Generate"
-AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 MOST_SEQUENCES = 8  # text boxes that are laid out; the engine and the command line take more
-MOST_KEPT = 200_000  # characters of text that are there again after a reload
 EXAMPLES = (
     "Once upon a time",
     "One rainy morning, the fox",
@@ -41,15 +39,12 @@ class GenerateTab:
 
     def __init__(self, desk: Desk, page: gr.Blocks) -> None:
         self.desk = desk
-        self._running: dict[str, threading.Event] = {}  # browser session -> stop event of its generation
-        self._places = threading.BoundedSemaphore(AT_ONCE)
-        self.restored = gr.State(False)  # nothing is remembered of a page that has not been filled in yet
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 self._lay_out_text()
             with gr.Column(scale=2, min_width=320):
                 self._lay_out_settings()
-        self._remembered: dict[str, Component] = {
+        remembered: dict[str, Component] = {
             "prompt": self.prompt,
             "model": self.model.name,
             "precision": self.model.precision,
@@ -60,6 +55,9 @@ class GenerateTab:
             "stop": self.stop_strings,
             "preset": self.presets.name,
         }
+        self.kept = Kept(desk, TITLE, remembered, {"chain": self.panel})
+        buttons = (self.generate, self.continue_)
+        self.actions = Actions(desk, buttons=buttons, stop=self.stop, line=self.figures)
         self._wire(page)
 
     # Layout
@@ -77,9 +75,13 @@ class GenerateTab:
         with gr.Row(elem_id="examples"):
             self.examples = [gr.Button(text, size="sm", min_width=80) for text in EXAMPLES]
         with gr.Row():
-            self.generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=80)
+            self.generate = gr.Button(
+                "Generate", variant="primary", elem_classes="go", elem_id="generate", min_width=80
+            )
             self.continue_ = gr.Button("Continue", elem_id="continue", min_width=80)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=80)
+            self.stop = gr.Button(
+                "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=80
+            )
         self.chosen = gr.Radio(
             [1], value=1, label="Sequence that Continue goes on with", visible=False, elem_id="chosen"
         )
@@ -124,12 +126,12 @@ class GenerateTab:
     # Wiring
 
     def _wire(self, page: gr.Blocks) -> None:
-        controls = [*self._remembered.values(), *self.panel.components]
-        inputs: set[Block] = {*controls, *self.texts, self.chosen, self.restored}
-        outputs = [self.generate, self.continue_, self.stop, self.seed, self.chosen, self.figures, *self.texts]
+        controls = self.kept.controls
+        inputs: set[Block] = {*controls, *self.texts, self.chosen, self.kept.restored}
+        outputs = [*self.actions.outputs, self.seed, self.chosen, *self.texts]
         for button, handler in ((self.generate, self._on_generate), (self.continue_, self._on_continue)):
             button.click(handler, inputs, outputs, **STREAMING)
-        self.stop.click(self._on_stop, **QUIETLY)
+        self.actions.wire()
         for button in self.examples:
             button.click(lambda text: text, button, self.prompt, **QUIETLY)
         self.seed.input(lambda: False, None, self.new_seed, **QUIETLY)  # who types a seed wants that one
@@ -138,54 +140,29 @@ class GenerateTab:
         latest = QUIETLY | {"trigger_mode": "always_last"}
         counted: list[Any] = [self.prompt, self.model.name]
         gr.on([component.change for component in counted], self._on_prompt, counted, self.count, **latest)
-        changes = [component.change for component in controls]  # type: ignore[attr-defined]  # made by Gradio
-        gr.on(changes, self._remember, {*controls, self.restored}, **latest)
-        page.load(self._on_load, None, [*controls, *self.texts, self.count, self.restored], **QUIETLY)
+        self.kept.wire()
+        page.load(self._on_load, None, [*controls, *self.texts, self.count, self.kept.restored], **QUIETLY)
 
     # Generating
 
     def _on_generate(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        yield from self._run(values, str(values[self.prompt] or ""), request.session_hash or "")
+        yield from self._run(values, str(values[self.prompt] or ""), request)
 
     def _on_continue(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         chosen = values[self.chosen]
         text = values[self.texts[int(chosen) - 1 if isinstance(chosen, int) else 0]]
-        yield from self._run(values, str(text or values[self.prompt] or ""), request.session_hash or "")
+        yield from self._run(values, str(text or values[self.prompt] or ""), request)
 
-    def _run(self, values: Values, prompt: str, session: str) -> Iterator[Updates]:
+    def _run(self, values: Values, prompt: str, request: gr.Request) -> Iterator[Updates]:
         """Stream into the text boxes; whatever goes wrong ends as one sentence below them."""
-        stop = threading.Event()
-        if before := self._running.get(session):
-            before.set()  # one generation a page: the newer one has the boxes
-        self._running[session] = stop
-        try:
-            key, request = self._request(values, prompt)
-            self._remember(values)
-            yield self._begin(request)
-            yield from self._wait_for_a_place(stop)
-            try:
-                yield from self._stream(key, request, stop)
-            finally:
-                self._places.release()
-            yield self._ready()
-        except ValueError as error:
-            yield self._ready() | {self.figures: f"⚠ {as_markdown(str(error))}"}
-        except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
-            log.exception("the generation failed")
-            yield self._ready() | {self.figures: f"⚠ {as_markdown(f'{error} (the terminal has the details)')}"}
-        finally:
-            if self._running.get(session) is stop:
-                del self._running[session]
 
-    def _wait_for_a_place(self, stop: threading.Event) -> Iterator[Updates]:
-        """Take one of the places for generations, saying so if all are taken. With `stop`, do not wait for long."""
-        if self._places.acquire(blocking=False):
-            return
-        yield {self.figures: "Waiting for another page to finish …"}
-        while not self._places.acquire(timeout=0.1):
-            if stop.is_set():
-                raise ValueError("stopped before it began: other pages were generating")
-            yield gr.skip()  # so that a page that has gone is noticed
+        def work(stop: threading.Event) -> Iterator[Updates]:
+            key, asked = self._request(values, prompt)
+            self.kept.remember(values)
+            yield self._begin(asked)
+            yield from self._stream(key, asked, stop)
+
+        yield from self.actions.run(work, request)
 
     def _stream(self, key: ModelKey, request: GenerationRequest, stop: threading.Event) -> Iterator[Updates]:
         result = GenerationResult(request.n)
@@ -194,7 +171,7 @@ class GenerateTab:
                 result.add(event)
             yield self._progress(request, result, key) if events else gr.skip()
         texts = [request.prompt + new for new in result.texts]
-        self._put(f"{TITLE}: texts", texts if sum(map(len, texts)) < MOST_KEPT else None)
+        self.kept.put(f"{TITLE}: texts", texts if sum(map(len, texts)) < MOST_KEPT else None)
 
     def _request(self, values: Values, prompt: str) -> tuple[ModelKey, GenerationRequest]:
         lines = str(values[self.stop_strings] or "").splitlines()
@@ -209,9 +186,6 @@ class GenerateTab:
 
     def _begin(self, request: GenerationRequest) -> Updates:
         updates: Updates = {
-            self.generate: gr.update(interactive=False),
-            self.continue_: gr.update(interactive=False),
-            self.stop: gr.update(interactive=True),
             self.chosen: gr.update(visible=request.n > 1, choices=list(range(1, request.n + 1)), value=1),
             self.figures: "Reading the prompt …",
         }
@@ -227,22 +201,11 @@ class GenerateTab:
             updates[self.seed] = str(result.start.seed)
         return updates
 
-    def _ready(self) -> Updates:
-        return {
-            self.generate: gr.update(interactive=True),
-            self.continue_: gr.update(interactive=True),
-            self.stop: gr.update(interactive=False),
-        }
-
-    def _on_stop(self, request: gr.Request) -> None:
-        if stop := self._running.get(request.session_hash or ""):
-            stop.set()
-
     def _on_prompt(self, prompt: str | None, name: str | None) -> str:
         try:
             return self._counted(prompt or "", name)
         except ValueError as error:
-            return f"⚠ {as_markdown(str(error))}"
+            return f"⚠ {markdown_text(str(error))}"
 
     def _counted(self, prompt: str, name: str | None) -> str:
         if not name:
@@ -256,29 +219,16 @@ class GenerateTab:
 
     # Memory
 
-    def _remember(self, values: Values) -> None:
-        if values[self.restored]:
-            remembered = {name: values[component] for name, component in self._remembered.items()}
-            self._put(TITLE, remembered | {"chain": self.panel.remembered(values)})
-
-    def _put(self, name: str, value: object) -> None:
-        try:
-            self.desk.page.put(name, value)
-        except ValueError as error:  # a full disk is no reason to refuse a text
-            log.warning("%s", error)
-
     def _on_load(self) -> Updates:
         """What the page shows when it is opened: the models there are now, and what was set when it was last used."""
-        page = self.desk.page.read()
-        kept, texts = page.get(TITLE), page.get(f"{TITLE}: texts")
-        kept = kept if isinstance(kept, dict) else {}
-        updates: Updates = {
-            component: gr.update(value=kept[name]) for name, component in self._remembered.items() if name in kept
-        }
+        kept, texts = self.kept.read(), self.desk.page.read().get(f"{TITLE}: texts")
+        updates = self.kept.updates(kept)
         for i, text in enumerate(texts if isinstance(texts, list) else []):
             updates |= {self.texts[i]: gr.update(value=text, visible=True)} if i < MOST_SEQUENCES else {}
-        updates[self.restored] = True
         updates |= self.model.shown(kept.get("model"), kept.get("precision"))
         updates |= self.presets.shown(kept.get("preset"))
-        updates[self.count] = self._on_prompt(kept.get("prompt"), self.model.first_of(kept.get("model")))
-        return updates | self.panel.restored(kept.get("chain"))
+        prompt = kept.get("prompt")
+        updates[self.count] = self._on_prompt(
+            prompt if isinstance(prompt, str) else None, self.model.first_of(kept.get("model"))
+        )
+        return updates

@@ -1,41 +1,23 @@
-"""The training loop: AdamW with warmup, a cosine to zero and clipping, as a stream of steps that anyone may watch."""
+"""The training loop, as a stream of steps that anyone may watch, leave after any, and take up again to the last bit."""
 
-import math
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
-from torch.optim import AdamW
 
+from gptdesk.training.distributed import World
+from gptdesk.training.loader import Loader, Rows, TableRows, draw
+from gptdesk.training.optimizer import Average, make_optimizer, moments, restore_moments
+from gptdesk.training.options import TrainingOptions
+from gptdesk.training.schedule import learning_rate
 from models.gpt import GPT
-from samplers.options import Options
 
-
-class TrainingOptions(Options):
-    """What one can choose about a training run. The defaults suit networks of 1 to 5 million weights on a CPU."""
-
-    steps: int = Field(default=1500, ge=1, le=10_000_000, description="updates of the weights")
-    batch_size: int = Field(default=24, ge=1, le=65_536, description="rows of tokens in each step")
-    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="its peak, reached after the warmup")
-    warmup_steps: int = Field(
-        default=50, ge=0, le=1_000_000, description="steps until the learning rate is at its peak"
-    )
-    weight_decay: float = Field(default=0.1, ge=0, le=10, description="pull of the matrices towards zero")
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="memory of AdamW's mean gradient")
-    beta2: float = Field(default=0.99, ge=0, lt=1, description="memory of AdamW's mean squared gradient")
-    clip: float = Field(default=1.0, gt=0, le=1e6, description="longest gradient; longer ones are scaled down")
-    evaluate_every: int = Field(default=100, ge=1, le=10_000_000, description="steps between validation losses")
-    bfloat16: bool = Field(default=False, description="multiply in bfloat16, if the hardware can")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="of the order of the rows")
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> "TrainingOptions":
-        if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps must be less than the {self.steps} steps, not {self.warmup_steps}")
-        return self
+LATE = 1.1  # times its minutes a run may take: its steps were planned to fit, and the last ones matter
+WEIGHTS, AVERAGE = "weights.", "average."  # prefixes of the tensors of a state
 
 
 @dataclass(frozen=True)
@@ -48,40 +30,206 @@ class TrainingStep:
     learning_rate: float
     grad_norm: float  # before clipping
     tokens_per_second: float
+    seconds: float  # of training so far, without pauses
+    tokens: int  # seen so far
+    epoch: float  # times the text has been read so far
+    best: bool = False  # no evaluation before had a smaller validation loss
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """All that the next step depends on, but for the options and the rows."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_loss: float | None = None
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # weights, moments and mean, by name
 
 
 class TrainingDiverged(ValueError):
     """The loss or its gradient is no longer a number; the weights are still those before that step."""
 
 
-def learning_rate(step: int, options: TrainingOptions) -> float:
-    """The learning rate of step 1, 2, ...: linear warmup, then half a cosine that would reach zero after the last."""
-    if step <= options.warmup_steps:
-        return options.learning_rate * step / options.warmup_steps
-    done = (step - 1 - options.warmup_steps) / (options.steps - options.warmup_steps)
-    return options.learning_rate * (1 + math.cos(math.pi * done)) / 2
+class Trainer:
+    """Trains `model` in place, on the device it is on; every process of the `world` has one.
 
-
-def make_optimizer(model: GPT, options: TrainingOptions, *, fused: bool = True) -> AdamW:
-    """AdamW (Loshchilov and Hutter 2019) that decays matrices but not biases and layer norms.
-
-    Fused, a step takes a tenth of the time on a CPU.
+    Raises ValueError for rows that do not suit the model.
     """
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return AdamW(groups, lr=options.learning_rate, betas=(options.beta1, options.beta2), fused=fused)
 
+    def __init__(
+        self,
+        model: GPT,
+        rows: Rows,
+        *,
+        options: TrainingOptions,
+        validation: Tensor | None = None,
+        world: World | None = None,
+        bfloat16: bool = False,
+    ) -> None:
+        self.model, self.options, self.rows = model, options, rows
+        self.world = world or World()
+        self.bfloat16 = bfloat16
+        self.step, self.seconds = 0, 0.0
+        self.best_step, self.best_loss = 0, None if validation is None else float("inf")
+        self.ended = ""  # why the stream of steps ended
+        if options.batch_size < self.world.size:
+            raise ValueError(f"batch_size must be at least the {self.world.size} processes, not {options.batch_size}")
+        self._validation = validation
+        self._loader = Loader(rows, seed=options.seed)
+        self._optimizer = make_optimizer(model, options)
+        self._average = Average(model, options.average) if options.average else None
+        self._loss = self.world.loss_of(model)
+        self._device = model.wte.weight.device
 
-def shuffled_batches(tokens: Tensor, *, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Batches (B, T + 1) of the rows of `tokens` (R, T + 1), for ever; each pass over them has a new order."""
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(order) < batch_size:
-            order = torch.cat([order, torch.randperm(len(tokens), generator=generator)])
-        yield tokens[order[:batch_size]]
-        order = order[batch_size:]
+    @property
+    def tokens(self) -> int:
+        """How many were learnt from so far."""
+        return self.step * self.options.batch_size * (self.rows.width - 1)
+
+    def run(self, stop: threading.Event | None = None) -> Iterator[TrainingStep]:
+        """Train from where it stands; yields after each step and may be abandoned after any.
+
+        Once `stop` is set it ends within a part of a batch, as if that step had not begun. Raises TrainingDiverged when
+        a step would put NaN into the weights.
+        """
+        self.ended = ""
+        self.model.train()
+        try:
+            while not self._reason_to_end():
+                start = time.perf_counter()
+                if (taken := self._update(stop)) is None:
+                    self.ended = "stopped"
+                    return
+                spent = time.perf_counter() - start
+                self.seconds += spent
+                yield self._report(*taken, spent=spent)
+        finally:
+            self.model.eval()
+
+    def _reason_to_end(self) -> str:
+        options = self.options
+        stale = self.step - self.best_step if self.best_step else 0
+        late = bool(options.max_minutes) and self.seconds > options.max_minutes * 60 * LATE
+        if self.step >= options.steps:
+            self.ended = "steps"
+        elif options.patience and stale >= options.patience * options.evaluate_every:
+            self.ended = "patience"
+        elif options.max_minutes and self.world.add_up(late)[0]:
+            self.ended = "time"
+        return self.ended
+
+    def _report(self, loss: float, norm: float, rate: float, *, spent: float) -> TrainingStep:
+        options = self.options
+        measured = self.step % options.evaluate_every == 0 or self.step == options.steps
+        validation, best = None, False
+        if self.best_loss is not None and measured:
+            validation = self.evaluate()
+            if best := validation < self.best_loss:
+                self.best_step, self.best_loss = self.step, validation
+        return TrainingStep(
+            step=self.step,
+            train_loss=loss,
+            validation_loss=validation,
+            learning_rate=rate,
+            grad_norm=norm,
+            tokens_per_second=options.batch_size * (self.rows.width - 1) / spent,
+            seconds=self.seconds,
+            tokens=self.tokens,
+            epoch=self.step * options.batch_size / self.rows.count,
+            best=best,
+        )
+
+    def evaluate(self) -> float:
+        """Mean loss in nats per token over the validation rows, of the weights that would be kept."""
+        assert self._validation is not None
+        mine = self.world.share(len(self._validation))
+        with self.kept() as model:
+            loss = evaluate(model, self._validation[mine.start : mine.stop]) if mine else 0.0
+        return self.world.add_up(loss * len(mine))[0] / len(self._validation)
+
+    @contextmanager
+    def kept(self) -> Iterator[GPT]:
+        """The model with the weights that are worth keeping: the mean of past ones if there is one."""
+        if self._average is None:
+            yield self.model
+            return
+        now = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
+        try:
+            _put(self.model, self._average.weights)
+            yield self.model
+        finally:
+            _put(self.model, now)
+
+    def state(self) -> TrainerState:
+        """What `restore` needs; its tensors are those in use, not copies."""
+        tensors = {WEIGHTS + name: weight.detach() for name, weight in self.model.named_parameters()}
+        tensors |= moments(self._optimizer, self.model)
+        if self._average:
+            tensors |= {AVERAGE + name: weight for name, weight in self._average.weights.items()}
+        best = self.best_loss if self.best_step else None
+        return TrainerState(self.step, self.seconds, self.best_step, best, tensors)
+
+    def restore(self, state: TrainerState) -> None:
+        """Go back, or on, to a state of the same run; ValueError if it is of another."""
+        try:
+            _put(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
+            restore_moments(self._optimizer, self.model, state.tensors, step=state.step)
+            if self._average:
+                for name, weight in self._average.weights.items():
+                    weight.copy_(state.tensors[AVERAGE + name])
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"the saved state is that of another run: {error}") from error
+        self.step, self.seconds, self.best_step = state.step, state.seconds, state.best_step
+        if state.best_loss is not None and self.best_loss is not None:
+            self.best_loss = state.best_loss
+
+    def _update(self, stop: threading.Event | None) -> tuple[float, float, float] | None:
+        """One step; returns loss, norm of the gradient before clipping and learning rate, or None once stopped."""
+        batch_size, world = self.options.batch_size, self.world
+        if stop is not None and stop.is_set() and world.size == 1:
+            return None
+        mine = world.share(batch_size)
+        batch = self._loader.batch(self.step * batch_size + mine.start, len(mine)).to(self._device, non_blocking=True)
+        if self.model.config.dropout:
+            torch.manual_seed(draw(self.options.seed, self.step * world.size + world.rank, "dropout"))
+        loss = torch.zeros((), device=self._device)
+        self._optimizer.zero_grad()
+        parts = batch.tensor_split(min(self.options.accumulation, len(mine)))
+        for part in parts[:-1]:
+            with self._loss.unshared():
+                loss += self._backward(part)
+            if stop is not None and stop.is_set() and world.size == 1:
+                return None
+        loss += self._backward(parts[-1])
+        total, stopped = world.add_up(loss, stop is not None and stop.is_set())
+        if stopped:
+            return None
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip).item()
+        rate = learning_rate(self.step + 1, self.options)
+        self._check(rate, loss=total, gradient=norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self.step += 1
+        if self._average:
+            self._average.update(self.model, self.step)
+        return total, norm, rate
+
+    def _backward(self, part: Tensor) -> Tensor:
+        """Add the gradient of a part (b, T + 1) of the batch; returns what it adds to the loss of the whole."""
+        with torch.autocast(part.device.type, torch.bfloat16, enabled=self.bfloat16):  # the weights stay float32
+            loss = self._loss(part[:, :-1], part[:, 1:]) * (len(part) / self.options.batch_size)
+        (loss * self.world.size).backward()  # the processes take the mean of theirs
+        return loss.detach()
+
+    def _check(self, rate: float, **values: float) -> None:
+        for what, value in values.items():
+            if not abs(value) < float("inf"):
+                raise TrainingDiverged(
+                    f"the {what} is not finite at step {self.step + 1} (learning rate {rate:.3g}), so training stopped "
+                    "before that step; try a lower learning_rate"
+                )
 
 
 @torch.inference_mode()
@@ -100,55 +248,22 @@ def evaluate(model: GPT, tokens: Tensor, *, batch_size: int = 32) -> float:
 def train(
     model: GPT, tokens: Tensor, *, options: TrainingOptions, validation: Tensor | None = None
 ) -> Iterator[TrainingStep]:
-    """Train `model` in place on the rows of `tokens` (R, T + 1): each position learns to predict the next one.
+    """Train `model` in place on the rows of `tokens` (R, T + 1), in float32 unless the options ask for bfloat16.
 
-    Yields after each step and may be abandoned after any. The `validation` rows are never trained on. Raises
-    ValueError for rows that do not suit the model, TrainingDiverged when a step would put NaN into the weights.
+    Each position learns to predict the next one; the `validation` rows are never trained on. Raises ValueError for
+    rows that do not suit the model, and as `Trainer.run`.
     """
     for rows in (tokens,) if validation is None else (tokens, validation):
         _check_rows(rows, model)
-    optimizer = make_optimizer(model, options)
-    batches = shuffled_batches(tokens, batch_size=options.batch_size, seed=options.seed)
-    model.train()
-    try:
-        for step in range(1, options.steps + 1):
-            start = time.perf_counter()
-            batch = next(batches).to(model.wte.weight.device)
-            loss, norm, rate = _update(model, batch, optimizer, step=step, options=options)
-            seconds = time.perf_counter() - start
-            measured = step % options.evaluate_every == 0 or step == options.steps
-            yield TrainingStep(
-                step=step,
-                train_loss=loss,
-                validation_loss=evaluate(model, validation) if validation is not None and measured else None,
-                learning_rate=rate,
-                grad_norm=norm,
-                tokens_per_second=batch[:, 1:].numel() / seconds,
-            )
-    finally:
-        model.eval()
+    bfloat16 = options.precision == "bfloat16"
+    trainer = Trainer(model, TableRows(tokens), options=options, validation=validation, bfloat16=bfloat16)
+    yield from trainer.run()
 
 
-def _update(
-    model: GPT, batch: Tensor, optimizer: AdamW, *, step: int, options: TrainingOptions
-) -> tuple[float, float, float]:
-    """One step on a batch (B, T + 1); returns loss, norm of the gradient before clipping, and learning rate."""
-    rate = learning_rate(step, options)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=options.bfloat16):  # the weights stay float32
-        loss = model.loss(batch[:, :-1], batch[:, 1:])
-    optimizer.zero_grad()
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-    for what, value in (("loss", loss), ("gradient", norm)):
-        if not value.isfinite():
-            raise TrainingDiverged(
-                f"the {what} is not finite at step {step} (learning rate {rate:.3g}), so training stopped before that "
-                "step; try a lower learning_rate"
-            )
-    optimizer.step()
-    return loss.item(), norm.item(), rate
+@torch.no_grad()
+def _put(model: GPT, weights: dict[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])
 
 
 def _check_rows(rows: Tensor, model: GPT) -> None:

@@ -1,0 +1,138 @@
+"""What happens when a button starts something long: its turn, its Stop, its end; every fault becomes a sentence."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+
+from gptdesk.controls import QUIETLY, Updates
+from gptdesk.desk import Desk
+from gptdesk.markup import markdown_text
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[threading.Event], Iterator[Updates]]
+
+
+class Actions:
+    """Long actions: one at a time on each page, and in turn with those of other pages and tabs.
+
+    While one runs, `buttons` cannot be pressed and `stop` can. `line` is the Markdown that says what is going on.
+    `running` holds the stop event of what a page, by its session, is doing; who shares it ends the others' actions.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        buttons: Iterable[gr.Button],
+        stop: gr.Button,
+        line: gr.Markdown,
+        running: dict[str, threading.Event] | None = None,
+    ) -> None:
+        self._desk = desk
+        self._buttons = list(buttons)
+        self._stop = stop
+        self.line = line
+        self._running = {} if running is None else running
+
+    def wire(self) -> None:
+        """Connect the Stop button."""
+        self._stop.click(self._on_stop, **QUIETLY)
+
+    @property
+    def start(self) -> gr.Button:
+        """The first of the buttons."""
+        return self._buttons[0]
+
+    @property
+    def outputs(self) -> list[gr.Button | gr.Markdown]:
+        """What `run` updates by itself; an event that runs something names them among its outputs."""
+        return [*self._buttons, self._stop, self.line]
+
+    def run(self, work: Work, request: gr.Request, *, alone: bool = False) -> Iterator[Updates]:
+        """The updates of `work`, which gets the event that Stop sets; `alone`, nothing else is computed meanwhile."""
+        session, stop = request.session_hash or "", threading.Event()
+        if before := self._running.get(session):
+            before.set()  # the newer one has the page
+        self._running[session] = stop
+        try:
+            yield self._pressable(False) | {self.line: ""}
+            with self._turn(alone) as turn:
+                yield from turn.waited(stop, self.line)
+                yield from work(stop)
+            yield self._pressable(True)
+        except ValueError as error:
+            yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
+        except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
+            log.exception("what a page asked for failed")
+            told = markdown_text(f"{error} (the terminal has the details)")
+            yield self._pressable(True) | {self.line: f"⚠ {told}"}
+        finally:
+            stop.set()
+            if self._running.get(session) is stop:
+                del self._running[session]
+
+    def _pressable(self, idle: bool) -> Updates:
+        return {button: gr.update(interactive=idle) for button in self._buttons} | {
+            self._stop: gr.update(interactive=not idle)
+        }
+
+    @contextmanager
+    def _turn(self, alone: bool) -> Iterator["_Turn"]:
+        turn = _Turn(self._desk, alone)
+        try:
+            yield turn
+        finally:
+            turn.end()
+
+    def _on_stop(self, request: gr.Request) -> None:
+        if stop := self._running.get(request.session_hash or ""):
+            stop.set()
+
+
+def starter(desk: Desk, label: str, *, ident: str, running: dict[str, threading.Event]) -> Actions:
+    """A row of a button that starts something and one that stops it, and below it the line that tells of it.
+
+    Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in Actions.
+    """
+    with gr.Row():
+        start = gr.Button(label, variant="primary", elem_classes="go", elem_id=ident, scale=3, min_width=80)
+        stop = gr.Button(
+            "Stop", variant="stop", interactive=False, elem_classes="halt", elem_id=f"{ident}-stop", min_width=80
+        )
+    line = gr.Markdown(elem_id=f"{ident}-line", elem_classes="note")
+    return Actions(desk, buttons=[start], stop=stop, line=line, running=running)
+
+
+class _Turn:
+    """A place among those who compute, once `waited` is through."""
+
+    def __init__(self, desk: Desk, alone: bool) -> None:
+        self._turns = desk.turns
+        self._alone = alone
+        self._taken = False
+
+    def waited(self, stop: threading.Event, line: gr.Markdown) -> Iterator[Updates]:
+        """Updates while there is no place; ValueError if `stop` is set before there is one."""
+        self._taken = self._turns.take(alone=self._alone)
+        if self._taken:
+            return
+        if self._alone:
+            self._turns.claim()
+        try:
+            yield {line: "Waiting for what is being generated elsewhere …"}
+            while not self._taken:
+                if stop.is_set():
+                    raise ValueError("stopped before it began: something else was being generated")
+                self._taken = self._turns.take(alone=self._alone, timeout=0.1)
+                yield gr.skip()  # so that a page that has gone is noticed
+        finally:
+            if self._alone:
+                self._turns.claim(drop=True)
+
+    def end(self) -> None:
+        if self._taken:
+            self._turns.give_back(alone=self._alone)

@@ -1,0 +1,146 @@
+"""`gptdesk compare` and `gptdesk evaluate`: what the Compare tab tells, in a terminal."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from gptdesk.cli.parsing import UsageError, number, verb_parser
+from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
+from gptdesk.comparison import MOST_SIDES, Side, Stage, one_seed, side_names
+from gptdesk.comparison.quality import Quality, judge
+from gptdesk.comparison.report import (
+    Report,
+    caveats,
+    partings,
+    quality_json,
+    sentences,
+    study,
+    to_json,
+)
+from gptdesk.comparison.table import lines
+from gptdesk.comparison.texts import held_out_of, read_text
+from gptdesk.comparison.words import summary
+from gptdesk.desk import Desk
+from models.manager import ModelKey
+
+log = logging.getLogger(__name__)
+
+Wanted = TypeVar("Wanted")
+MODEL = "NAME[:PRECISION]"
+
+
+def compare(desk: Desk, arguments: Sequence[str]) -> int:
+    """Measure models one after the other, judge them by a text, and say what it comes to."""
+    parser = verb_parser("compare", "Compare models: size, speed, text and quality; close everything else meanwhile.")
+    parser.add_argument("models", nargs="+", metavar=MODEL, help="two or three models; the first is the reference")
+    parser.add_argument("--text", metavar="FILE", help="judge by this text; default: held-out text of the first model")
+    parser.add_argument("--prompt", default="", help="what each side continues while it is timed")
+    parser.add_argument("--repeats", default="5", metavar="N", help="how often each side is timed (default 5)")
+    add_request_options(parser, "max_new_tokens", "seed")
+    options = parser.parse_args(arguments)
+    if not 2 <= len(options.models) <= MOST_SIDES:
+        raise UsageError(
+            f"compare takes 2 or {MOST_SIDES} models, not {len(options.models)}; see `{parser.prog} --help`"
+        )
+    keys = [desk.manager.key(text) for text in options.models]
+    request = one_seed(read_request(options, options.prompt))
+    sides = [Side(name, key, request) for name, key in zip(side_names(keys), keys, strict=True)]
+    text, text_name = _text(desk, options.text, keys)
+    with stop_on_interrupt() as stop:
+        events = study(desk.manager, sides, text=text, text_name=text_name, repeats=_whole(options.repeats), stop=stop)
+        report = _last(events, Report)
+    if report is None:
+        return 130
+    if options.json:
+        print(json.dumps(to_json(report), indent=1))
+    else:
+        _print(report)
+    return 0
+
+
+def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
+    """Say how well a model predicts a text and, beside another one, how close the two are."""
+    parser = verb_parser("evaluate", "Judge a model by a text.")
+    parser.add_argument("model", metavar=MODEL)
+    parser.add_argument("--text", metavar="FILE", help="the text; default: held-out text of the model")
+    parser.add_argument("--against", metavar=MODEL, help="the reference to compare it with")
+    options = parser.parse_args(arguments)
+    key = desk.manager.key(options.model)
+    keys = [desk.manager.key(options.against), key] if options.against else [key]
+    text, text_name = _text(desk, options.text, keys)
+    if text is None:
+        raise ValueError(f"{text_name} with --text")
+    with stop_on_interrupt() as stop:
+        quality = _last(judge(desk.manager, keys, text, stop=stop), Quality)
+    if quality is None:
+        return 130
+    found = quality_json(quality, len(keys) - 1)
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "model": key.spelled,
+                    "against": keys[0].spelled if options.against else None,
+                    "judged_by": text_name,
+                    **found,
+                },
+                indent=1,
+            )
+        )
+        return 0
+    for name, value in found.items():
+        if value is not None:
+            print(f"{name:24} {value:,.6g}" if isinstance(value, int | float) else f"{name:24} {value}")
+    if options.against:
+        print(summary(str(key), None, None, quality.pairs[0]) + ".")
+    return 0
+
+
+def _text(desk: Desk, file: str | None, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+    """The text to judge by and what to call it; without one None, and why."""
+    if file is not None:
+        return read_text(Path(file)), Path(file).name
+    return held_out_of(desk.manager, keys)
+
+
+def _whole(text: str) -> int:
+    value = number(text)
+    if not isinstance(value, int):
+        raise ValueError(f"repeats must be a whole number, not {text!r}")
+    return value
+
+
+def _print(report: Report) -> None:
+    for sentence in (*sentences(report), *partings(report)):
+        print(sentence)
+    print()
+    rows = [("", *report.names), *((line.label, *(cell or "-" for cell in line.cells)) for line in lines(report))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for note in dict.fromkeys(note for line in lines(report) if "" in line.cells for note in line.notes if note):
+        print(f"- {note}")
+    print()
+    for note in caveats(report):
+        print(note)
+
+
+def _last(events: Iterator[Stage | Wanted], kind: type[Wanted]) -> Wanted | None:
+    """The event of this kind, with what happens until it comes shown on stderr."""
+    found = None
+    shown = sys.stderr.isatty()
+    try:
+        for event in events:
+            if isinstance(event, kind):
+                found = event
+            elif shown and isinstance(event, Stage):
+                done = "" if event.done is None else f" {event.done:4.0%}"
+                sys.stderr.write(f"\r\x1b[K{event.text}{done}")
+                sys.stderr.flush()
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+    return found

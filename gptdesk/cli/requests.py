@@ -1,0 +1,67 @@
+"""What to generate, as the verbs that generate read it from a terminal: counts, seed, and every sampler's options."""
+
+import argparse
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from gptdesk.cli.parsing import flag, number
+from gptdesk.generation import GenerationRequest
+from samplers import Chain, default_chain, get, names
+from samplers.base import OptionValue
+
+
+def add_request_options(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add these fields of a request, the stop strings and the samplers to a verb's options."""
+    for name in names:
+        parser.add_argument(flag(name), metavar="N", help=GenerationRequest.model_fields[name].description)
+    parser.set_defaults(request_fields=names)
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end at this text; may be repeated")
+    parser.add_argument("--samplers", metavar="NAME,NAME", help="the chain, in its order; default: %(default)s")
+    parser.set_defaults(samplers=",".join(sampler.name for sampler in default_chain().samplers))
+    for sampler, option in _sampler_options():
+        field = get(sampler).model_fields[option]
+        told = f"{sampler}: {field.description} (default {field.default})".replace("%", "%%")  # argparse formats it
+        parser.add_argument(flag(option), metavar="X", help=told)
+
+
+def read_request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
+    """The request that was typed; ValueError names what is out of range."""
+    given = {name: getattr(options, name) for name in options.request_fields}
+    fixed = {name: number(value) for name, value in given.items() if value is not None}
+    return GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(options.stop), **fixed)
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, frame)
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _chain(options: argparse.Namespace) -> Chain:
+    """The samplers named, with the options given; an option of a sampler that is not named adds it at the end."""
+    links: dict[str, dict[str, OptionValue]] = {}
+    for name in filter(None, (part.strip() for part in options.samplers.split(","))):
+        links[name] = {"name": name}
+    for sampler, option in _sampler_options():
+        if (value := getattr(options, option)) is not None:
+            kind = get(sampler).model_fields[option].annotation
+            links.setdefault(sampler, {"name": sampler})[option] = number(value) if kind in (int, float) else value
+    return Chain.from_data(list(links.values()))
+
+
+def _sampler_options() -> list[tuple[str, str]]:
+    return [(name, option) for name in names() for option in get(name).model_fields]

@@ -1,0 +1,206 @@
+"""`gptdesk train`: a new run, or one that goes on, with a line that tells how it goes."""
+
+import argparse
+import contextlib
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from gptdesk import runs
+from gptdesk.cli.parsing import Parser, UsageError, flag, number, verb_parser
+from gptdesk.desk import Desk
+from gptdesk.starter import CHECKPOINT as STARTER
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep
+from gptdesk.training.corpus import CorpusProgress
+from gptdesk.training.distributed import world
+from gptdesk.training.estimate import Estimate
+from gptdesk.training.loop import Note
+from gptdesk.training.run_directory import RunDirectory, RunPlan
+from gptdesk.training.session import Event, Places, carry_on
+from models.engine import get_device
+from samplers.options import Options
+
+log = logging.getLogger(__name__)
+
+SHORT = {"learning_rate": "--lr", "warmup_steps": "--warmup", "evaluate_every": "--eval-every"}
+GROUPS: dict[str, type[Options]] = {"model": ModelOptions, "split": DataOptions, "training": TrainingOptions}
+
+
+def train(desk: Desk, arguments: Sequence[str]) -> int:
+    """Train until the end, Ctrl-C or SIGTERM; both save first. The exit code is 130 or 143 after these."""
+    options = _parser().parse_args(arguments)
+    places = run_places(desk)
+    with world() as here, _stop_on_signals() as stop:
+        if here.rank == 0:
+            run = _run(options, places)
+            here.wait()
+        else:
+            here.wait()
+            run = RunDirectory(places.runs / (options.resume or options.name))
+        told = _Told(silent=options.json or here.rank > 0)
+        device = get_device(desk.settings.device)
+        for event in carry_on(
+            run, places=places, device=device, stop=stop.event, world=here, accept_changes=options.accept_changes
+        ):
+            told.tell(event)
+        told.end()
+    if options.json and here.rank == 0:
+        print(json.dumps(run_as_json(runs.info(places, run.name))))
+    return 128 + stop.number if stop.number else 0
+
+
+def run_places(desk: Desk) -> Places:
+    """Where the runs of a desk find and put things."""
+    settings = desk.settings
+    return Places(settings.home, settings.models, settings.vocabularies, bundled=(STARTER,))
+
+
+def run_as_json(info: runs.RunInfo) -> dict[str, object]:
+    """A run as `--json` prints it."""
+    data = asdict(info)
+    return (
+        {"name": info.name, "path": str(info.path), "state": info.state}
+        | data.pop("status")
+        | {
+            "state": info.state,
+            "last": info.last,
+            "problem": info.problem,
+        }
+    )
+
+
+def _parser() -> Parser:
+    parser = verb_parser("train", "Train a model on your own text. Everything can be resumed.")
+    parser.add_argument("--data", nargs="+", metavar="FILE", default=[], help="files and folders; - reads a text")
+    parser.add_argument("--name", metavar="NAME", help="name of the run, and of the model that comes of it")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run where its last save is")
+    parser.add_argument("--accept-changes", action="store_true", help="go on although the text has changed")
+    for options in GROUPS.values():
+        for name, field in options.model_fields.items():
+            spelled = [SHORT[name], flag(name)] if name in SHORT else [flag(name)]
+            told = f"{field.description} (default {field.default})".replace("%", "%%")  # argparse formats it
+            parser.add_argument(*spelled, dest=name, metavar="X", help=told)
+    return parser
+
+
+def _run(options: argparse.Namespace, places: Places) -> RunDirectory:
+    """The run that is meant, made if it is new."""
+    chosen = {group: _given(options, kind) for group, kind in GROUPS.items()}
+    if options.resume:
+        if options.data or options.name or chosen["model"] or chosen["split"]:
+            raise UsageError("--resume goes on with the text and the model of the run; leave out what chooses them")
+        changes = chosen["training"]
+        return runs.amend(places, options.resume, **changes) if changes else runs.find(places, options.resume)
+    if not options.data or not options.name:
+        raise UsageError("a new run needs --data and --name; --resume RUN goes on with one")
+    files = [place for place in options.data if place != "-"]
+    text = sys.stdin.read() if "-" in options.data else None
+    plan = RunPlan(
+        name=options.name,
+        data=tuple(files),
+        **{group: kind(**chosen[group]) for group, kind in GROUPS.items()},
+    )
+    missing = next((place for place in files if not Path(place).expanduser().exists()), None)
+    if missing:
+        raise ValueError(f"there is no file {missing}")
+    return runs.create(places, plan, text=text)
+
+
+def _given(options: argparse.Namespace, kind: type[Options]) -> dict[str, object]:
+    values = {name: getattr(options, name) for name in kind.model_fields}
+    return {
+        name: number(value) if kind.model_fields[name].annotation in (int, float) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+class _Stop:
+    """Set by the first signal; `number` is that signal's."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.number = 0
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[_Stop]:
+    """What the first Ctrl-C or SIGTERM sets; the second one interrupts at once."""
+    stop = _Stop()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.event.is_set():
+            signal.default_int_handler(number, frame)
+        stop.number = number
+        stop.event.set()
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Told:
+    """Tells a terminal how a run goes: one line that changes, and lines that stay."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self._silent, self._live = silent, sys.stderr.isatty()
+        self._guess: Estimate | None = None
+        self._validation: float | None = None
+        self._stage = ""
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, TrainingStep):
+            self._validation = event.validation_loss or self._validation
+            if self._live or event.validation_loss is not None:
+                self._show(self._progress(event), stays=not self._live)
+        elif isinstance(event, Estimate):
+            self._guess = event
+            self._show(_expected(event), stays=True)
+        elif isinstance(event, Note):
+            self._show(event.text, stays=True)
+        elif isinstance(event, CorpusProgress) and (self._live or event.stage != self._stage):
+            self._stage = event.stage
+            done = f" {event.done / max(event.total, 1):.0%}" if self._live else ""
+            self._show(f"{event.stage}{done}", stays=not self._live)
+
+    def end(self) -> None:
+        if self._live and not self._silent:
+            sys.stderr.write("\n")
+
+    def _show(self, line: str, *, stays: bool) -> None:
+        if not self._silent:
+            clear = "\r\033[K" if self._live else ""
+            sys.stderr.write(f"{clear}{line}" + ("\n" if stays else ""))
+            sys.stderr.flush()
+
+    def _progress(self, step: TrainingStep) -> str:
+        assert self._guess is not None
+        left = (self._guess.steps - step.step) * step.seconds / step.step
+        validation = f"  val {self._validation:.4f}" if self._validation else ""
+        return (
+            f"step {step.step}/{self._guess.steps}  loss {step.train_loss:.4f}{validation}  lr {step.learning_rate:.2e}"
+            f"  {step.tokens_per_second:,.0f} tok/s  {_clock(left)} left"
+        )
+
+
+def _expected(guess: Estimate) -> str:
+    return (
+        f"{guess.steps:,} steps of {guess.tokens // guess.steps:,} tokens: {guess.tokens:,} tokens, "
+        f"{guess.epochs:.1f} times the text, about {_clock(guess.seconds)} at {guess.tokens_per_second:,.0f} tok/s "
+        f"in {'bfloat16' if guess.bfloat16 else 'float32'}, {guess.memory_bytes / 1e9:.1f} GB"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

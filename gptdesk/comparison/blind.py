@@ -1,0 +1,71 @@
+"""Which of two texts is better, when nobody says who wrote which: rounds, votes, and what they prove."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Vote = Literal["left", "right", "tie"]
+SIGNIFICANT = 0.05
+MOST_VOTES = 100_000  # of one kind; nobody gets so far
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Votes over the rounds of one pair of models."""
+
+    first: int = 0
+    second: int = 0
+    ties: int = 0
+
+    @property
+    def decided(self) -> int:
+        """Rounds in which one was preferred."""
+        return self.first + self.second
+
+    def plus(self, vote: Vote, *, swapped: bool) -> "Tally":
+        """With one vote more; `swapped` if the second model's text stood on the left."""
+        if vote == "tie":
+            return Tally(self.first, self.second, self.ties + 1)
+        if (vote == "left") != swapped:
+            return Tally(self.first + 1, self.second, self.ties)
+        return Tally(self.first, self.second + 1, self.ties)
+
+    def mirrored(self) -> "Tally":
+        """With the models in the other order."""
+        return Tally(self.second, self.first, self.ties)
+
+    def p_value(self) -> float:
+        """How often a fair coin would be at least as one-sided: the exact two-sided binomial test, ties left out."""
+        n, k = self.decided, max(self.first, self.second)
+        if n == 0:
+            return 1.0
+        chances = (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k, n + 1))
+        return min(1.0, 2 * sum(math.exp(chance - n * math.log(2)) for chance in chances))
+
+    def to_json(self) -> dict[str, object]:
+        return {"first": self.first, "second": self.second, "ties": self.ties}
+
+    @classmethod
+    def from_json(cls, data: object) -> "Tally":
+        """What `to_json` gave; an empty tally for anything else."""
+        names = ("first", "second", "ties")
+        if not isinstance(data, dict):
+            return cls()
+        if not all(type(data.get(name)) is int and 0 <= data[name] <= MOST_VOTES for name in names):
+            return cls()
+        return cls(**{name: data[name] for name in names})
+
+
+def told(tally: Tally, first: str, second: str) -> str:
+    """The tally and what it proves, in a sentence."""
+    if tally.decided == 0:
+        return f"No vote for either yet ({tally.ties} x no difference)." if tally.ties else "No votes yet."
+    leader, votes = (first, tally.first) if tally.first >= tally.second else (second, tally.second)
+    p = tally.p_value()
+    if p >= SIGNIFICANT:
+        meaning = "you cannot tell them apart"
+        meaning += " so far" if tally.decided < 20 else ""
+    else:
+        meaning = f"you prefer {leader}"
+    ties = f", {tally.ties} x no difference" if tally.ties else ""
+    return f"{leader} {votes} of {tally.decided}{ties} (p = {p:.2g}): {meaning}."

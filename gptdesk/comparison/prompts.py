@@ -1,0 +1,86 @@
+"""Many prompts, each continued by every side: where the texts part, prompt by prompt."""
+
+import statistics
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
+from gptdesk.comparison.divergence import Divergence, diverge_all
+from gptdesk.generation import generate
+from gptdesk.streams import GenerationResult, collect
+from models.manager import ModelKey, ModelManager
+
+MOST_PROMPTS = 500
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """What every side wrote after one prompt, and where each but the first parts from it."""
+
+    prompt: str
+    results: tuple[GenerationResult, ...]
+    divergences: tuple[Divergence, ...]
+
+
+def read_prompts(text: str) -> list[str]:
+    r"""The prompts in `text`, one a line, \n standing for a new line; ValueError if there are none, or too many."""
+    prompts = [line.replace("\\n", "\n") for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise ValueError("there are no prompts; write one a line, or choose a file of them")
+    if len(prompts) > MOST_PROMPTS:
+        raise ValueError(f"there are {len(prompts):,} prompts, and at most {MOST_PROMPTS} are compared in one go")
+    return prompts
+
+
+def compare_prompts(
+    manager: ModelManager, sides: Sequence[Side], prompts: Sequence[str], *, stop: threading.Event | None = None
+) -> Iterator[Stage | PromptResult]:
+    """Every prompt in place of that of the sides' requests; once `stop` is set, it ends after what is complete.
+
+    Where memory is short, each model is loaded once and the results come at the end. ValueError as `watch`.
+    """
+    keys = [side.key for side in sides]
+    _check_encodable(manager, keys, prompts)
+    yield from prepare(manager, keys, stop=stop)
+    asked = [[_asking(side, prompt) for side in sides] for prompt in prompts]
+    groups = [[p] for p in range(len(prompts))]  # of prompts that each model is lent for once
+    if in_turn_note(manager, keys):
+        groups = [list(range(len(prompts)))]
+    done, total = 0, len(prompts) * len(sides)
+    for group in groups:
+        results: list[list[GenerationResult]] = [[] for _ in group]
+        for s, side in enumerate(sides):
+            for row, p in zip(results, group, strict=True):
+                yield Stage(f"prompt {p + 1} of {len(prompts)}, {side.name}", done / total)
+                with lend_fresh(manager, side.key) as loaded:
+                    row.append(collect(generate(loaded, asked[p][s].request, stop=stop), n=1))
+                if stop is not None and stop.is_set():
+                    return
+                done += 1
+        found = diverge_all(manager, [(asked[p], row) for p, row in zip(group, results, strict=True)])
+        for p, row, divergences in zip(group, results, found, strict=True):
+            yield PromptResult(asked[p][0].request.prompt, tuple(row), divergences)
+
+
+def _check_encodable(manager: ModelManager, keys: Sequence[ModelKey], prompts: Sequence[str]) -> None:
+    """ValueError naming the first prompt that one of the models cannot read."""
+    for name in dict.fromkeys(key.name for key in keys):
+        tokenizer = manager.tokenizer(name)
+        for i, prompt in enumerate(prompts, 1):
+            try:
+                tokenizer.encode(prompt)
+            except ValueError as error:
+                raise ValueError(f"prompt {i} cannot be read by {name}: {error}") from None
+
+
+def typical_divergence(rows: Sequence[PromptResult], side: int) -> float | None:
+    """The median of how many tokens side `side` (1, 2) wrote like the first; None if most texts never part."""
+    found = [row.divergences[side - 1] for row in rows]
+    same = [float("inf") if one.identical or one.same is None else float(one.same) for one in found]
+    middle = statistics.median_high(same) if same else float("inf")
+    return None if middle == float("inf") else middle
+
+
+def _asking(side: Side, prompt: str) -> Side:
+    return Side(side.name, side.key, type(side.request)(**(dict(side.request) | {"prompt": prompt})))

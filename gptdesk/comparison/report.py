@@ -1,0 +1,212 @@
+"""A whole comparison: measured, judged and put into words; what the page, the command line and every export show."""
+
+import math
+import platform
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import torch
+
+from gptdesk.comparison import Side, Stage
+from gptdesk.comparison.divergence import Divergence, diverge
+from gptdesk.comparison.measuring import Measurement, measure
+from gptdesk.comparison.quality import Pair, Quality, check_text, judge
+from gptdesk.comparison.words import parting, summary
+from gptdesk.neighbours import QUIET
+from models.engine import THREADS
+from models.manager import ModelManager
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Sides, and what was found of them. Without a text to judge by there is no quality."""
+
+    sides: tuple[Side, ...]
+    measurement: Measurement
+    divergences: tuple[Divergence, ...]  # of each side but the first
+    quality: Quality | None
+    text_name: str  # of the text judged by or, without quality, why there is none
+    made: str  # ISO 8601
+    computer: str
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the sides."""
+        return [side.name for side in self.sides]
+
+    def pair(self, i: int) -> Pair | None:
+        """What the text showed of side `i` beside the first."""
+        return self.quality.pairs[i - 1] if self.quality and i else None
+
+
+def study(
+    manager: ModelManager,
+    sides: Sequence[Side],
+    *,
+    text: str | None = None,
+    text_name: str = "",
+    repeats: int = 5,
+    stop: threading.Event | None = None,
+) -> Iterator[Stage | Report]:
+    """Measure the sides and, with a `text`, judge them by it; the report comes last, unless `stop` was set.
+
+    Raises ValueError as `measure`, and for a text that a side cannot be judged by; should judging fail later, the
+    report says why.
+    """
+    measurement = quality = None
+    if text is not None:
+        check_text(manager, [side.key for side in sides], text)  # before the long part
+    for event in measure(manager, sides, repeats=repeats, stop=stop):
+        if isinstance(event, Stage):
+            yield event
+        else:
+            measurement = event
+    if measurement is None:
+        return
+    if text is not None:
+        try:
+            for found in judge(manager, [side.key for side in sides], text, stop=stop):
+                if isinstance(found, Stage):
+                    yield found
+                else:
+                    quality = found
+        except ValueError as error:  # what was measured is not lost
+            text_name = str(error)
+        else:
+            if quality is None:
+                return
+    yield Report(
+        tuple(sides),
+        measurement,
+        diverge(manager, sides, measurement.results),
+        quality,
+        text_name,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        computer(),
+    )
+
+
+def are_coupled(sides: Sequence[Side]) -> bool:
+    """Whether all sides draw with the same samplers and luck, so that only the models can make texts differ."""
+    return all(
+        (one.request.seed, one.request.chain) == (sides[0].request.seed, sides[0].request.chain) for one in sides
+    )
+
+
+def computer() -> str:
+    """What the figures were measured on."""
+    processor = platform.processor() or platform.machine()
+    cores = f"{THREADS} threads" if THREADS > 1 else "1 thread"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.system()} on {processor} ({capability}), {cores}, torch {torch.__version__.partition('+')[0]}"
+
+
+def sentences(report: Report) -> list[str]:
+    """What it comes to: a sentence for every side but the first."""
+    timings, found = report.measurement.timings, []
+    for i in range(1, len(report.sides)):
+        same_tokens = report.divergences[i - 1].same is not None
+        found.append(summary(report.names[i], timings[0], timings[i], report.pair(i), same_tokens=same_tokens) + ".")
+    return found
+
+
+def partings(report: Report) -> list[str]:
+    """Where the texts part, a sentence for every side but the first."""
+    names = report.names
+    coupled = are_coupled(report.sides)
+    return [parting(one, names[0], names[i], coupled=coupled) for i, one in enumerate(report.divergences, 1)]
+
+
+def caveats(report: Report) -> list[str]:
+    """What a reader must know to trust the figures."""
+    measurement = report.measurement
+    times = "once" if measurement.repeats == 1 else f"{measurement.repeats} times"
+    notes = [
+        f"Each side was timed {times}, one after the other in alternating order after a warm-up; shown are the median "
+        "and, in brackets, the lowest and highest.",
+        f"Measured {report.made} on {report.computer}.",
+    ]
+    if measurement.note:
+        notes.append(f"Not all at once: {measurement.note}.")
+    if measurement.others > QUIET:
+        notes.append(
+            f"Other programs took {measurement.others:.0%} of the processors meanwhile: close them and measure again."
+        )
+    if report.quality:
+        context = report.quality.context
+        notes.append(
+            f"Quality is that on {report.text_name}, read in windows of {context:,} tokens. After ± stands the "
+            "standard error, which takes tokens to be independent of their neighbours."
+        )
+    else:
+        notes.append(f"Quality was not judged: {report.text_name}.")
+    if len({len(result.tokens[0]) for result in measurement.results}) > 1:
+        notes.append("The texts differ in length, and a longer one is slower at its end: compare speeds with care.")
+    return notes
+
+
+def to_json(report: Report) -> Json:
+    """Everything, in SI units and bytes."""
+    return {
+        "made": report.made,
+        "computer": report.computer,
+        "repeats": report.measurement.repeats,
+        "other_programs": report.measurement.others,
+        "loaded_in_turn": report.measurement.note,
+        "judged_by": report.text_name if report.quality else None,
+        "prompt": report.sides[0].request.prompt,
+        "sides": [_side_json(report, i) for i in range(len(report.sides))],
+    }
+
+
+def quality_json(quality: Quality, i: int) -> Json:
+    """What the text showed of side `i`, alone and beside the first."""
+    one = quality.evaluations[i]
+    found: Json = {name: getattr(one, name) for name in ("tokens", "perplexity", "bits_per_character", "bits_per_byte")}
+    if i == 0:
+        return _finite(found)
+    pair = quality.pairs[i - 1]
+    found |= {"perplexity_ratio": pair.perplexity_ratio, "perplexity_ratio_se": pair.perplexity_ratio_se}
+    close = asdict(pair.closeness) if pair.closeness else {}
+    names = ("kl_mean", "kl_mean_se", "kl_median", "kl_p99", "kl_max", "same_top1", "same_top1_se", "top5_overlap")
+    found |= {name: close.get(name) for name in (*names, "probability_change_mean", "probability_change_rms")}
+    return _finite(found | {"first_divergence": pair.first_divergence, "absent": pair.absent})
+
+
+def _finite(figures: Json) -> Json:
+    """JSON has no infinity, which the perplexity of a broken model can be: None stands for it."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }
+
+
+def _side_json(report: Report, i: int) -> Json:
+    side, timing, result = report.sides[i], report.measurement.timings[i], report.measurement.results[i]
+    found: Json = {
+        "name": side.name,
+        "model": side.key.spelled,
+        "samplers": side.request.chain.to_data(),
+        "seed": side.request.seed,
+        "kernels": timing.kernels,
+        "file_bytes": timing.file_bytes,
+        "memory_bytes": timing.memory_bytes,
+        "load_seconds": asdict(timing.load_seconds),
+        "prompt_tokens": timing.prompt_tokens,
+        "seconds_to_first_token": asdict(timing.first_token),
+        "prompt_tokens_per_second": asdict(timing.prompt_speed),
+        "tokens_per_second": asdict(timing.speed) if timing.speed else None,
+        "latency_p50_seconds": asdict(timing.latency_p50) if timing.latency_p50 else None,
+        "latency_p95_seconds": asdict(timing.latency_p95) if timing.latency_p95 else None,
+        "latencies_seconds": list(timing.latencies),
+        "text": result.texts[0],
+        "tokens_generated": len(result.tokens[0]),
+        "finish_reason": result.finish_reasons[0],
+    }
+    if i:
+        found["divergence"] = asdict(report.divergences[i - 1])
+    return found | (quality_json(report.quality, i) if report.quality else {})

@@ -1,0 +1,71 @@
+"""Two or three sides write at the same time, to be watched: not to be timed, for each slows down the others."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
+from gptdesk.comparison.divergence import Divergence, diverge
+from gptdesk.generation import GenerationEvent, generate
+from gptdesk.streams import GenerationResult
+from models.manager import LoadedModel, ModelManager
+
+
+@dataclass(frozen=True)
+class SideEvent:
+    """An event of one side's stream."""
+
+    side: int
+    event: GenerationEvent
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """Where every side but the first parts from it; the last event. With `stop`, there may be none."""
+
+    found: tuple[Divergence, ...]
+    note: str | None  # why the sides wrote one after the other, if they did
+
+
+WatchEvent = Stage | SideEvent | Divergences
+
+
+def watch(manager: ModelManager, sides: Sequence[Side], *, stop: threading.Event | None = None) -> Iterator[WatchEvent]:
+    """Every side's stream, a token of each in turn, or one side after the other where memory is short.
+
+    Raises ValueError as `ModelManager.lend` and `generate`.
+    """
+    keys = [side.key for side in sides]
+    yield from prepare(manager, keys, stop=stop)
+    results = [GenerationResult(1) for _ in sides]
+    note = in_turn_note(manager, keys)
+    groups = [list(range(len(sides)))] if note is None else [[i] for i in range(len(sides))]
+    for group in groups:
+        if stop is not None and stop.is_set():
+            yield Divergences((), note)
+            return
+        with ExitStack() as stack:
+            loaded = []
+            for i in group:
+                yield Stage(f"loading {sides[i].key}")
+                loaded.append(stack.enter_context(lend_fresh(manager, sides[i].key)))
+            yield Stage("writing")
+            for event in _in_step(group, loaded, sides, stop):
+                results[event.side].add(event.event)
+                yield event
+    yield Divergences(diverge(manager, sides, results), note)
+
+
+def _in_step(
+    group: Sequence[int], loaded: Sequence[LoadedModel], sides: Sequence[Side], stop: threading.Event | None
+) -> Iterator[SideEvent]:
+    """One event of each stream after the other, until all have ended."""
+    streams = {i: generate(model, sides[i].request, stop=stop) for i, model in zip(group, loaded, strict=True)}
+    while streams:
+        for i in list(streams):
+            event = next(streams[i], None)
+            if event is None:
+                del streams[i]
+            else:
+                yield SideEvent(i, event)

@@ -1,0 +1,103 @@
+"""What the figures mean, in a sentence each."""
+
+import math
+
+from gptdesk.comparison.divergence import Divergence
+from gptdesk.comparison.measuring import Timing
+from gptdesk.comparison.quality import Pair
+from gptdesk.evaluation import Closeness
+
+# Mean KL divergence in nats a token up to which a difference goes by this name.
+BANDS = ((0.01, "negligible"), (0.05, "small"), (0.15, "moderate"))
+ENOUGH = 100  # tokens from which on a verdict is ventured
+EVEN = 0.05  # a ratio this near to 1 is called even
+
+
+def band(kl: float) -> str:
+    """The name of a mean KL divergence in nats."""
+    return next((name for most, name in BANDS if kl < most), "large")
+
+
+def is_identical(closeness: Closeness) -> bool:
+    """Whether no probability of any scored token differed at all."""
+    return closeness.kl_max == 0 and closeness.probability_change_rms == 0
+
+
+def verdict(closeness: Closeness) -> str:
+    """What it comes to."""
+    if is_identical(closeness):
+        return "identical: not one probability differs"
+    if (tokens := closeness.reference.tokens) < ENOUGH:
+        return f"too little text to say ({tokens} tokens)"
+    name = band(closeness.kl_mean + 2 * closeness.kl_mean_se)
+    if name == BANDS[0][1]:
+        return "practically the same"
+    name = band(closeness.kl_mean) if closeness.kl_mean >= BANDS[0][0] else name
+    ratio, error = closeness.perplexity_ratio, closeness.perplexity_ratio_se
+    clearly = math.isinf(ratio) or abs(ratio - 1) > 2 * error
+    effect = (", for the worse" if ratio > 1 else ", for the better on this text") if clearly else ""
+    return f"a {name} difference{effect}"
+
+
+def summary(
+    name: str,
+    reference: Timing | None,
+    candidate: Timing | None,
+    pair: Pair | None,
+    *,
+    same_tokens: bool = True,
+) -> str:
+    """The one sentence: "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, ...: practically the same".
+
+    Without the `same_tokens`, tokens per second say nothing and are left out.
+    """
+    parts = []
+    if reference and candidate:
+        parts.append(_ratio(reference.memory_bytes / candidate.memory_bytes, "smaller", "larger", "as large"))
+        if same_tokens and reference.speed and candidate.speed:
+            parts.append(_ratio(candidate.speed.median / reference.speed.median, "faster", "slower", "as fast"))
+    if pair and pair.perplexity_ratio is not None:
+        parts.append(f"perplexity x {pair.perplexity_ratio:.4f}")
+    if pair and pair.bits and None not in pair.bits:
+        parts.append(f"{pair.bits[1]:.3f} bits a character against {pair.bits[0]:.3f}")
+    ending = ""
+    if pair and pair.closeness:
+        parts.append(f"same next word {pair.closeness.same_top1:.1%} of the time")
+        ending = f": {verdict(pair.closeness)}"
+    return f"{name}: {', '.join(parts)}{ending}" if parts else f"{name}: nothing was measured"
+
+
+def parting(divergence: Divergence, reference: str, candidate: str, *, coupled: bool = True) -> str:
+    """Where the texts of two sides part, for people; `coupled` if they had the same samplers and luck."""
+    same = divergence.same
+    if divergence.identical:
+        if divergence.cut_short:
+            return f"{candidate} wrote the same as {reference} as far as both got ({_tokens(same)})."
+        return f"{candidate} wrote the same as {reference}, word for word."
+    if same is None:
+        return (
+            f"{candidate} and {reference} write the same {divergence.characters} characters first; they have different "
+            "tokenizers, so no probabilities can be compared."
+        )
+    ours, theirs = divergence.reference, divergence.candidate
+    if ours is None or theirs is None:
+        ended, other, goes_on = (reference, candidate, theirs) if ours is None else (candidate, reference, ours)
+        return f"After {_tokens(same)} alike, {ended} ended and {other} went on with “{goes_on}”."
+    start = f"After {_tokens(same)} alike, {reference} wrote “{ours}” and {candidate} “{theirs}”"
+    if (chances := divergence.chances) is None:
+        return f"{start}."
+    meaning = ": a coin flip" if chances.coin_flip else ": here the models disagree"
+    return (
+        f"{start}. To “{ours}” they gave {chances.reference_own:.0%} against {chances.candidate_other:.0%}, to "
+        f"“{theirs}” {chances.reference_other:.0%} against {chances.candidate_own:.0%}{meaning if coupled else ''}."
+    )
+
+
+def _ratio(value: float, more: str, less: str, even: str) -> str:
+    if abs(value - 1) <= EVEN:
+        return even
+    return f"{value:.1f} x {more}" if value > 1 else f"{1 / value:.1f} x {less}"
+
+
+def _tokens(count: int | None) -> str:
+    return f"{count} token" if count == 1 else f"{count} tokens"

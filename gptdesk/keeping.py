@@ -1,0 +1,65 @@
+"""What a tab remembers: the values of its widgets, on disk, so that they are there again after a restart."""
+
+import logging
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
+from gptdesk.controls import QUIETLY, ChainPanel, Updates, Values
+from gptdesk.desk import Desk
+
+MOST_KEPT = 200_000  # characters of a text that is there again after a reload
+log = logging.getLogger(__name__)
+
+
+class Kept:
+    """The remembered widgets of one tab, by name; sampler panels under names of their own."""
+
+    def __init__(self, desk: Desk, title: str, components: dict[str, Component], panels: dict[str, ChainPanel]) -> None:
+        self._desk = desk
+        self._title = title
+        self._components = components
+        self._panels = panels
+        self.restored = gr.State(False)  # nothing is remembered of a page that has not been filled in yet
+
+    @property
+    def controls(self) -> list[Component]:
+        """Every widget whose value is remembered."""
+        return [*self._components.values(), *(one for panel in self._panels.values() for one in panel.components)]
+
+    def wire(self) -> None:
+        """Remember every change; all widgets must have been laid out."""
+        changes = [component.change for component in self.controls]  # type: ignore[attr-defined]  # made by Gradio
+        inputs: set[Block] = {*self.controls, self.restored}
+        gr.on(changes, self.remember, inputs, **(QUIETLY | {"trigger_mode": "always_last"}))
+
+    def remember(self, values: Values) -> None:
+        """Write down what the widgets show now."""
+        if values[self.restored]:
+            found = {name: values[component] for name, component in self._components.items()}
+            remembered = {name: value for name, value in found.items() if len(str(value)) < MOST_KEPT}
+            panels = {name: panel.remembered(values) for name, panel in self._panels.items()}
+            self.put(self._title, remembered | panels)
+
+    def put(self, name: str, value: object) -> None:
+        """Remember something else of the tab."""
+        try:
+            self._desk.page.put(name, value)
+        except ValueError as error:  # a full disk is no reason to refuse a text
+            log.warning("%s", error)
+
+    def read(self) -> dict[str, object]:
+        """What was remembered, by name."""
+        kept = self._desk.page.read().get(self._title)
+        return kept if isinstance(kept, dict) else {}
+
+    def updates(self, kept: dict[str, object]) -> Updates:
+        """Updates that make the widgets show what was remembered."""
+        updates: Updates = {
+            component: gr.update(value=kept[name]) for name, component in self._components.items() if name in kept
+        }
+        updates[self.restored] = True
+        for name, panel in self._panels.items():
+            updates |= panel.restored(kept.get(name))
+        return updates

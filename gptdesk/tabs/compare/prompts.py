@@ -1,0 +1,84 @@
+"""Prompt list: many prompts in one go, with a table of where the sides part."""
+
+import threading
+from collections.abc import Iterator
+
+import gradio as gr
+from gradio.components import Component
+
+from gptdesk.actions import starter
+from gptdesk.comparison import Side, Stage, in_turn_note
+from gptdesk.comparison.export import html_table, prompts_document
+from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_prompts
+from gptdesk.controls import STREAMING, Updates, Values
+from gptdesk.desk import Desk
+from gptdesk.markup import markdown_text
+from gptdesk.streams import in_batches
+from gptdesk.tabs.compare.exporting import ExportBar
+from gptdesk.tabs.compare.given import TextOrFile
+from gptdesk.tabs.compare.panes import doing
+from gptdesk.tabs.compare.sides import SidesPanel
+
+
+class PromptsView:
+    """A list of prompts, and what came of it."""
+
+    def __init__(self, desk: Desk, sides: SidesPanel) -> None:
+        self._desk = desk
+        self._sides = sides
+        self.prompts = TextOrFile(
+            "Prompts",
+            info="One a line. \\n stands for a new line.",
+            file_label="… or a file of them",
+            lines=4,
+            ident="prompts",
+        )
+        self._actions = starter(desk, "Compare all", ident="compare-all", running=sides.running)
+        self.said = gr.Markdown("No prompts were compared yet.", elem_id="prompts-said")
+        self.table = gr.HTML(elem_id="prompts-table", elem_classes=["figures-table", "bare"])
+        self.export = ExportBar(prefix="save-prompts-")
+
+    @property
+    def remembered(self) -> dict[str, Component]:
+        """The widgets to remember, by name."""
+        return {"prompts": self.prompts.box}
+
+    def wire(self) -> None:
+        """Connect the button."""
+        self._actions.wire()
+        inputs = {*self._sides.inputs, self.prompts.box, self.prompts.file}
+        outputs = [*self._actions.outputs, self.said, self.table, *self.export.buttons.values()]
+        self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
+
+    def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        def work(stop: threading.Event) -> Iterator[Updates]:
+            prompts = read_prompts(self.prompts.read(values)[0])
+            sides = self._sides.sides(values)
+            note = in_turn_note(self._desk.manager, [side.key for side in sides])
+            found: list[PromptResult] = []
+            for events in in_batches(
+                compare_prompts(self._desk.manager, sides, prompts, stop=stop), stop=stop, every=0.2
+            ):
+                updates: Updates = {} if events else {self._actions.line: gr.skip()}
+                for event in events:
+                    if isinstance(event, Stage):
+                        updates[self._actions.line] = doing(event)
+                    else:
+                        found.append(event)
+                if found and events:
+                    updates |= self._shown(sides, found, note)
+                yield updates
+            ended = "Stopped" if len(found) < len(prompts) else "Done"
+            in_turn = f" Not all at once: {note}." if note else ""
+            yield {self._actions.line: f"{ended}: {len(found)} of {len(prompts)} prompts.{in_turn}"}
+            if found:
+                yield self.export.filled(prompts_document(sides, found, note=note))
+
+        yield from self._actions.run(work, request)
+
+    def _shown(self, sides: list[Side], found: list[PromptResult], note: str | None) -> Updates:
+        document = prompts_document(sides, found, note=note)
+        return {
+            self.said: "\n\n".join(map(markdown_text, document.sentences)),
+            self.table: html_table(document.head, document.rows),
+        }

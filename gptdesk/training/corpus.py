@@ -1,0 +1,221 @@
+"""A text made into tokens once: kept in the cache under its content's name, mapped into memory, part of it held out."""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from gptdesk.training.loader import Loader, StreamRows
+from gptdesk.training.options import DataOptions
+from gptdesk.training.text import BLOCK, Piece, TextFile, find_files, inspect, pieces
+from models import storage
+from models.tokenizer import END_OF_TEXT, Tokenizer, character_tokenizer, gpt2_tokenizer, train_bpe
+
+VERSION = 1  # of the folders in the cache
+MANY = 20  # documents from which whole ones are held out
+LITTLE = 100_000  # bytes below which a BPE has too little to learn from
+LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
+META = "corpus.json"
+PARTS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as tokens: `train` and `validation` (N,) are maps of files, of unsigned 16 or 32 bit numbers."""
+
+    folder: Path
+    digest: str  # of the text alone
+    files: tuple[TextFile, ...]
+    split: str  # document or position
+    tokenizer: Tokenizer
+    train: np.ndarray
+    validation: np.ndarray
+
+    def held_out_text(self, *, most: int = 1_000_000) -> str:
+        """The first `most` tokens of what is held out, as text again, with lines of END_OF_TEXT between documents."""
+        ids = self.validation[:most].tolist()
+        end = self.tokenizer.end_of_text
+        documents = (list(group) for is_end, group in itertools.groupby(ids, lambda i: i == end) if not is_end)
+        return f"\n{END_OF_TEXT}\n".join(self.tokenizer.decode(document) for document in documents)
+
+    def preview(self, block_size: int, *, rows: int, seed: int) -> list[str]:
+        """The first rows that training will see, as text."""
+        loader = Loader(StreamRows(self.train, block_size, seed=seed), seed=seed)
+        return [self.tokenizer.decode(row[:-1]) for row in loader.batch(0, rows).tolist()]
+
+
+@dataclass(frozen=True)
+class CorpusProgress:
+    """How far the making of a corpus is; with the last of them comes the corpus."""
+
+    stage: str  # reading, learning the tokenizer, or encoding
+    done: int  # bytes
+    total: int
+    corpus: Corpus | None = None
+
+
+def prepare(
+    places: Sequence[Path],
+    tokenizer: str | Tokenizer,
+    *,
+    options: DataOptions,
+    cache: Path,
+    vocabularies: Path,
+) -> Iterator[CorpusProgress]:
+    """Make the files and folders at `places` a corpus, or find it in `cache`; `tokenizer` is one, or says what to make.
+
+    Raises ValueError for a text that cannot be trained on, OSError if the disk refuses.
+    """
+    files: list[TextFile] = []
+    paths = find_files(places)
+    total = sum(path.stat().st_size for path in paths)
+    for path in paths:
+        before = sum(file.size for file in files)
+        for found in inspect(path):
+            if isinstance(found, TextFile):
+                files.append(found)
+            else:
+                yield CorpusProgress("reading", before + found, max(total, before + found))
+    if not any(piece.text.strip() for file in files for piece in itertools.islice(pieces(file), 1)):
+        raise ValueError("the text is empty; give a file with some text in it")
+    kind = _resolved(tokenizer, sum(file.size for file in files))
+    digest = _digest(file.digest for file in files)
+    split = _split(options, sum(file.documents for file in files))
+    folder = cache / _digest([str(VERSION), digest, _identity(kind), split, repr(options.validation_share)])[:32]
+    if not (folder / META).exists():
+        size = sum(file.size for file in files)
+        yield CorpusProgress("learning the tokenizer", 0, size)
+        made = kind if isinstance(kind, Tokenizer) else _make_tokenizer(kind, files, vocabularies=vocabularies)
+        with storage.new_folder(folder) as fresh:
+            writer = _Writer(fresh, made, held_out=_held_out(files, split, options.validation_share))
+            for done in writer.write(files):
+                yield CorpusProgress("encoding", min(done, size), size)
+            writer.finish(options.validation_share if split == "position" else 0.0)
+            made.save(fresh)
+            meta = {"digest": digest, "split": split, "files": [asdict(f) | {"path": str(f.path)} for f in files]}
+            storage.write_file(fresh / META, storage.json_bytes(meta))
+    yield CorpusProgress("encoding", total, total, corpus=_open(folder, files, digest=digest, split=split))
+
+
+def suggested_size(characters: int) -> int:
+    """How many tokens a BPE should have for a text: so few that each has been seen often."""
+    return min(4096, max(512, 64 * round((256 + characters / 1000) / 64)))
+
+
+def _resolved(tokenizer: str | Tokenizer, size: int) -> str | Tokenizer:
+    if tokenizer == "auto":
+        tokenizer = "chars" if size < LITTLE else "bpe"
+    return f"bpe:{suggested_size(size)}" if tokenizer == "bpe" else tokenizer
+
+
+def _identity(kind: str | Tokenizer) -> str:
+    if isinstance(kind, str):
+        return kind
+    return _digest([kind.kind, *(repr(kind.token_bytes(i)) for i in range(kind.vocab_size))])
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _split(options: DataOptions, documents: int) -> str:
+    if options.split == "document" and documents < 2:
+        raise ValueError("split must be auto or position for a text of one document, not document")
+    if options.split == "auto":
+        return "document" if documents >= MANY else "position"
+    return options.split
+
+
+def _held_out(files: Sequence[TextFile], split: str, share: float) -> tuple[int, int]:
+    """(k, n): k of n documents are held out, at even distances."""
+    documents = sum(file.documents for file in files)
+    return (max(1, round(documents * share)) if split == "document" and share else 0), documents
+
+
+def _make_tokenizer(kind: str, files: Sequence[TextFile], *, vocabularies: Path) -> Tokenizer:
+    if kind == "gpt2":
+        return gpt2_tokenizer(vocabularies)
+    texts = (piece.text for file in files for piece in pieces(file))
+    if kind == "chars":
+        return character_tokenizer("".join(sorted(set("\n").union(*texts))))
+    return train_bpe(_beginning(texts), int(kind.removeprefix("bpe:")))
+
+
+def _beginning(texts: Iterable[str]) -> Iterator[str]:
+    room = LEARN_FROM
+    for text in texts:
+        if room <= 0:
+            return
+        yield text
+        room -= len(text)
+
+
+class _Writer:
+    """Writes tokens to train.bin and validation.bin of a folder."""
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer, *, held_out: tuple[int, int]) -> None:
+        self._folder, self._tokenizer, self._held_out = folder, tokenizer, held_out
+        end = tokenizer.end_of_text
+        self._between = tokenizer.encode("\n") if end is None else [end]
+        self._dtype = _dtype(tokenizer)
+
+    def write(self, files: Sequence[TextFile]) -> Iterator[int]:
+        """Encode document after document; yields about how many bytes have been read."""
+        done, document, begun = 0, 0, False
+        with open(self._folder / "train.bin", "wb") as train, open(self._folder / "validation.bin", "wb") as held:
+            outputs = (train, held)
+            for piece in itertools.chain.from_iterable(map(pieces, files)):
+                target = outputs[self._is_held_out(document)]
+                if not begun and (self._tokenizer.end_of_text is not None or target.tell()):
+                    self._put(target, self._between)
+                self._encode(target, piece)
+                begun = not piece.last
+                document += piece.last
+                done += len(piece.text)
+                yield done
+            for target in outputs if self._tokenizer.end_of_text is not None else ():
+                if target.tell():
+                    self._put(target, self._between)
+
+    def finish(self, share: float) -> None:
+        """Move the last `share` of what is in train.bin to validation.bin."""
+        if not share:
+            return
+        width = self._dtype.itemsize
+        with open(self._folder / "train.bin", "rb+") as train, open(self._folder / "validation.bin", "wb") as held:
+            count = train.seek(0, 2) // width
+            begin = (count - int(count * share)) * width
+            train.seek(begin)
+            while block := train.read(BLOCK):
+                held.write(block)
+            train.truncate(begin)
+
+    def _is_held_out(self, document: int) -> bool:
+        k, n = self._held_out
+        return (document + 1) * k // n > document * k // n
+
+    def _encode(self, target: BinaryIO, piece: Piece) -> None:
+        self._put(target, self._tokenizer.encode(piece.text))
+
+    def _put(self, target: BinaryIO, ids: list[int]) -> None:
+        target.write(np.array(ids, dtype=self._dtype).tobytes())
+
+
+def _dtype(tokenizer: Tokenizer) -> np.dtype:
+    return np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
+
+
+def _open(folder: Path, files: Sequence[TextFile], *, digest: str, split: str) -> Corpus:
+    tokenizer = Tokenizer.load(folder)
+    train, validation = (_mapped(folder / f"{part}.bin", _dtype(tokenizer)) for part in PARTS)
+    return Corpus(folder, digest, tuple(files), split, tokenizer, train, validation)
+
+
+def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r")

@@ -1,0 +1,140 @@
+"""What a run will take, before it starts: memory by arithmetic, time by a few steps on a copy of the model."""
+
+import copy
+import statistics
+import threading
+import time
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from gptdesk.training.loader import Rows
+from gptdesk.training.options import TrainingOptions
+from gptdesk.training.trainer import Trainer
+from models.gpt import GPT, LARGE_VOCABULARY, GPTConfig
+from models.loss import ROWS
+
+PROBE_STEPS = 10
+PROBE_SECONDS = 4.0  # after which the probe of a precision ends, but for the step it is in
+PRUDENCE = 0.95  # share of the minutes that the steps are planned to fill
+MARGIN = 0.9  # share of the free memory that a run may plan with
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A run before it starts; seconds are those of the steps alone."""
+
+    steps: int
+    tokens: int
+    epochs: float
+    seconds: float
+    tokens_per_second: float
+    memory_bytes: int
+    bfloat16: bool
+
+
+def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, block_size: int) -> int:
+    """About what training takes when `rows` rows are computed at once, in float32; measured within a fifth on CPUs."""
+    C, L, V, T = config.n_embd, config.n_layer, config.vocab_size, block_size
+    weights = config.parameters() * (16 + (8 if options.average else 0))  # weight, gradient, two moments, mean
+    token = 26 * L * C + 8 * C
+    if config.dropout:  # attention with dropout writes its (T, T) matrices out
+        token += round(3.5 * L * config.n_head * T) + 2 * L * C
+    if V > LARGE_VOCABULARY:
+        weights += 4 * (V * C + 3 * ROWS * V)
+    else:
+        token += 3 * V
+    return weights + 4 * token * rows * T
+
+
+def check_memory(
+    config: GPTConfig, options: TrainingOptions, *, block_size: int, processes: int = 1, free: int | None = None
+) -> int:
+    """What the run will take; ValueError, with numbers that fit, if that is more than the `free` bytes there are."""
+    free = free_memory() if free is None else free
+
+    def needed(rows: int) -> int:
+        return memory_bytes(config, options, rows=rows, block_size=block_size)
+
+    share = -(-options.batch_size // processes)
+    at_once = -(-share // options.accumulation)
+    if (most := needed(at_once)) <= free * MARGIN:
+        return most
+    if needed(1) > free * MARGIN:
+        raise ValueError(
+            f"training a model of {config.parameters():,} weights needs {_gb(needed(1))} of memory and {_gb(free)} are "
+            "free; choose a smaller preset"
+        )
+    fits = int((free * MARGIN - needed(0)) // (needed(1) - needed(0)))
+    fits = min(1 << (fits.bit_length() - 1), options.batch_size)  # a power of two
+    raise ValueError(
+        f"a batch_size of {options.batch_size:,} needs about {_gb(most)} of memory and {_gb(free)} are free; "
+        f"batch_size {fits * processes} fits, or accumulation {-(-share // fits)} computes it in parts"
+    )
+
+
+def free_memory() -> int:
+    """Bytes that a run may take where it will run."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
+
+
+def probe(
+    model: GPT, rows: Rows, *, options: TrainingOptions, stop: threading.Event | None = None
+) -> tuple[bool, float]:
+    """Whether to multiply in bfloat16, and tokens per second so: up to PROBE_STEPS steps on a copy of the model."""
+    speeds = {
+        bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16, stop=stop)
+        for bfloat16 in {"auto": (False, True), "float32": (False,), "bfloat16": (True,)}[options.precision]
+        if not bfloat16 or options.precision == "bfloat16" or _has_bfloat16(model)
+    }
+    fastest = max(speeds, key=speeds.__getitem__)
+    if fastest and speeds[True] < 1.1 * speeds.get(False, 0.0):  # hardly faster is not worth the digits
+        fastest = False
+    return fastest, speeds[fastest]
+
+
+def steps_within(options: TrainingOptions, *, block_size: int, speed: float) -> int:
+    """How many steps the budgets leave of those chosen, at `speed` tokens per second."""
+    per_step = options.batch_size * block_size
+    steps = options.steps
+    if options.max_tokens:
+        steps = min(steps, -(-options.max_tokens // per_step))
+    if options.max_minutes:
+        steps = min(steps, round(options.max_minutes * 60 * speed * PRUDENCE / per_step))
+    return max(steps, 1)
+
+
+def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int, bfloat16: bool) -> Estimate:
+    """The run within its budgets: `speed` in tokens per second."""
+    steps = steps_within(options, block_size=rows.width - 1, speed=speed)
+    tokens = steps * options.batch_size * (rows.width - 1)
+    epochs = steps * options.batch_size / rows.count
+    return Estimate(steps, tokens, epochs, tokens / speed, speed, memory, bfloat16)
+
+
+def _speed(model: GPT, rows: Rows, *, options: TrainingOptions, bfloat16: bool, stop: threading.Event | None) -> float:
+    """Tokens per second: the median of the steps after the first, or the first if it takes very long; 1 if stopped."""
+    short = TrainingOptions(**(dict(options) | {"steps": PROBE_STEPS, "warmup_steps": 0, "max_minutes": 0}))
+    trainer = Trainer(copy.deepcopy(model), rows, options=short, bfloat16=bfloat16)
+    speeds = []
+    begin = time.perf_counter()
+    for step in trainer.run(stop):
+        speeds.append(step.tokens_per_second)
+        if time.perf_counter() - begin > PROBE_SECONDS:
+            break
+    return statistics.median(speeds[1:] or speeds or [1.0])
+
+
+def _has_bfloat16(model: GPT) -> bool:
+    """Whether this hardware multiplies in bfloat16 at all; where it only pretends to, it can be 40 times slower."""
+    device = model.wte.weight.device.type
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

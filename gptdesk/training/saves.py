@@ -1,0 +1,162 @@
+"""The saves of a run: folders `step-NNNNNNNN`, each whole or not there, verified before it is trusted.
+
+`model` is a checkpoint like any other; training.safetensors and state.json hold what else the next step depends on;
+manifest.json holds the size and SHA-256 of every other file.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from gptdesk.training.trainer import WEIGHTS, Trainer, TrainerState, TrainingDiverged
+from models import storage
+from models.checkpoint import About, Checkpoint, save_checkpoint
+from models.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+PREFIX = "step-"
+MODEL, TENSORS, STATE, MANIFEST = "model", "training.safetensors", "state.json", "manifest.json"
+LIMIT = 1_000_000  # bytes of state.json and manifest.json
+KEPT = 2  # newest saves: the last may be the one that is being written
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the bits of a run depend on besides its state: with others it goes on nearly, not exactly, the same."""
+
+    torch: str
+    threads: int
+    processes: int
+    device: str
+
+    @classmethod
+    def here(cls, trainer: Trainer) -> "Facts":
+        device = trainer.model.wte.weight.device.type
+        return cls(torch.__version__, torch.get_num_threads(), trainer.world.size, device)
+
+
+def save(run: Path, trainer: Trainer, *, tokenizer: Tokenizer, about: About) -> Path:
+    """Save the trainer's state in the run's folder, if it is not there, and remove saves that are no longer needed.
+
+    Raises OSError if the disk refuses, TrainingDiverged for a state with numbers that are not finite; then the saves
+    there were still are.
+    """
+    folder = run / f"{PREFIX}{trainer.step:08d}"
+    if not folder.exists():
+        state = trainer.state()
+        for name, tensor in state.tensors.items():
+            if not tensor.isfinite().all():
+                raise TrainingDiverged(
+                    f"{name} is not finite after step {trainer.step}, so that step was not saved; go on from the save "
+                    "before with a lower learning_rate"
+                )
+        with storage.new_folder(folder) as fresh:
+            with trainer.kept() as model:
+                save_checkpoint(fresh / MODEL, model, tokenizer=tokenizer, about=about)
+            _write_state(fresh, state, averaged=bool(trainer.options.average), facts=Facts.here(trainer))
+            manifest = {path.relative_to(fresh).as_posix(): _fingerprint(path) for path in _files(fresh)}
+            storage.write_file(fresh / MANIFEST, storage.json_bytes(manifest))
+    _remove_old(run, keep=trainer.best_step)
+    return folder
+
+
+def newest(run: Path) -> Path | None:
+    """The newest save that verifies; those after it that do not are put aside, with a warning."""
+    for folder in reversed(folders(run)):
+        if fault := _fault(folder):
+            log.warning("the save %s cannot be used (%s); the one before it is taken", folder, fault)
+            os.replace(folder, folder.with_name(f".bad-{folder.name}"))
+        else:
+            return folder
+    return None
+
+
+def folders(run: Path) -> list[Path]:
+    """All saves of a run, oldest first."""
+    return sorted(path for path in run.glob(f"{PREFIX}*") if path.is_dir())
+
+
+def step_of(folder: Path) -> int:
+    """The step after which a save was made."""
+    return int(folder.name.removeprefix(PREFIX))
+
+
+def model_of(run: Path, step: int) -> Path:
+    """The checkpoint folder in the save after `step`."""
+    return run / f"{PREFIX}{step:08d}" / MODEL
+
+
+def load(folder: Path) -> tuple[TrainerState, Facts]:
+    """Read a save that has been verified; raises ValueError if it cannot be understood."""
+    data = storage.read_json(folder / STATE, limit=LIMIT)
+    try:
+        tensors = load_file(folder / TENSORS)
+        facts = data.pop("facts")
+        if not data.pop("averaged"):
+            model = Checkpoint.open(folder / MODEL).load_model()
+            tensors |= {WEIGHTS + name: weight.detach() for name, weight in model.named_parameters()}
+        return TrainerState(**data, tensors=tensors), Facts(**facts)  # type: ignore[arg-type]
+    except (KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(f"the save {folder} cannot be understood: {error}") from error
+
+
+def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Facts) -> None:
+    """Weights that are not averaged are in the model already."""
+    tensors = {
+        name: tensor.cpu().contiguous()
+        for name, tensor in state.tensors.items()
+        if averaged or not name.startswith(WEIGHTS)
+    }
+    try:
+        save_file(tensors, folder / TENSORS)
+    except SafetensorError as error:
+        raise storage.disk_error(error, folder / TENSORS) from error
+    shutil.copymode(folder / MODEL / "config.json", folder / TENSORS)
+    data = {
+        "step": state.step,
+        "seconds": state.seconds,
+        "best_step": state.best_step,
+        "best_loss": state.best_loss,
+        "averaged": averaged,
+        "facts": facts.__dict__,
+    }
+    storage.write_file(folder / STATE, storage.json_bytes(data))
+
+
+def _remove_old(run: Path, *, keep: int) -> None:
+    for folder in folders(run)[:-KEPT]:
+        if step_of(folder) != keep:
+            try:
+                storage.remove_folder(folder)
+            except OSError as error:
+                log.warning("the old save %s could not be removed (%s)", folder, error.strerror)
+
+
+def _fault(folder: Path) -> str:
+    """Why a save cannot be trusted; empty if it can."""
+    try:
+        manifest = storage.read_json(folder / MANIFEST, limit=LIMIT)
+        found = {path.relative_to(folder).as_posix(): _fingerprint(path) for path in _files(folder)}
+    except (ValueError, OSError) as error:
+        return str(error)
+    found.pop(MANIFEST, None)
+    return next((f"{name} is not as it was written" for name in manifest if manifest[name] != found.get(name)), "")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _fingerprint(path: Path) -> dict[str, object]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}

@@ -1,0 +1,89 @@
+"""What the tests of the page share: a desk in a process of its own, a real browser, and the hands of a user."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NEEDS_BROWSER = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+class RunningDesk:
+    """A desk in a process of its own."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", str(home)]
+        self.log = ""
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | variables)
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log += line
+            if found := re.search(r"ready at (http://\S+)", line):
+                self.url = found[1]
+                return
+        raise AssertionError(f"the desk did not start:\n{self.log}")
+
+    def close(self) -> str:
+        """End it as Ctrl-C would; everything it wrote on stderr."""
+        self.process.send_signal(signal.SIGINT)
+        _, rest = self.process.communicate(timeout=20)
+        return self.log + rest
+
+
+@contextmanager
+def running_browser() -> Iterator["sync_api.Browser"]:
+    """Chromium, without a window."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched_page(browser: "sync_api.Browser", desk: RunningDesk) -> Iterator["sync_api.Page"]:
+    """The page as it first opens. It must load nothing from elsewhere and log no error."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    errors: list[str] = []
+    elsewhere: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: None if _is_ours(request.url, desk) else elsewhere.append(request.url))
+    open_page(page, desk)
+    yield page
+    context.close()
+    assert errors == []
+    assert elsewhere == []
+
+
+def _is_ours(url: str, desk: RunningDesk) -> bool:
+    return url.startswith((desk.url, "data:", "blob:"))
+
+
+def open_page(page: "sync_api.Page", desk: RunningDesk) -> None:
+    """Go there and wait until it is ready."""
+    page.goto(desk.url)
+    page.locator("#generate").wait_for()
+    sync_api.expect(page.locator("#count")).not_to_be_empty()  # what was remembered has been restored
+
+
+def choose(page: "sync_api.Page", name: str, value: str) -> None:
+    page.locator(f"#{name} input").click()
+    page.locator(f"#{name}").get_by_role("option", name=value, exact=True).click()
+
+
+def put(page: "sync_api.Page", name: str, value: object) -> None:
+    """Type a number into the box of a slider or number field."""
+    box = page.locator(f"#{name} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")

@@ -1,0 +1,159 @@
+"""`gptdesk train` and `gptdesk runs`: from a file to a model that generates, told in lines or in JSON."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from cli_checks import Capture, answer, complaint
+from training_checks import ROOT, begin, places_in, plan, write_text
+
+from gptdesk import runs
+from gptdesk.__main__ import main
+from gptdesk.cli import main_parser
+from gptdesk.cli.train import GROUPS, _given, _parser
+from gptdesk.training.run_directory import RunDirectory
+
+SHAPE = ("--tokenizer", "chars", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16")
+QUICK = (
+    *SHAPE,
+    "--steps",
+    "6",
+    "--batch-size",
+    "4",
+    "--lr",
+    "1e-2",
+    "--warmup",
+    "1",
+    "--eval-every",
+    "3",
+    "--seed",
+    "7",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
+    write_text(tmp_path / "text.txt")
+    return tmp_path
+
+
+def test_from_a_file_to_a_model_that_generates(home: Path, capsys: Capture) -> None:
+    assert main(["train", "--data", str(home / "text.txt"), "--name", "mine", *QUICK]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert any(line.startswith("6 steps of 64 tokens: 384 tokens, ") for line in lines)
+    assert any(line.startswith("step 3/6  loss ") and "val " in line and "tok/s" in line for line in lines)
+    assert lines[-1].startswith("all steps are done, after step 6; saved as mine")
+    training = RunDirectory(home / "runs" / "mine").plan().training
+    assert (training.steps, training.batch_size, training.learning_rate, training.warmup_steps) == (6, 4, 0.01, 1)
+    assert (training.evaluate_every, training.seed) == (3, 7)
+    told = answer(capsys, "generate", "--model", "mine", "--prompt", "One", "--max-new-tokens", "5")
+    assert len(told["texts"][0]) == 5
+    listed = answer(capsys, "models", "list")
+    assert "mine" in [model["name"] for model in listed]
+    judged = answer(capsys, "evaluate", "mine")  # by what it was not trained on
+    assert (judged["judged_by"], judged["tokens"] > 10) == ("held-out text of mine", True)
+
+
+def test_runs_are_listed(home: Path, capsys: Capture) -> None:
+    assert main(["runs"]) == 0
+    assert capsys.readouterr().out.split() == ["NAME", "STATE", "STEP", "LOSS", "BEST"]
+    begin(home, "waiting")
+    done = answer(capsys, "train", "--data", str(home / "text.txt"), "--name", "done", *QUICK)
+    assert (done["state"], done["step"], done["steps"], done["last"]["step"]) == ("finished", 6, 6, 6)
+    listed = answer(capsys, "runs")
+    assert [(run["name"], run["state"]) for run in listed] == [("done", "finished"), ("waiting", "new")]
+    assert listed[0] == done
+    assert main(["runs"]) == 0
+    assert "all steps are done, after step 6; saved as done" in capsys.readouterr().out
+
+
+def test_a_text_from_the_standard_input(home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("words that come through a pipe, " * 20))
+    assert answer(capsys, "train", "--data", "-", "--name", "piped", *QUICK)["state"] == "finished"
+
+
+def test_a_run_goes_on_by_name(home: Path, capsys: Capture) -> None:
+    begin(home, "later", steps=3)
+    assert answer(capsys, "train", "--resume", "later")["step"] == 3
+    told = complaint(capsys, "train", "--resume", "later", "--tokenizer", "chars")
+    assert told.startswith("gptdesk: --resume goes on with the text and the model of the run")
+    told = complaint(capsys, "train", "--resume", "later", "--seed", "9")
+    assert told.startswith("gptdesk: seed cannot be changed once a run has begun; begin a new one")
+    assert complaint(capsys, "train", "--resume", "nobody") == "gptdesk: there is no run 'nobody'; there is: later\n"
+
+
+def test_a_run_goes_on_otherwise_than_it_began(home: Path, capsys: Capture) -> None:
+    run = begin(home, "longer", steps=4)
+    assert answer(capsys, "train", "--resume", "longer")["step"] == 4
+    before = run.metrics()
+    assert answer(capsys, "train", "--resume", "longer", "--steps", "8", "--lr", "1e-3")["step"] == 8
+    assert run.metrics()[: len(before)] == before
+    assert run.metrics()[-1]["step"] == 8
+    assert run.plan().training.learning_rate == 1e-3
+
+
+def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:
+    data = ("train", "--data", str(home / "text.txt"), "--name", "mine")
+    assert complaint(capsys, "train") == "gptdesk: a new run needs --data and --name; --resume RUN goes on with one\n"
+    assert complaint(capsys, *data, "--lr", "0") == "gptdesk: learning_rate must be greater than 0, not 0\n"
+    assert complaint(capsys, *data, "--steps", "many").startswith("gptdesk: steps must be a valid integer, not 'many'")
+    assert complaint(capsys, "train", "--data", "gone.txt", "--name", "mine") == "gptdesk: there is no file gone.txt\n"
+    assert complaint(capsys, "runs", "stop", "mine").startswith("gptdesk: there is no run 'mine'")
+    assert "needs the name of a run" in complaint(capsys, "runs", "stop")
+    assert not (home / "runs").exists()
+
+
+def test_the_commands_in_the_documentation_are_commands() -> None:
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    found = [
+        line.split("gptdesk", 1)[1].split() for line in text.splitlines() if re.match(r"(gptdesk|torchrun) ", line)
+    ]
+    assert len(found) == 9
+    for words in found:
+        options = main_parser().parse_args(words)
+        assert options.verb in ("train", "runs")
+        if options.verb == "train":
+            chosen = _parser().parse_args(options.rest)
+            for group, kind in GROUPS.items():
+                assert kind(**_given(chosen, kind)), group
+
+
+def test_every_option_is_explained(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for options in GROUPS.values():
+        for name, field in options.model_fields.items():
+            assert f"--{name.replace('_', '-')}" in shown
+            assert field.description
+            assert field.description in shown
+
+
+def test_a_run_is_a_process_that_can_be_watched_and_stopped(home: Path) -> None:
+    places = places_in(home)
+    runs.create(places, plan(home, "long", steps=1_000_000, patience=0))
+    process = runs.start(places, "long")
+    states = []
+    try:
+        for info in runs.watch(places, "long", every=0.05):
+            if not states or states[-1] != info.state:
+                states.append(info.state)
+            if info.state == "training" and info.last.get("step", 0) > 3:  # type: ignore[operator]
+                runs.order(places, "long", "stop")
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+    assert states[-1] == "stopped"
+    assert runs.info(places, "long").status.message.startswith("stopped as asked, after step ")
+    with pytest.raises(ValueError, match=r"^the run long is not training now; resume it first$"):
+        runs.order(places, "long", "pause")
+    assert json.loads((home / "models" / "long" / "about.json").read_text("utf-8"))["steps"] > 3
+    runs.remove(places, "long")
+    assert runs.listing(places) == []
+    assert not list((home / "runs").iterdir())

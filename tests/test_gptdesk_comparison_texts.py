@@ -1,0 +1,98 @@
+"""The texts to judge by: read in whatever encoding they are, and what training held out."""
+
+import codecs
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gptdesk.comparison.quality import MOST_CHARACTERS
+from gptdesk.comparison.texts import held_out_text, read_text
+from gptdesk.starter import CHECKPOINT
+from gptdesk.starter.stories import stories
+from models.checkpoint import HELD_OUT, Checkpoint, save_checkpoint
+from models.manager import ModelKey, ModelManager
+from models.tokenizer import END_OF_TEXT, Tokenizer
+
+WORDS = "Grüße, a café \u2013 “really” for 5 €\nsecond line"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        WORDS.encode(),
+        codecs.BOM_UTF8 + WORDS.encode(),
+        codecs.BOM_UTF16_LE + WORDS.encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + WORDS.encode("utf-16-be"),
+        WORDS.encode("cp1252"),
+        WORDS.replace("\n", "\r\n").encode(),
+        WORDS.replace("\n", "\r\n").encode("utf-16"),
+        WORDS.encode("utf-32"),
+    ],
+    ids=["utf-8", "utf-8 marked", "utf-16 little", "utf-16 big", "windows", "windows lines", "utf-16 lines", "utf-32"],
+)
+def test_a_text_is_read_whatever_its_encoding(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "text.txt"
+    file.write_bytes(data)
+    assert read_text(file) == WORDS
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", r"^x\.bin is not a text file; give plain text"),
+        (WORDS.encode("utf-16-le"), r"^x\.bin is not a text file"),
+        (codecs.BOM_UTF8 + b"\xff", r"^x\.bin cannot be read as utf-8-sig; save it as UTF-8$"),
+        (codecs.BOM_UTF16_LE + b"a", r"^x\.bin cannot be read as utf-16"),
+        (codecs.BOM_UTF16_LE + b"\x00\xd8a\0", r"^x\.bin cannot be read as utf-16"),
+    ],
+    ids=["picture", "utf-16 without a mark", "bad utf-8", "odd utf-16", "half a pair"],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, sentence: str) -> None:
+    file = tmp_path / "x.bin"
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=sentence):
+        read_text(file)
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^gone\.txt cannot be read \(No such file or directory\)"):
+        read_text(tmp_path / "gone.txt")
+    with pytest.raises(ValueError, match=f"^{tmp_path.name} cannot be read "):
+        read_text(tmp_path)
+    huge = tmp_path / "huge.txt"
+    with open(huge, "wb") as file:
+        os.truncate(file.fileno(), 4 * MOST_CHARACTERS + 1)
+    with pytest.raises(ValueError, match=r"^huge\.txt is larger than 80 MB; give a part of it$"):
+        read_text(huge)
+
+
+# Held-out text
+
+
+def test_the_starter_is_judged_by_new_stories(tmp_path: Path) -> None:
+    manager = ModelManager(tmp_path / "models", cache_folder=tmp_path, bundled=[CHECKPOINT])
+    text = held_out_text(manager.info("starter"))
+    assert text is not None
+    told = text.split(f"\n{END_OF_TEXT}\n")
+    assert len(set(told)) == len(told) == 60
+    assert not set(told) & {*stories(0, 200), *stories(1, 200)}
+    assert len(manager.tokenizer("starter").encode(text)) > 10_000
+    assert held_out_text(manager.info("starter")) == text
+    shutil.copytree(CHECKPOINT, tmp_path / "models" / "mine")
+    assert held_out_text(manager.info("mine")) is None  # who knows what it was trained on
+
+
+def test_what_a_training_held_out_goes_with_every_copy(tiny_folder: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    original = Checkpoint.open(tiny_folder / "tiny")
+    folder = tmp_path / "models"
+    save_checkpoint(folder / "m", original.load_model(), tokenizer=tokenizer, about=original.about, held_out=WORDS)
+    save_checkpoint(folder / "n", original.load_model(), tokenizer=tokenizer, about=original.about)
+    manager = ModelManager(folder, cache_folder=tmp_path)
+    assert held_out_text(manager.info("m")) == WORDS
+    assert held_out_text(manager.info("n")) is None
+    for precision in ("int8", "bfloat16"):
+        assert held_out_text(manager.quantize("m", precision)) == WORDS
+        assert held_out_text(manager.quantize("n", precision)) is None
+        assert (manager.copy(ModelKey("m", precision)) / HELD_OUT).read_bytes() == WORDS.encode()

@@ -1,0 +1,332 @@
+"""The Compare tab in a real browser: watch, measure, stop, choose blindly, prompt lists, files, a narrow screen."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, running_browser, watched_page
+
+from gptdesk.starter import CHECKPOINT
+from models.checkpoint import About, Checkpoint, save_checkpoint
+from models.gpt import GPT, GPTConfig
+from models.tokenizer import character_tokenizer
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = NEEDS_BROWSER
+LETTERS = character_tokenizer("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ.,\n")
+
+
+def save_random(folder: Path, *, n_embd: int, n_layer: int = 6) -> None:
+    torch.manual_seed(1)
+    config = GPTConfig(LETTERS.vocab_size, block_size=2048, n_layer=n_layer, n_head=2, n_embd=n_embd)
+    save_checkpoint(folder, GPT(config), tokenizer=LETTERS, about=About(source="a test"))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a slow model of characters, and the starter with one damaged layer."""
+    home = tmp_path_factory.mktemp("home")
+    save_random(home / "models" / "slow", n_embd=384)
+    starter = Checkpoint.open(CHECKPOINT)
+    model = starter.load_model()
+    with torch.no_grad():
+        model.h[2].mlp.c_proj.weight.neg_()
+    save_checkpoint(home / "models" / "damaged", model, tokenizer=starter.load_tokenizer(), about=About(source="test"))
+    return home
+
+
+@pytest.fixture(scope="module")
+def desk(home: Path) -> Iterator[RunningDesk]:
+    desk = RunningDesk(home, OMP_NUM_THREADS="1")
+    yield desk
+    assert "Traceback" not in desk.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
+    (home / "page.json").unlink(missing_ok=True)
+    (home / "votes.json").unlink(missing_ok=True)
+    with watched_page(browser, desk) as page:
+        compare(page)
+        yield page
+
+
+def compare(page: "sync_api.Page", view: str = "Watch") -> None:
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name=view).click()
+
+
+def set_tokens(page: "sync_api.Page", count: int) -> None:
+    page.locator("#compare-parameters button").first.click()
+    put(page, "compare-max-new-tokens", count)
+    page.locator("#compare-parameters button").first.click()
+
+
+def run(page: "sync_api.Page", name: str, until: str) -> str:
+    """Press a button and wait for what its line says at the end."""
+    page.evaluate("name => document.querySelectorAll(`#${name}-line p`).forEach(p => p.dataset.old = 1)", name)
+    page.locator(f"#{name}").click()
+    line = page.locator(f"#{name}-line p:not([data-old])")
+    sync_api.expect(line).to_contain_text(until, timeout=60_000)
+    sync_api.expect(page.locator(f"#{name}")).to_be_enabled()
+    return line.inner_text()
+
+
+def pane(page: "sync_api.Page", name: str) -> str:
+    return page.locator(f"#{name} .text").inner_text()
+
+
+def test_both_sides_write_and_the_first_difference_is_marked(page: "sync_api.Page") -> None:
+    choose(page, "compare-b-model", "damaged")
+    choose(page, "compare-b-precision", "float32")
+    page.locator("#compare-prompt textarea").fill("Once upon a time")
+    said = run(page, "watch", "Ended")
+    assert "max new tokens reached" in said
+    left, right = pane(page, "watch-1"), pane(page, "watch-2")
+    assert left.startswith("Once upon a time")
+    assert left != right
+    marked = [page.locator(f"#watch-{i} mark").inner_text() for i in (1, 2)]
+    assert marked[0] != marked[1]
+    before = [page.locator(f"#watch-{i} .text").evaluate("box => box.innerHTML.split('<mark>')[0]") for i in (1, 2)]
+    assert before[0] == before[1]
+    sync_api.expect(page.locator("#watch-parting")).to_contain_text(" against ")
+    run(page, "watch", "Ended")
+    assert (pane(page, "watch-1"), pane(page, "watch-2")) == (left, right)  # the seed stands in the form
+
+
+def test_a_model_beside_itself_writes_the_same(page: "sync_api.Page") -> None:
+    choose(page, "compare-b-precision", "float32")
+    run(page, "watch", "Ended")
+    assert page.locator("#watch-2 mark").count() == 0
+    sync_api.expect(page.locator("#watch-parting")).to_contain_text("word for word")
+    assert page.locator("#watch-1 h4").inner_text() != page.locator("#watch-2 h4").inner_text()
+
+
+def test_three_sides_with_samplers_of_their_own(page: "sync_api.Page") -> None:
+    page.locator("#compare-third input").check()
+    choose(page, "compare-c-model", "starter")
+    page.locator("#compare-parameters button").first.click()
+    page.locator("#compare-linked input").uncheck()
+    for letter in "abc":
+        sync_api.expect(page.locator(f"#compare-{letter}-temperature")).to_be_visible()
+    put(page, "compare-c-temperature", 0)
+    sync_api.expect(page.locator("#compare-temperature")).to_be_hidden()
+    run(page, "watch", "Ended")
+    first = pane(page, "watch-3")
+    page.locator("#compare-c-seed textarea, #compare-c-seed input").first.fill("77")
+    run(page, "watch", "Ended")
+    assert pane(page, "watch-3") == first  # at temperature 0 no seed matters
+    assert page.locator(".pane:visible").count() == 3
+
+
+def test_a_measurement_tells_all_and_saves_it(page: "sync_api.Page", tmp_path: Path) -> None:
+    compare(page, "Measure")
+    put(page, "repeats", 2)
+    page.locator("#judge-text textarea").fill("Once upon a time, there was a fox. The fox was happy. " * 4)
+    run(page, "measure", "Measured")
+    summary = page.locator("#summary").inner_text()
+    assert "x smaller" in summary
+    assert "of the time" in summary
+    report = page.locator("#report").inner_text()
+    for label in ("Weights file", "Time to first token", "Latency of a token, p95", "KL divergence, 99 %", "Top 5"):
+        assert label in report
+    sync_api.expect(page.locator("#caveats")).to_contain_text("timed 2 times")
+    saved = {name: save(page, f"save-{name}", tmp_path) for name in ("md", "html", "json", "csv")}
+    told = json.loads(saved["json"])
+    assert [side["model"] for side in told["sides"]] == ["starter:float32", "starter:int8"]
+    rows = list(csv.DictReader(io.StringIO(saved["csv"].decode("utf-8-sig"))))
+    assert [row["name"] for row in rows] == ["float32", "int8"]
+    assert float(rows[1]["kl_mean"]) == told["sides"][1]["kl_mean"]
+    assert told["sides"][0]["text"][:20].encode() in saved["md"]
+    assert b"<table>" in saved["html"]
+
+
+def save(page: "sync_api.Page", name: str, folder: Path) -> bytes:
+    with page.expect_download() as download:
+        page.locator(f"#{name}").click()
+    file = folder / name
+    download.value.save_as(file)
+    return file.read_bytes()
+
+
+def test_the_strip_shows_what_both_expected(page: "sync_api.Page") -> None:
+    choose(page, "compare-b-model", "damaged")
+    choose(page, "compare-b-precision", "float32")
+    compare(page, "Measure")
+    put(page, "repeats", 1)
+    run(page, "measure", "Measured")  # by the starter's own held-out stories
+    assert "for the worse" in page.locator("#summary").inner_text()
+    assert page.locator("#strip .kl-3").count() > 0
+    token = page.locator("#strip .tokens span").nth(5)
+    token.click()
+    picked = page.locator("#strip .picked-token")
+    sync_api.expect(picked).to_contain_text("starter expected")
+    sync_api.expect(picked).to_contain_text("damaged expected")
+    text = page.locator("#strip .tokens").inner_text()
+    put(page, "strip-part", 2)
+    sync_api.expect(page.locator("#strip .tokens")).not_to_have_text(text)
+
+
+def test_stop_ends_what_runs_and_keeps_what_is_there(page: "sync_api.Page") -> None:
+    choose(page, "compare-a-model", "slow")
+    choose(page, "compare-b-model", "slow")
+    set_tokens(page, 1000)
+    page.locator("#watch").click()
+    sync_api.expect(page.locator("#watch-1 .text")).not_to_be_empty()
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator("#watch-line")).to_contain_text("you stopped it")
+    assert pane(page, "watch-1")
+    compare(page, "Measure")
+    page.locator("#measure").click()
+    sync_api.expect(page.locator("#measure-line")).to_contain_text("easuring")
+    page.locator("#measure-stop").click()
+    sync_api.expect(page.locator("#measure-line")).to_contain_text("You stopped it", timeout=10_000)
+    sync_api.expect(page.locator("#measure")).to_be_enabled()
+
+
+def test_a_reload_during_a_measurement_leaves_the_desk_usable(browser: "sync_api.Browser", desk: RunningDesk) -> None:
+    page = browser.new_page()  # unwatched: Gradio complains of the connection that the reload cuts
+    open_page(page, desk)
+    compare(page)
+    choose(page, "compare-a-model", "slow")
+    choose(page, "compare-b-model", "slow")
+    set_tokens(page, 1000)
+    compare(page, "Measure")
+    page.locator("#measure").click()
+    sync_api.expect(page.locator("#measure-line")).to_contain_text("easuring")
+    page.wait_for_timeout(500)  # for what is remembered
+    open_page(page, desk)
+    compare(page)
+    sync_api.expect(page.locator("#compare-a-model input")).to_have_value("slow")
+    choose(page, "compare-a-model", "starter")
+    choose(page, "compare-b-model", "starter")
+    set_tokens(page, 20)
+    run(page, "watch", "Ended")  # when the desk has noticed that nobody waits for the measurement any more
+    page.close()
+
+
+def test_five_blind_rounds_are_counted(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:
+    choose(page, "compare-b-model", "damaged")
+    choose(page, "compare-b-precision", "float32")
+    set_tokens(page, 30)
+    compare(page, "Blind test")
+    expected = {"starter": 0, "damaged": 0, "ties": 0}
+    for vote in ("left", "right", "tie", "left", "left"):
+        page.locator("#blind").click()
+        sync_api.expect(page.locator("#vote-tie")).to_be_enabled(timeout=30_000)
+        assert page.locator("#blind-left h4").inner_text() == "Left"  # nothing tells who it is
+        page.locator(f"#vote-{vote}").click()
+        sync_api.expect(page.locator("#vote-tie")).to_be_disabled()
+        sync_api.expect(page.locator("#blind-left h4")).to_contain_text("Left: ")
+        name = page.locator(f"#blind-{vote} h4").inner_text().partition(": ")[2] if vote != "tie" else "ties"
+        expected[name] += 1
+    tally = page.locator("#tally").inner_text()
+    leader = max(expected["starter"], expected["damaged"])
+    assert f"{leader} of 4, 1 x no difference" in tally
+    kept = json.loads((home / "votes.json").read_text())["damaged:float32 against starter:float32"]
+    assert kept == {"first": expected["damaged"], "second": expected["starter"], "ties": 1}
+
+
+def test_a_list_of_prompts_is_compared_and_saved(page: "sync_api.Page", tmp_path: Path) -> None:
+    set_tokens(page, 20)
+    compare(page, "Prompt list")
+    page.locator("#prompts textarea").fill(
+        "Once upon a time\n\n<img src=x onerror=window.hit=1>\n${window.hit=1} {{7*7}}"
+    )
+    assert "3 of 3 prompts" in run(page, "compare-all", "Done")
+    assert page.locator("#prompts-table tbody tr").count() == 3
+    assert "<img src=x" in page.locator("#prompts-table").inner_text()
+    assert page.evaluate("window.hit") is None
+    assert len(json.loads(save(page, "save-prompts-json", tmp_path))["results"]) == 6
+    file = tmp_path / "prompts.txt"
+    file.write_text("The fox\nThe cat", encoding="utf-16")
+    page.locator("#prompts-file input[type=file]").set_input_files(file)
+    sync_api.expect(page.locator("#prompts-file")).to_contain_text("32.0 B")
+    assert "2 of 2 prompts" in run(page, "compare-all", "Done")
+
+
+def test_mistakes_are_one_sentence(page: "sync_api.Page", home: Path, tmp_path: Path, desk: RunningDesk) -> None:
+    compare(page, "Prompt list")
+    assert "write one a line" in run(page, "compare-all", "⚠")
+    compare(page, "Measure")
+    page.locator("#judge-text textarea").fill("a")
+    assert "too short" in run(page, "measure", "⚠")
+    page.locator("#judge-text textarea").fill("  \n ")
+    assert "is empty" in run(page, "measure", "⚠")
+    binary = tmp_path / "picture.txt"
+    binary.write_bytes(bytes(range(256)) * 10)
+    page.locator("#judge-text-file input[type=file]").set_input_files(binary)
+    sync_api.expect(page.locator("#judge-text-file")).to_contain_text("picture")
+    assert "is not a text file" in run(page, "measure", "⚠")
+
+
+def test_a_model_deleted_meanwhile_is_named(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:
+    save_random(home / "models" / "short-lived", n_embd=32, n_layer=1)
+    open_page(page, desk)
+    compare(page)
+    choose(page, "compare-b-model", "short-lived")
+    shutil.rmtree(home / "models" / "short-lived")
+    assert "there is no model 'short-lived'" in run(page, "watch", "⚠")
+    choose(page, "compare-b-model", "starter")
+    set_tokens(page, 10)
+    run(page, "watch", "Ended")
+
+
+def test_models_with_other_tokenizers_are_compared_by_characters(page: "sync_api.Page") -> None:
+    choose(page, "compare-b-model", "slow")
+    set_tokens(page, 10)
+    compare(page, "Measure")
+    put(page, "repeats", 1)
+    page.locator("#judge-text textarea").fill("the cat sat on the mat and the dog sat on the cat. " * 3)
+    run(page, "measure", "Measured")
+    rows = {row.split("\t")[0]: row for row in page.locator("#report").inner_text().splitlines()}
+    assert "absent: the models have different tokenizers" in rows["KL divergence, mean"]
+    assert "absent" not in rows["Bits per character"]
+    sync_api.expect(page.locator("#strip")).to_be_hidden()
+
+
+def test_models_too_large_together_are_loaded_in_turn(browser: "sync_api.Browser", tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        save_random(tmp_path / "models" / name, n_embd=256, n_layer=4)  # 13 MB each
+    desk = RunningDesk(tmp_path, GPTDESK_MEMORY_GB="0.03", OMP_NUM_THREADS="1")
+    with watched_page(browser, desk) as page:
+        compare(page)
+        page.locator("#compare-third input").check()
+        for letter, name in zip("abc", ("one", "two", "three"), strict=True):
+            choose(page, f"compare-{letter}-model", name)
+            choose(page, f"compare-{letter}-precision", "float32")
+        set_tokens(page, 5)
+        run(page, "watch", "Ended")
+        assert all(pane(page, f"watch-{i}") for i in (1, 2, 3))
+        compare(page, "Measure")
+        put(page, "repeats", 1)
+        page.locator("#judge-text textarea").fill("the cat sat on the mat and the dog sat on the cat. " * 3)
+        run(page, "measure", "Measured")
+        sync_api.expect(page.locator("#caveats")).to_contain_text("loaded in turn")
+    assert "Traceback" not in desk.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_sticks_out_of_a_narrow_screen(browser: "sync_api.Browser", desk: RunningDesk, theme: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
+    open_page(page, desk)
+    compare(page)
+    set_tokens(page, 10)
+    run(page, "watch", "Ended")
+    boxes = [page.locator(f"#watch-{i} .pane").bounding_box() for i in (1, 2)]
+    assert all(box and box["x"] >= 0 and box["width"] > 280 for box in boxes)
+    for view in ("Watch", "Measure"):
+        page.get_by_role("tab", name=view).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()

@@ -1,0 +1,84 @@
+"""What the tests of training runs share: a small text, a plan that takes a second, and a run from begin to end."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from gptdesk import runs
+from gptdesk.starter.stories import stories
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions
+from gptdesk.training import saves as kept
+from gptdesk.training.run_directory import RunDirectory, RunPlan
+from gptdesk.training.session import Event, Places, carry_on
+from models.checkpoint import Checkpoint
+
+ROOT = Path(__file__).parent.parent
+TINY = {"tokenizer": "chars", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 16}
+QUICK = {"steps": 20, "batch_size": 4, "evaluate_every": 5, "save_every": 4, "log_every": 1, "precision": "float32"}
+
+
+def places_in(home: Path) -> Places:
+    (home / "models").mkdir(parents=True, exist_ok=True)
+    return Places(home, home / "models", home / "tiktoken")
+
+
+def write_text(path: Path, *, count: int = 12) -> Path:
+    path.write_text("\n".join(stories(6, count)), "utf-8")
+    return path
+
+
+def plan(home: Path, name: str = "run", *, model: dict | None = None, split: dict | None = None, **training) -> RunPlan:
+    """A run of a tiny network over `text.txt` of the home, which is written if it is not there."""
+    text = home / "text.txt"
+    if not text.exists():
+        write_text(text)
+    return RunPlan(
+        name=name,
+        data=(str(text),),
+        model=ModelOptions(**(TINY | (model or {}))),
+        split=DataOptions(**(split or {})),
+        training=TrainingOptions(**(QUICK | training)),
+    )
+
+
+def begin(home: Path, name: str = "run", **chosen) -> RunDirectory:
+    return runs.create(places_in(home), plan(home, name, **chosen))
+
+
+def go_on(run: RunDirectory, *, stop: threading.Event | None = None, **given) -> Iterator[Event]:
+    home = run.path.parent.parent
+    event = stop or threading.Event()
+    return carry_on(run, places=places_in(home), device=torch.device("cpu"), stop=event, **given)
+
+
+def outcome(run: RunDirectory) -> tuple[list[tuple[object, ...]], dict[str, torch.Tensor], list]:
+    """What must not depend on interruptions: the curves, the last state to the bit, samples and about.json."""
+    names = ("step", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens", "best")
+    curves = [tuple(line[name] for name in names) for line in run.metrics()]
+    newest = kept.newest(run.path)
+    assert newest is not None
+    state, _ = kept.load(newest)
+    about = dataclasses.replace(Checkpoint.open(newest / kept.MODEL).about, created="", source="")
+    told = [*map(dataclasses.astuple, run.samples()), dataclasses.astuple(about)]
+    return curves, {**state.tensors, "step": torch.tensor(state.step)}, told
+
+
+def assert_same_outcome(one: RunDirectory, other: RunDirectory) -> None:
+    (curves, tensors, told), (curves_too, tensors_too, told_too) = outcome(one), outcome(other)
+    assert curves == curves_too
+    assert told == told_too
+    assert tensors.keys() == tensors_too.keys()
+    assert all(torch.equal(tensors[name], tensors_too[name]) for name in tensors)
+
+
+def command(home: Path, *arguments: str, program: tuple[str, ...] = ("-m", "gptdesk")) -> subprocess.Popen:
+    """`gptdesk ...` in a process of its own, with one thread."""
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "GPTDESK_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *program, *arguments], cwd=home, env=variables, stdout=pipe, stderr=pipe)
