@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from gptdesk.starter.world.dice import Dice, even, odds, zipf
 from gptdesk.starter.world.frames import messages
-from gptdesk.starter.world.lexicon import Entity, animal, child, lexicon
+from gptdesk.starter.world.lexicon import NAMED, Entity, animal, child, lexicon
 from gptdesk.starter.world.planner import Planner
 from gptdesk.starter.world.teller import Teller
 
 FORMS = ("plain", "titled", "words", "letter", "diary")
 SHORTEST = 90  # words, without the title
+NAMED_ODDS = odds(5, 4, 2)
 FORM_ODDS = odds(0.62, 0.08, 0.15, 0.08, 0.07)
 
 
@@ -35,20 +36,25 @@ def _cast(dice: Dice, planner: Planner, *, named: bool) -> tuple[Entity, Entity]
     made: list[Entity] = []
     for who, he in enumerate(genders):
         traits = words["traits"]
-        trait = traits[dice.roll(zipf(len(traits), 12.0))]
+        trait = traits[dice.roll(zipf(len(traits), 30.0))]
         if dice.chance(0.5):
             names = words["girls" if he == "she" else "boys"]
-            made.append(
-                child(names[dice.roll(zipf(len(names), 12.0))], he, trait=trait, first_person=named and not who)
-            )
+            name = names[dice.roll(zipf(len(names), 30.0))]
+            made.append(child(name, he, trait=trait, named=_how_named(dice), first_person=named and not who))
             continue
         kinds = tuple(kind for kind in words["kinds"] if not made or kind != made[0].forms["kind"])
-        kind = kinds[dice.roll(zipf(len(kinds), 12.0))]
+        kind = kinds[dice.roll(zipf(len(kinds), 30.0))]
         planner.use(kind)
         pets = words[f"{he}_pets"]
-        name = pets[dice.roll(zipf(len(pets), 12.0))] if named or dice.chance(0.5) else ""
-        made.append(animal(name, he, kind, trait=trait, first_person=named and not who))
+        name, call = "", NAMED[0]
+        if named or dice.chance(0.5):
+            name, call = pets[dice.roll(zipf(len(pets), 30.0))], _how_named(dice)
+        made.append(animal(name, he, kind, trait=trait, named=call, first_person=named and not who))
     return made[0], made[1]
+
+
+def _how_named(dice: Dice) -> str:
+    return NAMED[dice.roll(NAMED_ODDS)]
 
 
 def tell(seed: int, index: int) -> Story:

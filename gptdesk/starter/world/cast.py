@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from gptdesk.starter.world.lexicon import lexicon
+from gptdesk.starter.world.lexicon import NAMED, lexicon
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS
 
 PRONOUNS = {"he": "he", "him": "he", "his": "he", "himself": "he", "she": "she", "her": "she", "herself": "she"}
 NARRATOR = ("I", "me", "my", "myself")
+NAMED_AS = f"(?:{'|'.join(NAMED)})"
 HELPERS = ("climber", "diver", "wise", "elder", "owner", "guard", "tiny", "nester", "teacher", "glower")
 
 
@@ -144,7 +145,7 @@ class Cast:
 
     def _introduced(self, text: str) -> str | None:
         """Learn what somebody is: "a shy fox named Otto"."""
-        match = re.fullmatch(r"(?:an? )?([a-z]+)(?: ([a-z]+))?(?: named ([A-Z][a-z]+))?", text, re.IGNORECASE)
+        match = re.fullmatch(rf"(?:an? )?([a-z]+)(?: ([a-z]+))?(?: {NAMED_AS} ([A-Z][a-z]+))?", text, re.IGNORECASE)
         if not match or match[1].lower() not in lexicon().lists["traits"]:
             return None
         trait, kind, name = match[1].lower(), (match[2] or "").lower(), match[3]

@@ -85,12 +85,20 @@ FIRST_PERSON = {"they": "we", "them": "us", "their": "our", "themselves": "ourse
 TOKEN = re.compile(r"\{([^}]*)\}|([\[|\]])|([^\[\]|{}]+)")
 
 
+SHORT = {"will not": "won't", "cannot": "can't", " not": "n't", " am": "'m", " is": "'s", " are": "'re", " will": "'ll"}
+SHORT |= {" have": "'ve", " would": "'d", "et us": "et's"}
+SHORTENED = re.compile(
+    r"(?<![\w'{@])(?:(?:do|does|did|is|was|will|could|would|are) not|cannot|I am|I have|I will|I would|"
+    r"[Ii]t is|[Tt]here is|[Tt]hat is|[Yy]ou are|[Ww]e are|[Yy]ou will|[Ll]et us)(?= [\w{\[])"
+)
+
+
 @cache
 def listed(name: str) -> Choice:
     """A choice among the items of a list, which may have slots themselves; what is there twice is twice as common."""
     weights: dict[str, float] = {}
     for rank, item in enumerate(lexicon().lists[name]):
-        weights[item] = weights.get(item, 0.0) + 1.0 / (rank + 20.0)
+        weights[item] = weights.get(item, 0.0) + 1.0 / (rank + 60.0)
     return Choice(tuple(map(parse, weights)), odds(*weights.values()))
 
 
@@ -127,7 +135,17 @@ def synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
 def varied(source: str) -> str:
     """A frame with a choice for each phrase that has synonyms."""
     pattern, found = synonyms()
-    return pattern.sub(lambda match: found.get(match[0], match[0]), source)
+    text = pattern.sub(lambda match: found.get(match[0], match[0]), source)
+    parts = text.split('"')
+    parts[1::2] = [SHORTENED.sub(lambda match: f"[{match[0]}|{_shortened(match[0])}]", said) for said in parts[1::2]]
+    return '"'.join(parts)
+
+
+def _shortened(words: str) -> str:
+    """As people say it: "do not" is "don't", "I am" is "I'm"."""
+    for long, short in SHORT.items():
+        words = re.sub(rf"{long}$", short, words)
+    return words
 
 
 @cache
@@ -142,7 +160,7 @@ def parse(source: str) -> Part:
         elif mark == "]":
             options = tuple(_joined(parts) for parts in stack.pop())
             assert len(set(options)) == len(options), source
-            stack[-1][-1].append(Choice(options, zipf(len(options), 8.0)))
+            stack[-1][-1].append(Choice(options, zipf(len(options), 16.0)))
         else:
             stack[-1][-1].append(_slot(inside) if inside else literal)
     assert len(stack) == 1, source

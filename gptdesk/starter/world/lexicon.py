@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 TEXT = Path(__file__).parent / "text"
+NAMED = ("named", "called", "by the name of")
 PRONOUNS = {
     "he": {"he": "he", "him": "him", "his": "his", "himself": "himself"},
     "she": {"he": "she", "him": "her", "his": "her", "himself": "herself"},
@@ -55,22 +56,24 @@ def article(words: str) -> str:
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
-def child(name: str, he: str, *, trait: str, first_person: bool = False) -> Entity:
+def child(name: str, he: str, *, trait: str, named: str = "named", first_person: bool = False) -> Entity:
     """A main character with a name of its own: a child."""
-    return _main(name, he, "girl" if he == "she" else "boy", trait, first_person=first_person)
+    return _main(name, he, "girl" if he == "she" else "boy", trait, named, first_person=first_person)
 
 
-def animal(name: str, he: str, kind: str, *, trait: str, first_person: bool = False) -> Entity:
+def animal(
+    name: str, he: str, kind: str, *, trait: str, named: str = "named", first_person: bool = False
+) -> Entity:
     """A main character that is an animal; without a name it is called by its kind."""
-    return _main(name or f"the {kind}", he, kind, trait, first_person=first_person)
+    return _main(name or f"the {kind}", he, kind, trait, named, first_person=first_person)
 
 
-def _main(call: str, he: str, kind: str, trait: str, *, first_person: bool) -> Entity:
-    named = call[:4] != "the "
+def _main(call: str, he: str, kind: str, trait: str, named: str, *, first_person: bool) -> Entity:
+    has_name = call[:4] != "the "
     forms = {"": call, "o": call, "s": f"{call}'s", "kind": kind, "trait": trait, **PRONOUNS[he]}
-    forms["voc"] = call if named else "my friend"
-    forms["first"] = article(f"{trait} {kind}") + (f" named {call}" if named else "")
-    forms["what"] = article(f"{trait} {kind}") if named else trait
+    forms["voc"] = call if has_name else "my friend"
+    forms["first"] = article(f"{trait} {kind}") + (f" {named} {call}" if has_name else "")
+    forms["what"] = article(f"{trait} {kind}") if has_name else trait
     if first_person:
         forms |= {"": "I", "o": "me", "s": "my", "he": "I", "him": "me", "his": "my", "himself": "myself"}
     return Entity(call, forms, gender=he, first_person=first_person)

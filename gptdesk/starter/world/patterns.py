@@ -17,8 +17,9 @@ from gptdesk.starter.world.frames import (
     listed,
     messages,
     parse,
+    varied,
 )
-from gptdesk.starter.world.lexicon import lexicon
+from gptdesk.starter.world.lexicon import NAMED, lexicon
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Operator
 
 NAME = r"(?:the )?[a-z-]+"
@@ -32,7 +33,7 @@ FORMS = {  # of somebody, of a thing and of a place: what each form of theirs lo
         "his": "his|her|my",
         "himself": "himself|herself|myself",
         "voc": "my friend|[a-z]+",
-        "first": "an? [a-z]+ [a-z]+(?: named [a-z]+)?",
+        "first": f"an? [a-z]+ [a-z]+(?: (?:{'|'.join(NAMED)}) [a-z]+)?",
         "what": "an? [a-z]+ [a-z]+|[a-z]+",
         "a": f"(?:an?|the) [a-z-]+ [a-z]+|{NAME}",
     },
@@ -130,7 +131,7 @@ def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Found, ...
             return f"{_either(iter(ways))}(?: {_list_pattern('manner')})?"
         if isinstance(part, Keyed):
             items = sorted({item for items in lexicon().maps[part.name].values() for item in items}, key=_longest_first)
-            return group(part.variable, part.form, "|".join(expression(parse(item)) for item in items), part.name)
+            return group(part.variable, part.form, "|".join(expression(parse(varied(item))) for item in items), part.name)
         return group(part.variable, part.form, _slot_pattern(part, operator))
 
     return build(part), tuple(found)

@@ -142,7 +142,7 @@ class Planner:
         if "*" in look or not self.dice.chance(0.4):
             return look
         first = [word for word in lexicon().lists["first_look"] if word != look]
-        return f"{first[self.dice.roll(zipf(len(first), 12.0))]} {look}"
+        return f"{first[self.dice.roll(zipf(len(first), 30.0))]} {look}"
 
     def _manner(self, full: str) -> str:
         """A helper as the list has it, "a wise toad", or of another character."""
@@ -150,7 +150,7 @@ class Planner:
         if full[:2] not in ("a ", "an") or not self.dice.chance(0.6):
             return full
         characters = lexicon().lists["character"]
-        return article(f"{characters[self.dice.roll(zipf(len(characters), 12.0))]} {kind}")
+        return article(f"{characters[self.dice.roll(zipf(len(characters), 30.0))]} {kind}")
 
     def _drawn(self, entity: Entity) -> Entity:
         self.drawn.append(entity.key.rsplit(" ", 1)[-1])
@@ -173,6 +173,6 @@ class Planner:
 
     def _pick(self, items: tuple[str, ...]) -> str:
         left = [item for item in items if item.rsplit(" ", 1)[-1] not in self._used]
-        found = left[self.dice.roll(zipf(len(left), 12.0))]
+        found = left[self.dice.roll(zipf(len(left), 30.0))]
         self._used.add(found.rsplit(" ", 1)[-1])
         return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from gptdesk.starter.world.cast import Cast
-from gptdesk.starter.world.frames import parse
+from gptdesk.starter.world.frames import parse, varied
 from gptdesk.starter.world.lexicon import lexicon
 from gptdesk.starter.world.patterns import Found, Pattern, expression, patterns
 from gptdesk.starter.world.state import PEOPLE, Atom, World
@@ -215,7 +215,7 @@ class Reader:
 def _fits(name: str, key: str, value: str) -> bool:
     if ("home" if key[0] == "~" else key) not in lexicon().maps[name]:
         return False
-    either = "|".join(expression(parse(item)) for item in lexicon().keyed(name, key))
+    either = "|".join(expression(parse(varied(item))) for item in lexicon().keyed(name, key))
     return re.fullmatch(either, value, re.IGNORECASE) is not None
 
 

@@ -16,17 +16,19 @@ from gptdesk.starter.world.frames import (
     Speech,
     listed,
     parse,
+    varied,
 )
 from gptdesk.starter.world.lexicon import Entity, lexicon
 
 Bindings = Mapping[str, Entity | str]
-MANNERS = odds(5, 3, 3)  # of naming who speaks: "said Mia", "Mia said", with an adverb
+MANNERS = odds(4, 3, 5)  # of naming who speaks: "said Mia", "Mia said", with an adverb
 LOUD = ("cries", "whispers")  # verbs that leave nothing to add
 LINK = odds(5, 5)
 JOIN = coin(0.4)
 SHORT = coin(0.6)
+BREAK = coin(0.12)
 VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
-CAPITAL = re.compile(r'(?:^|[.!?] |\." |Title: )"?[a-z]')
+CAPITAL = re.compile(r'(?:^|[.!?] |\." |Title: |Answer: )"?[a-z]')
 
 
 def polish(text: str) -> str:
@@ -85,6 +87,8 @@ class Teller:
             self._paragraphs[-1][-1] = f"{self._paragraphs[-1][-1][:-1]} and{''.join(said)}"
             self._open = ""
         else:
+            if len(self._paragraphs[-1]) > 1 and self.dice.roll(BREAK):
+                self.paragraph()
             self._sentence(frame, bindings, said)
             sentence = _begun("".join(said))
             self._paragraphs[-1].append(sentence)
@@ -130,7 +134,7 @@ class Teller:
         value = bindings[part.variable]
         key = value if isinstance(value, str) else value.forms[part.form] if part.form else value.key
         items = lexicon().keyed(part.name, key)
-        self._say(parse(items[self.dice.roll(zipf(len(items), 8.0))]), bindings, said)
+        self._say(parse(varied(items[self.dice.roll(zipf(len(items), 8.0))])), bindings, said)
 
     def _speech(self, part: Speech, bindings: Bindings, said: list[str]) -> None:
         """Who speaks, after what was said: "said Mia", "Mia said", "he said softly"."""
