@@ -132,6 +132,7 @@ def synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
     return re.compile(rf"(?<![\w'])(?:{either})(?![\w'])|\{{[^}}]*\}}"), found
 
 
+@cache
 def varied(source: str) -> str:
     """A frame with a choice for each phrase that has synonyms."""
     pattern, found = synonyms()

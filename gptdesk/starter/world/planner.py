@@ -16,7 +16,7 @@ from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Atom, World, ato
 from gptdesk.starter.world.teller import Teller
 
 LONG = 85  # words; from here on what can be left out is left out
-OPTIONAL = 0.4
+OPTIONAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,13 @@ class Planner:
         self.signature: list[str] = []
         self.plot = ""
         self.drawn: list[str] = []  # the nouns of the things, places and helpers that came in
+        self._first: dict[str, str] = {}  # thing and place
         self._used: set[str] = set()
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """The first thing and the first place that came in; fewer if there were none."""
+        return tuple(self._first[sort] for sort in ("thing", "place") if sort in self._first)
 
     def use(self, *keys: str) -> None:
         """Nobody and nothing else in this story may be called so."""
@@ -90,7 +96,7 @@ class Planner:
         if task is None:
             self.happen(name, scope)
             return
-        keys = {letter: value.key if isinstance(value, Entity) else value for letter, value in scope.items()}
+        keys = _keys(scope)
         ways = [method for method in task.methods if all(self.world.holds(atom, keys) for atom in method.guard)]
         assert ways, f"no way to {name} {keys}"
         if self.teller.words > LONG:
@@ -115,10 +121,14 @@ class Planner:
             assert len(names) == len(values), step
             self.do(step.name, dict(zip(names, values, strict=True)))
 
+    def possible(self, name: str, scope: dict[str, Entity | str]) -> bool:
+        """Whether nothing forbids an event."""
+        return not self.world.violations(messages()[name].operator, _keys(scope))
+
     def happen(self, name: str, scope: dict[str, Entity | str]) -> None:
         """An event, which must be possible, takes place and is told."""
         message = messages()[name]
-        keys = {letter: value.key if isinstance(value, Entity) else value for letter, value in scope.items()}
+        keys = _keys(scope)
         wrong = self.world.violations(message.operator, keys)
         assert not wrong, (name, keys, wrong, self.signature)
         self.world.apply(message.operator, keys)
@@ -127,9 +137,12 @@ class Planner:
     def draw(self, letter: str, sort: str, scope: dict[str, Entity | str]) -> Entity | str:
         """Somebody, something, somewhere or a word, new in this story; `exits.A` is a place next to where A is."""
         if letter in PLACES:
-            return self._drawn(place(self._pick(tuple(self._places(sort, scope)))))
+            found = place(self._pick(tuple(self._places(sort, scope))))
+            self._first.setdefault("place", found.key)
+            return self._drawn(found)
         if letter in THINGS:
             noun = self._pick(lexicon().lists[sort])
+            self._first.setdefault("thing", noun)
             return self._drawn(thing(noun, self._look(lexicon().maps[sort][noun])))
         if letter in PEOPLE:
             return self._drawn(helper(self._manner(self._pick(lexicon().lists[sort]))))
@@ -176,3 +189,7 @@ class Planner:
         found = left[self.dice.roll(zipf(len(left), 30.0))]
         self._used.add(found.rsplit(" ", 1)[-1])
         return found
+
+
+def _keys(scope: dict[str, Entity | str]) -> dict[str, str]:
+    return {letter: value.key if isinstance(value, Entity) else value for letter, value in scope.items()}
