@@ -1,19 +1,41 @@
-"""Rebuild the starter model from nothing but this code: `python -m gptdesk.starter`."""
+"""Rebuild the starter model from nothing but this code, or score a model of its stories."""
 
 import argparse
 import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+
+import torch
 
 from gptdesk.settings import default_home
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.build import Recipe, build
+from gptdesk.starter.judge import Judge, Judgement, Losses, judge_both, losses, write
+from gptdesk.starter.rows import StoryRows
+from gptdesk.starter.stories import stories
 from gptdesk.training import TrainingOptions
+from models.checkpoint import Checkpoint
+from models.precision import PRECISIONS
 
 
 def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        if given.command == "score":
+            _score(given)
+        else:
+            _build(given)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gptdesk.starter", description=__doc__)
     parser.add_argument("--steps", type=int, default=4400, help="updates of the weights (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="stories in each step (default: %(default)s)")
@@ -26,22 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=CHECKPOINT, help="folder of the checkpoint (default: the package's)"
     )
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        for _ in build(given.run, given.out, options=_options(given), recipe=Recipe(), stop=stop):
-            pass
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    commands = parser.add_subparsers(dest="command")
+    score = commands.add_parser("score", help="score a model: its loss beside the floor, its texts beside new stories")
+    score.add_argument("model", type=Path, nargs="?", default=CHECKPOINT, help="its folder (default: the package's)")
+    score.add_argument("--samples", type=int, default=200, help="texts to let it write (default: %(default)s)")
+    score.add_argument("--trained-on", type=int, default=1, metavar="SEED", help="the stories it has read (default: 1)")
+    score.add_argument("--dice", type=int, default=1, metavar="SEED", help="of what it writes (default: 1)")
+    return parser
 
 
-def _options(given: argparse.Namespace) -> TrainingOptions:
-    return TrainingOptions(
+def _build(given: argparse.Namespace) -> None:
+    options = TrainingOptions(
         steps=given.steps,
         batch_size=given.batch_size,
         learning_rate=given.learning_rate,
@@ -53,6 +70,56 @@ def _options(given: argparse.Namespace) -> TrainingOptions:
         seed=given.seed,
         precision="bfloat16" if given.bfloat16 else "float32",
     )
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    for _ in build(given.run, given.out, options=options, recipe=Recipe(), stop=stop):
+        pass
+
+
+def _score(given: argparse.Namespace) -> None:
+    if given.samples < 1:
+        raise ValueError(f"--samples must be at least 1, not {given.samples}")
+    checkpoint = Checkpoint.open(given.model)
+    tokenizer, context = checkpoint.load_tokenizer(), checkpoint.config.block_size
+    unread = given.trained_on + 2
+    for line in _told_losses(losses(checkpoint.load_model(), tokenizer, seed=unread)):
+        print(line, flush=True)
+    read = (checkpoint.about.tokens or 0) // context
+    rows = StoryRows(tokenizer, given.trained_on, count=max(1, read), block_size=context)
+    judge = Judge(tokenizer, rows.take(torch.arange(rows.count), epoch=0))
+    engine = checkpoint.load_engine(PRECISIONS["float32"])
+    texts = write(engine, tokenizer, count=given.samples, seed=given.dice)
+    cut = sum(not text.whole for text in texts)
+    print(f"{len(texts)} texts, {cut} of them longer than the context, beside as many stories it has not read")
+    for line in _told_judgements(*judge_both(judge, texts, stories(unread, given.samples))):
+        print(line)
+
+
+def _told_losses(found: Losses) -> Iterator[str]:
+    yield f"loss {found.new:.4f} nats a token, {found.new - found.floor:+.4f} above the floor of {found.floor:.4f}"
+    excess = found.new_compositions - found.floor_of_compositions
+    yield f"loss {found.new_compositions:.4f} on new compositions, {excess:+.4f} above their floor"
+
+
+def _told_judgements(model: Judgement, generator: Judgement) -> Iterator[str]:
+    yield f"{'':44}{'model':>10}{'generator':>11}"
+    for what, figure in (
+        ("sentences in grammar", lambda j: f"{j.score.in_grammar:.1%}"),
+        ("of these not in the training text", lambda j: f"{j.score.unseen:.1%}"),
+        ("contradictions a story", lambda j: f"{j.score.contradictions:.2f}"),
+        ("different events", lambda j: f"{j.score.events}"),
+        ("longest run of training tokens", lambda j: f"{j.novelty.longest_run}"),
+        ("95 of 100 texts have none longer than", lambda j: f"{j.novelty.usual_run}"),
+        *((f"runs of {n} tokens that are new", lambda j, n=n: f"{j.novelty.unseen[n]:.1%}") for n in (4, 8, 12)),
+        ("near-duplicates of training text", lambda j: f"{j.novelty.near_duplicates:.1%}"),
+        *((f"distinct-{n}", lambda j, n=n: f"{j.variety.distinct[n]:.3f}") for n in (1, 2, 3)),
+        ("bytes after zlib", lambda j: f"{j.variety.packed:.1%}"),
+        ("different openings", lambda j: f"{j.variety.openings:.1%}"),
+        ("different goals", lambda j: f"{j.variety.plots}"),
+    ):
+        yield f"{what:44}{figure(model):>10}{figure(generator):>11}"
+    yield f"contradictions by kind: {model.score.kinds or 'none'}"
 
 
 if __name__ == "__main__":

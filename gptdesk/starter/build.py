@@ -93,9 +93,7 @@ class _Builder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             model = GPT(
-                GPTConfig(
-                    tokenizer.vocab_size, recipe.context, recipe.layers, recipe.heads, n_embd=recipe.channels
-                )
+                GPTConfig(tokenizer.vocab_size, recipe.context, recipe.layers, recipe.heads, n_embd=recipe.channels)
             )
         validation = unread.take(torch.arange(recipe.validation_stories), epoch=0)
         bfloat16 = options.precision == "bfloat16"

@@ -37,7 +37,7 @@ class Story:
     def held_out(self) -> bool:
         """Whether no model is trained on stories of this composition: 1 in 20 triples, and three plots with a twist."""
         twists = any((plot, twist) in HELD_OUT for plot in self.signature for twist in self.signature)
-        return twists or len(self.triple) == 3 and zlib.crc32("/".join(self.triple).encode()) % 20 == 0
+        return twists or (len(self.triple) == 3 and zlib.crc32("/".join(self.triple).encode()) % 20 == 0)
 
 
 def _cast(dice: Dice, planner: Planner, *, named: bool) -> tuple[Entity, Entity]:

@@ -61,9 +61,7 @@ def child(name: str, he: str, *, trait: str, named: str = "named", first_person:
     return _main(name, he, "girl" if he == "she" else "boy", trait, named, first_person=first_person)
 
 
-def animal(
-    name: str, he: str, kind: str, *, trait: str, named: str = "named", first_person: bool = False
-) -> Entity:
+def animal(name: str, he: str, kind: str, *, trait: str, named: str = "named", first_person: bool = False) -> Entity:
     """A main character that is an animal; without a name it is called by its kind."""
     return _main(name or f"the {kind}", he, kind, trait, named, first_person=first_person)
 

@@ -131,7 +131,9 @@ def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Found, ...
             return f"{_either(iter(ways))}(?: {_list_pattern('manner')})?"
         if isinstance(part, Keyed):
             items = sorted({item for items in lexicon().maps[part.name].values() for item in items}, key=_longest_first)
-            return group(part.variable, part.form, "|".join(expression(parse(varied(item))) for item in items), part.name)
+            return group(
+                part.variable, part.form, "|".join(expression(parse(varied(item))) for item in items), part.name
+            )
         return group(part.variable, part.form, _slot_pattern(part, operator))
 
     return build(part), tuple(found)

@@ -36,7 +36,8 @@ class Verdict:
     in_grammar: int = 0
     contradictions: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)  # the events, by the names of their operators
-    strange: list[str] = field(default_factory=list)  # the sentences that are not in the grammar
+    right: list[str] = field(default_factory=list)  # the pieces of text that are in the grammar
+    strange: list[str] = field(default_factory=list)  # those that are not
 
 
 @cache
@@ -109,6 +110,7 @@ class Reader:
             self.verdict.sentences += count
             if understood and not SMALL_START.search(piece) and not WRONG_ARTICLE.search(piece):
                 self.verdict.in_grammar += count
+                self.verdict.right.append(piece)
             else:
                 self.verdict.strange.append(piece)
             at = stop
