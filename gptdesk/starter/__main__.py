@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gptdesk.starter", description=__doc__)
-    parser.add_argument("--steps", type=int, default=7000, help="updates of the weights (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=6000, help="updates of the weights (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="stories in each step (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="its peak (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of stories, weights and their order (default: 1)")
