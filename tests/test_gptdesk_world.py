@@ -9,12 +9,14 @@ import pytest
 from gptdesk.starter.stories import story, tell
 from gptdesk.starter.world.frames import messages, synonyms
 from gptdesk.starter.world.lexicon import exits, lexicon
+from gptdesk.starter.world.novelty import novelty
 from gptdesk.starter.world.planner import tasks
 from gptdesk.starter.world.reader import read
-from gptdesk.starter.world.scores import Reference, novelty, score, tokens
+from gptdesk.starter.world.scores import score, sentences, words_of
 from gptdesk.starter.world.state import World, operator
+from gptdesk.starter.world.variety import variety
 
-STORIES = 300
+STORIES = 160
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +25,11 @@ def texts() -> list[str]:
 
 
 def test_own_stories_are_in_grammar_and_without_contradictions(texts: list[str]) -> None:
-    for text in texts:
-        verdict = read(text)
+    verdicts = [read(text) for text in texts]
+    for verdict, text in zip(verdicts, texts, strict=True):
         assert not verdict.strange, text
         assert not verdict.contradictions, (verdict.contradictions, text)
-    found = score(texts)
+    found = score(verdicts)
     assert (found.in_grammar, found.contradictions, found.texts) == (1.0, 0.0, STORIES)
     assert found.events > 120
 
@@ -126,27 +128,56 @@ def test_no_texts_no_score() -> None:
     with pytest.raises(ValueError, match="no texts"):
         score([])
     with pytest.raises(ValueError, match="no texts"):
-        novelty([], Reference(["one"]))
+        novelty([], [[1]])
+
+
+def test_sentences_seen_before_are_told_from_new_ones() -> None:
+    verdict = read(f"{KITE} But now the kite was gone. xyz")
+    first, second, third = sentences(KITE + " But now the kite was gone.")
+    assert score([verdict], seen={first, third}).unseen == pytest.approx(1 / 3)
+    assert score([verdict], seen={first, second, third}).unseen == 0
+    assert score([verdict]).unseen == 1
+    assert score([verdict]).in_grammar == 3 / 4
 
 
 def test_the_longest_run_is_the_longest() -> None:
-    reference = Reference(["the cat sat on the mat and purred all day long", "a dog barked"])
-    assert reference.longest_run("then the cat sat on the mat and slept") == 7
-    assert reference.longest_run("a dog slept") == 2
-    assert reference.longest_run("nothing") == 0
-    assert reference.longest_run("the cat sat on the mat and purred all day long") == 11
-    assert tokens('"No," said the fox.') == ['"', "No", ",", '"', "said", "the", "fox", "."]
+    reference = [[1, 2, 3, 4, 1, 5, 6, 7], [8, 9, 10]]
+    for text, longest in (([0, 2, 3, 4, 1, 11], 4), ([8, 9, 0], 2), ([12], 0), (reference[0], 8), ([7, 8, 9], 2)):
+        assert novelty([text], reference).longest_run == longest
+    found = novelty([[1, 2, 3, 4], [9, 10, 3, 4]], reference)
+    assert found.unseen[2] == pytest.approx(1 / 6)  # only 10, 3 is new
+    assert found.unseen[4] == pytest.approx(1 / 2)
+    assert found.usual_run == 2
+    assert words_of('"No," said the fox.') == ['"', "No", ",", '"', "said", "the", "fox", "."]
 
 
 def test_copies_are_not_novel(texts: list[str]) -> None:
-    reference = Reference(texts)
-    fresh = novelty([story(6, index) for index in range(60)], reference)
-    copied = novelty(texts[:5], reference)
+    ids: dict[str, int] = {}
+    rows = [[ids.setdefault(word, len(ids)) for word in words_of(text)] for text in [*texts, *fresh_texts()]]
+    reference, fresh = rows[:STORIES], novelty(rows[STORIES:], rows[:STORIES])
+    copied = novelty([reference[3], reference[8][5:]], reference)
     assert set(copied.unseen.values()) == {0.0}
-    assert copied.longest_run == max(len(tokens(text)) for text in texts[:5])
+    assert copied.longest_run == max(len(reference[3]), len(reference[8]) - 5)
+    assert copied.near_duplicates == 1
+    assert fresh.near_duplicates == 0
     assert fresh.longest_run < 50
     assert list(fresh.unseen.values()) == sorted(fresh.unseen.values())
     assert fresh.unseen[12] > 0.8
+
+
+def fresh_texts() -> list[str]:
+    return [story(6, index) for index in range(60)]
+
+
+def test_one_story_again_and_again_has_no_variety(texts: list[str]) -> None:
+    some = texts[:40]
+    various = variety(some, [read(text) for text in some], words=4000)
+    dull = variety(some[:1] * 40, [read(some[0])] * 40, words=4000)
+    beside = dull.beside(various)
+    assert dull.plots == 1
+    assert various.plots >= 10
+    assert dull.openings == 1 / 40
+    assert max(beside["distinct-3"], beside["packed"], beside["openings"]) < 0.2
 
 
 def test_the_world_refuses_what_cannot_be() -> None:
