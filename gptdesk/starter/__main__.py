@@ -13,7 +13,7 @@ import torch
 from gptdesk.settings import default_home
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.build import Recipe, build
-from gptdesk.starter.judge import Judge, Judgement, Losses, judge_both, losses, write
+from gptdesk.starter.judge import Judge, Judgement, Loss, judge_both, losses, write
 from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import stories
 from gptdesk.training import TrainingOptions
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=8, help="stories in each step (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="its peak (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of stories, weights and their order (default: 1)")
+    parser.add_argument("--start", type=Path, help="folder of a model of these stories that is to read on")
     parser.add_argument("--bfloat16", action="store_true", help="much faster on processors with AMX or AVX512-BF16")
     parser.add_argument(
         "--run", type=Path, default=default_home() / "cache" / "starter", help="folder of the saves, to go on from"
@@ -73,7 +74,8 @@ def _build(given: argparse.Namespace) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    for _ in build(given.run, given.out, options=options, recipe=Recipe(), stop=stop):
+    start = Checkpoint.open(given.start) if given.start else None
+    for _ in build(given.run, given.out, options=options, recipe=Recipe(), start=start, stop=stop):
         pass
 
 
@@ -96,10 +98,10 @@ def _score(given: argparse.Namespace) -> None:
         print(line)
 
 
-def _told_losses(found: Losses) -> Iterator[str]:
-    yield f"loss {found.new:.4f} nats a token, {found.new - found.floor:+.4f} above the floor of {found.floor:.4f}"
-    excess = found.new_compositions - found.floor_of_compositions
-    yield f"loss {found.new_compositions:.4f} on new compositions, {excess:+.4f} above their floor"
+def _told_losses(found: dict[str, Loss]) -> Iterator[str]:
+    for name, loss in found.items():
+        excess = loss.loss - loss.floor
+        yield f"loss on {name}: {loss.loss:.4f} nats a token, {excess:+.4f} above the floor of {loss.floor:.4f}"
 
 
 def _told_judgements(model: Judgement, generator: Judgement) -> Iterator[str]:

@@ -12,7 +12,7 @@ from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import Story, stories, tellings
 from gptdesk.training import Trainer, TrainingOptions, TrainingStep, saves
 from models import storage
-from models.checkpoint import About, save_checkpoint
+from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.tokenizer import Tokenizer, train_bpe
 
@@ -50,28 +50,27 @@ def build(
     *,
     options: TrainingOptions,
     recipe: Recipe,
+    start: Checkpoint | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[TrainingStep]:
     """Train the starter model as `options` say, with saves in `run`, and at the end save it to `out`.
 
-    One seed, one model. If `run` has a save, training goes on from there; when `stop` is set, it saves and ends. Raises
-    ValueError if `run` was begun with other options.
+    One seed, one model: a new one, or `start`, which then reads on where it ended. If `run` has a save, training goes on
+    from there; when `stop` is set, it saves and ends. Raises ValueError if `run` was begun with other options.
     """
-    _claim(run, options, recipe)
-    log.info("learning a tokenizer from %d stories", recipe.tokenizer_stories)
-    tokenizer = train_bpe(stories(options.seed, recipe.tokenizer_stories), recipe.vocabulary)
-    builder = _Builder(run, options, recipe, tokenizer)
+    known = start.about if start else About()
+    _claim(run, {"options": options.model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
+    builder = _Builder(run, options, recipe, *(_loaded(start) if start else _new(options, recipe)), known)
     yield from builder.steps(stop)
     if builder.trainer.step == options.steps:
-        saved = save_checkpoint(out, builder.trainer.model, tokenizer=tokenizer, about=builder.about())
+        saved = save_checkpoint(out, builder.trainer.model, tokenizer=builder.tokenizer, about=builder.about())
         log.info("saved %s, %.1f MB", saved.path, saved.size_bytes / 1e6)
     else:
         log.info("stopped after step %d; the same command goes on from there", builder.trainer.step)
 
 
-def _claim(run: Path, options: TrainingOptions, recipe: Recipe) -> None:
+def _claim(run: Path, wanted: dict[str, object]) -> None:
     """Note what a run is about, or see that it is about the same."""
-    wanted = {"options": options.model_dump(mode="json"), "recipe": vars(recipe)}
     if not (run / OPTIONS).exists():
         run.mkdir(parents=True, exist_ok=True)
         storage.write_file(run / OPTIONS, storage.json_bytes(wanted))
@@ -79,29 +78,41 @@ def _claim(run: Path, options: TrainingOptions, recipe: Recipe) -> None:
         raise ValueError(f"the run in {run} was begun with other options; give them again, or another --run")
 
 
+def _new(options: TrainingOptions, recipe: Recipe) -> tuple[GPT, Tokenizer]:
+    log.info("learning a tokenizer from %d stories", recipe.tokenizer_stories)
+    tokenizer = train_bpe(stories(options.seed, recipe.tokenizer_stories), recipe.vocabulary)
+    config = GPTConfig(tokenizer.vocab_size, recipe.context, recipe.layers, recipe.heads, n_embd=recipe.channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return GPT(config), tokenizer
+
+
+def _loaded(start: Checkpoint) -> tuple[GPT, Tokenizer]:
+    return start.load_model(), start.load_tokenizer()
+
+
 class _Builder:
     """A trainer, and what is known about its model."""
 
-    def __init__(self, run: Path, options: TrainingOptions, recipe: Recipe, tokenizer: Tokenizer) -> None:
-        self._run, self._options, self._tokenizer = run, options, tokenizer
+    def __init__(
+        self, run: Path, options: TrainingOptions, recipe: Recipe, model: GPT, tokenizer: Tokenizer, known: About
+    ) -> None:
+        self._run, self._options, self.tokenizer = run, options, tokenizer
         self._losses: list[float] = []
         self._validation_loss: float | None = None
+        self._known_steps, self._known_tokens = known.steps or 0, known.tokens or 0
         self._floor = floor(tokenizer, list(tellings(options.seed + 1, recipe.validation_stories)))
-        count = options.steps * options.batch_size
-        rows = StoryRows(tokenizer, options.seed, count=count, block_size=recipe.context)
-        unread = StoryRows(tokenizer, options.seed + 1, count=recipe.validation_stories, block_size=recipe.context)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            model = GPT(
-                GPTConfig(tokenizer.vocab_size, recipe.context, recipe.layers, recipe.heads, n_embd=recipe.channels)
-            )
+        self._context = context = model.config.block_size
+        count, read = options.steps * options.batch_size, self._known_tokens // context
+        rows = StoryRows(tokenizer, options.seed, count=count, block_size=context, first=read)
+        unread = StoryRows(tokenizer, options.seed + 1, count=recipe.validation_stories, block_size=context)
         validation = unread.take(torch.arange(recipe.validation_stories), epoch=0)
         bfloat16 = options.precision == "bfloat16"
         self.trainer = Trainer(model, rows, options=options, validation=validation, bfloat16=bfloat16)
         log.info(
             "training %d weights on %d tokens; the floor is %.4f nats a token",
             model.config.parameters(),
-            count * recipe.context,
+            count * context,
             self._floor,
         )
 
@@ -121,17 +132,17 @@ class _Builder:
         self._save()
 
     def _save(self) -> None:
-        saves.save(self._run, self.trainer, tokenizer=self._tokenizer, about=self.about())
+        saves.save(self._run, self.trainer, tokenizer=self.tokenizer, about=self.about())
 
     def about(self) -> About:
         """What the checkpoint says about itself."""
-        options, trainer = self._options, self.trainer
-        rows = trainer.step * options.batch_size
+        tokens = self._known_tokens + self.trainer.tokens
+        floor_here = f"floor {self._floor:.4f} nats a token"
         return About(
             source="gptdesk.starter",
-            data=f"{rows} stories of gptdesk.starter.world, seed {options.seed}; floor {self._floor:.4f} nats a token",
-            steps=trainer.step,
-            tokens=trainer.tokens,
+            data=f"{tokens // self._context} stories of gptdesk.starter.world, seed {self._options.seed}; {floor_here}",
+            steps=self._known_steps + self.trainer.step,
+            tokens=tokens,
             loss=sum(self._losses) / len(self._losses) if self._losses else None,
             validation_loss=self._validation_loss,
             licence="MIT",

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from gptdesk.starter.build import floor
-from gptdesk.starter.rows import StoryRows
-from gptdesk.starter.stories import tellings
+from gptdesk.starter.stories import Story, tellings
 from gptdesk.starter.world.novelty import Novelty, novelty
 from gptdesk.starter.world.reader import SENTENCE_END, Verdict, read
 from gptdesk.starter.world.scores import Score, score, sentences, words_of
 from gptdesk.starter.world.variety import Variety, variety
-from gptdesk.training import evaluate
 from models.cache import KVCache
 from models.engine import Engine
 from models.gpt import GPT
@@ -22,7 +20,7 @@ from samplers.chain import Chain
 
 CHAIN = Chain.from_data([{"name": "temperature", "temperature": 0.8}, {"name": "top_p", "top_p": 0.95}])
 TOGETHER = 50  # texts that are written at a time
-JUDGED = 128  # stories that a loss is measured on
+JUDGED, MANY = 128, 400  # stories that a loss is measured on, and of which they are those that fit the context
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,11 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """In nats per token, of stories that were not trained on."""
+class Loss:
+    """In nats per token, of stories that were not trained on, and what they cost whoever knows how they are made."""
 
+    loss: float
     floor: float
-    new: float  # stories like those of the training
-    new_compositions: float  # stories with a hero, thing and place, or a plot and twist, that were never together
-    floor_of_compositions: float
 
 
 @dataclass(frozen=True)
@@ -87,14 +83,33 @@ def verdict(text: Text) -> Verdict:
     return read(text.text[: ends[-1] if ends else 0], whole=False)
 
 
-def losses(model: GPT, tokenizer: Tokenizer, *, seed: int) -> Losses:
-    """Of a model on stories of the collection `seed`."""
-    found = []
-    for held_out in (False, True):
-        rows = StoryRows(tokenizer, seed, count=JUDGED, block_size=model.config.block_size, held_out=held_out)
-        told = list(tellings(seed, JUDGED, held_out=held_out))
-        found += [evaluate(model, rows.take(torch.arange(JUDGED), epoch=0)), floor(tokenizer, told)]
-    return Losses(floor=found[1], new=found[0], new_compositions=found[2], floor_of_compositions=found[3])
+def losses(model: GPT, tokenizer: Tokenizer, *, seed: int) -> dict[str, Loss]:
+    """Of a model on three sorts of stories of the collection `seed`: like those it was trained on; with a hero, a thing
+    and a place that were never together; and plots that take a turn they never took."""
+    held_out = list(tellings(seed, MANY, held_out=True))
+    sorts = {
+        "new stories": tellings(seed, MANY),
+        "new compositions": (story for story in held_out if not story.twisted),
+        "new turns of plots": (story for story in held_out if story.twisted),
+    }
+    return {name: _loss(model, tokenizer, told) for name, told in sorts.items()}
+
+
+@torch.inference_mode()
+def _loss(model: GPT, tokenizer: Tokenizer, told: Iterable[Story]) -> Loss:
+    """Of those that fit the model's context, each from nothing to its end."""
+    most = model.config.block_size + 1
+    fitting = list(itertools.islice((story for story in told if len(_ids(tokenizer, story)) <= most), JUDGED))
+    rows = [torch.tensor([_ids(tokenizer, story)]) for story in fitting]
+    lengths = [row.shape[1] - 1 for row in rows]
+    nats = [model.loss(row[:, :-1], row[:, 1:]).item() * n for row, n in zip(rows, lengths, strict=True)]
+    return Loss(sum(nats) / sum(lengths), floor(tokenizer, fitting))
+
+
+def _ids(tokenizer: Tokenizer, story: Story) -> list[int]:
+    """The tokens of a story between two ends of text."""
+    assert tokenizer.end_of_text is not None
+    return [tokenizer.end_of_text, *tokenizer.encode(story.text), tokenizer.end_of_text]
 
 
 class Judge:

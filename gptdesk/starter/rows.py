@@ -19,8 +19,17 @@ class StoryRows:
     too: the model must be able to begin after nothing, and with the first word of a prompt.
     """
 
-    def __init__(self, tokenizer: Tokenizer, seed: int, *, count: int, block_size: int, held_out: bool = False) -> None:
-        self.count, self.width = count, block_size + 1
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        seed: int,
+        *,
+        count: int,
+        block_size: int,
+        first: int = 0,  # rows of the collection that are left out
+        held_out: bool = False,
+    ) -> None:
+        self.count, self.width, self._first = count, block_size + 1, first
         self._tokenizer, self._seed, self._held_out = tokenizer, seed, held_out
 
     def take(self, indices: Tensor, *, epoch: int) -> Tensor:
@@ -31,7 +40,7 @@ class StoryRows:
         end = self._tokenizer.end_of_text
         assert end is not None
         row = [] if index % 2 else [end]
-        for told in self._stories((epoch * self.count + index) * CLOSE):
+        for told in self._stories((self._first + epoch * self.count + index) * CLOSE):
             row += [*self._tokenizer.encode(told.text), end]
             if len(row) >= self.width:
                 break

@@ -47,14 +47,21 @@ def _runs(texts: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) ->
         places, sums = _longer(places, sums, ours, codes, n)
         their_places, their_sums = _longer(their_places, their_sums, theirs, codes, n)
         n += 1
-        shared = np.intersect1d(sums, their_sums)
-        here, there = np.isin(sums, shared), np.isin(their_sums, shared)
+        there = _among(their_sums, np.unique(sums))
+        here = _among(sums, np.unique(their_sums[there]))
         places, sums, their_places, their_sums = places[here], sums[here], their_places[there], their_sums[there]
         longest[owner[places]] = n
         if n in LENGTHS:
             total = sum(max(0, len(text) - n + 1) for text in texts)
             unseen[n] = 1 - len(places) / max(1, total)
     return longest.tolist(), {length: unseen.get(length, 1.0) for length in LENGTHS}
+
+
+def _among(values: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Which values are among some others, which are in order; quick where those are few."""
+    if not len(some):
+        return np.zeros(len(values), bool)
+    return some[np.searchsorted(some, values).clip(max=len(some) - 1)] == values
 
 
 def _flat(rows: Sequence[Sequence[int]], between: int) -> Tokens:
