@@ -10,6 +10,7 @@ import torch
 
 from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import Story, stories, tellings
+from gptdesk.starter.world.lexicon import lexicon
 from gptdesk.training import Trainer, TrainingOptions, TrainingStep, saves
 from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
@@ -55,8 +56,8 @@ def build(
 ) -> Iterator[TrainingStep]:
     """Train the starter model as `options` say, with saves in `run`, and at the end save it to `out`.
 
-    One seed, one model: a new one, or `start`, which then reads on where it ended. If `run` has a save, training goes on
-    from there; when `stop` is set, it saves and ends. Raises ValueError if `run` was begun with other options.
+    One seed, one model: a new one, or `start`, which then reads on where it ended. If `run` has a save, it goes on from
+    there; when `stop` is set, it saves and ends. Raises ValueError if `run` was begun with other options.
     """
     known = start.about if start else About()
     _claim(run, {"options": options.model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
@@ -91,6 +92,22 @@ def _loaded(start: Checkpoint) -> tuple[GPT, Tokenizer]:
     return start.load_model(), start.load_tokenizer()
 
 
+@torch.no_grad()
+def tell_names_apart(model: GPT, tokenizer: Tokenizer, *, times: float = 3.0) -> None:
+    """Make the embeddings of names as many times as different from their mean as they are.
+
+    Names stand in the same places, so that at first only chance tells their embeddings apart, and so little of it that
+    models of this size take very long to find out that a name can be repeated.
+    """
+    lists = lexicon().lists
+    names = [name for kind in ("girls", "boys", "he_pets", "she_pets") for name in lists[kind]]
+    encoded = [tokenizer.encode(text) for name in names for text in (name, f" {name}")]
+    alone = sorted({ids[0] for ids in encoded if len(ids) == 1})
+    if alone:
+        mean = model.wte.weight[alone].mean(dim=0)
+        model.wte.weight[alone] = mean + times * (model.wte.weight[alone] - mean)
+
+
 class _Builder:
     """A trainer, and what is known about its model."""
 
@@ -98,6 +115,7 @@ class _Builder:
         self, run: Path, options: TrainingOptions, recipe: Recipe, model: GPT, tokenizer: Tokenizer, known: About
     ) -> None:
         self._run, self._options, self.tokenizer = run, options, tokenizer
+        tell_names_apart(model, tokenizer)
         self._losses: list[float] = []
         self._validation_loss: float | None = None
         self._known_steps, self._known_tokens = known.steps or 0, known.tokens or 0
