@@ -10,7 +10,7 @@ import torch
 
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.__main__ import main
-from gptdesk.starter.build import Recipe, build, floor
+from gptdesk.starter.build import Recipe, build, floor, tell_names_apart
 from gptdesk.starter.judge import Judge, Text, judge_both, verdict, write
 from gptdesk.starter.rows import CLOSE, StoryRows
 from gptdesk.starter.stories import stories, tell, tellings
@@ -18,7 +18,7 @@ from gptdesk.training import TrainingOptions, evaluate
 from models.cache import KVCache
 from models.checkpoint import Checkpoint
 from models.engine import Engine
-from models.gpt import GPT
+from models.gpt import GPT, GPTConfig
 from models.precision import PRECISIONS
 from models.tokenizer import Tokenizer
 
@@ -208,6 +208,29 @@ def test_a_run_goes_on_with_its_own_options_only(tmp_path: Path) -> None:
     list(build(tmp_path / "run", tmp_path / "model", options=options(2), recipe=SMALL))
     with pytest.raises(ValueError, match="begun with other options"):
         list(build(tmp_path / "run", tmp_path / "model", options=options(3), recipe=SMALL))
+
+
+def test_a_model_reads_on_where_it_ended(tmp_path: Path) -> None:
+    list(build(tmp_path / "run", tmp_path / "model", options=options(2), recipe=SMALL))
+    start = Checkpoint.open(tmp_path / "model")
+    list(build(tmp_path / "next", tmp_path / "more", options=options(3), recipe=SMALL, start=start))
+    more = Checkpoint.open(tmp_path / "more")
+    assert (more.about.steps, more.about.tokens) == (5, 5 * 2 * 128)
+    assert (more.about.data or "").startswith("10 stories of gptdesk.starter.world, seed 3; floor ")
+    tokenizer = more.load_tokenizer()
+    both = StoryRows(tokenizer, 3, count=10, block_size=128).take(torch.arange(4, 10), epoch=0)
+    assert torch.equal(StoryRows(tokenizer, 3, count=6, block_size=128, first=4).take(torch.arange(6), epoch=0), both)
+
+
+def test_names_begin_further_apart(own_tokenizer: Tokenizer) -> None:
+    model = GPT(GPTConfig(own_tokenizer.vocab_size, 8, n_layer=1, n_head=1, n_embd=16))
+    before = model.wte.weight.detach().clone()
+    tell_names_apart(model, own_tokenizer, times=3.0)
+    after = model.wte.weight.detach()
+    names = (before != after).any(dim=1)
+    assert 10 < names.sum() < 700
+    assert torch.allclose(after[names].mean(dim=0), before[names].mean(dim=0), atol=1e-6)
+    assert torch.allclose(after[names].var(dim=0), 9 * before[names].var(dim=0), rtol=1e-4)
 
 
 def test_any_model_of_the_stories_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
