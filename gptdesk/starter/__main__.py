@@ -42,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="its peak (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of stories, weights and their order (default: 1)")
     parser.add_argument("--start", type=Path, help="folder of a model of these stories that is to read on")
+    parser.add_argument(
+        "--apart", type=float, default=1.0, help="how many times further apart names begin (default: 1)"
+    )
     parser.add_argument("--bfloat16", action="store_true", help="much faster on processors with AMX or AVX512-BF16")
     parser.add_argument(
         "--run", type=Path, default=default_home() / "cache" / "starter", help="folder of the saves, to go on from"
@@ -75,7 +78,7 @@ def _build(given: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     start = Checkpoint.open(given.start) if given.start else None
-    for _ in build(given.run, given.out, options=options, recipe=Recipe(), start=start, stop=stop):
+    for _ in build(given.run, given.out, options=options, recipe=Recipe(apart=given.apart), start=start, stop=stop):
         pass
 
 

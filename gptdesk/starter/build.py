@@ -35,6 +35,7 @@ class Recipe:
     channels: int = 192
     tokenizer_stories: int = 8000
     validation_stories: int = 128
+    apart: float = 1.0  # how many times further apart names begin, see tell_names_apart
 
 
 def floor(tokenizer: Tokenizer, told: list[Story]) -> float:
@@ -61,7 +62,9 @@ def build(
     """
     known = start.about if start else About()
     _claim(run, {"options": options.model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
-    builder = _Builder(run, options, recipe, *(_loaded(start) if start else _new(options, recipe)), known)
+    model, tokenizer = (start.load_model(), start.load_tokenizer()) if start else _new(options, recipe)
+    tell_names_apart(model, tokenizer, times=recipe.apart)
+    builder = _Builder(run, options, recipe, model, tokenizer, known)
     yield from builder.steps(stop)
     if builder.trainer.step == options.steps:
         saved = save_checkpoint(out, builder.trainer.model, tokenizer=builder.tokenizer, about=builder.about())
@@ -88,12 +91,8 @@ def _new(options: TrainingOptions, recipe: Recipe) -> tuple[GPT, Tokenizer]:
         return GPT(config), tokenizer
 
 
-def _loaded(start: Checkpoint) -> tuple[GPT, Tokenizer]:
-    return start.load_model(), start.load_tokenizer()
-
-
 @torch.no_grad()
-def tell_names_apart(model: GPT, tokenizer: Tokenizer, *, times: float = 3.0) -> None:
+def tell_names_apart(model: GPT, tokenizer: Tokenizer, *, times: float) -> None:
     """Make the embeddings of names as many times as different from their mean as they are.
 
     Names stand in the same places, so that at first only chance tells their embeddings apart, and so little of it that
@@ -103,7 +102,7 @@ def tell_names_apart(model: GPT, tokenizer: Tokenizer, *, times: float = 3.0) ->
     names = [name for kind in ("girls", "boys", "he_pets", "she_pets") for name in lists[kind]]
     encoded = [tokenizer.encode(text) for name in names for text in (name, f" {name}")]
     alone = sorted({ids[0] for ids in encoded if len(ids) == 1})
-    if alone:
+    if alone and times != 1:
         mean = model.wte.weight[alone].mean(dim=0)
         model.wte.weight[alone] = mean + times * (model.wte.weight[alone] - mean)
 
@@ -115,7 +114,6 @@ class _Builder:
         self, run: Path, options: TrainingOptions, recipe: Recipe, model: GPT, tokenizer: Tokenizer, known: About
     ) -> None:
         self._run, self._options, self.tokenizer = run, options, tokenizer
-        tell_names_apart(model, tokenizer)
         self._losses: list[float] = []
         self._validation_loss: float | None = None
         self._known_steps, self._known_tokens = known.steps or 0, known.tokens or 0
