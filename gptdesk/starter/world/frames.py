@@ -88,7 +88,7 @@ TOKEN = re.compile(r"\{([^}]*)\}|([\[|\]])|([^\[\]|{}]+)")
 SHORT = {"will not": "won't", "cannot": "can't", " not": "n't", " am": "'m", " is": "'s", " are": "'re", " will": "'ll"}
 SHORT |= {" have": "'ve", " would": "'d", "et us": "et's"}
 SHORTENED = re.compile(
-    r"(?<![\w'{@])(?:(?:do|does|did|is|was|will|could|would|are) not|cannot|I am|I have|I will|I would|"
+    r"(?<![\w'{@])(?<!May )(?:(?:do|does|did|is|was|will|could|would|are) not|cannot|I am|I have|I will|I would|"
     r"[Ii]t is|[Tt]here is|[Tt]hat is|[Yy]ou are|[Ww]e are|[Yy]ou will|[Ll]et us)(?= [\w{\[])"
 )
 
