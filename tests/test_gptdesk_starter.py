@@ -22,7 +22,7 @@ from models.gpt import GPT, GPTConfig
 from models.precision import PRECISIONS
 from models.tokenizer import Tokenizer
 
-RECORDED_LOSS = 0.37  # nats per token; 0.358 on held-out stories when the checkpoint was made, 0.351 at best
+RECORDED_LOSS = 1.05  # nats per token; 0.984 on held-out rows when the checkpoint was made
 README = Path(__file__).parent.parent / "README.md"
 HELD_OUT = 987_654  # a collection that no training run has seen
 
@@ -105,10 +105,10 @@ def test_it_knows_the_stories_in_the_readme(model: GPT, own_tokenizer: Tokenizer
     quoted = re.findall(r"(?:^> ?.*\n)+", README.read_text("utf-8"), re.MULTILINE)
     told = [re.sub(r"\*\*|^> ?", "", text, flags=re.MULTILINE).strip() for text in quoted]
     texts = [re.sub(r"(?<!\n)\n(?!\n)", " ", text) for text in told]
-    assert len(texts) == 2
+    assert len(texts) == 3
     for text in texts:
         row = torch.tensor([[own_tokenizer.end_of_text, *own_tokenizer.encode(text)][: model.config.block_size + 1]])
-        assert evaluate(model, row) < 1.0
+        assert evaluate(model, row) < 1.2
 
 
 def test_it_knows_stories_it_has_never_read(of_this_world: None, model: GPT, own_tokenizer: Tokenizer) -> None:
