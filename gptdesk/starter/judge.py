@@ -100,6 +100,8 @@ def _loss(model: GPT, tokenizer: Tokenizer, told: Iterable[Story]) -> Loss:
     """Of those that fit the model's context, each from nothing to its end."""
     most = model.config.block_size + 1
     fitting = list(itertools.islice((story for story in told if len(_ids(tokenizer, story)) <= most), JUDGED))
+    if not fitting:
+        raise ValueError(f"no story fits the model's context of {model.config.block_size} tokens, so it has no loss")
     rows = [torch.tensor([_ids(tokenizer, story)]) for story in fitting]
     lengths = [row.shape[1] - 1 for row in rows]
     nats = [model.loss(row[:, :-1], row[:, 1:]).item() * n for row, n in zip(rows, lengths, strict=True)]
