@@ -1,102 +1,131 @@
-"""Rebuild the starter model from nothing but this code: corpus, tokenizer, training, checkpoint."""
+"""Rebuild the starter model from nothing but this code, or score a model of its stories."""
 
 import argparse
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from gptdesk.settings import default_home
 from gptdesk.starter import CHECKPOINT
+from gptdesk.starter.build import Recipe, build
+from gptdesk.starter.judge import Judge, Judgement, Loss, judge_both, losses, write
+from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import stories
-from gptdesk.training import TrainingOptions, train
-from models.checkpoint import About, save_checkpoint
-from models.gpt import GPT, GPTConfig
-from models.tokenizer import Tokenizer, train_bpe
-
-log = logging.getLogger("gptdesk.starter")
-
-CONTEXT = 256
-TOKENIZER_STORIES = 5000
-VALIDATION_STORIES = 200
-
-
-def story_rows(tokenizer: Tokenizer, seed: int, *, count: int) -> Tensor:
-    """Rows (count, CONTEXT + 1) of tokens; row i begins where story i of the collection `seed` does.
-
-    Stories follow each other with an end of text between them. Every other row has one in front of its story, too:
-    the model must be able to begin after nothing, and with the first word of a prompt.
-    """
-    assert tokenizer.end_of_text is not None
-    stream: list[int] = []
-    starts = []
-    for text in stories(seed, count + CONTEXT // 50):  # the last rows need stories to end with
-        starts.append(len(stream))
-        stream += [tokenizer.end_of_text, *tokenizer.encode(text)]
-    begins = torch.tensor(starts[:count]) + torch.arange(count) % 2
-    return torch.tensor(stream)[begins[:, None] + torch.arange(CONTEXT + 1)]
-
-
-def build(out: Path, *, options: TrainingOptions) -> None:
-    """Train the starter model as `options` say and save it to `out`; one seed, one model."""
-    log.info("learning a tokenizer from %d stories", TOKENIZER_STORIES)
-    tokenizer = train_bpe(stories(options.seed, TOKENIZER_STORIES), 2048)
-    count = options.steps * options.batch_size  # each story begins one row
-    log.info("writing %d stories", count)
-    rows = story_rows(tokenizer, options.seed, count=count)
-    validation = story_rows(tokenizer, options.seed + 1, count=VALIDATION_STORIES)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        model = GPT(GPTConfig(tokenizer.vocab_size, CONTEXT, n_layer=4, n_head=6, n_embd=192))
-    log.info("training %d weights on %d tokens", model.config.parameters(), count * CONTEXT)
-    losses = []
-    for step in train(model, rows, options=options, validation=validation):
-        losses.append(step.train_loss)
-        if step.validation_loss is not None:
-            line = "step %d: loss %.4f, validation %.4f, %.0f tokens/s"
-            log.info(line, step.step, step.train_loss, step.validation_loss, step.tokens_per_second)
-    recent = losses[-100:]
-    about = About(
-        source="gptdesk.starter",
-        data=f"{count} stories of gptdesk.starter.stories, seed {options.seed}",
-        steps=options.steps,
-        tokens=count * CONTEXT,
-        loss=sum(recent) / len(recent),
-        validation_loss=step.validation_loss,
-        licence="MIT",
-    )
-    saved = save_checkpoint(out, model, tokenizer=tokenizer, about=about)
-    log.info("saved %s, %.1f MB", saved.path, saved.size_bytes / 1e6)
+from gptdesk.training import TrainingOptions
+from models.checkpoint import Checkpoint
+from models.precision import PRECISIONS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m gptdesk.starter", description=__doc__)
-    parser.add_argument("--steps", type=int, default=4000, help="updates of the weights (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, help="stories in each step (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of stories, weights and their order (default: 1)")
-    parser.add_argument("--bfloat16", action="store_true", help="much faster on processors with AMX or AVX512-BF16")
-    parser.add_argument(
-        "--out", type=Path, default=CHECKPOINT, help="folder of the checkpoint (default: the package's)"
-    )
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        options = TrainingOptions(
-            steps=given.steps,
-            batch_size=given.batch_size,
-            optimizer="adamw",
-            learning_rate=2e-3,
-            warmup_steps=min(100, given.steps // 10),
-            seed=given.seed,
-            precision="bfloat16" if given.bfloat16 else "float32",
-            patience=0,
-        )
-        build(given.out, options=options)
+        if given.command == "score":
+            _score(given)
+        else:
+            _build(given)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gptdesk.starter", description=__doc__)
+    parser.add_argument("--steps", type=int, default=6000, help="updates of the weights (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="stories in each step (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="its peak (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of stories, weights and their order (default: 1)")
+    parser.add_argument("--start", type=Path, help="folder of a model of these stories that is to read on")
+    parser.add_argument(
+        "--apart", type=float, default=1.0, help="how many times further apart names begin (default: 1)"
+    )
+    parser.add_argument("--bfloat16", action="store_true", help="much faster on processors with AMX or AVX512-BF16")
+    parser.add_argument(
+        "--run", type=Path, default=default_home() / "cache" / "starter", help="folder of the saves, to go on from"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=CHECKPOINT, help="folder of the checkpoint (default: the package's)"
+    )
+    commands = parser.add_subparsers(dest="command")
+    score = commands.add_parser("score", help="score a model: its loss beside the floor, its texts beside new stories")
+    score.add_argument("model", type=Path, nargs="?", default=CHECKPOINT, help="its folder (default: the package's)")
+    score.add_argument("--samples", type=int, default=200, help="texts to let it write (default: %(default)s)")
+    score.add_argument("--trained-on", type=int, default=1, metavar="SEED", help="the stories it has read (default: 1)")
+    score.add_argument("--dice", type=int, default=1, metavar="SEED", help="of what it writes (default: 1)")
+    return parser
+
+
+def _build(given: argparse.Namespace) -> None:
+    options = TrainingOptions(
+        steps=given.steps,
+        batch_size=given.batch_size,
+        optimizer="adamw",
+        learning_rate=given.learning_rate,
+        schedule="linear",
+        warmup_steps=min(100, given.steps // 10),
+        evaluate_every=400,
+        save_every=200,
+        patience=0,
+        seed=given.seed,
+        precision="bfloat16" if given.bfloat16 else "float32",
+    )
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    start = Checkpoint.open(given.start) if given.start else None
+    for _ in build(given.run, given.out, options=options, recipe=Recipe(apart=given.apart), start=start, stop=stop):
+        pass
+
+
+def _score(given: argparse.Namespace) -> None:
+    if given.samples < 1:
+        raise ValueError(f"--samples must be at least 1, not {given.samples}")
+    checkpoint = Checkpoint.open(given.model)
+    tokenizer, context = checkpoint.load_tokenizer(), checkpoint.config.block_size
+    unread = given.trained_on + 2
+    for line in _told_losses(losses(checkpoint.load_model(), tokenizer, seed=unread)):
+        print(line, flush=True)
+    read = (checkpoint.about.tokens or 0) // context
+    rows = StoryRows(tokenizer, given.trained_on, count=max(1, read), block_size=context)
+    judge = Judge(tokenizer, rows.take(torch.arange(rows.count), epoch=0))
+    engine = checkpoint.load_engine(PRECISIONS["float32"])
+    texts = write(engine, tokenizer, count=given.samples, seed=given.dice)
+    cut = sum(not text.whole for text in texts)
+    print(f"{len(texts)} texts, {cut} of them longer than the context, beside as many stories it has not read")
+    for line in _told_judgements(*judge_both(judge, texts, stories(unread, given.samples))):
+        print(line)
+
+
+def _told_losses(found: dict[str, Loss]) -> Iterator[str]:
+    for name, loss in found.items():
+        excess = loss.loss - loss.floor
+        yield f"loss on {name}: {loss.loss:.4f} nats a token, {excess:+.4f} above the floor of {loss.floor:.4f}"
+
+
+def _told_judgements(model: Judgement, generator: Judgement) -> Iterator[str]:
+    yield f"{'':44}{'model':>10}{'generator':>11}"
+    for what, figure in (
+        ("sentences in grammar", lambda j: f"{j.score.in_grammar:.1%}"),
+        ("of these not in the training text", lambda j: f"{j.score.unseen:.1%}"),
+        ("contradictions a story", lambda j: f"{j.score.contradictions:.2f}"),
+        ("different events", lambda j: f"{j.score.events}"),
+        ("longest run of training tokens", lambda j: f"{j.novelty.longest_run}"),
+        ("95 of 100 texts have none longer than", lambda j: f"{j.novelty.usual_run}"),
+        *((f"runs of {n} tokens that are new", lambda j, n=n: f"{j.novelty.unseen[n]:.1%}") for n in (4, 8, 12)),
+        ("near-duplicates of training text", lambda j: f"{j.novelty.near_duplicates:.1%}"),
+        *((f"distinct-{n}", lambda j, n=n: f"{j.variety.distinct[n]:.3f}") for n in (1, 2, 3)),
+        ("bytes after zlib", lambda j: f"{j.variety.packed:.1%}"),
+        ("different openings", lambda j: f"{j.variety.openings:.1%}"),
+        ("different goals", lambda j: f"{j.variety.plots}"),
+    ):
+        yield f"{what:44}{figure(model):>10}{figure(generator):>11}"
+    yield f"contradictions by kind: {model.score.kinds or 'none'}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+"""The starter model from nothing but this code: tokenizer, stories, training that can be taken up again, checkpoint."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gptdesk.starter.rows import StoryRows
+from gptdesk.starter.stories import Story, stories, tellings
+from gptdesk.starter.world.lexicon import lexicon
+from gptdesk.training import Trainer, TrainingOptions, TrainingStep, saves
+from models import storage
+from models.checkpoint import About, Checkpoint, save_checkpoint
+from models.gpt import GPT, GPTConfig
+from models.tokenizer import Tokenizer, train_bpe
+
+log = logging.getLogger(__name__)
+
+OPTIONS = "options.json"
+RECENT = 100  # steps whose mean is the training loss that the model is said to have
+EVERY = 100  # steps between two lines of the log
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The sizes of what is built; each has its own default, which is what is shipped."""
+
+    vocabulary: int = 4096
+    context: int = 256
+    layers: int = 4
+    heads: int = 6
+    channels: int = 192
+    tokenizer_stories: int = 8000
+    validation_stories: int = 128
+    apart: float = 1.0  # how many times further apart names begin, see tell_names_apart
+
+
+def floor(tokenizer: Tokenizer, told: list[Story]) -> float:
+    """Nats per token that stories cost whoever knows how they are made.
+
+    No model that has not read them can have a loss much lower on them, each from its start to its end of text.
+    """
+    return sum(story.nats for story in told) / sum(len(tokenizer.encode(story.text)) + 1 for story in told)
+
+
+def build(
+    run: Path,
+    out: Path,
+    *,
+    options: TrainingOptions,
+    recipe: Recipe,
+    start: Checkpoint | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[TrainingStep]:
+    """Train the starter model as `options` say, with saves in `run`, and at the end save it to `out`.
+
+    One seed, one model: a new one, or `start`, which then reads on where it ended. If `run` has a save, it goes on from
+    there; when `stop` is set, it saves and ends. Raises ValueError if `run` was begun with other options.
+    """
+    known = start.about if start else About()
+    _claim(run, {"options": options.model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
+    model, tokenizer = (start.load_model(), start.load_tokenizer()) if start else _new(options, recipe)
+    tell_names_apart(model, tokenizer, times=recipe.apart)
+    builder = _Builder(run, options, recipe, model, tokenizer, known)
+    yield from builder.steps(stop)
+    if builder.trainer.step == options.steps:
+        saved = save_checkpoint(out, builder.trainer.model, tokenizer=builder.tokenizer, about=builder.about())
+        log.info("saved %s, %.1f MB", saved.path, saved.size_bytes / 1e6)
+    else:
+        log.info("stopped after step %d; the same command goes on from there", builder.trainer.step)
+
+
+def _claim(run: Path, wanted: dict[str, object]) -> None:
+    """Note what a run is about, or see that it is about the same."""
+    if not (run / OPTIONS).exists():
+        run.mkdir(parents=True, exist_ok=True)
+        storage.write_file(run / OPTIONS, storage.json_bytes(wanted))
+    elif storage.read_json(run / OPTIONS, limit=100_000) != wanted:
+        raise ValueError(f"the run in {run} was begun with other options; give them again, or another --run")
+
+
+def _new(options: TrainingOptions, recipe: Recipe) -> tuple[GPT, Tokenizer]:
+    log.info("learning a tokenizer from %d stories", recipe.tokenizer_stories)
+    tokenizer = train_bpe(stories(options.seed, recipe.tokenizer_stories), recipe.vocabulary)
+    config = GPTConfig(tokenizer.vocab_size, recipe.context, recipe.layers, recipe.heads, n_embd=recipe.channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return GPT(config), tokenizer
+
+
+@torch.no_grad()
+def tell_names_apart(model: GPT, tokenizer: Tokenizer, *, times: float) -> None:
+    """Make the embeddings of names as many times as different from their mean as they are.
+
+    Names stand in the same places, so that at first only chance tells their embeddings apart, and so little of it that
+    models of this size take very long to find out that a name can be repeated.
+    """
+    lists = lexicon().lists
+    names = [name for kind in ("girls", "boys", "he_pets", "she_pets") for name in lists[kind]]
+    encoded = [tokenizer.encode(text) for name in names for text in (name, f" {name}")]
+    alone = sorted({ids[0] for ids in encoded if len(ids) == 1})
+    if alone and times != 1:
+        mean = model.wte.weight[alone].mean(dim=0)
+        model.wte.weight[alone] = mean + times * (model.wte.weight[alone] - mean)
+
+
+class _Builder:
+    """A trainer, and what is known about its model."""
+
+    def __init__(
+        self, run: Path, options: TrainingOptions, recipe: Recipe, model: GPT, tokenizer: Tokenizer, known: About
+    ) -> None:
+        self._run, self._options, self.tokenizer = run, options, tokenizer
+        self._losses: list[float] = []
+        self._validation_loss: float | None = None
+        self._known_steps, self._known_tokens = known.steps or 0, known.tokens or 0
+        self._floor = floor(tokenizer, list(tellings(options.seed + 1, recipe.validation_stories)))
+        self._context = context = model.config.block_size
+        count, read = options.steps * options.batch_size, self._known_tokens // context
+        rows = StoryRows(tokenizer, options.seed, count=count, block_size=context, first=read)
+        unread = StoryRows(tokenizer, options.seed + 1, count=recipe.validation_stories, block_size=context)
+        validation = unread.take(torch.arange(recipe.validation_stories), epoch=0)
+        bfloat16 = options.precision == "bfloat16"
+        self.trainer = Trainer(model, rows, options=options, validation=validation, bfloat16=bfloat16)
+        log.info(
+            "training %d weights on %d tokens; the floor is %.4f nats a token",
+            model.config.parameters(),
+            count * context,
+            self._floor,
+        )
+
+    def steps(self, stop: threading.Event | None) -> Iterator[TrainingStep]:
+        """Train from the newest save to the end, saving now and then."""
+        if newest := saves.newest(self._run):
+            self.trainer.restore(saves.load(newest)[0])
+            log.info("going on after step %d", self.trainer.step)
+        for step in self.trainer.run(stop):
+            self._losses = [*self._losses[1 - RECENT :], step.train_loss]
+            self._validation_loss = step.validation_loss or self._validation_loss
+            if step.step % EVERY == 0 or step.validation_loss is not None:
+                log.info(_line(step))
+            if step.step % self._options.save_every == 0:
+                self._save()
+            yield step
+        self._save()
+
+    def _save(self) -> None:
+        saves.save(self._run, self.trainer, tokenizer=self.tokenizer, about=self.about())
+
+    def about(self) -> About:
+        """What the checkpoint says about itself."""
+        tokens = self._known_tokens + self.trainer.tokens
+        floor_here = f"floor {self._floor:.4f} nats a token"
+        return About(
+            source="gptdesk.starter",
+            data=f"{tokens // self._context} stories of gptdesk.starter.world, seed {self._options.seed}; {floor_here}",
+            steps=self._known_steps + self.trainer.step,
+            tokens=tokens,
+            loss=sum(self._losses) / len(self._losses) if self._losses else None,
+            validation_loss=self._validation_loss,
+            licence="MIT",
+        )
+
+
+def _line(step: TrainingStep) -> str:
+    validation = "" if step.validation_loss is None else f", validation {step.validation_loss:.4f}"
+    return f"step {step.step}: loss {step.train_loss:.4f}{validation}, {step.tokens_per_second:.0f} tokens/s"

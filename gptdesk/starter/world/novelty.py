@@ -1,0 +1,105 @@
+"""Whether texts are new beside a reference, such as what a model was trained on: runs in common, near-duplicates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Tokens = np.ndarray  # (N,) whole numbers
+
+BASE = np.uint64(0x9E3779B97F4A7C15)  # of a polynomial modulo 2^64
+BETWEEN_TEXTS, BETWEEN_ROWS = -1, -2  # stand between one text and the next, and are never equal
+LENGTHS = (2, 4, 6, 8, 12)
+HASHES, GRAM = 64, 5  # of a MinHash, and the tokens of each run it hashes
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Of texts beside a reference. Compare with texts that are new for certain, never with 0."""
+
+    longest_run: int  # the most tokens in a row that stand in the reference, too
+    usual_run: int  # 95 of 100 texts have no longer one
+    unseen: dict[int, float]  # share of the runs of n tokens that the reference does not have, for each n
+    near_duplicates: float  # share of the texts that have half of their runs of 5 in common with a row
+
+
+def novelty(texts: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> Novelty:
+    """How new texts are beside the rows of a reference, all of them token ids; ValueError if there are no texts."""
+    if not texts:
+        raise ValueError("there are no texts to compare")
+    longest, unseen = _runs(texts, reference)
+    ordered = sorted(longest)
+    return Novelty(ordered[-1], ordered[(len(ordered) - 1) * 95 // 100], unseen, near_duplicates(texts, reference))
+
+
+def _runs(texts: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> tuple[list[int], dict[int, float]]:
+    """The longest run of each text that the reference has, and the share of runs it does not have, by length.
+
+    Where a run of n tokens is shared, so is the run of n - 1 that begins there: fewer and fewer places are left.
+    """
+    ours, theirs = _flat(texts, BETWEEN_TEXTS), _flat(reference, BETWEEN_ROWS)
+    codes = _codes(int(max(ours.max(), theirs.max())))
+    owner = np.repeat(np.arange(len(texts)), [len(text) + 1 for text in texts])
+    places, sums = np.flatnonzero(ours >= 0), np.zeros((ours >= 0).sum(), np.uint64)
+    their_places, their_sums = np.flatnonzero(theirs >= 0), np.zeros((theirs >= 0).sum(), np.uint64)
+    longest, unseen, n = np.zeros(len(texts), int), {}, 0
+    while len(places):
+        places, sums = _longer(places, sums, ours, codes, n)
+        their_places, their_sums = _longer(their_places, their_sums, theirs, codes, n)
+        n += 1
+        there = _among(their_sums, np.unique(sums))
+        here = _among(sums, np.unique(their_sums[there]))
+        places, sums, their_places, their_sums = places[here], sums[here], their_places[there], their_sums[there]
+        longest[owner[places]] = n
+        if n in LENGTHS:
+            total = sum(max(0, len(text) - n + 1) for text in texts)
+            unseen[n] = 1 - len(places) / max(1, total)
+    return longest.tolist(), {length: unseen.get(length, 1.0) for length in LENGTHS}
+
+
+def _among(values: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Which values are among some others, which are in order; quick where those are few."""
+    if not len(some):
+        return np.zeros(len(values), bool)
+    return some[np.searchsorted(some, values).clip(max=len(some) - 1)] == values
+
+
+def _flat(rows: Sequence[Sequence[int]], between: int) -> Tokens:
+    return np.concatenate([np.array([*row, between], dtype=np.int64) for row in rows])
+
+
+def _codes(largest: int) -> np.ndarray:
+    """A random number for every token, and for the two that stand between."""
+    return np.random.default_rng(1).integers(0, 2**64, largest + 3, dtype=np.uint64)
+
+
+def _longer(
+    places: np.ndarray, sums: np.ndarray, flat: Tokens, codes: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The runs of n tokens that begin at `places`, each with the token after it; those at the end are left out."""
+    inside = places + n < len(flat)
+    places, sums = places[inside], sums[inside]
+    added = flat[places + n]
+    fits = added >= 0
+    return places[fits], sums[fits] * BASE + codes[added[fits]]
+
+
+def near_duplicates(texts: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> float:
+    """Share of the texts for which some row has about half of all their runs of 5 tokens (Broder 1997)."""
+    ours, theirs = (np.stack([_signature(row) for row in rows]) for rows in (texts, reference))
+    return float(np.mean([(theirs == one).mean(axis=1).max() >= 0.5 for one in ours]))
+
+
+def _signature(row: Sequence[int]) -> np.ndarray:
+    """The MinHash (HASHES,) of a row's runs of GRAM tokens."""
+    ids = np.array(row, dtype=np.uint64)
+    sums = np.zeros(max(1, len(ids) - GRAM + 1), np.uint64)
+    for shift in range(GRAM if len(ids) >= GRAM else 0):
+        sums = sums * BASE + ids[shift : shift + len(sums)]
+    mixed = sums[:, None] * _FACTORS + _SHIFTS  # (runs, HASHES)
+    return ((mixed ^ (mixed >> np.uint64(31))) * BASE >> np.uint64(32)).min(axis=0).astype(np.uint32)
+
+
+_FACTORS, _SHIFTS = np.random.default_rng(2).integers(0, 2**63, (2, HASHES), dtype=np.uint64) * np.uint64(
+    2
+) + np.uint64(1)
