@@ -11,8 +11,8 @@ from models.download import download
 from models.tokenizer import END_OF_TEXT
 
 STORY_WORLD, CLASSIC = "story-world", "classic:"
-STORIES, MOST_STORIES = 7_000, 100_000  # 5 MB, and 72 MB
-STORY_BYTES = 720  # of a story, on average
+STORIES, MOST_STORIES = 5_500, 80_000  # 5 MB, and 74 MB
+STORY_BYTES = 922  # of a story, on average
 COLLECTION = 3  # the seed: neither those that the starter learns from nor those that models are judged by
 AT_ONCE = 200  # stories between two signs of progress
 WAIT = 30.0  # seconds for each piece of a download
