@@ -36,6 +36,7 @@ FIXED = {
     "dropout",
     "optimizer",
 }  # options that the saved state depends on
+GOODBYE = 10.0  # seconds that a process may take to end after its last word
 BUSY = ("preparing", "training", "paused")
 
 
@@ -168,8 +169,13 @@ def start(places: Places, name: str, *, accept_changes: bool = False) -> subproc
 
 
 def _check_free(places: Places) -> None:
-    if other := holder(places.settings.home):
-        raise ValueError(f"the run {other} is training already; stop it first")
+    """ValueError if a run trains; one that has said that it ended gets a moment to be gone."""
+    patience = time.monotonic() + GOODBYE
+    while other := holder(places.settings.home):
+        ended = RunDirectory(places.settings.runs / other).status().state not in BUSY
+        if not ended or time.monotonic() > patience:
+            raise ValueError(f"the run {other} is training already; stop it first")
+        time.sleep(0.05)
 
 
 def _has_begun(run: RunDirectory) -> bool:

@@ -180,7 +180,7 @@ def test_compare_without_any_text_leaves_quality_out(home: Path, capsys: Capture
         (["compare", "tiny", "tiny:int8", "--text", "gone.txt"], "gone.txt cannot be read"),
         (["compare", "tiny", "tiny:int8", "--text", "empty.txt"], "the text to judge by is empty"),
         (["compare", "tiny", "letters", "--text", "euro.txt"], "these are not among them: '€'"),
-        (["compare", "tiny", "letters", "--prompt", "€", "--text", "text.txt"], "'€'"),
+        (["compare", "tiny", "letters", "--prompt", "€", "--text", "plain.txt"], "'€'"),
         (["evaluate"], "NAME[:PRECISION]"),
         (["evaluate", "tiny"], "there is no held-out text of tiny; give a text with --text"),
         (["evaluate", "nosuch", "--text", "text.txt"], "there is no model 'nosuch'"),
@@ -197,6 +197,7 @@ def test_mistakes_are_one_line(home: Path, capsys: Capture, arguments: list[str]
     (home / "one.txt").write_bytes(b"e")
     (home / "picture.png").write_bytes(b"\x89PNG\0\0")
     (home / "euro.txt").write_text("so much for €", encoding="utf-8")
+    (home / "plain.txt").write_text("once there was a fox who met a bear", encoding="utf-8")
     assert words in complaint(capsys, *arguments)
 
 
