@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.command import exit_code
 from benchmarks.goals import goals, starter_goals
 from benchmarks.peers import PEERS, Peer, median_row
 from gptdesk.bench import (
@@ -219,14 +220,7 @@ def main() -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing temporary is left
     given = arguments()
-    try:
-        run_all(given)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: run_all(given))
 
 
 if __name__ == "__main__":

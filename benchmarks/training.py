@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks import nanogpt, speed
+from benchmarks.command import exit_code
 from benchmarks.decode import machine
 from benchmarks.goals import Goal
 from benchmarks.nanogpt import Trained
@@ -131,21 +132,18 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     given = arguments()
-    try:
-        if given.part == "published":
-            lines = published(given.text, load_settings().vocabularies)
-        elif given.part == "nanogpt":
-            lines = quick_run(given.text, given.nanogpt.resolve(), given.rounds)
-        else:
-            lines = sizes(given.precision, given.rounds)
-        for line in lines:
-            print(line, flush=True)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: _print_part(given))
+
+
+def _print_part(given: argparse.Namespace) -> None:
+    if given.part == "published":
+        lines = published(given.text, load_settings().vocabularies)
+    elif given.part == "nanogpt":
+        lines = quick_run(given.text, given.nanogpt.resolve(), given.rounds)
+    else:
+        lines = sizes(given.precision, given.rounds)
+    for line in lines:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -125,3 +125,22 @@ def tiny(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedM
     manager = ModelManager(tiny_folder, cache_folder=tmp_path_factory.mktemp("vocabularies"))
     with manager.lend(ModelKey("tiny")) as loaded:
         return loaded
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """Chromium, for the tests of a page."""
+    from page_checks import running_browser
+
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def desk(home: Path) -> Iterator[object]:
+    """A desk in a process of its own, in the `home` of the module that asks for it."""
+    from page_checks import RunningDesk
+
+    desk = RunningDesk(home, OMP_NUM_THREADS="1")
+    yield desk
+    assert "Traceback" not in desk.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import WHISPER
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, running_browser, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, watched_page
 
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -40,12 +40,6 @@ def desk(home: Path) -> Iterator[RunningDesk]:
     yield desk
     assert "Traceback" not in desk.close()
     assert desk.process.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, running_browser, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, watched_page
 
 from gptdesk.starter import CHECKPOINT
 from models.checkpoint import About, Checkpoint, save_checkpoint
@@ -38,19 +38,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.h[2].mlp.c_proj.weight.neg_()
     save_checkpoint(home / "models" / "damaged", model, tokenizer=starter.load_tokenizer(), about=About(source="test"))
     return home
-
-
-@pytest.fixture(scope="module")
-def desk(home: Path) -> Iterator[RunningDesk]:
-    desk = RunningDesk(home, OMP_NUM_THREADS="1")
-    yield desk
-    assert "Traceback" not in desk.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, running_browser, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, watched_page
 
 from gptdesk.starter.stories import stories
 from gptdesk.training.lock import holding_process
@@ -22,19 +22,6 @@ LONG = 90_000  # milliseconds that a process may take to begin on a busy machine
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def desk(home: Path) -> Iterator[RunningDesk]:
-    desk = RunningDesk(home, OMP_NUM_THREADS="1")
-    yield desk
-    assert "Traceback" not in desk.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

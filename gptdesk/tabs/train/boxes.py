@@ -1,4 +1,4 @@
-"""The options of a run as widgets, and back."""
+"""The options of a run as widgets, and back; what there is to choose from, in words."""
 
 from collections.abc import Collection
 from typing import TypeVar
@@ -7,9 +7,23 @@ import gradio as gr
 from gradio.components import Component
 
 from gptdesk.controls import Values, widget
+from models.gpt import PRESETS
 from samplers import Options
 
 Kind = TypeVar("Kind", bound=Options)
+
+TOKENIZERS = [
+    ("auto: what suits the length of the text", "auto"),
+    ("chars: every character is a token", "chars"),
+    ("bpe: pieces of words, learnt from the text", "bpe"),
+    ("bpe:1024", "bpe:1024"),
+    ("bpe:4096", "bpe:4096"),
+    ("gpt2: the 50,257 pieces of GPT-2", "gpt2"),
+]
+SIZES = [
+    (f"{name}: {config.n_layer} layers of {config.n_embd}, {config.parameters() / 1e6:,.1f} million weights", name)
+    for name, config in PRESETS.items()
+]
 
 
 class OptionBoxes:

@@ -14,7 +14,7 @@ from gptdesk.controls import QUIETLY, STREAMING, Updates, Values, label
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.streams import in_batches
-from gptdesk.tabs.train.boxes import OptionBoxes
+from gptdesk.tabs.train.boxes import SIZES, TOKENIZERS, OptionBoxes
 from gptdesk.tabs.train.library import LibraryPanel
 from gptdesk.tabs.train.panels import text_rows, tiles
 from gptdesk.tabs.train.preview import facts, remarks
@@ -23,20 +23,11 @@ from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.preview import Preview, preview
 from gptdesk.training.run_directory import RunPlan
 from models.engine import get_device
-from models.gpt import PRESETS
 
 PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on this computer", "From the library"
 SOURCES = (PASTED, FILES, PLACE, LIBRARY)
 NEW = "a new model"
 MINUTES = 3.0  # that a first run takes
-TOKENIZERS = [
-    ("auto: what suits the length of the text", "auto"),
-    ("chars: every character is a token", "chars"),
-    ("bpe: pieces of words, learnt from the text", "bpe"),
-    ("bpe:1024", "bpe:1024"),
-    ("bpe:4096", "bpe:4096"),
-    ("gpt2: the 50,257 pieces of GPT-2", "gpt2"),
-]
 FIRST = {"start", "preset", "tokenizer", "max_minutes", "steps", "learning_rate"}  # what has a place of its own
 NOTHING = "Preview splits the text into tokens and tries ten steps: then you know what the run will take."
 
@@ -116,7 +107,7 @@ class FormView:
                 self._boxes.add(
                     ModelOptions,
                     preset=gr.Dropdown(
-                        [(_described(name), name) for name in PRESETS],
+                        SIZES,
                         value="mini",
                         label="Size",
                         info="The larger, the better it can write, and the slower it learns.",
@@ -296,9 +287,3 @@ class FormView:
 def _stage(progress: CorpusProgress) -> str:
     done = f" ({progress.done / progress.total:.0%})" if progress.total else ""
     return f"{markdown_text(label(progress.stage))}{done} …"
-
-
-def _described(name: str) -> str:
-    config = PRESETS[name]
-    weights = config.parameters() / 1e6
-    return f"{name}: {config.n_layer} layers of {config.n_embd}, {weights:,.1f} million weights"

@@ -62,7 +62,7 @@ class ListingView:
         found = runs.newest_first(self._desk.places)
         names = [info.name for info in found]
         kept = [name for name in chosen or [] if name in names][:MOST]
-        rows = [_row(info) for info in found] or [["No run yet", *[""] * (len(HEAD) - 1)]]
+        rows = [_row(info) for info in found] or [["No run yet: New run starts one."]]
         return {
             self.table: html_table(HEAD, rows),
             self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),

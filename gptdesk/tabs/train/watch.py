@@ -105,7 +105,7 @@ class WatchView:
         """Updates that list the runs there are now and show this one, else the newest."""
         names = [info.name for info in runs.newest_first(self._desk.places)]
         chosen = name if name in names else next(iter(names), None)
-        listed: Updates = {self.name: gr.update(choices=names, value=chosen)}
+        listed: Updates = {self.name: gr.update(choices=names, value=chosen, visible=bool(names))}
         if chosen is None:
             return listed | {self.state: NONE, self.timer: gr.Timer(active=False)}
         return listed | self._all(str(chosen), "steps", SMOOTHING, [], None)
