@@ -228,9 +228,16 @@ def test_a_gradient_that_is_no_number_stops_before_the_step(bad: float) -> None:
 
 def test_validation_is_measured_now_and_then_and_at_the_end() -> None:
     model, held_out = tiny_model(), random_rows(5, seed=9)
-    steps = list(train(model, random_rows(8), options=options(steps=25, evaluate_every=10), validation=held_out))
+    chosen = options(steps=25, evaluate_every=10, batch_size=4)
+    steps = list(train(model, random_rows(50), options=chosen, validation=held_out))
     assert [step.step for step in steps if step.validation_loss is not None] == [10, 20, 25]
     assert steps[-1].validation_loss == pytest.approx(evaluate(model, held_out), abs=1e-6)
+
+
+def test_a_short_text_is_measured_as_soon_as_it_was_read() -> None:
+    chosen = options(steps=41, evaluate_every=40, batch_size=4, patience=0)
+    steps = list(train(tiny_model(), random_rows(40), options=chosen, validation=random_rows(5, seed=9)))
+    assert [step.step for step in steps if step.validation_loss is not None] == [10, 20, 40, 41]
 
 
 def test_validation_does_not_change_the_run() -> None:

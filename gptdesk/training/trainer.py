@@ -16,6 +16,7 @@ from gptdesk.training.options import TrainingOptions
 from gptdesk.training.schedule import learning_rate
 from models.gpt import GPT
 
+EARLY = (8, 4, 2)  # parts of evaluate_every after which a text that was read by then is measured already
 LATE = 1.1  # times its minutes a run may take: its steps were planned to fit, and the last ones matter
 WEIGHTS, AVERAGE = "weights.", "average."  # prefixes of the tensors of a state
 ON, KEPT, STATE = range(3)  # what the first process of a sharded world needs the others for: nothing, weights, all
@@ -122,9 +123,8 @@ class Trainer:
 
     def _report(self, loss: float, norm: float, rate: float, *, spent: float) -> TrainingStep:
         options = self.options
-        measured = self.step % options.evaluate_every == 0 or self.step == options.steps
         validation, best = None, False
-        if self.best_loss is not None and measured:
+        if self.best_loss is not None and self._is_measured():
             validation = self.evaluate()
             if best := validation < self.best_loss:
                 self.best_step, self.best_loss = self.step, validation
@@ -140,6 +140,12 @@ class Trainer:
             epoch=self.step * options.batch_size / self.rows.count,
             best=best,
         )
+
+    def _is_measured(self) -> bool:
+        """Whether this step is one for a validation loss: a short text can be past its best before the first of all."""
+        every, read = self.options.evaluate_every, self.step * self.options.batch_size >= self.rows.count
+        early = read and self.step in (every // part for part in EARLY)
+        return early or self.step % every == 0 or self.step == self.options.steps
 
     def evaluate(self) -> float:
         """Mean loss in nats per token over the validation rows, of the weights that would be kept."""
