@@ -141,10 +141,12 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_does(tmp_path: Path) ->
     assert run.resolved() is None
 
 
-def test_more_layers_rows_or_dropout_take_more_memory() -> None:
-    def needed(rows: int = 8, **shape: float) -> int:
+def test_more_layers_rows_dropout_or_moments_take_more_memory() -> None:
+    def needed(rows: int = 8, optimizer: str = "muon", **shape: float) -> int:
         config = GPTConfig(**({"vocab_size": 65, "block_size": 64, "n_layer": 2, "n_head": 2, "n_embd": 64} | shape))
-        return memory_bytes(config, TrainingOptions(), rows=rows, block_size=64)
+        return memory_bytes(config, TrainingOptions(optimizer=optimizer), rows=rows, block_size=64)
+
+    assert needed(optimizer="adamw") - needed() == 4 * 2 * 12 * 64**2  # a moment of each matrix of the layers
 
     assert needed() < needed(rows=9) < needed(rows=9, dropout=0.1)
     assert needed() < needed(n_layer=3) < needed(n_layer=3, vocab_size=8000)

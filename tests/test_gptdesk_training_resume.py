@@ -2,16 +2,14 @@
 
 import json
 import signal
-import subprocess
 import sys
 import threading
-import time
 from itertools import islice
 from pathlib import Path
 
 import psutil
 import pytest
-from training_checks import ROOT, assert_same_outcome, begin, command, go_on, places_in, write_text
+from training_checks import ROOT, assert_same_outcome, begin, command, go_on, places_in, wait_until, write_text
 
 from gptdesk import runs
 from gptdesk.training import TrainingStep, lock, saves
@@ -148,7 +146,7 @@ def test_stopped_by_order_or_event_it_has_a_model_and_goes_on(home: Path, undist
 def test_signals_save_and_leave_a_model(tmp_path: Path, number: signal.Signals, code: int) -> None:
     run = begin(tmp_path, "long", steps=100_000, patience=0)
     process = command(tmp_path, "train", "--resume", "long")
-    wait_until_it_trains(run, process)
+    wait_until(lambda: len(run.metrics()) > 3, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == code, err.decode()
@@ -163,7 +161,7 @@ def test_a_second_training_waits_its_turn_and_a_dead_ones_lock_does_not_count(tm
     first, second = begin(tmp_path, "first", steps=100_000, patience=0), begin(tmp_path, "second")
     process = command(tmp_path, "train", "--resume", "first")
     try:
-        wait_until_it_trains(first, process)
+        wait_until(lambda: len(first.metrics()) > 3, process)
         with pytest.raises(ValueError, match=r"^the run first is training already; stop it first$"):
             list(go_on(second))
         assert runs.info(places_in(tmp_path), "first").state == "training"
@@ -207,12 +205,3 @@ def test_a_changed_text_is_asked_about(tmp_path: Path) -> None:
     assert run.status().state == "failed"
     steps = [event for event in go_on(run, accept_changes=True) if isinstance(event, TrainingStep)]
     assert steps[-1].step == 20
-
-
-def wait_until_it_trains(run: RunDirectory, process: subprocess.Popen) -> None:
-    for _ in range(600):
-        if len(run.metrics()) > 3:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError("it does not train")

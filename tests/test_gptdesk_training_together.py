@@ -1,17 +1,19 @@
 """Two processes train one model as one does, each with all of it or a part; what they saved one process takes up."""
 
 import itertools
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from training_checks import begin, command, go_on, outcome
+from training_checks import begin, command, go_on, outcome, wait_until
 
-from gptdesk.training import TrainingStep
+from gptdesk.training import TrainingStep, saves
 from gptdesk.training.loop import Note
 from gptdesk.training.run_directory import RunDirectory
+from models.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32" or not torch.distributed.is_gloo_available(), reason="needs gloo, and loopback sockets"
@@ -58,6 +60,29 @@ def test_two_processes_are_one_and_one_goes_on_where_two_were_and_two_where_one_
     assert notes[0].startswith(f"{differing} differ from before: the run goes on")
     assert [event.step for event in events if isinstance(event, TrainingStep)] == [17, 18, 19, 20]
     assert numbers(pair) == pytest.approx(numbers(alone), abs=1e-5)
+
+
+def test_two_processes_pause_and_stop_together(tmp_path: Path) -> None:
+    chosen = CHOSEN | {"steps": 100_000, "average": 0.9, "save_every": 100_000, "evaluate_every": 100_000}
+    run, alone = begin(tmp_path, "pair", **chosen), begin(tmp_path, "alone", **chosen)
+    process = together(run, "--shard")
+    wait_until(lambda: len(run.metrics()) > 3, process, seconds=200)
+    run.write_order("pause")
+    wait_until(lambda: run.status().state == "paused", process)
+    paused = run.status().step
+    assert saves.step_of(saves.folders(run.path)[-1]) == run.status().saved_step == paused
+    run.write_order("run")
+    wait_until(lambda: run.status().step > paused, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert "stopped as asked, after step " in err.decode()
+    status = run.status()
+    assert (status.state, saves.step_of(saves.folders(run.path)[-1])) == ("stopped", status.step)
+    assert Checkpoint.open(tmp_path / "models" / "pair").about.steps == status.step
+    list(
+        itertools.takewhile(lambda event: not isinstance(event, TrainingStep) or event.step < status.step, go_on(alone))
+    )
+    assert numbers(run) == pytest.approx(numbers(alone)[: len(numbers(run))], abs=1e-4)
 
 
 def test_a_model_is_not_divided_among_one_process(tmp_path: Path) -> None:

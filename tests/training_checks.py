@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -86,3 +87,12 @@ def command(home: Path, *arguments: str, program: tuple[str, ...] = ("-m", "gptd
     variables = os.environ | {"OMP_NUM_THREADS": "1", "GPTDESK_HOME": str(home), "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     return subprocess.Popen([sys.executable, *program, *arguments], cwd=home, env=variables, stdout=pipe, stderr=pipe)
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen, *, seconds: float = 60) -> None:
+    """Wait for what a process will bring about."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)

@@ -42,7 +42,10 @@ def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, bloc
     Of a model in several `shards` it is what each takes: its part, and at evaluations all of the weights.
     """
     C, L, V, T = config.n_embd, config.n_layer, config.vocab_size, block_size
-    weights = config.parameters() * (16 + (8 if options.average else 0)) // shards  # gradient, two moments, mean
+    weights = config.parameters() * (16 + (8 if options.average else 0))  # gradient, two moments, mean
+    if options.optimizer == "muon":
+        weights -= 4 * 12 * L * C * C  # one moment
+    weights //= shards
     weights += config.parameters() * 4 if shards > 1 else 0
     token = 26 * L * C + 8 * C
     if config.dropout:  # attention with dropout writes its (T, T) matrices out
