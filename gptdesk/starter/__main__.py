@@ -37,14 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gptdesk.starter", description=__doc__)
-    parser.add_argument("--steps", type=int, default=6000, help="updates of the weights (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=20_000, help="updates of the weights (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="stories in each step (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="its peak (default: %(default)s)")
+    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="muon", help="(default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=4e-3, help="its peak (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of stories, weights and their order (default: 1)")
     parser.add_argument("--start", type=Path, help="folder of a model of these stories that is to read on")
-    parser.add_argument(
-        "--apart", type=float, default=1.0, help="how many times further apart names begin (default: 1)"
-    )
     parser.add_argument("--bfloat16", action="store_true", help="much faster on processors with AMX or AVX512-BF16")
     parser.add_argument(
         "--run", type=Path, default=default_home() / "cache" / "starter", help="folder of the saves, to go on from"
@@ -65,7 +63,7 @@ def _build(given: argparse.Namespace) -> None:
     options = TrainingOptions(
         steps=given.steps,
         batch_size=given.batch_size,
-        optimizer="adamw",
+        optimizer=given.optimizer,
         learning_rate=given.learning_rate,
         schedule="linear",
         warmup_steps=min(100, given.steps // 10),
@@ -79,7 +77,7 @@ def _build(given: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     start = Checkpoint.open(given.start) if given.start else None
-    for _ in build(given.run, given.out, options=options, recipe=Recipe(apart=given.apart), start=start, stop=stop):
+    for _ in build(given.run, given.out, options=options, recipe=Recipe(), start=start, stop=stop):
         pass
 
 

@@ -35,7 +35,7 @@ class Recipe:
     channels: int = 192
     tokenizer_stories: int = 8000
     validation_stories: int = 128
-    apart: float = 1.0  # how many times further apart names begin, see tell_names_apart
+    apart: float = 3.0  # how many times further apart names begin, see tell_names_apart
 
 
 def floor(tokenizer: Tokenizer, told: list[Story]) -> float:
@@ -63,7 +63,6 @@ def build(
     known = start.about if start else About()
     _claim(run, {"options": options.model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
     model, tokenizer = (start.load_model(), start.load_tokenizer()) if start else _new(options, recipe)
-    tell_names_apart(model, tokenizer, times=recipe.apart)
     builder = _Builder(run, options, recipe, model, tokenizer, known)
     yield from builder.steps(stop)
     if builder.trainer.step == options.steps:
@@ -88,7 +87,9 @@ def _new(options: TrainingOptions, recipe: Recipe) -> tuple[GPT, Tokenizer]:
     config = GPTConfig(tokenizer.vocab_size, recipe.context, recipe.layers, recipe.heads, n_embd=recipe.channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        return GPT(config), tokenizer
+        model = GPT(config)
+    tell_names_apart(model, tokenizer, times=recipe.apart)
+    return model, tokenizer
 
 
 @torch.no_grad()
