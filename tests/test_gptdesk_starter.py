@@ -11,8 +11,9 @@ import torch
 
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.__main__ import main
-from gptdesk.starter.build import Recipe, build, floor, tell_names_apart
+from gptdesk.starter.build import Recipe, build, tell_names_apart
 from gptdesk.starter.judge import Judge, Text, judge_both, verdict, write
+from gptdesk.starter.losses import floor
 from gptdesk.starter.rows import CLOSE, StoryRows
 from gptdesk.starter.stories import stories, tell, tellings
 from gptdesk.training import TrainingOptions, evaluate
@@ -201,7 +202,10 @@ def test_one_seed_is_one_model_even_if_it_was_stopped_halfway(tmp_path: Path) ->
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     about = second.about
     assert (about.steps, about.tokens, about.validation_loss) == (6, 6 * 2 * 128, first.about.validation_loss)
-    assert (about.data or "").startswith("12 stories of gptdesk.starter.world, seed 3; floor ")
+    list(build(tmp_path / "whole", tmp_path / "again", options=options(6), recipe=SMALL))  # killed before it was saved
+    again = Checkpoint.open(tmp_path / "again").about
+    assert (again.loss, again.validation_loss) == (first.about.loss, first.about.validation_loss)
+    assert (about.data or "").startswith("12 rows of 128 tokens: stories of gptdesk.starter.world, seed 3")
     assert second.load_tokenizer().vocab_size == second.config.vocab_size == 600
 
 
@@ -217,7 +221,7 @@ def test_a_model_reads_on_where_it_ended(tmp_path: Path) -> None:
     list(build(tmp_path / "next", tmp_path / "more", options=options(3), recipe=SMALL, start=start))
     more = Checkpoint.open(tmp_path / "more")
     assert (more.about.steps, more.about.tokens) == (5, 5 * 2 * 128)
-    assert (more.about.data or "").startswith("10 stories of gptdesk.starter.world, seed 3; floor ")
+    assert (more.about.data or "").startswith("10 rows of 128 tokens: stories of gptdesk.starter.world, seed 3")
     tokenizer = more.load_tokenizer()
     both = StoryRows(tokenizer, 3, count=10, block_size=128).take(torch.arange(4, 10), epoch=0)
     assert torch.equal(StoryRows(tokenizer, 3, count=6, block_size=128, first=4).take(torch.arange(6), epoch=0), both)
@@ -242,6 +246,15 @@ def test_any_model_of_the_stories_is_scored(tmp_path: Path, capsys: pytest.Captu
     assert re.search(rf"^loss on new stories: {figures}$", told, re.MULTILINE)
     assert re.search(r"^sentences in grammar +0\.0% +100\.0%$", told, re.MULTILINE)
     assert re.search(r"^contradictions a story +\d\.\d\d +0\.00$", told, re.MULTILINE)
+
+
+def test_what_a_model_has_read_is_not_new(own_tokenizer: Tokenizer) -> None:
+    rows = StoryRows(own_tokenizer, 5, count=20, block_size=256).take(torch.arange(20), epoch=0)
+    parts = [own_tokenizer.decode(row).split("<|endoftext|>") for row in rows[::2].tolist()]
+    judged = Judge(own_tokenizer, rows)([Text(part[1], whole=True) for part in parts if len(part) > 2], words=500)
+    assert (judged.score.in_grammar, judged.score.unseen) == (1.0, 0.0)
+    assert judged.novelty.near_duplicates == 1.0
+    assert judged.novelty.longest_run > 100
 
 
 def test_a_text_that_was_cut_off_is_judged_without_its_last_words(own_tokenizer: Tokenizer) -> None:

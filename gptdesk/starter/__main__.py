@@ -13,7 +13,8 @@ import torch
 from gptdesk.settings import default_home
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.build import Recipe, build
-from gptdesk.starter.judge import Judge, Judgement, Loss, judge_both, losses, write
+from gptdesk.starter.judge import Judge, Judgement, judge_both, write
+from gptdesk.starter.losses import losses
 from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import stories
 from gptdesk.training import TrainingOptions
@@ -87,8 +88,8 @@ def _score(given: argparse.Namespace) -> None:
     checkpoint = Checkpoint.open(given.model)
     tokenizer, context = checkpoint.load_tokenizer(), checkpoint.config.block_size
     unread = given.trained_on + 2
-    for line in _told_losses(losses(checkpoint.load_model(), tokenizer, seed=unread)):
-        print(line, flush=True)
+    for name, loss in losses(checkpoint.load_model(), tokenizer, seed=unread).items():
+        print(f"loss on {name}: {loss}", flush=True)
     read = (checkpoint.about.tokens or 0) // context
     rows = StoryRows(tokenizer, given.trained_on, count=max(1, read), block_size=context)
     judge = Judge(tokenizer, rows.take(torch.arange(rows.count), epoch=0))
@@ -98,12 +99,6 @@ def _score(given: argparse.Namespace) -> None:
     print(f"{len(texts)} texts, {cut} of them longer than the context, beside as many stories it has not read")
     for line in _told_judgements(*judge_both(judge, texts, stories(unread, given.samples))):
         print(line)
-
-
-def _told_losses(found: dict[str, Loss]) -> Iterator[str]:
-    for name, loss in found.items():
-        excess = loss.loss - loss.floor
-        yield f"loss on {name}: {loss.loss:.4f} nats a token, {excess:+.4f} above the floor of {loss.floor:.4f}"
 
 
 def _told_judgements(model: Judgement, generator: Judgement) -> Iterator[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from gptdesk.starter.losses import MANY, loss_on
 from gptdesk.starter.rows import StoryRows
-from gptdesk.starter.stories import Story, stories, tellings
+from gptdesk.starter.stories import stories, tellings
 from gptdesk.starter.world.lexicon import lexicon
 from gptdesk.training import Trainer, TrainingOptions, TrainingStep, saves
 from models import storage
@@ -38,14 +39,6 @@ class Recipe:
     apart: float = 3.0  # how many times further apart names begin, see tell_names_apart
 
 
-def floor(tokenizer: Tokenizer, told: list[Story]) -> float:
-    """Nats per token that stories cost whoever knows how they are made.
-
-    No model that has not read them can have a loss much lower on them, each from its start to its end of text.
-    """
-    return sum(story.nats for story in told) / sum(len(tokenizer.encode(story.text)) + 1 for story in told)
-
-
 def build(
     run: Path,
     out: Path,
@@ -66,7 +59,8 @@ def build(
     builder = _Builder(run, options, recipe, model, tokenizer, known)
     yield from builder.steps(stop)
     if builder.trainer.step == options.steps:
-        saved = save_checkpoint(out, builder.trainer.model, tokenizer=builder.tokenizer, about=builder.about())
+        about = builder.about(measured=builder.measured())
+        saved = save_checkpoint(out, builder.trainer.model, tokenizer=builder.tokenizer, about=about)
         log.info("saved %s, %.1f MB", saved.path, saved.size_bytes / 1e6)
     else:
         log.info("stopped after step %d; the same command goes on from there", builder.trainer.step)
@@ -118,7 +112,6 @@ class _Builder:
         self._losses: list[float] = []
         self._validation_loss: float | None = None
         self._known_steps, self._known_tokens = known.steps or 0, known.tokens or 0
-        self._floor = floor(tokenizer, list(tellings(options.seed + 1, recipe.validation_stories)))
         self._context = context = model.config.block_size
         count, read = options.steps * options.batch_size, self._known_tokens // context
         rows = StoryRows(tokenizer, options.seed, count=count, block_size=context, first=read)
@@ -126,17 +119,14 @@ class _Builder:
         validation = unread.take(torch.arange(recipe.validation_stories), epoch=0)
         bfloat16 = options.precision == "bfloat16"
         self.trainer = Trainer(model, rows, options=options, validation=validation, bfloat16=bfloat16)
-        log.info(
-            "training %d weights on %d tokens; the floor is %.4f nats a token",
-            model.config.parameters(),
-            count * context,
-            self._floor,
-        )
+        log.info("training %d weights on %d tokens", model.config.parameters(), count * context)
 
     def steps(self, stop: threading.Event | None) -> Iterator[TrainingStep]:
         """Train from the newest save to the end, saving now and then."""
         if newest := saves.newest(self._run):
             self.trainer.restore(saves.load(newest)[0])
+            known = Checkpoint.open(newest / saves.MODEL).about
+            self._losses, self._validation_loss = [known.loss or 0.0], known.validation_loss
             log.info("going on after step %d", self.trainer.step)
         for step in self.trainer.run(stop):
             self._losses = [*self._losses[1 - RECENT :], step.train_loss]
@@ -151,13 +141,22 @@ class _Builder:
     def _save(self) -> None:
         saves.save(self._run, self.trainer, tokenizer=self.tokenizer, about=self.about())
 
-    def about(self) -> About:
+    def measured(self) -> str:
+        """What is told of the model once it is done: its loss on whole new stories, beside their floor."""
+        try:
+            found = loss_on(self.trainer.model, self.tokenizer, tellings(self._options.seed + 2, MANY))
+        except ValueError:
+            return ""  # no story fits so small a context
+        log.info("new stories: %s", found)
+        return f"; new stories: {found}"
+
+    def about(self, *, measured: str = "") -> About:
         """What the checkpoint says about itself."""
         tokens = self._known_tokens + self.trainer.tokens
-        floor_here = f"floor {self._floor:.4f} nats a token"
+        rows = f"{tokens // self._context} rows of {self._context} tokens"
         return About(
             source="gptdesk.starter",
-            data=f"{tokens // self._context} stories of gptdesk.starter.world, seed {self._options.seed}; {floor_here}",
+            data=f"{rows}: stories of gptdesk.starter.world, seed {self._options.seed}{measured}",
             steps=self._known_steps + self.trainer.step,
             tokens=tokens,
             loss=sum(self._losses) / len(self._losses) if self._losses else None,

@@ -1,26 +1,22 @@
-"""What a model of the stories is worth: its loss beside the floor, and its own texts beside those of the generator."""
+"""What the texts of a model of the stories are worth, beside as many of the generator."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from gptdesk.starter.build import floor
-from gptdesk.starter.stories import Story, tellings
-from gptdesk.starter.world.novelty import Novelty, novelty
+from gptdesk.starter.world.novelty import Novelty, Reference, novelty
 from gptdesk.starter.world.reader import SENTENCE_END, Verdict, read
 from gptdesk.starter.world.scores import Score, score, sentences, words_of
 from gptdesk.starter.world.variety import Variety, variety
 from models.cache import KVCache
 from models.engine import Engine
-from models.gpt import GPT
 from models.tokenizer import Tokenizer
 from samplers.chain import Chain
 
 CHAIN = Chain.from_data([{"name": "temperature", "temperature": 0.8}, {"name": "top_p", "top_p": 0.95}])
 TOGETHER = 50  # texts that are written at a time
-JUDGED, MANY = 128, 400  # stories that a loss is measured on, and of which they are those that fit the context
 
 
 @dataclass(frozen=True)
@@ -29,14 +25,6 @@ class Text:
 
     text: str
     whole: bool
-
-
-@dataclass(frozen=True)
-class Loss:
-    """In nats per token, of stories that were not trained on, and what they cost whoever knows how they are made."""
-
-    loss: float
-    floor: float
 
 
 @dataclass(frozen=True)
@@ -83,53 +71,35 @@ def verdict(text: Text) -> Verdict:
     return read(text.text[: ends[-1] if ends else 0], whole=False)
 
 
-def losses(model: GPT, tokenizer: Tokenizer, *, seed: int) -> dict[str, Loss]:
-    """Of a model on three sorts of stories of the collection `seed`: like those it was trained on; with a hero, a thing
-    and a place that were never together; and plots that take a turn they never took."""
-    held_out = list(tellings(seed, MANY, held_out=True))
-    sorts = {
-        "new stories": tellings(seed, MANY),
-        "new compositions": (story for story in held_out if not story.twisted),
-        "new turns of plots": (story for story in held_out if story.twisted),
-    }
-    return {name: _loss(model, tokenizer, told) for name, told in sorts.items()}
-
-
-@torch.inference_mode()
-def _loss(model: GPT, tokenizer: Tokenizer, told: Iterable[Story]) -> Loss:
-    """Of those that fit the model's context, each from nothing to its end."""
-    most = model.config.block_size + 1
-    fitting = list(itertools.islice((story for story in told if len(_ids(tokenizer, story)) <= most), JUDGED))
-    if not fitting:
-        raise ValueError(f"no story fits the model's context of {model.config.block_size} tokens, so it has no loss")
-    rows = [torch.tensor([_ids(tokenizer, story)]) for story in fitting]
-    lengths = [row.shape[1] - 1 for row in rows]
-    nats = [model.loss(row[:, :-1], row[:, 1:]).item() * n for row, n in zip(rows, lengths, strict=True)]
-    return Loss(sum(nats) / sum(lengths), floor(tokenizer, fitting))
-
-
-def _ids(tokenizer: Tokenizer, story: Story) -> list[int]:
-    """The tokens of a story between two ends of text."""
-    assert tokenizer.end_of_text is not None
-    return [tokenizer.end_of_text, *tokenizer.encode(story.text), tokenizer.end_of_text]
-
-
 class Judge:
     """Judges texts beside the rows (R, T + 1) that a model was trained on."""
 
     def __init__(self, tokenizer: Tokenizer, rows: torch.Tensor) -> None:
         self._tokenizer = tokenizer
-        self._rows: Sequence[Sequence[int]] = rows.tolist()
-        self._seen = {sentence for row in self._rows for sentence in sentences(tokenizer.decode(list(row)))}
+        self._reference = Reference(rows.to(torch.int32).numpy())
+        self._seen = {sentence for row in rows for sentence in _sentences(row, tokenizer)}
 
     def __call__(self, texts: Sequence[Text], *, words: int) -> Judgement:
         """Judge texts; how different they are, by their first `words` words. ValueError if there are none."""
         verdicts = [verdict(text) for text in texts]
         return Judgement(
             score(verdicts, seen=self._seen),
-            novelty([self._tokenizer.encode(text.text) for text in texts if text.text], self._rows),
+            novelty([self._tokenizer.encode(text.text) for text in texts if text.text], self._reference),
             variety([text.text for text in texts], verdicts, words=words),
         )
+
+
+def _sentences(row: torch.Tensor, tokenizer: Tokenizer) -> Iterator[str]:
+    """The sentences in a row (T + 1,) of stories, as the reader of each would part them."""
+    stories: list[list[int]] = [[]]
+    for token in row.tolist():
+        if token == tokenizer.end_of_text:
+            stories.append([])
+        else:
+            stories[-1].append(token)
+    for story in stories:
+        for paragraph in tokenizer.decode(story).split("\n"):
+            yield from sentences(paragraph)
 
 
 def judge_both(judge: Judge, texts: Sequence[Text], held_out: Iterable[str]) -> tuple[Judgement, Judgement]:

@@ -23,8 +23,8 @@ FORM_ODDS = odds(0.56, 0.04, 0.15, 0.08, 0.07, 0.10)
 class Story:
     """A text, what it costs, and how it came about.
 
-    `nats` is -ln of the probability of every choice that was made for it. Few texts can be told in two ways, so it is
-    what the best model of these stories could do, or a little more.
+    `nats` is -ln of the probability of every choice that was made for it. Some leave no trace, such as weather that
+    nobody mentions, and a few texts can be told in two ways: the best model of them could do with 1 or 2 % less.
     """
 
     text: str

@@ -154,11 +154,13 @@ class Cast:
         key = name or f"the {kind}"
         gender = _known()["gender"].get(name or "", "")
         known = self.people.get(key, Person(gender))
+        if not _suits(name or "", kind) or (known.kind or kind, known.trait or trait) != (kind, trait):
+            self.clashes.append("kind")
         self.people[key] = replace(known, kind=kind, trait=trait)
         return key
 
     def meant(self, text: str, candidate: str) -> str:
-        """The main character whom a pronoun means: the candidate, if its pronoun can be this one.
+        """The main character whom a pronoun means: the one who has it, or the candidate, if it has none yet.
 
         One whose pronoun is not known yet has it from now on.
         """
@@ -175,6 +177,14 @@ class Cast:
         key = candidate if candidate in unknown else unknown[0]
         self.people[key] = replace(self.people[key], gender=gender)
         return key
+
+
+def _suits(name: str, kind: str) -> bool:
+    """Whether somebody of this kind can have this name: children have names of their own."""
+    lists = lexicon().lists
+    if kind in ("girl", "boy"):
+        return name in lists["girls" if kind == "girl" else "boys"]
+    return name not in lists["girls"] and name not in lists["boys"]
 
 
 @cache

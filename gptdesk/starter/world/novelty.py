@@ -1,6 +1,6 @@
 """Whether texts are new beside a reference, such as what a model was trained on: runs in common, near-duplicates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,24 +20,35 @@ class Novelty:
     longest_run: int  # the most tokens in a row that stand in the reference, too
     usual_run: int  # 95 of 100 texts have no longer one
     unseen: dict[int, float]  # share of the runs of n tokens that the reference does not have, for each n
-    near_duplicates: float  # share of the texts that have half of their runs of 5 in common with a row
+    near_duplicates: float  # share of the texts half of whose runs of 5 tokens stand in one and the same row
 
 
-def novelty(texts: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> Novelty:
-    """How new texts are beside the rows of a reference, all of them token ids; ValueError if there are no texts."""
+class Reference:
+    """Rows of token ids that texts are compared with; what can be told of them in advance is."""
+
+    def __init__(self, rows: Iterable[Sequence[int] | Tokens]) -> None:
+        arrays = [np.asarray(row, dtype=np.int32) for row in rows]
+        self.flat = _flat(arrays, BETWEEN_ROWS)
+        self.signatures = np.stack([_signature(row) for row in arrays])  # (R, HASHES)
+        self.runs = np.array([max(1, len(row) - GRAM + 1) for row in arrays])  # (R,)
+
+
+def novelty(texts: Sequence[Sequence[int]], reference: Reference) -> Novelty:
+    """How new texts, which are token ids, are beside a reference; ValueError if there are no texts."""
     if not texts:
         raise ValueError("there are no texts to compare")
     longest, unseen = _runs(texts, reference)
     ordered = sorted(longest)
-    return Novelty(ordered[-1], ordered[(len(ordered) - 1) * 95 // 100], unseen, near_duplicates(texts, reference))
+    usual = ordered[-(-len(ordered) * 95 // 100) - 1]
+    return Novelty(ordered[-1], usual, unseen, near_duplicates(texts, reference))
 
 
-def _runs(texts: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> tuple[list[int], dict[int, float]]:
+def _runs(texts: Sequence[Sequence[int]], reference: Reference) -> tuple[list[int], dict[int, float]]:
     """The longest run of each text that the reference has, and the share of runs it does not have, by length.
 
     Where a run of n tokens is shared, so is the run of n - 1 that begins there: fewer and fewer places are left.
     """
-    ours, theirs = _flat(texts, BETWEEN_TEXTS), _flat(reference, BETWEEN_ROWS)
+    ours, theirs = _flat(texts, BETWEEN_TEXTS), reference.flat
     codes = _codes(int(max(ours.max(), theirs.max())))
     owner = np.repeat(np.arange(len(texts)), [len(text) + 1 for text in texts])
     places, sums = np.flatnonzero(ours >= 0), np.zeros((ours >= 0).sum(), np.uint64)
@@ -64,8 +75,8 @@ def _among(values: np.ndarray, some: np.ndarray) -> np.ndarray:
     return some[np.searchsorted(some, values).clip(max=len(some) - 1)] == values
 
 
-def _flat(rows: Sequence[Sequence[int]], between: int) -> Tokens:
-    return np.concatenate([np.array([*row, between], dtype=np.int64) for row in rows])
+def _flat(rows: Iterable[Sequence[int] | Tokens], between: int) -> Tokens:
+    return np.concatenate([np.append(np.asarray(row, dtype=np.int32), np.int32(between)) for row in rows])
 
 
 def _codes(largest: int) -> np.ndarray:
@@ -84,13 +95,22 @@ def _longer(
     return places[fits], sums[fits] * BASE + codes[added[fits]]
 
 
-def near_duplicates(texts: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> float:
-    """Share of the texts for which some row has about half of all their runs of 5 tokens (Broder 1997)."""
-    ours, theirs = (np.stack([_signature(row) for row in rows]) for rows in (texts, reference))
-    return float(np.mean([(theirs == one).mean(axis=1).max() >= 0.5 for one in ours]))
+def near_duplicates(texts: Sequence[Sequence[int]], reference: Reference) -> float:
+    """Share of the texts for which some row has about half of their runs of 5 tokens.
+
+    What two sets have in common is estimated as a share of both together (Broder 1997), from which their sizes give the
+    share of the text's.
+    """
+    found = 0
+    for text in texts:
+        alike = (reference.signatures == _signature(text)).mean(axis=1)  # (R,)
+        runs = max(1, len(text) - GRAM + 1)
+        shared = alike / (1 + alike) * (runs + reference.runs)
+        found += bool((shared >= runs / 2).any())
+    return found / len(texts)
 
 
-def _signature(row: Sequence[int]) -> np.ndarray:
+def _signature(row: Sequence[int] | Tokens) -> np.ndarray:
     """The MinHash (HASHES,) of a row's runs of GRAM tokens."""
     ids = np.array(row, dtype=np.uint64)
     sums = np.zeros(max(1, len(ids) - GRAM + 1), np.uint64)

@@ -13,8 +13,10 @@ from gptdesk.starter.world.state import PEOPLE, Atom, World
 
 SENTENCE_END = re.compile(r'[.!?]"?(?=\s|$)')
 SMALL_START = re.compile(r'(?:^|[.!?] |\." )"?[a-z]')
-WRONG_ARTICLE = re.compile(r"\b(?:[Aa] (?=[aeiou])|[Aa]n (?=[bcdfghjklmnpqrstvwxyz](?!our)))")
+WRONG_ARTICLE = re.compile(r"\b(?:[Aa] (?=[aeiou])(?!use|one)|[Aa]n (?=[bcdfghjklmnpqrstvwxyz](?!our)))")
 HEADER = re.compile(r"(?:Words: (?P<words>[^\n]*)\n)?(?P<title>Title: [^\n]*)\n\n")
+WE = re.compile(r"\b[Ww]e\b")
+SPOKEN = re.compile(r'"[^"]*"')
 LETTER = re.compile(r"(?:My dear|Dear|Dearest) ")
 
 Bindings = dict[str, str]
@@ -106,6 +108,9 @@ class Reader:
             if understood:
                 stop = understood.end
             piece = text[at:stop]
+            told = "" if piece.startswith("Question: ") else SPOKEN.sub("", piece)
+            if understood and "I" not in self.cast.people and WE.search(told):
+                self.verdict.contradictions.append("pronoun")  # nobody tells this story who was there
             count = max(1, len(SENTENCE_END.findall(piece)))
             self.verdict.sentences += count
             if understood and not SMALL_START.search(piece) and not WRONG_ARTICLE.search(piece):
@@ -165,6 +170,9 @@ class Reader:
                 return None
             if keys.setdefault(what.variable, key) != key:
                 wrong.append("name")
+        named = [key for variable, key in keys.items() if variable in PEOPLE]
+        if len(set(named)) < len(named):  # nobody does to themselves what it takes two for
+            wrong.append("name")
         for what, value in plain:
             if what.variable in PEOPLE and cast.is_pronoun(value):
                 usual = {"A": cast.hero, "B": cast.friend}.get(what.variable, "")

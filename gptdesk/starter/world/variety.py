@@ -20,12 +20,6 @@ class Variety:
     openings: float  # different beginnings of four words as a share of the texts
     plots: int  # different goals that stories are about
 
-    def beside(self, other: "Variety") -> dict[str, float]:
-        """Each figure as a share of another's."""
-        shares = {f"distinct-{n}": share / other.distinct[n] for n, share in self.distinct.items()}
-        rest = {"packed": self.packed / other.packed, "openings": self.openings / other.openings}
-        return {**shares, **rest, "plots": self.plots / other.plots}
-
 
 def variety(texts: Sequence[str], verdicts: Sequence[Verdict], *, words: int) -> Variety:
     """How different texts are, by their first `words` words: with more of them, more are the same."""
