@@ -36,7 +36,7 @@ class Lexicon:
 
 @cache
 def lexicon() -> Lexicon:
-    """The lists of words.txt: `[name]`, then items parted by | or line ends, each `item` or `item: value / value`."""
+    """The lists of words*.txt: `[name]`, then items parted by | or line ends, each `item` or `item: value / value`."""
     lists: dict[str, tuple[str, ...]] = {}
     maps: dict[str, dict[str, tuple[str, ...]]] = {}
     for path in sorted(TEXT.glob("words*.txt")):
@@ -87,8 +87,8 @@ def helper(full: str) -> Entity:
 def thing(noun: str, look: str) -> Entity:
     """ "kite", "red": a kite, a red kite. A look with a * is a measure of what has no plural: "jar of golden *"."""
     if "*" in look:
-        return Entity(noun, {"": noun, "one": f"some {noun}", "a": article(look.replace("*", noun)), "look": look})
-    return Entity(noun, {"": noun, "one": article(noun), "a": article(f"{look} {noun}"), "look": look})
+        return Entity(noun, {"": noun, "one": f"some {noun}", "a": article(look.replace("*", noun))})
+    return Entity(noun, {"": noun, "one": article(noun), "a": article(f"{look} {noun}")})
 
 
 def place(name: str) -> Entity:
