@@ -24,7 +24,7 @@ from models.gpt import GPT, GPTConfig
 from models.precision import PRECISIONS
 from models.tokenizer import Tokenizer
 
-RECORDED_LOSS = 1.05  # nats per token; 0.984 on held-out rows when the checkpoint was made
+RECORDED_LOSS = 0.90  # nats per token; 0.885 on held-out rows when the checkpoint was made
 README = Path(__file__).parent.parent / "README.md"
 HELD_OUT = 987_654  # a collection that no training run has seen
 
@@ -51,13 +51,6 @@ def model(starter: Checkpoint) -> GPT:
 @pytest.fixture(scope="module")
 def own_tokenizer(starter: Checkpoint) -> Tokenizer:
     return starter.load_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def of_this_world(starter: Checkpoint) -> None:
-    """Skips what holds only for a model that was trained on the stories of today."""
-    if "gptdesk.starter.world" not in (starter.about.data or ""):
-        pytest.skip("the shipped model was trained on the stories of an earlier generator")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +81,7 @@ def test_the_checkpoint_says_what_it_is(starter: Checkpoint) -> None:
     assert about.created
     assert about.tokens is not None
     assert about.steps is not None
-    assert about.tokens > 8_000_000
+    assert about.tokens > 40_000_000
     assert about.validation_loss is not None
     assert about.validation_loss < RECORDED_LOSS
 
@@ -98,7 +91,7 @@ def test_the_tokenizer_can_write_every_story(own_tokenizer: Tokenizer) -> None:
     assert all(own_tokenizer.decode(own_tokenizer.encode(text)) == text for text in texts)
 
 
-def test_the_tokenizer_is_that_of_the_stories(of_this_world: None, own_tokenizer: Tokenizer) -> None:
+def test_the_tokenizer_is_that_of_the_stories(own_tokenizer: Tokenizer) -> None:
     texts = list(stories(HELD_OUT, 50))
     assert sum(map(len, texts)) / sum(len(own_tokenizer.encode(text)) for text in texts) > 3.4
 
@@ -110,28 +103,28 @@ def test_it_knows_the_stories_in_the_readme(model: GPT, own_tokenizer: Tokenizer
     assert len(texts) == 3
     for text in texts:
         row = torch.tensor([[own_tokenizer.end_of_text, *own_tokenizer.encode(text)][: model.config.block_size + 1]])
-        assert evaluate(model, row) < 1.2
+        assert evaluate(model, row) < 1.0
 
 
-def test_it_knows_stories_it_has_never_read(of_this_world: None, model: GPT, own_tokenizer: Tokenizer) -> None:
+def test_it_knows_stories_it_has_never_read(model: GPT, own_tokenizer: Tokenizer) -> None:
     rows = StoryRows(own_tokenizer, HELD_OUT, count=24, block_size=model.config.block_size)
     assert evaluate(model, rows.take(torch.arange(24), epoch=0)) < RECORDED_LOSS
 
 
-def test_what_it_writes_makes_sense(of_this_world: None, engine: Engine, own_tokenizer: Tokenizer) -> None:
+def test_what_it_writes_makes_sense(engine: Engine, own_tokenizer: Tokenizer) -> None:
     texts = write(engine, own_tokenizer, count=12, seed=5)
     told = list(tellings(HELD_OUT, 40))
     rows = StoryRows(own_tokenizer, HELD_OUT, count=40, block_size=256).take(torch.arange(40), epoch=0)
     ours, theirs = judge_both(Judge(own_tokenizer, rows), texts, (story.text for story in told))
-    assert ours.score.in_grammar > 0.75
-    assert ours.score.contradictions < 8
+    assert ours.score.in_grammar > 0.95
+    assert ours.score.contradictions < 3
     assert (theirs.score.in_grammar, theirs.score.contradictions) == (1.0, 0.0)
     assert ours.novelty.longest_run < 50
 
 
 @pytest.mark.parametrize("prompt", ["Once", "Once upon a time", "The fox", "One rainy morning", "Mia"])
 def test_what_it_writes_is_made_of_words(
-    of_this_world: None, engine: Engine, own_tokenizer: Tokenizer, words_of_the_world: set[str], prompt: str
+    engine: Engine, own_tokenizer: Tokenizer, words_of_the_world: set[str], prompt: str
 ) -> None:
     text = greedy(engine, own_tokenizer, prompt)
     words = [word.lower() for word in re.findall(r"[A-Za-z']+", text.rpartition(" ")[0])]
