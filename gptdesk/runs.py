@@ -253,9 +253,10 @@ def text_of(info: RunInfo) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def model_of(info: RunInfo) -> str:
+def model_of(places: Places, info: RunInfo) -> str:
     """The model of a run: what came of it if it has ended, else its newest save. ValueError if there is none yet."""
-    if info.state in ("finished", "stopped") and info.status.saved_step:
+    made = (places.settings.models / info.name).is_dir()
+    if made and info.state in ("finished", "stopped") and info.status.saved_step:
         return info.name
     if not info.status.saved_step:
         raise ValueError(f"the run {info.name} has saved nothing yet; wait a little, or pause it: then it saves")
