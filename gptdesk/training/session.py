@@ -1,8 +1,9 @@
 """A run from its folder to its model: text, network, probe, steps, saves; what `gptdesk train` does, as a stream."""
 
+import re
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from gptdesk.training.trainer import Trainer, TrainingStep
 from models.checkpoint import Checkpoint
 from models.gpt import GPT
 
+LACK_OF_MEMORY = re.compile("allocate memory|not enough memory")
 Event = CorpusProgress | Estimate | TrainingStep | Note
 
 
@@ -48,13 +50,29 @@ def carry_on(
     teller = Teller(run, silent=world.rank > 0)
     with nullcontext() if world.rank else training_lock(places.settings.home, run.name):
         if not world.rank:
+            saves.remove_leftovers(run.path)
             run.write_order("run")
             teller.tell("preparing", message="", progress=0.0, asks="")
         try:
-            yield from _Session(run, places, device, stop, world, teller).events(accept_changes)
-        except (ValueError, OSError, MemoryError) as error:
+            with _lack_of_memory_told():
+                yield from _Session(run, places, device, stop, world, teller).events(accept_changes)
+        except (ValueError, OSError) as error:
             teller.tell("failed", message=str(error), asks=ACCEPT_CHANGES if isinstance(error, TextChanged) else "")
             raise
+
+
+@contextmanager
+def _lack_of_memory_told() -> Iterator[None]:
+    """ValueError, with what helps, where the memory ends; torch and each system say it in their own words."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not LACK_OF_MEMORY.search(str(error)):
+            raise
+        raise ValueError(
+            "the memory is too small for a step; resume with a larger accumulation (--accumulation), which computes "
+            "each batch in more parts"
+        ) from error
 
 
 class _Session:
@@ -181,6 +199,7 @@ class _Session:
         if changed:
             state = replace(state, best_step=0, best_loss=None)
         trainer.restore(state)
-        if facts != (here := saves.Facts.here(trainer)):
+        here = saves.Facts.here(trainer)
+        if (facts := replace(facts, cpu=facts.cpu or here.cpu)) != here:
             differing = [name for name in vars(facts) if getattr(facts, name) != getattr(here, name)]
             yield Note(f"{', '.join(differing)} differ from before: the run goes on, but not to the same last digit")
