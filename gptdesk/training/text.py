@@ -148,8 +148,10 @@ def pieces(file: TextFile, *, name: str = "") -> Iterator[Piece]:
                     cut = _place_to_cut(rest)
                     yield Piece(rest[:cut], last=False)
                     rest, begun = rest[cut:], True
-    except (UnicodeError, OSError) as error:
-        raise ValueError(f"{name or file.path} cannot be read as {file.encoding} ({error})") from None
+    except UnicodeError:
+        raise ValueError(f"{name or file.path} cannot be read as {file.encoding}; save it as UTF-8") from None
+    except OSError as error:
+        raise _unreadable(name or str(file.path), error) from None
     if begun or rest.strip():
         yield Piece(rest, last=True)
 
