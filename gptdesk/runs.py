@@ -1,7 +1,6 @@
 """Training runs from outside: begin one as a process of its own, watch it, pause it, stop it, list them all."""
 
 import itertools
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -28,14 +28,9 @@ from models import storage
 
 LOG = "log.txt"  # what the process of a run has said
 PASTED = "text.txt"
-FIXED = {
-    "batch_size",
-    "seed",
-    "average",
-    "precision",
-    "dropout",
-    "optimizer",
-}  # options that the saved state depends on
+FIXED = {"batch_size", "seed", "average", "precision", "dropout", "optimizer"}  # which the saved state depends on
+FOLLOWING = {"learning_rate", "warmup_steps", "evaluate_every"}  # options that follow from others, unless chosen
+GREETING = 60.0  # seconds that a process may take to its first word
 GOODBYE = 10.0  # seconds that a process may take to end after its last word
 BUSY = ("preparing", "training", "paused")
 
@@ -93,8 +88,7 @@ def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Se
     """
     _check_free(places)
     name = plan.name
-    if (places.settings.runs / name).is_dir() and not _has_begun(RunDirectory(places.settings.runs / name)):
-        remove(places, name)
+    make_way(places, name)
     run = create(places, plan, text=text, uploads=uploads)
     try:
         start(places, name)
@@ -102,6 +96,13 @@ def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Se
         remove(places, name)
         raise
     return run
+
+
+def make_way(places: Places, name: str) -> None:
+    """Remove the run of this name if it never made a step and is not about to make one."""
+    path = places.settings.runs / name
+    if path.is_dir() and holder(places.settings.home) != name and not _has_begun(RunDirectory(path)):
+        remove(places, name)
 
 
 def find(places: Places, name: str) -> RunDirectory:
@@ -125,7 +126,7 @@ def amend(places: Places, name: str, **changes: object) -> RunDirectory:
     if begun and (fixed := sorted(FIXED & set(changes))):
         raise ValueError(f"{fixed[0]} cannot be changed once a run has begun; begin a new one with --start {name}")
     plan, known = run.plan(), run.resolved()
-    training = TrainingOptions(**(dict(plan.training) | changes))
+    training = _amended(plan.training, changes)
     if not begun:
         run.forget_resolved()
     elif known:
@@ -135,12 +136,20 @@ def amend(places: Places, name: str, **changes: object) -> RunDirectory:
     return run
 
 
+def _amended(old: TrainingOptions, changes: dict[str, object]) -> TrainingOptions:
+    """What follows from other options follows from those that are changed."""
+    followed = TrainingOptions(steps=old.steps, optimizer=old.optimizer)
+    kept = {
+        name: value for name, value in dict(old).items() if name not in FOLLOWING or value != getattr(followed, name)
+    }
+    return TrainingOptions(**(kept | changes))
+
+
 def start(places: Places, name: str, *, accept_changes: bool = False) -> subprocess.Popen[bytes]:
     """Begin a run or go on with it, in a process that outlives this one; returns when that has taken charge.
 
-    It goes on although its text has changed if that is to be accepted.
-
-    Raises ValueError if another run trains, or with the reason if the process ends before it could begin.
+    It goes on although its text has changed if that is to be accepted. Raises ValueError if another run trains, or
+    with the reason if the process ends before it could begin, or says nothing.
     """
     run = find(places, name)
     _check_free(places)
@@ -149,23 +158,31 @@ def start(places: Places, name: str, *, accept_changes: bool = False) -> subproc
     command += ["--accept-changes"] if accept_changes else []
     with open(run.path / LOG, "ab") as log:
         said = log.tell()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=Path(__file__).parent.parent,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONSTARTUP"},
-            start_new_session=True,
-        )
+        process = _spawn(command, log)
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
+    patience = time.monotonic() + GREETING
     while (status := run.status()).updated < begun:
         if process.poll() is not None:
             raise ValueError(f"the run {name} could not be started: {_last_said(run, after=said)}")
+        if time.monotonic() > patience:
+            process.kill()
+            process.wait()
+            raise ValueError(
+                f"the run {name} could not be started: in {GREETING:.0f} s it said nothing; see {run.path / LOG}"
+            )
         time.sleep(0.02)
     if status.state == "failed":
         raise ValueError(f"the run {name} could not be started: {status.message}")
     return process
+
+
+def _spawn(command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
+    """A process that neither the end of this one nor a Ctrl-C in its terminal reaches."""
+    folder, nothing = Path(__file__).parent.parent, subprocess.DEVNULL
+    if sys.platform == "win32":
+        apart = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        return subprocess.Popen(command, stdin=nothing, stdout=log, stderr=log, cwd=folder, creationflags=apart)
+    return subprocess.Popen(command, stdin=nothing, stdout=log, stderr=log, cwd=folder, start_new_session=True)
 
 
 def _check_free(places: Places) -> None:
@@ -207,7 +224,8 @@ def info(places: Places, name: str) -> RunInfo:
     status = run.status()
     state: str = status.state
     if state in BUSY and holder(places.settings.home) != name:
-        state = "interrupted"
+        status = run.status()  # it may have ended since
+        state = "interrupted" if status.state in BUSY else status.state
     try:
         run.plan()
         run.resolved()
@@ -253,9 +271,10 @@ def text_of(info: RunInfo) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def model_of(info: RunInfo) -> str:
+def model_of(places: Places, info: RunInfo) -> str:
     """The model of a run: what came of it if it has ended, else its newest save. ValueError if there is none yet."""
-    if info.state in ("finished", "stopped") and info.status.saved_step:
+    made = (places.settings.models / info.name).is_dir()
+    if made and info.state in ("finished", "stopped") and info.status.saved_step:
         return info.name
     if not info.status.saved_step:
         raise ValueError(f"the run {info.name} has saved nothing yet; wait a little, or pause it: then it saves")

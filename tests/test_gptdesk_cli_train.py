@@ -78,8 +78,16 @@ def test_runs_are_listed(home: Path, capsys: Capture) -> None:
 
 
 def test_a_text_from_the_standard_input(home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("words that come through a pipe, " * 20))
-    assert answer(capsys, "train", "--data", "-", "--name", "piped", *QUICK)["state"] == "finished"
+    data = ("train", "--data", "-", "--name", "piped")
+
+    def pipe(piped: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped), encoding="utf-8"))
+
+    pipe(b"\0" * 1000)
+    assert complaint(capsys, *data).startswith("gptdesk: what comes through the standard input is not a text file")
+    pipe("café au lait through a pipe, ".encode("cp1252") * 20)
+    assert answer(capsys, *data, *QUICK)["state"] == "finished"
+    assert "café au lait" in (home / "runs" / "piped" / "held_out.txt").read_text("utf-8")
 
 
 def test_a_run_goes_on_by_name(home: Path, capsys: Capture) -> None:
@@ -110,6 +118,15 @@ def test_a_run_that_could_not_begin_is_mended_by_its_name(home: Path, capsys: Ca
     done = answer(capsys, "train", "--resume", "mine", "--batch-size", "4")
     assert (done["state"], done["last"]["tokens"]) == ("finished", 2 * 4 * 16)
     assert "batch_size cannot be changed" in complaint(capsys, "train", "--resume", "mine", "--batch-size", "8")
+
+
+def test_a_wrong_file_leaves_the_name_free(home: Path, capsys: Capture) -> None:
+    (home / "picture.png").write_bytes(b"\0" * 1000)
+    assert "is not a text file" in complaint(capsys, "train", "--data", str(home / "picture.png"), "--name", "mine")
+    done = answer(capsys, "train", "--data", str(home / "text.txt"), "--name", "mine", *QUICK)
+    assert done["state"] == "finished"
+    again = complaint(capsys, "train", "--data", str(home / "text.txt"), "--name", "mine", *QUICK)
+    assert again.startswith("gptdesk: there is a model mine already")
 
 
 def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:

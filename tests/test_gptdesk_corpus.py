@@ -15,7 +15,7 @@ import pytest
 
 from gptdesk.starter.stories import stories
 from gptdesk.training import shelf
-from gptdesk.training.corpus import Corpus, CorpusProgress, _beginning, prepare, suggested_size
+from gptdesk.training.corpus import Corpus, CorpusProgress, _beginning, _make_tokenizer, prepare, suggested_size
 from gptdesk.training.loader import Loader, StreamRows, held_out_rows
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import BLOCK, TextFile, checked, find_files, inspect, pieces
@@ -131,6 +131,31 @@ def test_documents_are_held_out_whole_and_never_trained_on(many: Path) -> None:
     assert {document.strip() for document in held_out} <= stories_told
     assert not any(document.strip() in trained for document in held_out)
     assert sum(story in trained for story in stories_told) == 54
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_documents_that_end_with_a_separator_are_counted_as_they_are_held_out(tmp_path: Path, encoding: str) -> None:
+    story = " ".join(stories(5, 1))
+    path = write(tmp_path / "a.txt", f"{story}\n{END_OF_TEXT}\n" * 5 + "\n", encoding)
+    assert look(path).documents == 5
+    corpus = make(path, kind="chars", split="document", validation_share=0.2)
+    assert corpus.held_out_text() == f"{story}\n"
+    assert len(make(write(tmp_path / "b.txt", f"{story}\n{END_OF_TEXT}\n" * 20, encoding)).validation) >= len(story)
+
+
+def test_separators_within_a_line_separate_nothing(tmp_path: Path) -> None:
+    assert look(write(tmp_path / "a.txt", f"the word {END_OF_TEXT} ends a text\n" * 3)).documents == 1
+    assert look(write(tmp_path / "b.txt", " \n")).documents == 0
+
+
+def test_the_alphabet_of_a_text_is_found_piece_by_piece(tmp_path: Path) -> None:
+    file = look(write(tmp_path / "a.txt", "two words " * 2_000_000))
+    tracemalloc.start()
+    try:
+        assert _make_tokenizer("chars", [file], vocabularies=tmp_path).vocab_size == len(set("two words \n"))
+        assert tracemalloc.get_traced_memory()[1] < 14_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_end_is_held_out_of_a_single_text(tmp_path: Path) -> None:

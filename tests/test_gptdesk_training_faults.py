@@ -135,7 +135,7 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_does(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"choose a smaller preset$"):
         check_memory(config, options, block_size=16, free=100_000)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("gptdesk.training.estimate.free_memory", lambda: 2_000_000_000)
+        monkeypatch.setattr("gptdesk.training.preparation.free_memory", lambda device: 2_000_000_000)
         with pytest.raises(ValueError, match=r"fits, or accumulation"):
             list(go_on(run))
     assert run.resolved() is None

@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from gptdesk.training.loop import Note
 from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, RunPlan
 from gptdesk.training.session import Event, carry_on
+from gptdesk.training.text import TextFile, inspect
 from models.engine import get_device
 from samplers.options import Options
 
@@ -39,7 +41,8 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
     """Train until the end, Ctrl-C or SIGTERM; both save first. The exit code is 130 or 143 after these."""
     options = _parser().parse_args(arguments)
     places = desk.places
-    with world(sharded=options.shard) as here, _stop_on_signals() as stop:
+    device = get_device(desk.settings.device)
+    with world(device, sharded=options.shard) as here, _stop_on_signals() as stop:
         told = _Told(silent=options.json or here.rank > 0)
         if here.rank == 0:
             run = _run(options, places, told)
@@ -47,7 +50,6 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
         else:
             here.wait()
             run = RunDirectory(places.settings.runs / (options.resume or options.name))
-        device = get_device(desk.settings.device)
         for event in carry_on(
             run, places=places, device=device, stop=stop.event, world=here, accept_changes=options.accept_changes
         ):
@@ -98,13 +100,24 @@ def _run(options: argparse.Namespace, places: Places, told: "_Told") -> RunDirec
     if not options.data or not options.name:
         raise UsageError("a new run needs --data and --name; --resume RUN goes on with one")
     files = _files([place for place in options.data if place != "-"], places.settings.texts, told)
-    text = sys.stdin.read() if "-" in options.data else None
+    text = _piped() if "-" in options.data else None
     plan = RunPlan(
         name=options.name,
         data=files,
         **{group: kind(**chosen[group]) for group, kind in GROUPS.items()},
     )
+    runs.make_way(places, plan.name)
     return runs.create(places, plan, text=text)
+
+
+def _piped() -> str:
+    """What comes through the standard input, in an encoding like those of files; ValueError if it is no text."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text.txt")
+        path.write_bytes(sys.stdin.buffer.read())
+        *_, file = inspect(path, name="what comes through the standard input")
+        assert isinstance(file, TextFile)
+        return path.read_text(encoding=file.encoding)
 
 
 def _files(places: Sequence[str], texts: Path, told: "_Told") -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from gptdesk.training.text import BLOCK, Piece, TextFile, find_files, inspect, p
 from models import storage
 from models.tokenizer import END_OF_TEXT, Tokenizer, character_tokenizer, gpt2_tokenizer, train_bpe
 
-VERSION = 1  # of the folders in the cache
+VERSION = 2  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 LITTLE = 100_000  # bytes below which a BPE has too little to learn from
 LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
@@ -153,7 +153,10 @@ def _make_tokenizer(kind: str, files: Sequence[TextFile], *, vocabularies: Path)
         return gpt2_tokenizer(vocabularies)
     texts = (piece.text for file in files for piece in pieces(file))
     if kind == "chars":
-        return character_tokenizer("".join(sorted(set("\n").union(*texts))))
+        alphabet = {"\n"}
+        for text in texts:
+            alphabet.update(text)
+        return character_tokenizer("".join(sorted(alphabet)))
     return train_bpe(_beginning(texts), int(kind.removeprefix("bpe:")))
 
 

@@ -171,8 +171,8 @@ def whole_model(model: GPT, weights: Mapping[str, Tensor]) -> GPT:
 
 
 @contextmanager
-def world(*, sharded: bool = False) -> Iterator[World]:
-    """Join the processes that torchrun has started, if it has; otherwise this process is alone.
+def world(device: torch.device, *, sharded: bool = False) -> Iterator[World]:
+    """Join the processes that torchrun has started, if it has, to train on such a device; otherwise it is alone.
 
     ValueError if the model is to be `sharded` and there is no other process.
     """
@@ -182,9 +182,9 @@ def world(*, sharded: bool = False) -> Iterator[World]:
             raise ValueError("--shard divides a model among processes and there is one; start it under torchrun")
         yield World()
         return
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PAUSE)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PAUSE)
     try:
         yield World(distributed.get_rank(), size, sharded)
         distributed.barrier()  # nobody hangs up while another may still speak

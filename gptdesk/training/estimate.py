@@ -58,10 +58,9 @@ def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, bloc
 
 
 def check_memory(
-    config: GPTConfig, options: TrainingOptions, *, block_size: int, world: World | None = None, free: int | None = None
+    config: GPTConfig, options: TrainingOptions, *, block_size: int, free: int, world: World | None = None
 ) -> int:
     """What the run will take; ValueError, with numbers that fit, if that is more than the `free` bytes there are."""
-    free = free_memory() if free is None else free
     world = world or World()
 
     def needed(rows: int) -> int:
@@ -85,10 +84,10 @@ def check_memory(
     )
 
 
-def free_memory() -> int:
-    """Bytes that a run may take where it will run."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
+def free_memory(device: torch.device) -> int:
+    """Bytes that a run may take on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
 
 

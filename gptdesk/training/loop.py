@@ -1,6 +1,7 @@
 """What happens around the steps of a run: curves, samples, saves, orders, and at the end the model."""
 
 import errno
+import itertools
 import logging
 import threading
 import time
@@ -17,6 +18,7 @@ from gptdesk.training.corpus import Corpus
 from gptdesk.training.run_directory import RunDirectory, Sample, Teller
 from gptdesk.training.sampling import sample
 from gptdesk.training.trainer import Trainer, TrainingDiverged, TrainingStep
+from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT
 
@@ -49,6 +51,7 @@ class Loop:
     def __init__(self, run: RunDirectory, trainer: Trainer, corpus: Corpus, *, teller: Teller, models: Path) -> None:
         self.run, self.trainer, self.corpus, self.teller, self.models = run, trainer, corpus, teller, models
         self.leads = trainer.world.rank == 0
+        self._source = f"gptdesk train, run {run.name}"
         self._saved_seconds = trainer.seconds
         self._logged = (trainer.tokens, trainer.seconds)
         self._looked = 0.0
@@ -162,15 +165,39 @@ class Loop:
     def _publish(self) -> list[str]:
         """Make the best weights the model NAME, and those of the last step NAME-last if they are others."""
         name, best = self.run.name, self.trainer.best_step
+        wished, last = f"{name[:75]}-last", self._name_of_last()
         if best in (0, self.trainer.step) or not saves.model_of(self.run.path, best).is_dir():
             with self.trainer.kept() as model:
                 self._save_model(name, model, self._about())
-            return [name]
+            self._remove_model(last)
+            lost = best not in (0, self.trainer.step)
+            return [f"{name} (the last step: the best, step {best}, could not be saved)" if lost else name]
         found = Checkpoint.open(saves.model_of(self.run.path, best))
         self._save_model(name, found.load_model(), found.about)
         with self.trainer.kept() as model:
-            self._save_model(f"{name[:75]}-last", model, self._about())
-        return [f"{name} (step {best}, the best)", f"{name[:75]}-last"]
+            self._save_model(last, model, self._about())
+        why = "" if last == wished else f" ({wished} is not of this run)"
+        return [f"{name} (step {best}, the best)", f"{last}{why}"]
+
+    def _name_of_last(self) -> str:
+        """NAME-last, or the next name that is free if that is a model of something else."""
+        name = self.run.name
+        names = itertools.chain([f"{name[:75]}-last"], (f"{name[:70]}-last-{i}" for i in itertools.count(2)))
+        return next(last for last in names if not (self.models / last).exists() or self._is_ours(self.models / last))
+
+    def _is_ours(self, folder: Path) -> bool:
+        try:
+            return Checkpoint.open(folder).about.source == self._source
+        except (ValueError, OSError):
+            return False
+
+    def _remove_model(self, name: str) -> None:
+        """A model of this run that an earlier end of it has left, and that this end has no other for."""
+        try:
+            if (self.models / name).is_dir():
+                storage.remove_folder(self.models / name)
+        except OSError as error:
+            log.warning("the old model %s could not be removed (%s)", name, error.strerror)
 
     def _save_model(self, name: str, model: GPT, about: About) -> None:
         """Into the folder of models, with what it can be judged by."""
@@ -182,15 +209,15 @@ class Loop:
         files = self.corpus.files
         lines = self.run.metrics(last_bytes=LATELY)
         losses = [loss for line in lines[-RECENT:] if isinstance(loss := line.get("train_loss"), float)]
-        measured = [loss for line in lines if isinstance(loss := line.get("val_loss"), float)]
+        now = (line.get("val_loss") for line in lines if line.get("step") == self.trainer.step)
         names = ", ".join(file.path.name for file in files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
         return About(
-            source=f"gptdesk train, run {self.run.name}",
+            source=self._source,
             data=f"{names} ({len(self.corpus.train):,} tokens, {len(self.corpus.validation):,} held out)",
             steps=self.trainer.step,
             tokens=self.trainer.tokens,
             loss=sum(losses) / len(losses) if losses else None,
-            validation_loss=measured[-1] if measured else None,
+            validation_loss=next((loss for loss in now if isinstance(loss, float)), None),
         )
 
 

@@ -65,7 +65,7 @@ class TrainingOptions(Options):
     def _short_runs_are_measured_often(cls, values: dict[str, object]) -> dict[str, object]:
         """Short runs warm up shortly and are measured often."""
         fitting: dict[str, object] = {}
-        if isinstance(steps := values.get("steps"), int | float):
+        if isinstance(steps := values.get("steps"), int | float) and 0 < steps <= MOST_STEPS:
             fitting["warmup_steps"] = max(0, min(50, int(steps) // 10))
             fitting["evaluate_every"] = max(1, min(100, int(steps) // 15))
         return fitting | values

@@ -9,7 +9,7 @@ import torch
 
 from gptdesk.training.corpus import Corpus, CorpusProgress, prepare
 from gptdesk.training.distributed import World
-from gptdesk.training.estimate import Estimate, check_memory, estimate, probe
+from gptdesk.training.estimate import Estimate, check_memory, estimate, free_memory, probe
 from gptdesk.training.loader import StreamRows
 from gptdesk.training.options import ModelOptions, TrainingOptions
 from gptdesk.training.places import Places
@@ -92,7 +92,8 @@ def expect(
     Raises ValueError if the memory is too small; worthless once `stop` is set.
     """
     world = world or World()
-    memory = check_memory(model.config, options, block_size=rows.width - 1, world=world)
+    free = free_memory(model.wte.weight.device)
+    memory = check_memory(model.config, options, block_size=rows.width - 1, free=free, world=world)
     if options.batch_size < world.size:
         raise ValueError(f"batch_size must be at least the {world.size} processes, not {options.batch_size}")
     bfloat16, speed = _speed(model, rows, options, stop, world)

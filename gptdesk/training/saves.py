@@ -24,9 +24,10 @@ from models.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 PREFIX = "step-"
+BAD = ".bad-"  # before the name of a save that was put aside
 MODEL, TENSORS, STATE, MANIFEST = "model", "training.safetensors", "state.json", "manifest.json"
 LIMIT = 1_000_000  # bytes of state.json and manifest.json
-KEPT = 2  # newest saves: the last may be the one that is being written
+KEPT = 2  # newest saves: should the newest be damaged
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,14 @@ class Facts:
     processes: int
     device: str
     sharded: bool = False
+    cpu: str = ""  # the instructions that torch uses; saves made before this was known have none
 
     @classmethod
     def here(cls, trainer: Trainer) -> "Facts":
         device = trainer.model.wte.weight.device.type
-        return cls(torch.__version__, torch.get_num_threads(), trainer.world.size, device, trainer.world.sharded)
+        cpu = torch.backends.cpu.get_cpu_capability()
+        world = trainer.world
+        return cls(torch.__version__, torch.get_num_threads(), world.size, device, world.sharded, cpu)
 
 
 def save(run: Path, trainer: Trainer, *, tokenizer: Tokenizer, about: About) -> Path:
@@ -75,10 +79,16 @@ def newest(run: Path) -> Path | None:
     for folder in reversed(folders(run)):
         if fault := _fault(folder):
             log.warning("the save %s cannot be used (%s); the one before it is taken", folder, fault)
-            os.replace(folder, folder.with_name(f".bad-{folder.name}"))
+            os.replace(folder, folder.with_name(BAD + folder.name))
         else:
             return folder
     return None
+
+
+def remove_leftovers(run: Path) -> None:
+    """Delete what saves that were killed have left, for the one process that saves in this run."""
+    for folder in run.glob(f".{PREFIX}*.partial"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def folders(run: Path) -> list[Path]:
@@ -134,6 +144,9 @@ def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Fa
 
 
 def _remove_old(run: Path, *, keep: int) -> None:
+    for bad in run.glob(f"{BAD}{PREFIX}*"):
+        if bad.name.removeprefix(BAD) <= folders(run)[-1].name:
+            shutil.rmtree(bad, ignore_errors=True)
     for folder in folders(run)[:-KEPT]:
         if step_of(folder) != keep:
             try:

@@ -1,10 +1,12 @@
 """A run from its folder to its model: text, network, probe, steps, saves; what `gptdesk train` does, as a stream."""
 
+import re
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import asdict
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +24,7 @@ from gptdesk.training.trainer import Trainer, TrainingStep
 from models.checkpoint import Checkpoint
 from models.gpt import GPT
 
+LACK_OF_MEMORY = re.compile("allocate memory|not enough memory")
 Event = CorpusProgress | Estimate | TrainingStep | Note
 
 
@@ -47,13 +50,29 @@ def carry_on(
     teller = Teller(run, silent=world.rank > 0)
     with nullcontext() if world.rank else training_lock(places.settings.home, run.name):
         if not world.rank:
-            teller.tell("preparing", message="", progress=0.0, asks="")
+            saves.remove_leftovers(run.path)
             run.write_order("run")
+            teller.tell("preparing", message="", progress=0.0, asks="")
         try:
-            yield from _Session(run, places, device, stop, world, teller).events(accept_changes)
-        except (ValueError, OSError, MemoryError) as error:
+            with _lack_of_memory_told():
+                yield from _Session(run, places, device, stop, world, teller).events(accept_changes)
+        except (ValueError, OSError) as error:
             teller.tell("failed", message=str(error), asks=ACCEPT_CHANGES if isinstance(error, TextChanged) else "")
             raise
+
+
+@contextmanager
+def _lack_of_memory_told() -> Iterator[None]:
+    """ValueError, with what helps, where the memory ends; torch and each system say it in their own words."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not LACK_OF_MEMORY.search(str(error)):
+            raise
+        raise ValueError(
+            "the memory is too small for a step; resume with a larger accumulation (--accumulation), which computes "
+            "each batch in more parts"
+        ) from error
 
 
 class _Session:
@@ -81,13 +100,15 @@ class _Session:
             self.world.wait()  # the first process verifies the saves and fills the cache
             save = next(reversed(saves.folders(self.run.path)), None)
         origin = preparation.origin(self.plan, places=self.places, save=save)
-        for progress in preparation.read_text(self.plan, places=self.places, origin=origin):
+        taught = Checkpoint.open(save / saves.MODEL) if save else origin  # its tokens are what the weights have learnt
+        for progress in preparation.read_text(self.plan, places=self.places, origin=taught):
             corpus = progress.corpus
             done = progress.done / max(progress.total, 1)
             self.teller.tell_now_and_then("preparing", message=progress.stage, progress=done)
             yield progress
-            if self.stop.is_set():
-                self.teller.tell("stopped", message="stopped before the first step")
+            if self._is_stopped():
+                since = f"it went on from step {saves.step_of(save)}" if save else "the first step"
+                self.teller.tell("stopped", message=f"stopped before {since}")
                 return
         assert corpus is not None
         if self.leads:
@@ -100,7 +121,8 @@ class _Session:
         known = self.run.resolved()
         begun = self.world.add_up(self.leads and known is not None)[0]
         known = known if begun else None  # another process may have written it just now
-        if known and known.digest != corpus.digest and not accept_changes:
+        changed = known is not None and known.digest != corpus.digest
+        if changed and not accept_changes:
             raise TextChanged(
                 f"the text of the run {self.run.name} has changed since it began; restore it, or accept the changes "
                 "(--accept-changes) to go on with the text as it is now"
@@ -112,6 +134,8 @@ class _Session:
         rows = StreamRows(corpus.train, block_size, seed=self.plan.training.seed)
         if known is None:
             known = self._resolve(corpus, model, rows)
+        elif changed:
+            known = self._write_down(replace(known, **self._of_text(corpus)), corpus)
         options = self.plan.training.ending_after(known.steps)
         guess = estimate(
             options, rows, speed=known.tokens_per_second, memory=known.memory_bytes, bfloat16=known.bfloat16
@@ -122,39 +146,60 @@ class _Session:
             model, rows, options=options, validation=validation, world=self.world, bfloat16=known.bfloat16
         )
         if save:
-            yield from self._restore(trainer, save)
+            yield from self._restore(trainer, save, changed=changed)
         if self.leads:
             self.run.forget_after(trainer.step)
         self.teller.tell("training", message="", step=trainer.step, steps=options.steps, saved_step=trainer.step)
         loop = Loop(self.run, trainer, corpus, teller=self.teller, models=self.places.settings.models)
+        self._is_stopped()
         yield from loop.events(self.stop)
+
+    def _is_stopped(self) -> bool:
+        """Whether the run is to stop, by a signal or, if it is one process, by an order."""
+        if self.world.size == 1 and self.run.order() == "stop":
+            self.stop.set()
+        return self.stop.is_set()
 
     def _resolve(self, corpus: Corpus, model: GPT, rows: StreamRows) -> Resolved:
         """Find out what the run needs and how fast it is."""
         guess = preparation.expect(model, rows, options=self.plan.training, stop=self.stop, world=self.world)
-        scale = ladder(corpus.train, corpus.validation, vocab_size=corpus.tokenizer.vocab_size) if self.leads else None
         resolved = Resolved(
-            digest=corpus.digest,
-            split=corpus.split,
             tokenizer=corpus.tokenizer.kind,
             parameters=model.config.parameters(),
             block_size=rows.width - 1,
             bfloat16=guess.bfloat16,
             steps=guess.steps,
-            tokens=len(corpus.train),
-            validation_tokens=len(corpus.validation),
             tokens_per_second=guess.tokens_per_second,
             memory_bytes=guess.memory_bytes,
-            **(asdict(scale) if scale else {}),
+            **self._of_text(corpus),
         )
-        if self.leads and not self.stop.is_set():  # what a stopped probe has measured must not last
+        return self._write_down(resolved, corpus)
+
+    def _of_text(self, corpus: Corpus) -> dict[str, Any]:
+        """What is resolved by the text alone."""
+        scale = ladder(corpus.train, corpus.validation, vocab_size=corpus.tokenizer.vocab_size) if self.leads else None
+        return {
+            "digest": corpus.digest,
+            "split": corpus.split,
+            "tokens": len(corpus.train),
+            "validation_tokens": len(corpus.validation),
+            **(asdict(scale) if scale else {}),
+        }
+
+    def _write_down(self, resolved: Resolved, corpus: Corpus) -> Resolved:
+        """The same, on disk, unless the run is to stop: what a stopped probe has measured must not last."""
+        if self.leads and not self.stop.is_set():
             self.run.write_held_out(corpus.held_out_text())
             self.run.write_resolved(resolved)
         return resolved
 
-    def _restore(self, trainer: Trainer, save: Path) -> Iterator[Note]:
+    def _restore(self, trainer: Trainer, save: Path, *, changed: bool) -> Iterator[Note]:
+        """What was the best on a text that has changed since does not count any more."""
         state, facts = saves.load(save)
+        if changed:
+            state = replace(state, best_step=0, best_loss=None)
         trainer.restore(state)
-        if facts != (here := saves.Facts.here(trainer)):
+        here = saves.Facts.here(trainer)
+        if (facts := replace(facts, cpu=facts.cpu or here.cpu)) != here:
             differing = [name for name in vars(facts) if getattr(facts, name) != getattr(here, name)]
             yield Note(f"{', '.join(differing)} differ from before: the run goes on, but not to the same last digit")

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.tokenizer import END_OF_TEXT
@@ -33,7 +33,7 @@ class TextFile:
     encoding: str
     size: int  # bytes
     digest: str  # SHA-256 of its bytes
-    documents: int  # about: lines of END_OF_TEXT separate them
+    documents: int  # which lines of END_OF_TEXT separate
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def inspect(path: Path, *, name: str = "") -> Iterator[int | TextFile]:
     name = name or str(path)
     digest = hashlib.sha256()
     size = controls = 0
-    documents, tail = 1, b""
+    separated, tail = False, b""
     nul = impossible = False
     utf8 = codecs.getincrementaldecoder("utf-8")()
     valid = True
@@ -109,7 +109,7 @@ def inspect(path: Path, *, name: str = "") -> Iterator[int | TextFile]:
                 nul = nul or b"\0" in block
                 if bom in (None, "utf-8-sig") and (nul or controls > MOST_CONTROLS * max(size, BLOCK // 16)):
                     raise ValueError(f"{name} is not a text file; give plain text, such as a .txt file")
-                documents += (tail + block).count(_SEPARATOR_BYTES)
+                separated = separated or _SEPARATOR_BYTES in tail + block
                 tail = block[1 - len(_SEPARATOR_BYTES) :]
                 impossible = impossible or block.translate(None, NOT_IN_CP1252) != block
                 valid = valid and _decodes(utf8, block)
@@ -120,10 +120,17 @@ def inspect(path: Path, *, name: str = "") -> Iterator[int | TextFile]:
     if bom in (None, "utf-8-sig") and controls > MOST_CONTROLS * max(size, 1):
         raise ValueError(f"{name} is not a text file; give plain text, such as a .txt file")
     encoding = bom or ("utf-8" if valid else "latin-1" if impossible else "cp1252")
-    yield TextFile(path, encoding, size, digest.hexdigest(), documents)
+    text = TextFile(path, encoding, size, digest.hexdigest(), 1)
+    if separated or bom not in (None, "utf-8-sig") or size < BLOCK:
+        documents = 0
+        for piece in pieces(text, name=name):
+            documents += piece.last
+            yield size
+        text = replace(text, documents=documents)
+    yield text
 
 
-def pieces(file: TextFile) -> Iterator[Piece]:
+def pieces(file: TextFile, *, name: str = "") -> Iterator[Piece]:
     """The text of a file, split into documents, about BLOCK characters at a time; line ends become newlines.
 
     A piece ends before white space where there is some, so that BPE makes of the pieces what it makes of the whole.
@@ -141,8 +148,10 @@ def pieces(file: TextFile) -> Iterator[Piece]:
                     cut = _place_to_cut(rest)
                     yield Piece(rest[:cut], last=False)
                     rest, begun = rest[cut:], True
-    except (UnicodeError, OSError) as error:
-        raise ValueError(f"{file.path} cannot be read as {file.encoding} ({error})") from None
+    except UnicodeError:
+        raise ValueError(f"{name or file.path} cannot be read as {file.encoding}; save it as UTF-8") from None
+    except OSError as error:
+        raise _unreadable(name or str(file.path), error) from None
     if begun or rest.strip():
         yield Piece(rest, last=True)
 

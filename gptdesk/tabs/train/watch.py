@@ -143,7 +143,7 @@ class WatchView:
     @told
     def _on_use(self, name: str | None) -> object:
         info = runs.info(self._desk.places, name or "")
-        return self._frame.use(GENERATE, runs.model_of(info))
+        return self._frame.use(GENERATE, runs.model_of(self._desk.places, info))
 
     # What is shown
 
