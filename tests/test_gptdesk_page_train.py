@@ -240,6 +240,9 @@ def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: Running
     sync_api.expect(page.locator("#train-name input")).to_have_value("kept")
     page.locator("#train-more-training > button").click()
     sync_api.expect(page.locator("#train-schedule input")).to_have_value("linear")
+    sync_api.expect(page.locator("#train-evaluate-every input")).to_have_value("50")
+    for suited in ("learning-rate", "warmup-steps"):
+        sync_api.expect(page.locator(f"#train-{suited} input")).to_have_value("")
 
 
 def test_a_classic_that_was_fetched_is_trained_on(page: "sync_api.Page", home: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 import gradio as gr
 from gradio.components import Component
 
-from gptdesk.controls import Values, label, widget
+from gptdesk.controls import Updates, Values, label, widget
 from gptdesk.training import TrainingOptions
 from models.gpt import PRESETS
 from samplers import Options
@@ -57,7 +57,7 @@ class OptionBoxes:
         box: Component
         if (kind, name) in FITTING:
             info = f"{kind.model_fields[name].description}; empty: what suits the rest"
-            box = gr.Number(label=label(name), info=info, precision=FITTING[kind, name])
+            box = gr.Number(label=label(name), info=info, placeholder="auto", precision=FITTING[kind, name])
         else:
             box = widget(name, kind.model_fields[name], value=value, sliders=False)
         box.elem_id = f"train-{name.replace('_', '-')}"
@@ -71,6 +71,10 @@ class OptionBoxes:
             with gr.Row():
                 for name in rest[i : i + 2]:
                     self.place(kind, name)
+
+    def shown(self, kept: dict[str, object]) -> Updates:
+        """Updates for a page that opens: Gradio lays out an empty box with a 0, and passes that on."""
+        return {self.box(kind, name): gr.update(value=kept.get(name)) for kind, name in FITTING}
 
     def options(self, kind: type[Kind], values: Values) -> Kind:
         """What is set; an empty box is not, and stands for what suits the others. ValueError names the option."""

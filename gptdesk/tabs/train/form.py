@@ -204,7 +204,7 @@ class FormView:
         start = self._boxes.box(ModelOptions, "start")
         begun_with = self._begun_with(kept.get("start"))
         updates: Updates = {start: begun_with, self._new: gr.update(visible=not begun_with["value"])}
-        updates |= self.library.shown(kept.get("library"))
+        updates |= self.library.shown(kept.get("library")) | self._boxes.shown(kept)
         return updates | dict(zip(self._shaped, self._shape(kept.get("source", PASTED)), strict=True))
 
     def _shape(self, source: object) -> list[object]:
