@@ -57,8 +57,8 @@ SCRIPT = """<script>
 addEventListener("keydown", event => {
   const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? ".halt"
     : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? ".go" : null;
-  const button = wanted && [...document.querySelectorAll(wanted)].find(one => one.offsetParent);
-  if (button && !button.disabled) { event.preventDefault(); event.stopPropagation(); button.click(); }
+  const button = wanted && [...document.querySelectorAll(wanted)].find(one => one.offsetParent && !one.disabled);
+  if (button) { event.preventDefault(); event.stopPropagation(); button.click(); }
 }, true);
 const ends = new WeakMap();
 let late = 0;  // looks since the last text ended: its end may be drawn after its Stop button has been disabled

@@ -48,7 +48,7 @@ CSS = """
   transform: translate(-50%, -50%); }
 .chart .empty { position: absolute; inset: 0; display: grid; place-items: center; opacity: .7; font-size: .9rem; }
 .chart .c0 { color: #0d9488; } .chart .c1 { color: #ea580c; } .chart .c2 { color: #7c3aed; }
-.chart .c3 { color: #2563eb; } .chart .c4 { color: #be185d; } .chart .c5 { color: #65a30d; }
+.chart .c3 { color: #2563eb; } .chart .c4 { color: #db2777; } .chart .c5 { color: #65a30d; }
 .chart .grey { color: var(--body-text-color-subdued); }
 """
 
@@ -146,8 +146,9 @@ def chart(
 def short(value: float) -> str:
     """A number as an axis or a tile shows it: 1.25, 0.0003, 15k, 2.4M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 10 * size or (abs(value) >= size and size > 1e3):
-            return f"{value / size:.3g}{letter}"
+        rounded = float(f"{value / size:.3g}")
+        if abs(rounded) >= (10 if letter == "k" else 1):
+            return f"{rounded:g}{letter}"
     return f"{value:.4g}" if abs(value) >= 1e-3 or not value else f"{value:.2g}"
 
 
@@ -206,27 +207,29 @@ def _at(point: Point, x_axis: _Axis, y_axis: _Axis) -> str:
 def _dots(line: Line, x_axis: _Axis, y_axis: _Axis, unit: str) -> str:
     return "".join(
         f'<i class="dot c{line.colour or 0}" style="{_at((x, y), x_axis, y_axis)}" '
-        f'title="{html.escape(f"{unit} {short(x)}: {line.name} {y:.4g}", quote=True)}"></i>'
+        f'title="{html.escape(f"{unit} {_counted(x)}: {line.name} {y:.4g}", quote=True)}"></i>'
         for x, y in line.points
     )
 
 
 def _columns(lines: Sequence[Line], axis: _Axis, unit: str) -> str:
     """What tells the values there when one points at it."""
-    told = []
-    for column in range(COLUMNS):
-        texts, at = [], None
-        for line in lines:
-            near = [point for point in line.points if column <= axis.place(point[0]) * COLUMNS < column + 1]
-            if near:
-                at = near[-1][0] if at is None else at
-                texts.append(f"{line.name} {near[-1][1]:.4g}")
-        if at is not None:
-            title = html.escape("\n".join([f"{unit} {short(at)}", *texts]), quote=True).replace("\n", "&#10;")
-            told.append(
-                f'<b class="at" style="left:{column / COLUMNS:.2%};width:{1 / COLUMNS:.2%}" title="{title}"></b>'
-            )
-    return "".join(told)
+    texts: dict[int, list[str]] = {}
+    for line in lines:
+        last = {min(int(axis.place(x) * COLUMNS), COLUMNS - 1): (x, y) for x, y in line.points}
+        for column, (x, y) in last.items():
+            texts.setdefault(column, [f"{unit} {_counted(x)}"]).append(f"{line.name} {y:.4g}")
+    return "".join(_column(column, "\n".join(told)) for column, told in sorted(texts.items()))
+
+
+def _column(column: int, told: str) -> str:
+    title = html.escape(told, quote=True).replace("\n", "&#10;")
+    return f'<b class="at" style="left:{column / COLUMNS:.2%};width:{1 / COLUMNS:.2%}" title="{title}"></b>'
+
+
+def _counted(x: float) -> str:
+    """Where a point lies: a step to the last digit, a time as short as it can be."""
+    return f"{x:,.0f}" if float(x).is_integer() else short(x)
 
 
 def _labels(x_axis: _Axis, y_axis: _Axis) -> str:

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from gptdesk.chart import Line, Mark, chart, short
+from gptdesk.chart import COLOURS, CSS, Line, Mark, chart, short
 
 
 def places(drawn: str, what: str) -> list[tuple[float, float]]:
     """Where dots or marks are, in per cent from the left and from the top."""
-    found = re.findall(rf'class="{what} c\d" style="left:([\d.]+)%;top:([\d.]+)%"', drawn)
+    found = re.findall(rf'class="{what} c\d" style="left:(-?[\d.]+)%;top:(-?[\d.]+)%"', drawn)
     return [(float(x), float(y)) for x, y in found]
 
 
@@ -49,7 +49,9 @@ def test_what_is_no_number_or_has_no_logarithm_is_left_out() -> None:
 )
 def test_any_points_give_an_axis_with_labels(points: list[tuple[float, float]], logarithmic: bool) -> None:
     drawn = chart("", [Line("a", points, 0, "dots")], log_y=logarithmic)
-    assert all(0 <= x <= 100 and 0 <= y <= 100 for x, y in places(drawn, "dot"))
+    found = places(drawn, "dot")
+    assert len(found) == len(points)
+    assert all(0 <= x <= 100 and 0 <= y <= 100 for x, y in found)
     assert 1 <= len(labels(drawn, "y")) <= 8
 
 
@@ -76,7 +78,42 @@ def test_names_are_text_and_not_markup() -> None:
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(0, "0"), (1500, "1500"), (15_000, "15k"), (2_400_000, "2.4M"), (0.5, "0.5"), (0.00031, "0.00031"), (3e9, "3G")],
+    [
+        (0, "0"),
+        (1500, "1500"),
+        (9994.4, "9994"),
+        (9999.7, "10k"),
+        (15_000, "15k"),
+        (999_400, "999k"),
+        (999_700, "1M"),
+        (-999_700, "-1M"),
+        (2_400_000, "2.4M"),
+        (999_700_000, "1G"),
+        (0.5, "0.5"),
+        (0.00031, "0.00031"),
+        (3e9, "3G"),
+    ],
 )
 def test_numbers_are_told_briefly(value: float, told: str) -> None:
     assert short(value) == told
+
+
+def test_every_point_can_be_pointed_at_up_to_the_newest() -> None:
+    lines = [Line("a", [(0, 1.0), (5_000, 2.0), (12_345, 3.0)]), Line("b", [(12_345, 4.0)])]
+    titles = re.findall(r'class="at"[^>]*title="([^"]*)"', chart("Loss", lines))
+    assert titles == ["step 0&#10;a 1", "step 5,000&#10;a 2", "step 12,345&#10;a 3&#10;b 4"]
+
+
+def _luminance(colour: str) -> float:
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#0f172a"])
+def test_every_colour_can_be_told_from_the_page(background: str) -> None:
+    colours = re.findall(r"\.c\d \{ color: (#\w{6}); \}", CSS)
+    assert len(colours) == COLOURS
+    for colour in colours:
+        low, high = sorted((_luminance(colour), _luminance(background)))
+        assert (high + 0.05) / (low + 0.05) >= 3, colour

@@ -173,27 +173,28 @@ def test_a_preview_tells_what_the_run_will_take_and_makes_none(page: "sync_api.P
     facts = page.locator("#train-facts")
     sync_api.expect(facts).to_contain_text("Tokens", timeout=LONG)
     shown = page.locator("#train-rows .row-of-text").first.inner_text()
+    assert len(shown.strip()) >= 10
     assert shown.strip()[:10] in re.sub(r"\s+", " ", TEXT) or shown[:10] in TEXT
     assert not (home / "runs" / "seen").exists()
 
 
 def test_bad_input_is_told_in_a_sentence(page: "sync_api.Page", home: Path) -> None:
     cases = (
-        ("", "steps", 10, "text"),
-        ("too short", "steps", 11, "text"),
-        ("\x00\x01" * 500, "steps", 12, "not a text file"),
-        (TEXT, "learning-rate", 0, "learning_rate must be"),
-        (TEXT, "batch-size", 10**7 + 1, "batch_size must be"),
+        ("", "steps", 10, "preview", "text"),
+        ("too short", "steps", 11, "preview", "tokens to train on"),
+        ("\x00\x01" * 500, "steps", 12, "start", "not a text file"),
+        (TEXT, "learning-rate", 0, "preview", "learning_rate must be"),
+        (TEXT, "batch-size", 10**7 + 1, "start", "batch_size must be"),
     )
     fill(page, name="bad")
     line = page.locator("#train-line")
-    for text, option, value, told in cases:
+    for text, option, value, button, told in cases:
         page.locator("#train-text textarea").fill(text)
         put(page, f"train-{option}", value)
-        page.locator("#train-preview").click()
+        page.locator(f"#train-{button}").click()
         sync_api.expect(line).to_contain_text(told, timeout=LONG)
         assert "⚠" in line.inner_text()
-        sync_api.expect(page.locator("#train-preview")).to_be_enabled()
+        sync_api.expect(page.locator(f"#train-{button}")).to_be_enabled()
     assert page.locator("#train-name input").input_value() == "bad"  # nothing is lost
     assert not (home / "runs" / "bad").exists()
 
@@ -239,6 +240,9 @@ def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: Running
     sync_api.expect(page.locator("#train-name input")).to_have_value("kept")
     page.locator("#train-more-training > button").click()
     sync_api.expect(page.locator("#train-schedule input")).to_have_value("linear")
+    sync_api.expect(page.locator("#train-evaluate-every input")).to_have_value("50")
+    for suited in ("learning-rate", "warmup-steps"):
+        sync_api.expect(page.locator(f"#train-{suited} input")).to_have_value("")
 
 
 def test_a_classic_that_was_fetched_is_trained_on(page: "sync_api.Page", home: Path) -> None:

@@ -11,7 +11,7 @@ from gptdesk.desk import Desk
 from gptdesk.runs import RunInfo
 from gptdesk.settings import Settings
 from gptdesk.tabs.train import CLOSED, words
-from gptdesk.tabs.train.panels import AXES, loss_chart, overlay, points, text_rows, tiles
+from gptdesk.tabs.train.panels import AXES, Look, loss_chart, overlay, points, text_rows, tiles
 from gptdesk.training.alarms import Alarm
 from gptdesk.training.run_directory import RunPlan, RunStatus
 
@@ -54,6 +54,11 @@ def test_a_public_desk_offers_no_training(tmp_path: Path, in_event_loop: Callabl
         (info("paused"), "pause", "**my\\-book** is paused."),
         (
             info("preparing", message="encoding", progress=0.25),
+            "stop",
+            "**my\\-book** is being prepared, but is to stop.",
+        ),
+        (
+            info("preparing", message="encoding", progress=0.25),
             "run",
             "**my\\-book** is being prepared: encoding (25%).",
         ),
@@ -89,26 +94,22 @@ def test_the_curves_go_by_steps_tokens_or_minutes() -> None:
 
 
 def test_the_best_evaluation_is_marked_and_guessers_are_named() -> None:
-    drawn = loss_chart(METRICS, axis="steps", weight=0.6, log_x=False, log_y=False, levels=[("a guesser", 3.7)])
+    drawn = loss_chart(METRICS, Look(), levels=[("a guesser", 3.7)])
     assert "best: 3.5000" in drawn
     assert "a guesser" in drawn
     assert drawn.count('class="mark') == 1
-    empty = loss_chart([], axis="steps", weight=0.6, log_x=False, log_y=False, levels=[("a guesser", 3.7)])
+    empty = loss_chart([], Look(), levels=[("a guesser", 3.7)])
     assert "Nothing yet" in empty
 
 
 def test_runs_laid_over_each_other_have_colours_of_their_own() -> None:
-    drawn = overlay({"one": METRICS, "two": METRICS}, axis="steps", weight=0, log_x=True, log_y=True)
+    drawn = overlay({"one": METRICS, "two": METRICS}, Look("steps", 0, log_x=True, log_y=True))
     assert drawn.count("dot c0") == drawn.count("dot c1") == 2
 
 
 def test_names_and_texts_are_no_markup() -> None:
     evil = '<img src=x onerror="alert(1)">'
-    shown = (
-        tiles([(evil, evil, evil)])
-        + text_rows([(evil, evil)])
-        + overlay({evil: METRICS}, axis="steps", weight=0, log_x=False, log_y=False)
-    )
+    shown = tiles([(evil, evil, evil)]) + text_rows([(evil, evil)]) + overlay({evil: METRICS}, Look())
     assert "<img" not in shown
 
 

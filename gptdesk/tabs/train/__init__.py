@@ -24,7 +24,7 @@ def build(desk: Desk, frame: Frame) -> None:
         gr.Markdown(CLOSED, elem_id="train-closed")
         return
     with gr.Tabs() as views:
-        with gr.Tab("New run", id="new", render_children=True):
+        with gr.Tab("New run", id="new", render_children=True) as new:
             form = FormView(desk)
         with gr.Tab("Watch", id="watch", render_children=True) as watching:
             watch = WatchView(desk, frame)
@@ -32,7 +32,10 @@ def build(desk: Desk, frame: Frame) -> None:
             listing = ListingView(desk)
     kept = Kept(desk, TITLE, form.remembered | watch.remembered, {})
     form.wire(
-        started=[views, *watch.outputs], shown=lambda name: {views: gr.Tabs(selected="watch")} | watch.shown(name)
+        new,
+        given=watch.inputs,
+        started=[views, *watch.outputs],
+        shown=lambda name, values: {views: gr.Tabs(selected="watch")} | watch.shown(name, values),
     )
     watch.wire(watching)
     listing.wire(listed)
@@ -41,7 +44,9 @@ def build(desk: Desk, frame: Frame) -> None:
     def load() -> Updates:
         remembered = kept.read()
         busy = runs.holder(desk.settings.home)
-        updates = kept.updates(remembered) | form.shown(remembered) | watch.shown(busy or remembered.get("run"))
+        values = {box: remembered.get(name, box.value) for name, box in watch.remembered.items()}
+        updates = kept.updates(remembered) | form.shown(remembered)
+        updates |= watch.shown(busy or remembered.get("run"), values)
         return updates | ({views: gr.Tabs(selected="watch")} if busy else {})
 
     frame.page.load(load, None, [*kept.controls, kept.restored, views, *form.outputs, *watch.outputs], **QUIETLY)

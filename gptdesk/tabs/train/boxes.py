@@ -6,7 +6,8 @@ from typing import TypeVar
 import gradio as gr
 from gradio.components import Component
 
-from gptdesk.controls import Values, widget
+from gptdesk.controls import Updates, Values, label, widget
+from gptdesk.training import TrainingOptions
 from models.gpt import PRESETS
 from samplers import Options
 
@@ -24,6 +25,12 @@ SIZES = [
     (f"{name}: {config.n_layer} layers of {config.n_embd}, {config.parameters() / 1e6:,.1f} million weights", name)
     for name, config in PRESETS.items()
 ]
+# Options whose default depends on others, with the decimals they have (None: any): their boxes are empty at first.
+FITTING: dict[tuple[type[Options], str], int | None] = {
+    (TrainingOptions, "learning_rate"): None,
+    (TrainingOptions, "warmup_steps"): 0,
+    (TrainingOptions, "evaluate_every"): 0,
+}
 
 
 class OptionBoxes:
@@ -47,7 +54,12 @@ class OptionBoxes:
 
     def place(self, kind: type[Options], name: str, *, value: object = None) -> None:
         """Lay out the widget of an option here, with another value than its default if one is given."""
-        box = widget(name, kind.model_fields[name], value=value, sliders=False)
+        box: Component
+        if (kind, name) in FITTING:
+            info = f"{kind.model_fields[name].description}; empty: what suits the rest"
+            box = gr.Number(label=label(name), info=info, placeholder="auto", precision=FITTING[kind, name])
+        else:
+            box = widget(name, kind.model_fields[name], value=value, sliders=False)
         box.elem_id = f"train-{name.replace('_', '-')}"
         box.min_width = 150
         self.add(kind, **{name: box})
@@ -60,8 +72,11 @@ class OptionBoxes:
                 for name in rest[i : i + 2]:
                     self.place(kind, name)
 
+    def shown(self, kept: dict[str, object]) -> Updates:
+        """Updates for a page that opens: Gradio lays out an empty box with a 0, and passes that on."""
+        return {self.box(kind, name): gr.update(value=kept.get(name)) for kind, name in FITTING}
+
     def options(self, kind: type[Kind], values: Values) -> Kind:
-        """What is set; an empty box is not, and defaults may depend on the others. ValueError names the option."""
+        """What is set; an empty box is not, and stands for what suits the others. ValueError names the option."""
         found = {name: values[box] for name, box in self._boxes[kind].items()}
-        defaults = {name: field.default for name, field in kind.model_fields.items()}
-        return kind(**{name: value for name, value in found.items() if value not in (None, defaults[name])})
+        return kind(**{name: value for name, value in found.items() if value is not None})

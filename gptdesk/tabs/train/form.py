@@ -1,7 +1,8 @@
 """New run: which text, which model, how long; what that comes to; and the button that starts it."""
 
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -10,18 +11,19 @@ from gradio.components import Component
 
 from gptdesk import runs, sources
 from gptdesk.actions import Actions
-from gptdesk.controls import QUIETLY, STREAMING, Updates, Values, label
+from gptdesk.controls import QUIETLY, STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.streams import in_batches
 from gptdesk.tabs.train.boxes import SIZES, TOKENIZERS, OptionBoxes
-from gptdesk.tabs.train.library import LibraryPanel
+from gptdesk.tabs.train.library import STOPPED, LibraryPanel
 from gptdesk.tabs.train.panels import text_rows, tiles
-from gptdesk.tabs.train.preview import facts, remarks
+from gptdesk.tabs.train.preview import facts, remarks, stage
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.preview import Preview, preview
 from gptdesk.training.run_directory import RunPlan
+from gptdesk.training.run_models import title
 from models.engine import get_device
 
 PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on this computer", "From the library"
@@ -29,6 +31,7 @@ SOURCES = (PASTED, FILES, PLACE, LIBRARY)
 NEW = "a new model"
 MINUTES = 3.0  # that a first run takes
 FIRST = {"start", "preset", "tokenizer", "max_minutes", "steps", "learning_rate"}  # what has a place of its own
+Shown = Callable[[str, Values], Updates]
 NOTHING = "Preview splits the text into tokens and tries ten steps: then you know what the run will take."
 
 
@@ -165,12 +168,16 @@ class FormView:
     def _shaped(self) -> list[Block]:
         return [self.text, self.files, self.place, self._library_box]
 
-    def wire(self, *, started: Sequence[Block], shown: Callable[[str], Updates]) -> None:
-        """Connect the buttons; `shown` gives the updates of `started` that show the run that was begun."""
+    def wire(self, tab: gr.Tab, *, given: Collection[Block], started: Sequence[Block], shown: Shown) -> None:
+        """Connect the buttons; the models are looked up anew when `tab` is opened.
+
+        `shown` gives the updates of `started` that show the run that was begun, from the values of `given`.
+        """
         self._actions.wire()
         self.library.wire()
         self.source.change(self._shape, self.source, self._shaped, **QUIETLY)
         start = self._boxes.box(ModelOptions, "start")
+        tab.select(self._begun_with, start, start, **QUIETLY)
         start.change(lambda name: gr.update(visible=not name), start, self._new, **QUIETLY)  # type: ignore[attr-defined]
         inputs: set[Block] = {*self.remembered.values(), self.files}
         found = [self.facts, self.remarks, self.rows]
@@ -182,31 +189,35 @@ class FormView:
                 for event in self._with_text(plan, stop):
                     if isinstance(event, RunPlan):
                         runs.begin(self._desk.places, event, text=text, uploads=uploads)
-                        yield {self._actions.line: f"{markdown_text(plan.name)} has begun."} | shown(plan.name)
+                        yield {self._actions.line: f"{markdown_text(event.name)} has begun."} | shown(
+                            event.name, values
+                        )
                     else:
                         yield event
 
             yield from self._actions.run(work, request)
 
-        self.start.click(begin, inputs, [*self._actions.outputs, *started], **STREAMING)
+        self.start.click(begin, inputs | set(given), [*self._actions.outputs, *started], **STREAMING)
 
     def shown(self, kept: dict[str, object]) -> Updates:
         """Updates that list the models there are now and show what was remembered."""
-        models, start = self._models(), kept.get("start")
-        known = start if start in {value for _, value in models} else ""
-        updates: Updates = {
-            self._boxes.box(ModelOptions, "start"): gr.update(choices=models, value=known),
-            self._new: gr.update(visible=not known),
-        }
-        updates |= self.library.shown(kept.get("library"))
+        start = self._boxes.box(ModelOptions, "start")
+        begun_with = self._begun_with(kept.get("start"))
+        updates: Updates = {start: begun_with, self._new: gr.update(visible=not begun_with["value"])}
+        updates |= self.library.shown(kept.get("library")) | self._boxes.shown(kept)
         return updates | dict(zip(self._shaped, self._shape(kept.get("source", PASTED)), strict=True))
 
     def _shape(self, source: object) -> list[object]:
         return [gr.update(visible=source == one) for one in SOURCES]
 
+    def _begun_with(self, name: object) -> dict[str, object]:
+        """The update that lists the models there are now, and keeps the one of this name if it is still there."""
+        models = self._models()
+        return gr.update(choices=models, value=name if name in {value for _, value in models} else "")
+
     def _models(self) -> list[tuple[str, str]]:
         found = [info.name for info in self._desk.manager.available() if "float32" in info.precisions]
-        return [(NEW, ""), *((name, name) for name in found)]
+        return [(NEW, ""), *((title(name), name) for name in found)]
 
     # What was chosen
 
@@ -225,7 +236,7 @@ class FormView:
                 raise ValueError("no file is chosen; choose one or more, or paste a text")
             wished = uploads[0].stem
         elif source == PLACE:
-            place = str(values[self.place] or "").strip()
+            place = os.path.expanduser(str(values[self.place] or "").strip())
             if not place:
                 raise ValueError("no folder is named; type its path, or paste a text")
             wished = Path(place).stem
@@ -249,7 +260,11 @@ class FormView:
             yield plan
             return
         for event in self.library.obtained(plan.data[0], self._actions.line, stop):
-            yield plan.model_copy(update={"data": event}) if isinstance(event, tuple) else event
+            if isinstance(event, tuple):
+                yield plan.model_copy(update={"data": event})
+                return
+            yield event
+        yield {self._actions.line: STOPPED}
 
     def _on_preview(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(stop: threading.Event) -> Iterator[Updates]:
@@ -272,9 +287,9 @@ class FormView:
         for events in in_batches(stream, stop=stop):
             stages = [event for event in events if isinstance(event, CorpusProgress)]
             found = next((event for event in events if isinstance(event, Preview)), found)
-            yield {self._actions.line: _stage(stages[-1])} if stages else gr.skip()
+            yield {self._actions.line: stage(stages[-1])} if stages else gr.skip()
         if found is None:
-            yield {self._actions.line: "You stopped it."}
+            yield {self._actions.line: STOPPED}
             return
         yield {
             self._actions.line: "",
@@ -282,8 +297,3 @@ class FormView:
             self.remarks: "\n\n".join(markdown_text(sentence) for sentence in remarks(found)),
             self.rows: text_rows(found.batches),
         }
-
-
-def _stage(progress: CorpusProgress) -> str:
-    done = f" ({progress.done / progress.total:.0%})" if progress.total else ""
-    return f"{markdown_text(label(progress.stage))}{done} …"

@@ -14,6 +14,7 @@ from gptdesk.markup import markdown_text
 from gptdesk.sources import TextProgress
 
 EVERY = 0.2  # seconds between two signs of progress
+STOPPED = "You stopped it."
 
 
 class LibraryPanel:
@@ -67,7 +68,7 @@ class LibraryPanel:
                     done = True
                 else:
                     yield event
-            said = "It is on this computer now." if done else "You stopped it."
+            said = "It is on this computer now." if done else STOPPED
             yield {self._actions.line: said} | self.shown(name)
 
         yield from self._actions.run(work, request)

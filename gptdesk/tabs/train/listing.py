@@ -1,5 +1,7 @@
 """All runs: a list, the curves of some of them in one chart, and what was chosen differently."""
 
+import html
+
 import gradio as gr
 
 from gptdesk import runs
@@ -8,8 +10,9 @@ from gptdesk.desk import Desk
 from gptdesk.figures import clock
 from gptdesk.markup import html_table
 from gptdesk.runs import RunInfo
-from gptdesk.tabs.train.panels import AXES, DASH, SMOOTHING, chosen, counted, number, overlay
+from gptdesk.tabs.train.panels import AXES, DASH, SMOOTHEST, SMOOTHING, Look, chosen, counted, number, overlay, texts
 from gptdesk.training.curves import differences
+from gptdesk.training.run_directory import RunDirectory
 
 MOST = 6  # runs in one chart, each in a colour of its own
 HEAD = ("Run", "State", "Step", "Training loss", "Best validation", "Tokens", "Time", "Text")
@@ -32,7 +35,7 @@ class ListingView:
             with gr.Row():
                 self.axis = gr.Radio(list(AXES), value="steps", label="Along the axis", elem_id="runs-axis")
                 self.weight = gr.Slider(
-                    0, 0.99, value=SMOOTHING, step=0.01, label="Smoothing", elem_id="runs-smoothing"
+                    0, SMOOTHEST, value=SMOOTHING, step=0.01, label="Smoothing", elem_id="runs-smoothing"
                 )
                 self.logs = gr.CheckboxGroup(["axis", "loss"], label="Logarithmic", elem_id="runs-logarithmic")
             self.curves = gr.HTML(elem_id="runs-curves", elem_classes="bare")
@@ -40,7 +43,7 @@ class ListingView:
             with gr.Row():
                 self.delete = gr.Button("Delete these runs …", size="sm", min_width=120, elem_id="runs-delete")
                 self.sure = gr.Button(
-                    "Really delete them, with their saves",
+                    "Really delete them, with their saves and copies of their texts",
                     variant="stop",
                     size="sm",
                     visible=False,
@@ -50,15 +53,15 @@ class ListingView:
     def wire(self, tab: gr.Tab) -> None:
         """Connect the widgets; the list is looked up anew when `tab` is opened."""
         shown = [self._below, self.curves, self.differences, self.sure]
-        tab.select(self._on_open, self.chosen, [self.table, self.chosen, *shown], **QUIETLY)
         drawn = [self.chosen, self.axis, self.weight, self.logs]
+        tab.select(self._on_open, drawn, [self.table, self.chosen, *shown], **QUIETLY)
         latest = MAY_SPEAK | {"trigger_mode": "always_last"}
         for box in drawn:
             box.input(self._on_choice, drawn, shown, **latest)  # type: ignore[attr-defined]  # made by Gradio
         self.delete.click(lambda: gr.update(visible=True), None, self.sure, **QUIETLY)
-        self.sure.click(self._on_delete, self.chosen, [self.table, self.chosen, *shown], **MAY_SPEAK)
+        self.sure.click(self._on_delete, drawn, [self.table, self.chosen, *shown], **MAY_SPEAK)
 
-    def _on_open(self, chosen: list[str]) -> Updates:
+    def _on_open(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         found = runs.newest_first(self._desk.places)
         names = [info.name for info in found]
         kept = [name for name in chosen or [] if name in names][:MOST]
@@ -66,35 +69,39 @@ class ListingView:
         return {
             self.table: html_table(HEAD, rows),
             self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),
-        } | self._laid(kept, "steps", SMOOTHING, [])
+        } | self._laid(kept, Look.of(axis, weight, logs))
 
     @told
-    def _on_choice(self, chosen: list[str], axis: str, weight: float, logs: list[str]) -> Updates:
+    def _on_choice(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         if len(chosen) > MOST:
             raise ValueError(f"at most {MOST} runs can be laid over each other, not {len(chosen)}; take some away")
-        return self._laid(chosen, axis, weight, logs)
+        return self._laid(chosen, Look.of(axis, weight, logs))
 
-    @told
-    def _on_delete(self, chosen: list[str]) -> Updates:
+    def _on_delete(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
+        refused = []
         for name in chosen:
-            runs.remove(self._desk.places, name)
-        return self._on_open([])
+            try:
+                runs.remove(self._desk.places, name)
+            except ValueError as error:  # it trains, or somebody else has deleted it
+                refused.append(str(error))
+        if refused:
+            gr.Warning(html.escape("; ".join(refused)))
+        return self._on_open(chosen, axis, weight, logs)
 
-    def _laid(self, names: list[str], axis: str, weight: float, logs: list[str] | None) -> Updates:
+    def _laid(self, names: list[str], look: Look) -> Updates:
         if not names:
             return {self._below: gr.update(visible=False), self.sure: gr.update(visible=False)}
-        found = {name: runs.find(self._desk.places, name) for name in names}
-        usable = {name: run for name, run in found.items() if runs.info(self._desk.places, name).problem is None}
+        listed = [info for info in runs.listing(self._desk.places) if info.problem is None]
+        there = {info.name: RunDirectory(info.path) for info in listed}
+        usable = {name: there[name] for name in names if name in there}
         metrics = {name: run.metrics() for name, run in usable.items()}
-        log_x, log_y = (one in (logs or []) for one in ("axis", "loss"))
-        rows = [
-            [label(option), *(chosen(values[name]) for name in usable)]
-            for option, values in differences({name: run.plan() for name, run in usable.items()})
-        ]
+        plans = {name: run.plan() for name, run in usable.items()}
+        told = [(label(option), [chosen(values[name]) for name in usable]) for option, values in differences(plans)]
+        rows = [[option, *cells] for option, cells in told if len(set(cells)) > 1]
         nothing = [["nothing was chosen differently", *[""] * len(usable)]] if len(usable) > 1 else []
         return {
             self._below: gr.update(visible=True),
-            self.curves: overlay(metrics, axis=axis, weight=weight, log_x=log_x, log_y=log_y),
+            self.curves: overlay(metrics, look),
             self.differences: html_table(["Chosen differently", *usable], rows or nothing) if len(usable) > 1 else "",
             self.sure: gr.update(visible=False),
         }
@@ -111,5 +118,5 @@ def _row(info: RunInfo) -> list[str]:
         DASH if status.best_loss is None else f"{status.best_loss:.4f} at {status.best_step:,}",
         counted(last.get("tokens")),
         clock(seconds) if isinstance(seconds, int | float) else DASH,
-        info.problem or runs.text_of(info),
+        info.problem or texts(RunDirectory(info.path).plan().data),
     ]

@@ -2,9 +2,11 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gptdesk.chart import Line, Mark, Point, chart, short
+from gptdesk.runs import PASTED
 from gptdesk.training.curves import series, smooth, thin
 
 CSS = """
@@ -28,11 +30,31 @@ CSS = """
 """
 
 DASH = "\N{EN DASH}"  # where there is no figure
-SMOOTHING = 0.6  # at first
+SMOOTHING, SMOOTHEST = 0.6, 0.99  # at first, and at most
 MOST = 500  # points of a curve
+NAMED = 3  # files of a run that a table names
+PASTED_IN = "pasted"  # the folder of the home that holds what was pasted
 AXES = {"steps": "step", "tokens": "tokens", "minutes": "seconds"}  # what the curves go by, and its name in the metrics
 
 Metrics = Sequence[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How curves are drawn: along which of AXES, how smooth, and which of their axes are logarithmic."""
+
+    axis: str = "steps"
+    weight: float = SMOOTHING
+    log_x: bool = False
+    log_y: bool = False
+
+    @classmethod
+    def of(cls, axis: object, weight: object, logs: object) -> "Look":
+        """What the widgets hold: a number that was typed may be too large, or not there yet."""
+        known = axis if isinstance(axis, str) and axis in AXES else "steps"
+        smoothing = min(max(float(weight), 0.0), SMOOTHEST) if isinstance(weight, int | float) else 0.0
+        ticked = logs if isinstance(logs, list) else []
+        return cls(known, smoothing, log_x="axis" in ticked, log_y="loss" in ticked)
 
 
 def tiles(figures: Iterable[tuple[str, str, str]], *, done: float | None = None) -> str:
@@ -65,24 +87,22 @@ def smoothed(found: Sequence[Point], weight: float) -> list[Point]:
     return [(x, y) for (x, _), y in zip(found, means, strict=True)]
 
 
-def loss_chart(
-    metrics: Metrics, *, axis: str, weight: float, log_x: bool, log_y: bool, levels: Sequence[tuple[str, float]] = ()
-) -> str:
+def loss_chart(metrics: Metrics, look: Look, *, levels: Sequence[tuple[str, float]] = ()) -> str:
     """Training loss raw and smoothed, validation loss, its best marked, and levels to compare them with."""
-    training, validation = points(metrics, "train_loss", axis), points(metrics, "val_loss", axis)
+    training, validation = (points(metrics, name, look.axis) for name in ("train_loss", "val_loss"))
     lines = [
         Line("training, as it is", thin(training, MOST), 0, "faint"),
-        Line("training, smoothed", thin(smoothed(training, weight), MOST), 0),
+        Line("training, smoothed", thin(smoothed(training, look.weight), MOST), 0),
         Line("validation", thin(validation, MOST), 1, "dots"),
         *(Line(name, [(0.0, level)], None, "level") for name, level in levels),
     ]
     best = min(validation, key=lambda point: point[1], default=None)
     marks = [Mark(f"best: {best[1]:.4f}", best, 1)] if best else []
     title = "Loss in nats per token"
-    return chart(title, lines, marks=marks, unit=axis, log_x=log_x, log_y=log_y, height=300)
+    return chart(title, lines, marks=marks, unit=look.axis, log_x=look.log_x, log_y=look.log_y, height=300)
 
 
-def small_charts(metrics: Metrics, *, axis: str, log_x: bool) -> str:
+def small_charts(metrics: Metrics, look: Look) -> str:
     """Learning rate, gradient norm and speed."""
     shown = (
         ("Learning rate", "learning_rate", 3),
@@ -90,21 +110,21 @@ def small_charts(metrics: Metrics, *, axis: str, log_x: bool) -> str:
         ("Tokens per second", "tokens_per_second", 5),
     )
     drawn = (
-        chart(title, [Line(title, thin(points(metrics, name, axis), MOST), colour)], unit=axis, log_x=log_x, height=110)
-        for title, name, colour in shown
+        (title, [Line(title, thin(points(metrics, name, look.axis), MOST), colour)]) for title, name, colour in shown
     )
-    return f'<div class="small-charts">{"".join(drawn)}</div>'
+    figures = (chart(title, lines, unit=look.axis, log_x=look.log_x, height=110) for title, lines in drawn)
+    return f'<div class="small-charts">{"".join(figures)}</div>'
 
 
-def overlay(runs: Mapping[str, Metrics], *, axis: str, weight: float, log_x: bool, log_y: bool) -> str:
+def overlay(runs: Mapping[str, Metrics], look: Look) -> str:
     """The curves of several runs in one chart: validation losses, and paler the smoothed training losses."""
     lines = []
     for i, (name, metrics) in enumerate(runs.items()):
-        training = smoothed(points(metrics, "train_loss", axis), weight)
-        lines.append(Line(name, thin(points(metrics, "val_loss", axis), MOST), i, "dots"))
+        training = smoothed(points(metrics, "train_loss", look.axis), look.weight)
+        lines.append(Line(name, thin(points(metrics, "val_loss", look.axis), MOST), i, "dots"))
         lines.append(Line(name, thin(training, MOST), i, "faint"))
     title = "Validation loss (paler: training loss)"
-    return chart(title, lines, unit=axis, log_x=log_x, log_y=log_y, height=320)
+    return chart(title, lines, unit=look.axis, log_x=look.log_x, log_y=look.log_y, height=320)
 
 
 def number(value: object, form: str = ".4f") -> str:
@@ -120,5 +140,15 @@ def counted(value: object) -> str:
 def chosen(value: object) -> str:
     """The value of an option, for a table; of files, their names."""
     if isinstance(value, tuple):
-        return ", ".join(Path(str(place)).name for place in value)
+        return texts(value)
     return f"{value:g}" if isinstance(value, float) else str(value) if value != "" else DASH
+
+
+def texts(places: Sequence[object]) -> str:
+    """What files and folders are called in a table: not all, if they are many."""
+    names = [_called(Path(str(place))) for place in places]
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
+
+
+def _called(path: Path) -> str:
+    return "pasted text" if path.name == PASTED and path.parent.parent.name == PASTED_IN else path.name

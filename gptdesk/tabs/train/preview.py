@@ -1,12 +1,21 @@
-"""What a preview found out, in figures and sentences."""
+"""What a preview does and what it found out, in figures and sentences."""
 
 from collections.abc import Iterator
 
 from gptdesk.chart import short
+from gptdesk.controls import label
 from gptdesk.figures import clock
+from gptdesk.markup import markdown_text
+from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.preview import Preview
 
 LISTED = 6  # files whose encoding is told
+
+
+def stage(progress: CorpusProgress) -> str:
+    """What is being done with the text, and how far that is, as Markdown."""
+    done = f" ({progress.done / progress.total:.0%})" if progress.total else ""
+    return f"{markdown_text(label(progress.stage))}{done} …"
 
 
 def facts(found: Preview) -> Iterator[tuple[str, str, str]]:

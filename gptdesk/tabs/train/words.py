@@ -30,7 +30,9 @@ def state(info: RunInfo, order: Order) -> str:
     """A sentence as Markdown: how a run stands that was last told `order`."""
     status = info.status
     said = f"**{markdown_text(info.name)}** {STATES.get(info.state, info.state)}"
-    if info.state == "preparing" and status.message:
+    if order == "stop" and info.state == "preparing":
+        said += ", but is to stop"
+    elif info.state == "preparing" and status.message:
         said += f": {markdown_text(status.message)} ({status.progress:.0%})"
     elif (order == "pause" and info.state == "training") or (order == "stop" and info.state in runs.BUSY):
         said += ORDERED[order]
@@ -75,7 +77,8 @@ def levels(resolved: Resolved | None) -> list[tuple[str, float]]:
     """What simple guessers would lose on the held-out text, with what to call them."""
     if resolved is None or resolved.unigram is None or resolved.bigram is None:
         return []
-    return [("who knows how frequent each token is", resolved.unigram), ("who knows pairs of tokens", resolved.bigram)]
+    single, pairs = "a guesser who knows how frequent each token is", "a guesser who knows pairs of tokens"
+    return [(single, resolved.unigram), (pairs, resolved.bigram)]
 
 
 def choices(plan: RunPlan, resolved: Resolved | None) -> list[list[str]]:
