@@ -45,7 +45,7 @@ RECIPE = TrainingOptions(
 )
 BLOCK = 256
 THEIR_LOSS = 1.8857  # that nanoGPT reports of its quick run, on a part of the text held out
-SOON, WHOLE = 650, nanogpt.STEPS  # steps of the defaults: until THEIR_LOSS is reached, and as many as nanoGPT's
+SOON, WHOLE = 550, nanogpt.STEPS  # steps of the defaults: until THEIR_LOSS is reached, and as many as nanoGPT's
 
 
 def published(text: Path, vocabularies: Path) -> Iterator[str]:

@@ -265,12 +265,6 @@ def memory(places: Places, name: str) -> int | None:
     return None
 
 
-def text_of(info: RunInfo) -> str:
-    """What a run is trained on, in a few words."""
-    names = [Path(place).name for place in RunDirectory(info.path).plan().data]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-
-
 def model_of(places: Places, info: RunInfo) -> str:
     """The model of a run: what came of it if it has ended, else its newest save. ValueError if there is none yet."""
     made = (places.settings.models / info.name).is_dir()

@@ -117,5 +117,5 @@ def test_every_choice_is_told() -> None:
     rows = words.choices(RunPlan(name="my-book", data=("a.txt", "b.txt")), None)
     told = {row[0]: row[1] for row in rows}
     assert told["Data"] == "a.txt, b.txt"
-    assert told["Learning rate"] == "0.004"
+    assert told["Learning rate"] == "0.006"
     assert told["Batch size"] == "24"

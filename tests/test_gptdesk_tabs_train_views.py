@@ -143,7 +143,7 @@ def test_an_empty_box_stands_for_what_suits_the_rest(views: Views) -> None:
 
     assert dict(training()) == dict(TrainingOptions()) | {"max_minutes": MINUTES}
     assert training(optimizer="adamw").learning_rate == 0.002
-    assert training(optimizer="adamw", learning_rate=0.004).learning_rate == 0.004
+    assert training(optimizer="adamw", learning_rate=0.006).learning_rate == 0.006
     assert training(start="starter").learning_rate == 0.0005
     short = training(steps=300)
     assert (short.warmup_steps, short.evaluate_every) == (30, 20)

@@ -462,7 +462,7 @@ def test_defaults_suit_what_else_was_chosen() -> None:
     assert TrainingOptions(steps=60).evaluate_every == 4
     assert TrainingOptions(steps=60, evaluate_every=30).evaluate_every == 30
     assert TrainingOptions(optimizer="adamw").learning_rate < TrainingOptions().learning_rate
-    assert TrainingOptions(optimizer="adamw", learning_rate=4e-3).learning_rate == 4e-3
+    assert TrainingOptions(optimizer="adamw", learning_rate=6e-3).learning_rate == 6e-3
 
 
 def test_a_budget_keeps_the_shape_of_a_run() -> None:

@@ -26,7 +26,7 @@ class TrainingOptions(Options):
         default="muon",
         description="muon for the layers' matrices, which takes far fewer steps, or adamw for all weights",
     )
-    learning_rate: float = Field(default=4e-3, gt=0, le=1, description="its peak, after the warmup")
+    learning_rate: float = Field(default=6e-3, gt=0, le=1, description="its peak, after the warmup")
     schedule: Literal["cosine", "linear"] = Field(
         default="cosine", description="how the learning rate falls after the warmup"
     )
