@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_checks import begin, go_on, plan
 
+from gptdesk.training import TrainingOptions
 from gptdesk.training.curves import differences, series, smooth, thin
 from gptdesk.training.ladder import ladder
 
@@ -70,7 +71,7 @@ def test_runs_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     }
     assert differences(plans) == [
         ("n_layer", {"one": 2, "two": 1, "three": 2}),
-        ("learning_rate", {"one": 4e-3, "two": 1e-3, "three": 1e-3}),
+        ("learning_rate", {"one": TrainingOptions().learning_rate, "two": 1e-3, "three": 1e-3}),
     ]
     assert differences({"one": plans["one"]}) == differences({}) == []
 
