@@ -24,9 +24,9 @@ TITLE = "Generate"
 MOST_SEQUENCES = 8  # text boxes that are laid out; the engine and the command line take more
 EXAMPLES = (
     "Once upon a time",
-    "One rainy morning, the fox",
-    "Mia lost her red kite",
-    '"Who is there?" asked',
+    "Title: The brave hedgehog",
+    "Words: fox, kite, lake",
+    "Dear diary,",
 )
 
 
