@@ -110,7 +110,8 @@ def _listen(family: int, address: tuple[str | int, ...]) -> socket.socket:
     On Windows SO_REUSEADDR would share it, and SO_EXCLUSIVEADDRUSE is what refuses; elsewhere SO_REUSEADDR only passes
     over connections that are closing, except that macOS binds 127.0.0.1 beside another program's 0.0.0.0.
     """
-    server = socket.socket(family, socket.SOCK_STREAM)
+    # named as TCP, or asyncio does not switch off Nagle's algorithm: each answer on an open connection waits 40 ms then
+    server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
             server.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

@@ -60,6 +60,14 @@ def test_a_home_has_one_id_however_it_is_written(tmp_path: Path, monkeypatch: py
         assert home_id(tmp_path / "link") == home_id(tmp_path)
 
 
+def test_answers_are_sent_at_once() -> None:
+    """asyncio switches Nagle's algorithm off for sockets that are named as TCP, and for no others."""
+    with bind("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.proto == socket.IPPROTO_TCP
+
+
 def test_a_running_desk_is_found_past_any_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
