@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
+import shutil
 import socket
 import sys
 import threading
@@ -25,6 +27,8 @@ from gptdesk.desk import Desk
 from gptdesk.frame import Frame
 from gptdesk.instance import open_page
 from gptdesk.markup import markdown_text
+from gptdesk.page.access import check_events
+from gptdesk.page.door import Door
 from gptdesk.settings import Settings
 from gptdesk.tabs import compare, generate, train
 
@@ -87,6 +91,7 @@ def build_app(desk: Desk) -> gr.Blocks:
                 with gr.Tab(tab.TITLE, id=tab.TITLE, render_children=True) as item:
                     tab.build(desk, frame)
                 frame.wire(tab.TITLE, item)
+    check_events(page.fns, public=desk.settings.public)
     page.queue(default_concurrency_limit=1, max_size=32)
     page._queue.sleep_when_free = REST
     page._queue.progress_update_sleep_when_free = 10 * REST
@@ -97,9 +102,10 @@ def web_app(desk: Desk) -> FastAPI:
     """The page and our own routes, behind the guard, as one ASGI application."""
     app = FastAPI(openapi_url=None)
     add_health(app, desk.settings)
+    page = build_app(desk)
     app = gr.mount_gradio_app(
         app,
-        build_app(desk),
+        page,
         path="/",
         css=CSS + markup.CSS + chart.CSS + compare.CSS + train.CSS,
         head=SCRIPT,
@@ -114,7 +120,8 @@ def web_app(desk: Desk) -> FastAPI:
         mcp_server=False,
         max_file_size=LARGEST,
     )
-    app.add_middleware(Guard, public=desk.settings.public)
+    app.add_middleware(Door, blocks=page, public=desk.settings.public)
+    app.add_middleware(Guard, public=desk.settings.public, hosts=desk.settings.allowed_hosts)  # before the door
     return app
 
 
@@ -126,6 +133,8 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
         if settings.browser:  # in a thread, for the browser may take its time while the page is asked for
             threading.Thread(target=open_page, args=(url,), kwargs={"app_window": settings.app_window}).start()
 
+    shutil.rmtree(settings.temporary, ignore_errors=True)  # what a killed desk has left
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.temporary.resolve())  # not a folder that all users share
     app = web_app(Desk(settings))
     gc.collect()
     gc.freeze()  # the page's objects stay: to look through them again and again stalls generations

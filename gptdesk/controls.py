@@ -46,7 +46,7 @@ def leave_checking_to_us() -> None:
     Gradio itself would answer with an error that names no field, and a traceback in the terminal. It makes the widgets
     anew for every page, so one of ours cannot differ; and it writes a .pyi file beside the source of any subclass.
     """
-    for component in (gr.Slider, gr.Number, gr.Dropdown):
+    for component in (gr.Slider, gr.Number, gr.Dropdown, gr.Radio, gr.CheckboxGroup):
         component.preprocess = lambda self, payload: payload  # type: ignore[method-assign]
 
 

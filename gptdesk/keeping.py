@@ -29,7 +29,9 @@ class Kept:
         return [*self._components.values(), *(one for panel in self._panels.values() for one in panel.components)]
 
     def wire(self) -> None:
-        """Remember every change; all widgets must have been laid out."""
+        """Remember every change; all widgets must have been laid out. A public desk remembers none."""
+        if self._desk.settings.public:
+            return
         changes = [component.change for component in self.controls]  # type: ignore[attr-defined]  # made by Gradio
         inputs: set[Block] = {*self.controls, self.restored}
         gr.on(changes, self.remember, inputs, **(QUIETLY | {"trigger_mode": "always_last"}))

@@ -92,37 +92,38 @@ def _not_here() -> str | None:
 class PresetBar:
     """A dropdown of sampler presets, and buttons for what can be done with the chosen one and `panel`.
 
-    The ids of its elements begin with `prefix`.
+    A public desk keeps none, so it has no buttons to save and delete. The ids of its elements begin with `prefix`.
     """
 
     def __init__(self, desk: Desk, panel: ChainPanel, *, prefix: str = "") -> None:
         self._desk = desk
         self._panel = panel
+        self._is_public = desk.settings.public
         with gr.Group():
             self.name = gr.Dropdown(
                 desk.preset_names(),
                 value=FIRST_PRESET,
-                allow_custom_value=True,
-                label="Preset (to save your own, type a name for it)",
+                allow_custom_value=not self._is_public,
+                label="Preset" if self._is_public else "Preset (to save your own, type a name for it)",
                 elem_id=f"{prefix}preset",
             )
             with gr.Row():
-                buttons = ("Restore", "Neutralise", "Save", "Delete")
-                self._restore, self._neutralise, self._save, self._delete = (
-                    gr.Button(name, size="sm", min_width=60, elem_id=f"{prefix}preset-{name.lower()}")
-                    for name in buttons
-                )
+                names = ("Restore", "Neutralise") if self._is_public else ("Restore", "Neutralise", "Save", "Delete")
+                self._buttons = [
+                    gr.Button(name, size="sm", min_width=60, elem_id=f"{prefix}preset-{name.lower()}") for name in names
+                ]
 
-    def wire(self) -> list[Dependency]:
+    def wire(self) -> None:
         """Connect the buttons; the panel must have been laid out."""
         options = self._panel.components
-        return [
-            self.name.select(self._on_restore, self.name, options, **MAY_SPEAK),
-            self._restore.click(self._on_restore, self.name, options, **MAY_SPEAK),
-            self._neutralise.click(self._on_neutralise, set(options), options, **MAY_SPEAK),
-            self._save.click(self._on_save, {self.name, *options}, self.name, **MAY_SPEAK),
-            self._delete.click(self._on_delete, self.name, self.name, **MAY_SPEAK),
-        ]
+        restore, neutralise, *keeping = self._buttons
+        self.name.select(self._on_restore, self.name, options, **MAY_SPEAK)
+        restore.click(self._on_restore, self.name, options, **MAY_SPEAK)
+        neutralise.click(self._on_neutralise, set(options), options, **MAY_SPEAK)
+        if keeping:
+            save, delete = keeping
+            save.click(self._on_save, {self.name, *options}, self.name, **MAY_SPEAK)
+            delete.click(self._on_delete, self.name, self.name, **MAY_SPEAK)
 
     def shown(self, name: object) -> Updates:
         """Updates that list the presets there are now, with this one in the box."""

@@ -2,18 +2,20 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models.storage import read_json
 from samplers import Options
 
 FILE = "settings.json"
 SPACE_PORT = 7860  # what a Hugging Face Space forwards
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
 class Settings(Options):
@@ -21,11 +23,27 @@ class Settings(Options):
 
     home: Path = Field(description="folder of models, environments and settings")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 127.0.0.1 is this computer only")
+    allow_host: str = Field(
+        "", description="names, separated by commas, under which a proxy of yours passes on requests for the desk"
+    )
     port: int = Field(SPACE_PORT, ge=0, le=65535, description="first port to try; 0 takes any free one")
     browser: bool = Field(True, description="open the page when the desk is ready")
     app_window: bool = Field(False, description="open the page in a window of its own (Chromium, Chrome or Edge)")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="where float models compute")
     memory_gb: float | None = Field(None, gt=0, description="memory that loaded models may take; default half of it")
+
+    @field_validator("allow_host")
+    @classmethod
+    def _are_host_names(cls, names: str) -> str:
+        for name in filter(None, map(str.strip, names.split(","))):
+            if not HOST_NAME.fullmatch(name):
+                raise ValueError(f"allow_host takes names like desk.example.org, without a port, not {name!r:.80}")
+        return names
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """The names of `allow_host`, as a browser sends them."""
+        return frozenset(name.strip().lower() for name in self.allow_host.split(",") if name.strip())
 
     @property
     def public(self) -> bool:
@@ -56,6 +74,11 @@ class Settings(Options):
     @property
     def pasted(self) -> Path:
         return self.home / "pasted"
+
+    @property
+    def temporary(self) -> Path:
+        """Uploads and downloads of a running desk."""
+        return self.home / "temporary"
 
     @property
     def texts(self) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from gptdesk.api.guard import CLOSED
 from gptdesk.app import web_app
 from gptdesk.desk import Desk
 from gptdesk.instance import home_id
@@ -72,12 +73,32 @@ def test_a_cross_site_upload_stores_nothing_and_ours_works(client: TestClient) -
 def test_the_desk_is_no_proxy(client: TestClient, spelling: str, address: str) -> None:
     for prefix in ("/gradio_api/", "/"):
         answer = client.get(f"{prefix}{spelling}{address}")
-        assert (answer.status_code, answer.text) == (403, "This desk does not fetch files from other addresses.")
+        assert (answer.status_code, answer.text) == (404, CLOSED)
 
 
-def test_monitoring_is_closed_and_no_event_is_a_public_endpoint(client: TestClient) -> None:
-    assert client.get("/monitoring").status_code in (403, 404)
-    assert client.get("/gradio_api/info").json()["named_endpoints"] == {}
+def test_behind_a_proxy_the_desk_answers_under_the_names_it_was_given(tmp_path: Path, in_event_loop: Callable) -> None:
+    desk = Desk(load_settings({"home": str(tmp_path), "allow_host": "desk.example.org, Other.example"}))
+    client = TestClient(in_event_loop(lambda: web_app(desk)), base_url=f"http://{HERE}", raise_server_exceptions=False)
+    for host, status in {
+        "desk.example.org": 200,
+        "desk.example.org:8443": 200,
+        "other.example": 200,
+        "localhost": 200,
+        "www.desk.example.org": 403,
+        "desk.example.org.evil.com": 403,
+        "evil.com": 403,
+    }.items():
+        assert client.get("/health", headers={"host": host}).status_code == status, host
+    for origin, refused in {"https://desk.example.org": False, "https://evil.com": True}.items():
+        headers = {"host": "desk.example.org", "origin": origin, "content-type": "application/json"}
+        answer = client.post("/gradio_api/queue/join", headers=headers, content="{}")
+        assert (answer.status_code == 403) is refused
+
+
+@pytest.mark.parametrize("names", ["*", "http://desk.example.org", "desk.example.org:80", "a b", "-", "ü.example"])
+def test_what_is_no_host_name_is_told(tmp_path: Path, names: str) -> None:
+    with pytest.raises(ValueError, match=r"allow_host takes names like desk\.example\.org, without a port"):
+        load_settings({"home": str(tmp_path), "allow_host": names})
 
 
 def test_a_public_desk_answers_under_any_name(tmp_path: Path, in_event_loop: Callable) -> None:

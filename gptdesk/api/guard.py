@@ -1,53 +1,76 @@
-"""Who may call what: a desk on this computer answers pages of this computer, not whatever site the browser is on.
+"""Guard in front of every route: who may call, and which of Gradio's routes there are.
 
-Gradio checks neither Host nor, for file uploads, Origin; a page elsewhere could reach the desk by DNS rebinding or a
-cross-site form (the reasons Ollama and others have such a check).
+A desk on this computer answers pages of this computer, not whatever site the browser is on. Gradio checks neither Host
+nor, for file uploads, Origin; a page elsewhere could reach the desk by DNS rebinding or a cross-site form (the reasons
+Ollama and others have such a check).
 """
 
-import re
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gptdesk.api.routes import find_route, kept_query
 from gptdesk.settings import is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-PROXY_PATH = re.compile(r".*/file[=/]+\w+:/", re.IGNORECASE)  # Gradio would fetch and pass on any public address
+KIND = "gptdesk.kind"  # in the scope of a request that has passed: the kind of its route
+CLOSED = "This desk has no such address, or it is closed."
 
 
 class Guard:
-    """ASGI middleware. Refusals are 403 with one sentence. In public mode only the open proxy is closed."""
+    """ASGI middleware: refuses foreign callers with 403 and routes outside the allow list with 404, in a sentence each.
 
-    def __init__(self, app: ASGIApp, *, public: bool) -> None:
+    `hosts` are names under which the desk answers beside those of this computer. A public desk answers under any name.
+    """
+
+    def __init__(self, app: ASGIApp, *, public: bool, hosts: Collection[str] = ()) -> None:
         self._app = app
         self._public = public
+        self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and (reason := self._refusal(scope)):
-            await PlainTextResponse(reason, status_code=403)(scope, receive, send)
-        else:
+        if scope["type"] == "http":
+            answer = self._refusal(scope)
+        elif scope["type"] == "lifespan":
+            answer = None
+        else:  # nothing of ours speaks over a WebSocket
+            answer = PlainTextResponse(CLOSED, status_code=404)
+        if answer is None:
             await self._app(scope, receive, send)
+        else:
+            await answer(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> str | None:
-        if PROXY_PATH.match(scope["path"]):
-            return "This desk does not fetch files from other addresses."
-        if self._public:
-            return None
+    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+        """Return the answer to a request that is refused; what passes has its kind and its query in the scope."""
+        if not self._public and (reason := self._foreign(scope)):
+            return PlainTextResponse(reason, status_code=403)
+        route = find_route(scope["method"], scope["path"], public=self._public)
+        if route is None:
+            return PlainTextResponse(CLOSED, status_code=404)
+        scope[KIND] = route.kind
+        scope["query_string"] = kept_query(route, scope["query_string"])
+        return None
+
+    def _foreign(self, scope: Scope) -> str | None:
+        """Return why a caller is refused; None if it is at home here."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if not _is_here(f"//{headers.get('host', '')}"):
-            return "This desk answers only to localhost; open it under the address that it printed."
-        if scope.get("method") not in SAFE_METHODS:
+        if not self._is_ours(f"//{headers.get('host', '')}"):
+            return (
+                "This desk answers only to localhost; open it under the address that it printed. "
+                "Behind a proxy of your own, start it with --allow-host NAME."
+            )
+        if scope["method"] not in SAFE_METHODS:
             origin = headers.get("origin")
-            if headers.get("sec-fetch-site") == "cross-site" or (origin is not None and not _is_here(origin)):
+            if headers.get("sec-fetch-site") == "cross-site" or (origin is not None and not self._is_ours(origin)):
                 return "This desk takes no requests from pages of other sites."
         return None
 
-
-def _is_here(url: str) -> bool:
-    """Whether the host part of `url` is this computer."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    return is_loopback(host) or host.endswith(".localhost")
+    def _is_ours(self, url: str) -> bool:
+        """Return whether the host part of `url` is this computer, or a name that was allowed."""
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError:
+            return False
+        return is_loopback(host) or host.endswith(".localhost") or host in self._hosts

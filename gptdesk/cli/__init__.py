@@ -42,6 +42,9 @@ def main_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"gptdesk {__version__}")
     parser.add_argument("--home", metavar="DIR", help="folder of models and settings (also GPTDESK_HOME)")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
+    parser.add_argument(
+        "--allow-host", metavar="NAME,NAME", help="names under which a proxy of yours passes on requests for the desk"
+    )
     parser.add_argument("--port", help="first port to try (default 7860)")
     parser.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="open no page")
     parser.add_argument("--app-window", action="store_const", const=True, help="open a window of its own, if possible")

@@ -135,8 +135,8 @@ class GenerateTab:
             button.click(handler, inputs, outputs, **STREAMING)
         self.actions.wire()
         for button in self.examples:
-            button.click(lambda text: text, button, self.prompt, **QUIETLY)
-        self.seed.input(lambda: False, None, self.new_seed, **QUIETLY)  # who types a seed wants that one
+            button.click(self._on_example, button, self.prompt, **QUIETLY)
+        self.seed.input(self._on_seed, None, self.new_seed, **QUIETLY)
         self.model.wire()
         self.presets.wire()
         latest = QUIETLY | {"trigger_mode": "always_last"}
@@ -202,6 +202,13 @@ class GenerateTab:
         if result.start:
             updates[self.seed] = str(result.start.seed)
         return updates
+
+    def _on_example(self, text: str) -> str:
+        return text
+
+    def _on_seed(self) -> bool:
+        """Draw no new seed: who types one wants that one."""
+        return False
 
     def _on_prompt(self, prompt: str | None, name: str | None) -> str:
         try:

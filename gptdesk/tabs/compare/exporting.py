@@ -1,10 +1,10 @@
 """Buttons that save a comparison as a file, in every format."""
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from gptdesk.comparison.export import FORMATS, Document
 from gptdesk.controls import Updates
+from gptdesk.page.downloads import hand_out
 
 LABELS = {"md": "Markdown", "html": "HTML", "json": "JSON", "csv": "CSV"}
 
@@ -23,11 +23,8 @@ class ExportBar:
 
     def filled(self, document: Document) -> Updates:
         """Updates that put the document behind the buttons; ValueError if the disk refuses."""
-        try:  # where Gradio deletes it after a day
-            files = {
-                name: save_bytes_to_cache(FORMATS[name](document), f"comparison.{name}", button.GRADIO_CACHE)
-                for name, button in self.buttons.items()
-            }
+        try:
+            files = {name: hand_out(FORMATS[name](document), f"comparison.{name}") for name in self.buttons}
         except OSError as error:
             raise ValueError(f"the files to save could not be written: {error.strerror or error}") from error
         return {button: gr.update(value=files[name], interactive=True) for name, button in self.buttons.items()}

@@ -3,25 +3,41 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio.components import Component
 
 from gptdesk.comparison.texts import read_text
 from gptdesk.controls import Values
 
+GIVEN = "the text given"  # what a text from the box is called
+
 
 class TextOrFile:
-    """The box and, beside it, the file, which goes first. Their ids are `ident` and `ident`-file."""
+    """A text box and, beside it, a file input, which overrides it. Their ids are `ident` and `ident`-file.
 
-    def __init__(self, label: str, *, info: str, file_label: str, lines: int, ident: str) -> None:
+    Without `files`, as on a public desk, which takes no uploads, there is the box alone.
+    """
+
+    def __init__(self, label: str, *, info: str, file_label: str, lines: int, ident: str, files: bool) -> None:
+        self.file: gr.File | None = None
         with gr.Row():
             with gr.Column(scale=3, min_width=280):
                 self.box = gr.Textbox(label=label, info=info, lines=lines, max_lines=12, elem_id=ident)
-            with gr.Column(scale=2, min_width=240):
-                self.file = gr.File(
-                    label=f"{file_label}, which goes first", type="filepath", height=140, elem_id=f"{ident}-file"
-                )
+            if files:
+                with gr.Column(scale=2, min_width=240):
+                    self.file = gr.File(
+                        label=f"{file_label}, which overrides the box",
+                        type="filepath",
+                        height=140,
+                        elem_id=f"{ident}-file",
+                    )
+
+    @property
+    def inputs(self) -> set[Component]:
+        """The widgets that `read` needs the values of."""
+        return {self.box} if self.file is None else {self.box, self.file}
 
     def read(self, values: Values) -> tuple[str, str]:
         """The text, "" if none is given, and what to call it; ValueError as `read_text`."""
-        if file := values[self.file]:
+        if self.file is not None and (file := values[self.file]):
             return read_text(Path(str(file))), Path(str(file)).name
-        return str(values[self.box] or ""), "the text given"
+        return str(values[self.box] or ""), GIVEN

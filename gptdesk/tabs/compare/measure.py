@@ -19,7 +19,7 @@ from gptdesk.desk import Desk
 from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
-from gptdesk.tabs.compare.given import TextOrFile
+from gptdesk.tabs.compare.given import GIVEN, TextOrFile
 from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, strip_html
 from gptdesk.tabs.compare.sides import SidesPanel
 from models.manager import ModelKey
@@ -42,6 +42,7 @@ class MeasureView:
             file_label="… or a text file",
             lines=2,
             ident="judge-text",
+            files=not desk.settings.public,
         )
         self.repeats = gr.Slider(
             1, MOST_REPEATS, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
@@ -82,7 +83,7 @@ class MeasureView:
     def wire(self) -> None:
         """Connect the buttons and the strip."""
         self._actions.wire()
-        inputs = {*self._sides.inputs, self.text.box, self.text.file, self.repeats}
+        inputs = {*self._sides.inputs, *self.text.inputs, self.repeats}
         found = [self.summary, self.results, self.table, self.plot, *self.panes, self.notes, self.judged]
         strip_outputs = [self.strip_box, self.part, self.candidate, self.strip]
         outputs = [*self._actions.outputs, *found, *strip_outputs, *self.export.buttons.values()]
@@ -132,7 +133,7 @@ class MeasureView:
     def _text(self, values: Values, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
         """What to judge by, and what to call it; without a text, why there is none."""
         text, name = self.text.read(values)
-        if text or values[self.text.file]:
+        if text or name != GIVEN:
             return text, name
         return held_out_of(self._desk.manager, keys)
 

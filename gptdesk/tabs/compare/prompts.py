@@ -32,6 +32,7 @@ class PromptsView:
             file_label="… or a file of them",
             lines=4,
             ident="prompts",
+            files=not desk.settings.public,
         )
         self._actions = starter(desk, "Compare all", ident="compare-all", running=sides.running)
         self.said = gr.Markdown("No prompts were compared yet.", elem_id="prompts-said")
@@ -46,7 +47,7 @@ class PromptsView:
     def wire(self) -> None:
         """Connect the button."""
         self._actions.wire()
-        inputs = {*self._sides.inputs, self.prompts.box, self.prompts.file}
+        inputs = {*self._sides.inputs, *self.prompts.inputs}
         outputs = [*self._actions.outputs, self.said, self.table, *self.export.buttons.values()]
         self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
 

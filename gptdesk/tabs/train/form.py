@@ -178,7 +178,7 @@ class FormView:
         self.source.change(self._shape, self.source, self._shaped, **QUIETLY)
         start = self._boxes.box(ModelOptions, "start")
         tab.select(self._begun_with, start, start, **QUIETLY)
-        start.change(lambda name: gr.update(visible=not name), start, self._new, **QUIETLY)  # type: ignore[attr-defined]
+        start.change(self._on_start_model, start, self._new, **QUIETLY)  # type: ignore[attr-defined]  # made by Gradio
         inputs: set[Block] = {*self.remembered.values(), self.files}
         found = [self.facts, self.remarks, self.rows]
         self.look.click(self._on_preview, inputs, [*self._actions.outputs, *found], **STREAMING)
@@ -209,6 +209,9 @@ class FormView:
 
     def _shape(self, source: object) -> list[object]:
         return [gr.update(visible=source == one) for one in SOURCES]
+
+    def _on_start_model(self, name: object) -> object:
+        return gr.update(visible=not name)
 
     def _begun_with(self, name: object) -> dict[str, object]:
         """The update that lists the models there are now, and keeps the one of this name if it is still there."""

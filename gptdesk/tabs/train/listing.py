@@ -58,7 +58,7 @@ class ListingView:
         latest = MAY_SPEAK | {"trigger_mode": "always_last"}
         for box in drawn:
             box.input(self._on_choice, drawn, shown, **latest)  # type: ignore[attr-defined]  # made by Gradio
-        self.delete.click(lambda: gr.update(visible=True), None, self.sure, **QUIETLY)
+        self.delete.click(self._on_ask, None, self.sure, **QUIETLY)
         self.sure.click(self._on_delete, drawn, [self.table, self.chosen, *shown], **MAY_SPEAK)
 
     def _on_open(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
@@ -76,6 +76,9 @@ class ListingView:
         if len(chosen) > MOST:
             raise ValueError(f"at most {MOST} runs can be laid over each other, not {len(chosen)}; take some away")
         return self._laid(chosen, Look.of(axis, weight, logs))
+
+    def _on_ask(self) -> object:
+        return gr.update(visible=True)
 
     def _on_delete(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         refused = []

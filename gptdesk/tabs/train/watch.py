@@ -93,7 +93,7 @@ class WatchView:
         """Connect the buttons and the clock; what is shown is looked up anew when `tab` is opened."""
         latest = MAY_SPEAK | {"trigger_mode": "always_last"}
         self.timer.tick(self._on_tick, self.inputs, self.outputs, **QUIETLY)
-        tab.select(lambda values: self.shown(values[self.name], values), self.inputs, self.outputs, **QUIETLY)
+        tab.select(self._on_open, self.inputs, self.outputs, **QUIETLY)
         self.name.input(self._on_run, self.inputs, self.outputs, **latest)
         drawn = [self.axis.input, self.weight.input, self.logs.input]
         gr.on(drawn, self._on_choice, self.inputs, self.outputs, **latest)
@@ -119,6 +119,9 @@ class WatchView:
         return self._all(str(chosen), self._look(values), number) | listed
 
     # Events
+
+    def _on_open(self, values: Values) -> Updates:
+        return self.shown(values[self.name], values)
 
     def _on_tick(self, values: Values) -> object:
         if self._seen(str(values[self.name] or "")) == values[self.seen]:

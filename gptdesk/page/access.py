@@ -1,0 +1,85 @@
+"""Access to the events of the page: what a visitor of a public desk can do, and what its owner alone can.
+
+One list decides. An event that is in neither part stops the start of the desk, and on a public desk one of the owner's
+does, too: what a visitor must not do is not registered there, rather than hidden. docs/public.md is the same list in
+words, and a test compares the two.
+"""
+
+from collections.abc import Mapping
+
+from gradio.blocks import BlockFunction
+
+# Handlers by module and name. What stands first is what a visitor does with them.
+VISITOR: dict[str, tuple[str, ...]] = {
+    "open the page, and read what it shows": (
+        "tabs.generate:GenerateTab._on_load",
+        "tabs.compare:build.load",
+        "frame:Frame.wire.opened",
+    ),
+    "generate a text, continue it and stop it": (
+        "tabs.generate:GenerateTab._on_generate",
+        "tabs.generate:GenerateTab._on_continue",
+        "tabs.generate:GenerateTab._on_example",
+        "tabs.generate:GenerateTab._on_seed",
+        "tabs.generate:GenerateTab._on_prompt",
+        "actions:Actions._on_stop",
+    ),
+    "pick one of the desk's models, a precision, a preset and samplers": (
+        "pickers:ModelPicker._precisions",
+        "pickers:PresetBar._on_restore",
+        "pickers:PresetBar._on_neutralise",
+        "controls:ChainPanel._show_options",
+        "tabs.compare.sides:SidesPanel._shape",
+    ),
+    "compare models: watch, measure within limits, take the blind test, run a list of prompts, save the report": (
+        "tabs.compare.watch:WatchView._on_start",
+        "tabs.compare.measure:MeasureView._on_start",
+        "tabs.compare.measure:MeasureView._on_strip",
+        "tabs.compare.blind:BlindView._on_start",
+        "tabs.compare.blind:BlindView._voter.cast",
+        "tabs.compare.prompts:PromptsView._on_start",
+    ),
+}
+OWNER: dict[str, tuple[str, ...]] = {
+    "save and delete presets": ("pickers:PresetBar._on_save", "pickers:PresetBar._on_delete"),
+    "have settings and texts remembered": ("keeping:Kept.remember",),
+    "train: prepare a text, start, pause, stop, resume and delete runs": (
+        "tabs.train:build.load",
+        "tabs.train.form:FormView._shape",
+        "tabs.train.form:FormView._begun_with",
+        "tabs.train.form:FormView._on_start_model",
+        "tabs.train.form:FormView._on_preview",
+        "tabs.train.form:FormView.wire.begin",
+        "tabs.train.library:LibraryPanel._about",
+        "tabs.train.library:LibraryPanel._on_fetch",
+        "tabs.train.listing:ListingView._on_open",
+        "tabs.train.listing:ListingView._on_choice",
+        "tabs.train.listing:ListingView._on_ask",
+        "tabs.train.listing:ListingView._on_delete",
+        "tabs.train.watch:WatchView._on_open",
+        "tabs.train.watch:WatchView._on_tick",
+        "tabs.train.watch:WatchView._on_run",
+        "tabs.train.watch:WatchView._on_choice",
+        "tabs.train.watch:WatchView._on_sample",
+        "tabs.train.watch:WatchView._ordering.ordered",
+        "tabs.train.watch:WatchView._resuming.resumed",
+        "tabs.train.watch:WatchView._on_use",
+    ),
+}
+
+
+def handler_name(fn: BlockFunction) -> str:
+    """Return the name by which VISITOR and OWNER list the handler of an event."""
+    module = str(getattr(fn.fn, "__module__", "")).removeprefix("gptdesk.")
+    return f"{module}:{getattr(fn.fn, '__qualname__', '').replace('.<locals>', '')}"
+
+
+def check_events(fns: Mapping[int, BlockFunction], *, public: bool) -> None:
+    """Raise RuntimeError for an event that is on no list, or is the owner's on a public desk."""
+    allowed = {name for names in VISITOR.values() for name in names}
+    if not public:
+        allowed |= {name for names in OWNER.values() for name in names}
+    for fn in fns.values():
+        if handler_name(fn) not in allowed:
+            where = "a public desk" if public else "the page"
+            raise RuntimeError(f"the event {handler_name(fn)} is not listed for {where} in gptdesk/page/access.py")

@@ -1,0 +1,176 @@
+"""Door to Gradio: bodies of events, uploads and downloads are checked before Gradio sees them."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+from gradio.blocks import Blocks
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gptdesk.api.guard import CLOSED, KIND
+from gptdesk.page.downloads import is_handed_out
+from gptdesk.page.event_values import EventValues
+from gptdesk.page.visitors import COOKIE, Uploads, new_visitor, visitor_of
+
+LARGEST_EVENT, LARGEST_PUBLIC_EVENT = 16_000_000, 1_000_000  # bytes of JSON
+LARGEST_UPLOAD = 1_000_000_000  # bytes of all files that are sent at once
+LARGEST_ANSWER = 4_000_000  # bytes of the list of paths that Gradio answers an upload with
+FILE = "/gradio_api/file="
+
+
+class _Refused(Exception):
+    """A request that goes no further; the answer is a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Door:
+    """ASGI middleware between the guard, which has named the kind of each request, and Gradio."""
+
+    def __init__(self, app: ASGIApp, *, blocks: Blocks, public: bool) -> None:
+        self._app = app
+        self._public = public
+        self._values = EventValues(blocks.fns)
+        self._uploads = Uploads()
+        self._passes: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
+            "page": self._page,
+            "event": self._event,
+            "upload": self._upload,
+            "download": self._download,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        passes = self._passes.get(scope[KIND], self._app) if scope["type"] == "http" else self._app
+        try:
+            await passes(scope, receive, send)
+        except _Refused as refused:
+            answer = JSONResponse({"detail": str(refused)}, status_code=refused.status)
+            await answer(scope, receive, send)
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give a browser that opens the page a name, by which its uploads are known; a public desk takes none."""
+        if self._public or scope["path"] != "/" or _visitor(scope):
+            await self._app(scope, receive, send)
+        else:
+            await self._app(scope, receive, _with_cookie(send, new_visitor()))
+
+    async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
+            raise _Refused(415, "an event is JSON")
+        most = LARGEST_PUBLIC_EVENT if self._public else LARGEST_EVENT
+        body, visitor = await _read(scope, receive, most), _visitor(scope)
+        queued = scope["path"].endswith("/join")
+        try:
+            event = json.loads(body, parse_constant=_no_number)
+        except (ValueError, RecursionError):  # also for bytes that are no text, and numbers of thousands of digits
+            raise _Refused(400, "an event is JSON") from None
+        try:
+            checked = self._values.checked(event, queued=queued, owns=lambda path: self._uploads.owns(visitor, path))
+        except ValueError as error:
+            raise _Refused(400, str(error)) from None
+        await self._app(*_replaced(scope, json.dumps(checked, allow_nan=False).encode(), receive), send)
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let files in and remember whose they are: the answer is the list of their paths."""
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        if _length(scope) > LARGEST_UPLOAD:
+            raise _Refused(413, f"at most {LARGEST_UPLOAD // 1_000_000:,} MB can be uploaded at once")
+        known = _visitor(scope)
+        visitor = known or new_visitor()
+        answer = bytearray()
+        status = 0
+
+        async def remember(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif len(answer) < LARGEST_ANSWER:
+                answer.extend(message.get("body", b""))
+                if status == 200 and not message.get("more_body"):
+                    self._uploads.add(visitor, _paths(bytes(answer)))
+            await send(message)
+
+        await self._app(scope, receive, remember if known else _with_cookie(remember, visitor))
+
+    async def _download(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(FILE)
+        if not (is_handed_out(path) or self._uploads.owns(_visitor(scope), path)):
+            await PlainTextResponse(CLOSED, status_code=404)(scope, receive, send)
+            return
+        headers = [pair for pair in scope["headers"] if pair[0].lower() != b"range"]  # the files are small
+        await self._app({**scope, "headers": headers}, receive, send)
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")
+
+
+def _visitor(scope: Scope) -> str | None:
+    return visitor_of(value.decode("latin-1") for key, value in scope["headers"] if key.lower() == b"cookie")
+
+
+def _length(scope: Scope) -> int:
+    """Return the length that a body says it has; 0 if it says none."""
+    said = _header(scope, b"content-length")
+    return int(said[:20]) if said.isdecimal() else 0
+
+
+async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
+    """Return a body of at most `most` bytes; larger ones are refused before they have been read."""
+    too_large = _Refused(413, f"this is more than the {most / 1e6:g} MB that the page may send at once; use a file")
+    if _length(scope) > most:
+        raise too_large
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _Refused(400, "the request ended too early")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise too_large
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replaced(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Receive]:
+    """Return the request with another body."""
+    headers = [pair for pair in scope["headers"] if pair[0].lower() not in (b"content-length", b"transfer-encoding")]
+    given = False
+
+    async def give() -> Message:
+        nonlocal given
+        if given:
+            return await receive()  # whether the browser has gone
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}, give
+
+
+def _with_cookie(send: Send, visitor: str) -> Send:
+    cookie = Response()
+    cookie.set_cookie(COOKIE, visitor, path="/", httponly=True, samesite="lax")
+
+    async def setting(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            header = (b"set-cookie", cookie.headers["set-cookie"].encode("latin-1"))
+            message = {**message, "headers": [*message.get("headers", ()), header]}
+        await send(message)
+
+    return setting
+
+
+def _paths(answer: bytes) -> list[str]:
+    found = json.loads(answer)
+    return [path for path in found if isinstance(path, str)] if isinstance(found, list) else []
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")

@@ -1,0 +1,144 @@
+"""Types of event values: what the widgets of an event can hold, checked before Gradio sees a request.
+
+Gradio passes on whatever a request says: a list for a number, NaN, too few values, a path on this computer as if it
+had been uploaded. What passes here has the types that the widgets of the event have; what a value may be beyond its
+type (a range, a name that exists) is for the options and handlers to say.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import gradio as gr
+from gradio.blocks import Block, BlockFunction
+
+from gptdesk.api.routes import SESSION
+
+LARGEST_NUMBER = 2.0**63  # beyond it a whole number cannot be sent back as JSON
+LONGEST_CHOICE = 1_000  # characters of what is picked from a list
+MOST_CHOICES = 1_000
+MOST_FILES = 1_000
+
+Owns = Callable[[str], bool]  # whether the sender of a request has uploaded the file at this path
+Parse = Callable[[object, Owns], object]
+
+
+class EventValues:
+    """The events of a page and what each takes. Raises TypeError for an input widget that has no rule here."""
+
+    def __init__(self, fns: Mapping[int, BlockFunction]) -> None:
+        self._fns = dict(fns)
+        self._parsers = {number: [_parser(block) for block in fn.inputs] for number, fn in self._fns.items()}
+
+    def checked(self, body: object, *, queued: bool, owns: Owns) -> dict[str, object]:
+        """Return the request again with nothing but what the page sends; `queued` if it came through the queue.
+
+        Half surrogate pairs become U+FFFD; an empty list of files none. Raises ValueError with one sentence that does
+        not repeat the values, for it may be logged.
+        """
+        if not isinstance(body, dict):
+            raise ValueError("an event is a JSON object")
+        number, session, data = body.get("fn_index"), body.get("session_hash"), body.get("data")
+        fn = self._fns.get(number) if isinstance(number, int) and not isinstance(number, bool) else None
+        if fn is None or fn.queue is not queued:
+            raise ValueError("there is no such event; load the page again")
+        if not isinstance(session, str) or not SESSION.fullmatch(session):
+            raise ValueError("an event needs the name of its session; load the page again")
+        parsers = self._parsers[fn._id]
+        if not isinstance(data, list) or len(data) != len(parsers):
+            raise ValueError(f"this event takes {len(parsers)} values; load the page again")
+        trigger = body.get("trigger_id")
+        known = isinstance(trigger, int) and any(trigger == target for target, _ in fn.targets)
+        return {
+            "fn_index": fn._id,
+            "session_hash": session,
+            "data": [parse(value, owns) for parse, value in zip(parsers, data, strict=True)],
+            "trigger_id": trigger if known else None,
+        }
+
+
+def _parser(block: Block) -> Parse:
+    """Return what reads the value of a widget."""
+    if isinstance(block, gr.Dropdown):
+        return _choices if block.multiselect else _choice
+    if isinstance(block, gr.File):
+        return _files if block.file_count == "multiple" else _file
+    for kinds, parse in _PARSERS.items():
+        if isinstance(block, kinds):
+            return parse
+    raise TypeError(f"events that read a {type(block).__name__} have no rule in gptdesk/page/event_values.py")
+
+
+def _text(value: object, owns: Owns) -> str | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else whole(value)
+    raise ValueError("a text box holds text")
+
+
+def _number(value: object, owns: Owns) -> int | float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a number box holds a number")
+    if not math.isfinite(value) or abs(value) >= LARGEST_NUMBER:
+        raise ValueError("a number is too large, or none")
+    return value
+
+
+def _truth(value: object, owns: Owns) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise ValueError("a check box is ticked or not")
+
+
+def _choice(value: object, owns: Owns) -> str | int | float | None:
+    if not isinstance(value, str):
+        return _number(value, owns)
+    if len(value) > LONGEST_CHOICE:
+        raise ValueError(f"a choice has at most {LONGEST_CHOICE:,} characters")
+    return whole(value)
+
+
+def _choices(value: object, owns: Owns) -> list[object]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > MOST_CHOICES:
+        raise ValueError("several choices are a list")
+    return [_choice(one, owns) for one in value]
+
+
+def _state(value: object, owns: Owns) -> None:
+    """Ignore what a browser says of a value that is kept here."""
+
+
+def _file(value: object, owns: Owns) -> dict[str, object] | None:
+    """Return an upload in the form that Gradio takes: its path and name, nothing of a URL or of other keys."""
+    if value is None:
+        return None
+    path = value.get("path") if isinstance(value, dict) else None
+    if not isinstance(path, str) or not owns(path):
+        raise ValueError("this file was not uploaded from here, or it is gone; choose it again")
+    return {"path": path, "orig_name": Path(path).name, "meta": {"_type": "gradio.FileData"}}
+
+
+def _files(value: object, owns: Owns) -> list[object] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > MOST_FILES:
+        raise ValueError(f"several files are a list of at most {MOST_FILES:,}")
+    return [_file(one, owns) for one in value if one is not None] or None
+
+
+def whole(text: str) -> str:
+    """Return the text with U+FFFD for each half of a surrogate pair, which is no character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_PARSERS: dict[tuple[type[Block], ...], Parse] = {
+    (gr.Textbox, gr.Button): _text,
+    (gr.Number, gr.Slider): _number,
+    (gr.Checkbox,): _truth,
+    (gr.Radio,): _choice,
+    (gr.CheckboxGroup,): _choices,
+    (gr.State,): _state,
+}
