@@ -145,6 +145,7 @@ class ChainPanel:
         self._options[option] = (sampler, component)
 
     def _show_options(self, order: list[str]) -> list[object]:
+        order = [name for name in order if name in names()]
         return [_meaning(order), *(gr.update(visible=sampler in order) for sampler, _ in self._options.values())]
 
     @property

@@ -60,7 +60,7 @@ class EventValues:
 def _parser(block: Block) -> Parse:
     """Return what reads the value of a widget."""
     if isinstance(block, gr.Dropdown):
-        return _choices if block.multiselect else _choice
+        return _names if block.multiselect else _name
     if isinstance(block, gr.File):
         return _files if block.file_count == "multiple" else _file
     for kinds, parse in _PARSERS.items():
@@ -91,20 +91,22 @@ def _truth(value: object, owns: Owns) -> bool | None:
     raise ValueError("a check box is ticked or not")
 
 
-def _choice(value: object, owns: Owns) -> str | int | float | None:
-    if not isinstance(value, str):
-        return _number(value, owns)
-    if len(value) > LONGEST_CHOICE:
+def _name(value: object, owns: Owns) -> str | None:
+    if isinstance(value, str) and len(value) > LONGEST_CHOICE:
         raise ValueError(f"a choice has at most {LONGEST_CHOICE:,} characters")
-    return whole(value)
+    return _text(value, owns)
 
 
-def _choices(value: object, owns: Owns) -> list[object]:
+def _names(value: object, owns: Owns) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > MOST_CHOICES:
         raise ValueError("several choices are a list")
-    return [_choice(one, owns) for one in value]
+    return [name for one in value if (name := _name(one, owns)) is not None]
+
+
+def _name_or_number(value: object, owns: Owns) -> str | int | float | None:
+    return _name(value, owns) if isinstance(value, str) else _number(value, owns)
 
 
 def _state(value: object, owns: Owns) -> None:
@@ -138,7 +140,7 @@ _PARSERS: dict[tuple[type[Block], ...], Parse] = {
     (gr.Textbox, gr.Button): _text,
     (gr.Number, gr.Slider): _number,
     (gr.Checkbox,): _truth,
-    (gr.Radio,): _choice,
-    (gr.CheckboxGroup,): _choices,
+    (gr.Radio,): _name_or_number,
+    (gr.CheckboxGroup,): _names,
     (gr.State,): _state,
 }
