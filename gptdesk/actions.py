@@ -3,17 +3,17 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
 import gradio as gr
 
 from gptdesk.controls import QUIETLY, Updates
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
+from gptdesk.scheduler import LOOK, Place
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[threading.Event], Iterator[Updates]]
+Work = Callable[[Place], Iterator[Updates]]
 
 
 class Actions:
@@ -53,16 +53,19 @@ class Actions:
         return [*self._buttons, self._stop, self.line]
 
     def run(self, work: Work, request: gr.Request, *, alone: bool = False) -> Iterator[Updates]:
-        """The updates of `work`, which gets the event that Stop sets; `alone`, nothing else is computed meanwhile."""
+        """Yield the updates of `work`, once there is a place for it; `alone`, nothing else is computed meanwhile.
+
+        `work` gets its place, with the event that Stop sets.
+        """
         session, stop = request.session_hash or "", threading.Event()
         if before := self._running.get(session):
             before.set()  # the newer one has the page
         self._running[session] = stop
         try:
             yield self._pressable(False) | {self.line: ""}
-            with self._turn(alone) as turn:
-                yield from turn.waited(stop, self.line)
-                yield from work(stop)
+            with self._desk.scheduler.queue(alone=alone, stop=stop) as place:
+                yield from self._waiting(place)
+                yield from work(place)
             yield self._pressable(True)
         except ValueError as error:
             yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
@@ -80,13 +83,18 @@ class Actions:
             self._stop: gr.update(interactive=not idle)
         }
 
-    @contextmanager
-    def _turn(self, alone: bool) -> Iterator["_Turn"]:
-        turn = _Turn(self._desk, alone)
-        try:
-            yield turn
-        finally:
-            turn.end()
+    def _waiting(self, place: Place) -> Iterator[Updates]:
+        """Yield updates that show the place in the queue; ValueError if it is stopped before its turn."""
+        shown = 0
+        while not place.wait(LOOK if shown else 0.0):
+            if place.stop.is_set():
+                raise ValueError("stopped before it began: something else was being generated")
+            number = place.number
+            if number not in (shown, 0):
+                shown = number
+                yield {self.line: f"Waiting for what is being generated elsewhere: place {number} in the queue …"}
+            else:
+                yield gr.skip()  # so that a page that has gone is noticed
 
     def _on_stop(self, request: gr.Request) -> None:
         if stop := self._running.get(request.session_hash or ""):
@@ -115,34 +123,3 @@ def starter(
         )
     line = gr.Markdown(elem_id=f"{ident}-line", elem_classes="note")
     return Actions(desk, buttons=[start], stop=stop, line=line, running=running)
-
-
-class _Turn:
-    """A place among those who compute, once `waited` is through."""
-
-    def __init__(self, desk: Desk, alone: bool) -> None:
-        self._turns = desk.turns
-        self._alone = alone
-        self._taken = False
-
-    def waited(self, stop: threading.Event, line: gr.Markdown) -> Iterator[Updates]:
-        """Updates while there is no place; ValueError if `stop` is set before there is one."""
-        self._taken = self._turns.take(alone=self._alone)
-        if self._taken:
-            return
-        if self._alone:
-            self._turns.claim()
-        try:
-            yield {line: "Waiting for what is being generated elsewhere …"}
-            while not self._taken:
-                if stop.is_set():
-                    raise ValueError("stopped before it began: something else was being generated")
-                self._taken = self._turns.take(alone=self._alone, timeout=0.1)
-                yield gr.skip()  # so that a page that has gone is noticed
-        finally:
-            if self._alone:
-                self._turns.claim(drop=True)
-
-    def end(self) -> None:
-        if self._taken:
-            self._turns.give_back(alone=self._alone)

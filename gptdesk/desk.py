@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
+from gptdesk.scheduler import Scheduler
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.training.places import Places
 from gptdesk.training.run_models import run_models
-from gptdesk.turns import Turns
 from models.engine import get_device
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
@@ -65,7 +65,7 @@ class Desk:
             memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
         self.places = Places(settings, self.manager)
-        self.turns = Turns(AT_ONCE)
+        self.scheduler = Scheduler(AT_ONCE)
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)
         self.page = Remembered(settings.home / "page.json", writable=not settings.public)

@@ -16,12 +16,12 @@ from gptdesk.training.trainer import TrainingStep
 CALLS = 2_000
 MARK = "XYZZY-visitor-text"  # what must not be in the terminal
 HOSTILE = [
-    None, "", MARK, MARK + "\ud800", "\udfff", "\0", "x" * 5_000, "../../etc/passwd", "starter", "nowhere", "x", "1e999",
-    "<img src=x onerror=alert(1)>", "${7*7}", "{{7*7}}", "%s%n", "bpe:99999999", "bpe:", "classic:nowhere",
+    None, "", MARK, MARK + "\ud800", "\udfff", "\0", "x" * 5_000, "../../etc/passwd", "starter", "nowhere", "x",
+    "1e999",     "<img src=x onerror=alert(1)>", "${7*7}", "{{7*7}}", "%s%n", "bpe:99999999", "bpe:", "classic:nowhere",
     "story-world:-1", "-1", "999999999999999999999999", "0x10", "1_000", "\u202e", "true", "None",
     True, False, 0, 1, -1, 2, 7, 0.5, -0.5, 1e308, -1e308, 5e-324, 2**31, 2**53 + 1, 2**62, 2**70, -(2**70),
-    math.nan, math.inf, -math.inf, [], [[]], [None], ["x"], [MARK], ["steps", "axis"], [1, 2], [math.nan], ["x"] * 2_000,
-    {}, {"value": 1}, {"__type__": "update"}, file_data("/etc/passwd"), [file_data("/etc/passwd")],
+    math.nan, math.inf, -math.inf, [], [[]], [None], ["x"], [MARK], ["steps", "axis"], [1, 2], [math.nan],
+    ["x"] * 2_000,     {}, {"value": 1}, {"__type__": "update"}, file_data("/etc/passwd"), [file_data("/etc/passwd")],
 ]  # fmt: skip
 
 # What keeps an event short that is accepted.

@@ -17,6 +17,7 @@ from gptdesk.generation import GenerationRequest
 from gptdesk.keeping import MOST_KEPT, Kept
 from gptdesk.markup import markdown_text
 from gptdesk.pickers import ModelPicker, PresetBar
+from gptdesk.scheduler import Place
 from gptdesk.streams import GenerationResult, in_batches
 from models.manager import ModelKey
 
@@ -158,11 +159,11 @@ class GenerateTab:
     def _run(self, values: Values, prompt: str, request: gr.Request) -> Iterator[Updates]:
         """Stream into the text boxes; whatever goes wrong ends as one sentence below them."""
 
-        def work(stop: threading.Event) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
             key, asked = self._request(values, prompt)
             self.kept.remember(values)
             yield self._begin(asked)
-            yield from self._stream(key, asked, stop)
+            yield from self._stream(key, asked, place.stop)
 
         yield from self.actions.run(work, request)
 

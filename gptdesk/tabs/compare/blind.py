@@ -14,6 +14,7 @@ from gptdesk.controls import told as as_message
 from gptdesk.desk import Desk
 from gptdesk.generation import drawn_seed, generate
 from gptdesk.markup import markdown_text, pane
+from gptdesk.scheduler import Place
 from gptdesk.streams import GenerationResult, collect, in_batches
 from gptdesk.tabs.compare.sides import SidesPanel
 
@@ -54,11 +55,11 @@ class BlindView:
             button.click(self._voter(vote), self.round, shared, **one)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        def work(stop: threading.Event) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
             sides = self._sides.sides(values, seed=drawn_seed())[:2]
             yield self._votable(False) | {self._actions.line: "Both sides are writing …", self.round: None}
             results: list[GenerationResult] = []
-            for events in in_batches(self._write(sides, stop), stop=stop):
+            for events in in_batches(self._write(sides, place.stop), stop=place.stop):
                 results += [event for event in events if isinstance(event, GenerationResult)]
                 yield gr.skip()
             if len(results) < len(sides):

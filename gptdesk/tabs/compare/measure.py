@@ -1,6 +1,5 @@
 """Measure: the sides one after the other, alone: what they cost, how well they predict, where they differ."""
 
-import threading
 from collections.abc import Iterator, Sequence
 
 import gradio as gr
@@ -8,7 +7,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from gradio.components import Component
 
 from gptdesk.actions import starter
-from gptdesk.comparison import MOST_SIDES, Stage
+from gptdesk.comparison import MOST_SIDES, Side, Stage
 from gptdesk.comparison.export import report_document, table_rows
 from gptdesk.comparison.measuring import MOST_REPEATS
 from gptdesk.comparison.report import Report, caveats, partings, sentences, study
@@ -17,6 +16,7 @@ from gptdesk.comparison.texts import held_out_of
 from gptdesk.controls import MAY_SPEAK, STREAMING, Updates, Values, told
 from gptdesk.desk import Desk
 from gptdesk.markup import html_table, markdown_text, pane
+from gptdesk.scheduler import Place
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
 from gptdesk.tabs.compare.given import GIVEN, TextOrFile
@@ -24,7 +24,7 @@ from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, strip_html
 from gptdesk.tabs.compare.sides import SidesPanel
 from models.manager import ModelKey
 
-PUBLIC_REPEATS, PUBLIC_CHARACTERS = 5, 200_000
+PUBLIC_REPEATS, PUBLIC_TOKENS, PUBLIC_CHARACTERS = 5, 200, 200_000
 LOOK = 0.5  # seconds between two looks at what goes on: more of them would slow down what is timed
 PATIENCE = 2.0  # seconds that a part of the strip waits for its turn
 NOTHING = "Nothing was measured yet. Measure times every side alone, one after the other, and judges it by a text."
@@ -93,16 +93,16 @@ class MeasureView:
             widget.input(self._on_strip, [self.judged, self.part, self.candidate], [self.part, self.strip], **latest)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        def work(stop: threading.Event) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
             sides = self._sides.sides(values)
             text, text_name = self._text(values, [side.key for side in sides])
             repeats = values[self.repeats]
             if not isinstance(repeats, int):
                 raise ValueError(f"repeats must be a whole number between 1 and {MOST_REPEATS}, not {repeats}")
-            self._check_modest(text, repeats)
-            stream = study(self._desk.manager, sides, text=text, text_name=text_name, repeats=repeats, stop=stop)
+            self._check_modest(sides, text, repeats)
+            stream = study(self._desk.manager, sides, text=text, text_name=text_name, repeats=repeats, stop=place.stop)
             report = None
-            for events in in_batches(stream, stop=stop, every=LOOK):
+            for events in in_batches(place.shared(stream), stop=place.stop, every=LOOK):
                 for event in events:
                     if isinstance(event, Report):
                         report = event
@@ -122,12 +122,14 @@ class MeasureView:
 
         yield from self._actions.run(work, request, alone=True)
 
-    def _check_modest(self, text: str | None, repeats: int) -> None:
-        """ValueError for what would hold up everyone else on a public desk: nothing else is computed meanwhile."""
-        if self._desk.settings.public and (repeats > PUBLIC_REPEATS or len(text or "") > PUBLIC_CHARACTERS):
+    def _check_modest(self, sides: Sequence[Side], text: str | None, repeats: int) -> None:
+        """Raise ValueError for what would hold up everyone else on a public desk: a text is timed without a break."""
+        longest = max(side.request.max_new_tokens for side in sides)
+        given = (repeats, PUBLIC_REPEATS), (longest, PUBLIC_TOKENS), (len(text or ""), PUBLIC_CHARACTERS)
+        if self._desk.settings.public and any(value > most for value, most in given):
             raise ValueError(
-                f"a public desk measures at most {PUBLIC_REPEATS} repeats and {PUBLIC_CHARACTERS:,} characters; "
-                "run one of your own for more"
+                f"a public desk measures at most {PUBLIC_REPEATS} repeats of {PUBLIC_TOKENS} tokens and a text of "
+                f"{PUBLIC_CHARACTERS:,} characters; run one of your own for more"
             )
 
     def _text(self, values: Values, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
@@ -184,12 +186,12 @@ class MeasureView:
     def _on_strip(self, judged: dict[str, object] | None, part: object, candidate: object) -> object:
         if judged is None:
             return gr.skip()
-        if not self._desk.turns.take(timeout=PATIENCE):
-            raise ValueError("something else is being measured or generated; choose the part again when that is done")
-        try:
+        with self._desk.scheduler.queue() as place:
+            if not place.wait(PATIENCE):
+                raise ValueError(
+                    "something else is being measured or generated; choose the part again when that is done"
+                )
             return self._strip(judged, part, candidate)
-        finally:
-            self._desk.turns.give_back()
 
     def _strip(self, judged: dict[str, object], part: object, candidate: object) -> tuple[object, str]:
         """The slider of parts, and one part as HTML."""

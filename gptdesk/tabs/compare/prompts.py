@@ -1,6 +1,5 @@
 """Prompt list: many prompts in one go, with a table of where the sides part."""
 
-import threading
 from collections.abc import Iterator
 
 import gradio as gr
@@ -13,11 +12,14 @@ from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_promp
 from gptdesk.controls import STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.markup import html_table, markdown_text
+from gptdesk.scheduler import Place
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
 from gptdesk.tabs.compare.given import TextOrFile
 from gptdesk.tabs.compare.panes import doing
 from gptdesk.tabs.compare.sides import SidesPanel
+
+PUBLIC_PROMPTS = 20
 
 
 class PromptsView:
@@ -52,14 +54,18 @@ class PromptsView:
         self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        def work(stop: threading.Event) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
             prompts = read_prompts(self.prompts.read(values)[0])
+            if self._desk.settings.public and len(prompts) > PUBLIC_PROMPTS:
+                raise ValueError(
+                    f"a public desk compares at most {PUBLIC_PROMPTS} prompts in one go, not {len(prompts)}; take some "
+                    "away, or run one of your own"
+                )
             sides = self._sides.sides(values)
             note = in_turn_note(self._desk.manager, [side.key for side in sides])
             found: list[PromptResult] = []
-            for events in in_batches(
-                compare_prompts(self._desk.manager, sides, prompts, stop=stop), stop=stop, every=0.2
-            ):
+            stream = place.shared(compare_prompts(self._desk.manager, sides, prompts, stop=place.stop))
+            for events in in_batches(stream, stop=place.stop, every=0.2):
                 updates: Updates = {} if events else {self._actions.line: gr.skip()}
                 for event in events:
                     if isinstance(event, Stage):

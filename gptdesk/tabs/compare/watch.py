@@ -1,6 +1,5 @@
 """Watch: every side writes at once. Nothing is timed here, for each slows down the others."""
 
-import threading
 from collections.abc import Iterator
 
 import gradio as gr
@@ -14,6 +13,7 @@ from gptdesk.controls import STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.figures import FINISHES
 from gptdesk.markup import markdown_text, pane
+from gptdesk.scheduler import Place
 from gptdesk.streams import GenerationResult, in_batches
 from gptdesk.tabs.compare.panes import doing, marks, new_pane
 from gptdesk.tabs.compare.sides import SidesPanel
@@ -39,11 +39,11 @@ class WatchView:
         self._actions.start.click(self._on_start, self._sides.inputs, outputs, **STREAMING)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        def work(stop: threading.Event) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
             sides = self._sides.sides(values)
             yield shown_panes(self.panes, sides) | {self.parting: NOTE}
             results = [GenerationResult(1) for _ in sides]
-            for events in in_batches(watch(self._desk.manager, sides, stop=stop), stop=stop):
+            for events in in_batches(watch(self._desk.manager, sides, stop=place.stop), stop=place.stop):
                 updates: Updates = {} if events else {self._actions.line: gr.skip()}
                 for event in events:
                     if isinstance(event, SideEvent):

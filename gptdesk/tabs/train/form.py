@@ -14,6 +14,7 @@ from gptdesk.actions import Actions
 from gptdesk.controls import QUIETLY, STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
+from gptdesk.scheduler import Place
 from gptdesk.streams import in_batches
 from gptdesk.tabs.train.boxes import SIZES, TOKENIZERS, OptionBoxes
 from gptdesk.tabs.train.library import STOPPED, LibraryPanel
@@ -184,9 +185,9 @@ class FormView:
         self.look.click(self._on_preview, inputs, [*self._actions.outputs, *found], **STREAMING)
 
         def begin(values: Values, request: gr.Request) -> Iterator[Updates]:
-            def work(stop: threading.Event) -> Iterator[Updates]:
+            def work(place: Place) -> Iterator[Updates]:
                 plan, text, uploads = self._plan(values)
-                for event in self._with_text(plan, stop):
+                for event in self._with_text(plan, place.stop):
                     if isinstance(event, RunPlan):
                         runs.begin(self._desk.places, event, text=text, uploads=uploads)
                         yield {self._actions.line: f"{markdown_text(event.name)} has begun."} | shown(
@@ -270,13 +271,13 @@ class FormView:
         yield {self._actions.line: STOPPED}
 
     def _on_preview(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        def work(stop: threading.Event) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
             plan, text, uploads = self._plan(values)
             if uploads:
                 plan = plan.model_copy(update={"data": tuple(map(str, uploads))})
-            for event in self._with_text(plan, stop):
+            for event in self._with_text(plan, place.stop):
                 if isinstance(event, RunPlan):
-                    yield from self._look(event, text, stop)
+                    yield from self._look(event, text, place.stop)
                 else:
                     yield event
 

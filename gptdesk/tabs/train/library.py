@@ -11,6 +11,7 @@ from gptdesk.actions import starter
 from gptdesk.controls import QUIETLY, STREAMING, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
+from gptdesk.scheduler import Place
 from gptdesk.sources import TextProgress
 
 EVERY = 0.2  # seconds between two signs of progress
@@ -60,10 +61,10 @@ class LibraryPanel:
         return {self.choice: gr.update(choices=self._listed(), value=known), self.told: self._about(str(known))}
 
     def _on_fetch(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        def work(stop: threading.Event) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
             name = self.name(values)
             done = False
-            for event in self.obtained(name, self._actions.line, stop):
+            for event in self.obtained(name, self._actions.line, place.stop):
                 if isinstance(event, tuple):
                     done = True
                 else:

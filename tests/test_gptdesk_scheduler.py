@@ -1,0 +1,209 @@
+"""Scheduler: so many at once, a measurement alone, in the order of arrival, nobody starved, nothing left taken."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from gptdesk import scheduler as module
+from gptdesk.scheduler import Place, Scheduler
+
+LONG = 60.0  # seconds; nobody waits so long unless something is wrong
+
+
+class User:
+    """Somebody in the queue, whose block ends when it is told to."""
+
+    def __init__(self, scheduler: Scheduler, *, alone: bool = False) -> None:
+        self._stack = ExitStack()
+        self.place: Place = self._stack.enter_context(scheduler.queue(alone=alone))
+
+    def computes(self) -> bool:
+        return self.place.wait()
+
+    def leaves(self) -> None:
+        self._stack.close()
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_so_many_at_once_and_no_more(places: int) -> None:
+    scheduler = Scheduler(places)
+    users = [User(scheduler) for _ in range(places + 2)]
+    assert [user.computes() for user in users] == [True] * places + [False] * 2
+    assert [user.place.number for user in users] == [0] * places + [1, 2]
+    users[0].leaves()
+    assert users[places].computes()
+    assert users[places + 1].place.number == 1
+    assert not users[places + 1].computes()
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_who_is_alone_excludes_all(places: int) -> None:
+    scheduler = Scheduler(places)
+    measurement, second, text = User(scheduler, alone=True), User(scheduler, alone=True), User(scheduler)
+    assert measurement.computes()
+    assert not second.computes()
+    assert not text.computes()
+    measurement.leaves()
+    assert second.computes()
+    assert not text.computes()
+    second.leaves()
+    assert text.computes()
+
+
+def test_nobody_is_alone_while_one_is_there() -> None:
+    scheduler = Scheduler(3)
+    text, measurement = User(scheduler), User(scheduler, alone=True)
+    assert text.computes()
+    assert not measurement.computes()
+    text.leaves()
+    assert measurement.computes()
+
+
+def test_texts_come_in_the_order_in_which_they_were_asked_for() -> None:
+    """Also if somebody later looks first when a place becomes free."""
+    scheduler = Scheduler(1)
+    users = [User(scheduler) for _ in range(4)]
+    assert users[0].computes()
+    users[0].leaves()
+    assert not users[3].computes()
+    assert not users[2].computes()
+    assert users[1].computes()
+    users[2].leaves()  # it gave up
+    users[1].leaves()
+    assert users[3].computes()
+
+
+def test_a_text_passes_a_measurement_that_has_just_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not for ever: from some time on it holds them back until it has had its turn."""
+    scheduler = Scheduler(2)
+    long_text, measurement, newcomer = User(scheduler), User(scheduler, alone=True), User(scheduler)
+    assert long_text.computes()
+    assert not measurement.computes()
+    assert newcomer.computes()
+    late = User(scheduler)
+    newcomer.leaves()
+    monkeypatch.setattr(module, "OVERTAKEN", 0.0)
+    assert not late.computes()
+    long_text.leaves()
+    assert not late.computes()
+    assert measurement.computes()
+    measurement.leaves()
+    assert late.computes()
+
+
+def test_a_place_that_is_given_back_goes_to_who_waits() -> None:
+    scheduler = Scheduler(1)
+    first, second = User(scheduler), User(scheduler)
+    assert first.computes()
+    got: list[bool] = []
+    thread = threading.Thread(target=lambda: got.append(second.place.wait(LONG)))
+    thread.start()
+    first.leaves()
+    thread.join(LONG / 2)
+    assert got == [True]
+
+
+def test_who_waits_in_vain_is_told_and_leaves_nothing_behind() -> None:
+    scheduler = Scheduler(1)
+    first, second, third = User(scheduler), User(scheduler, alone=True), User(scheduler)
+    assert first.computes()
+    assert not second.place.wait(0.02)
+    second.leaves()
+    assert third.place.number == 1
+    first.leaves()
+    assert third.computes()
+
+
+def test_a_measurement_stands_back_between_two_texts_for_who_has_come() -> None:
+    scheduler = Scheduler(2)
+    measurement = User(scheduler, alone=True)
+    assert measurement.computes()
+    steps: list[str] = []
+
+    def measured() -> Iterator[int]:
+        for i in range(4):
+            steps.append(f"timed {i}")
+            yield i
+
+    stream = measurement.place.shared(measured())
+    assert next(stream) == 0
+    assert next(stream) == 1  # nobody is there
+    text = User(scheduler)
+    assert not text.computes()  # a text is being timed
+
+    def compute() -> None:
+        assert text.place.wait(LONG)
+        steps.append("text")
+        text.leaves()
+
+    other = threading.Thread(target=compute)
+    other.start()
+    assert next(stream) == 2
+    assert list(stream) == [3]
+    other.join()
+    assert steps == ["timed 0", "timed 1", "text", "timed 2", "timed 3"]
+    assert measurement.place.wait()  # it has its place again
+
+
+def test_who_stands_back_and_is_stopped_ends_at_once() -> None:
+    scheduler = Scheduler(1)
+    stop = threading.Event()
+    with scheduler.queue(stop=stop) as place:
+        assert place.wait()
+        stream = place.shared(iter(range(3)))
+        next(stream)
+        text = User(scheduler)
+        waiting = threading.Thread(target=lambda: text.place.wait(LONG))
+        waiting.start()
+        timer = threading.Timer(0.05, stop.set)
+        timer.start()
+        assert next(stream) == 1  # though the text, which has the place by then, keeps it
+        waiting.join()
+        timer.join()
+        assert text.place.wait()
+    text.leaves()
+    assert User(scheduler, alone=True).computes()
+
+
+def test_many_threads_never_meet_one_that_is_alone() -> None:
+    scheduler, lock, inside, seen = Scheduler(3), threading.Lock(), [0, 0], []
+
+    def work(alone: bool) -> None:
+        for _ in range(50):
+            with scheduler.queue(alone=alone) as place:
+                assert place.wait(LONG)
+                with lock:
+                    inside[alone] += 1
+                    seen.append(tuple(inside))
+                with lock:
+                    inside[alone] -= 1
+
+    threads = [threading.Thread(target=work, args=(i % 4 == 0,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 400
+    assert set(seen) <= {(0, 1), (1, 0), (2, 0), (3, 0)}
+
+
+def test_a_measurement_is_not_starved_by_a_stream_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OVERTAKEN", 0.05)
+    scheduler, done = Scheduler(2), threading.Event()
+
+    def texts() -> None:
+        while not done.is_set():
+            with scheduler.queue() as place:
+                place.wait(LONG)
+
+    threads = [threading.Thread(target=texts) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    with scheduler.queue(alone=True) as place:
+        assert place.wait(LONG)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert User(scheduler, alone=True).computes()
