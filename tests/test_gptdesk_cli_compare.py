@@ -185,7 +185,7 @@ def test_compare_without_any_text_leaves_quality_out(home: Path, capsys: Capture
         (["evaluate", "tiny"], "there is no held-out text of tiny; give a text with --text"),
         (["evaluate", "nosuch", "--text", "text.txt"], "there is no model 'nosuch'"),
         (["evaluate", "tiny", "--text", "text.txt", "--against", "x y"], "'x y' cannot be a model"),
-        (["evaluate", "tiny", "--text", "models"], "models cannot be read"),
+        (["evaluate", "tiny", "--text", "models"], "models is a folder; give a text file"),
         (["evaluate", "tiny", "--text", "empty.txt"], "the text to judge by is empty"),
         (["evaluate", "tiny", "--text", "picture.png"], "picture.png is not a text file"),
         (["evaluate", "tiny", "--text", "one.txt"], "the text is too short"),

@@ -1,11 +1,26 @@
 """A text that is typed into a box or chosen as a file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
 from gptdesk.comparison.texts import read_text
 from gptdesk.controls import Values
+from gptdesk.markup import markdown_text
+
+
+@dataclass(frozen=True)
+class GivenText:
+    """A text with its name, and what the user must know about how its file was read."""
+
+    text: str  # empty if none is given
+    name: str
+    remarks: tuple[str, ...] = ()
+
+    def after(self, sentence: str) -> str:
+        """Markdown that says `sentence`, which is Markdown, and the remarks."""
+        return " ".join([sentence, *(f"⚠ {markdown_text(remark)}." for remark in self.remarks)])
 
 
 class TextOrFile:
@@ -20,8 +35,10 @@ class TextOrFile:
                     label=f"{file_label}, which goes first", type="filepath", height=140, elem_id=f"{ident}-file"
                 )
 
-    def read(self, values: Values) -> tuple[str, str]:
-        """The text, "" if none is given, and what to call it; ValueError as `read_text`."""
+    def read(self, values: Values) -> GivenText:
+        """What is given; ValueError as `read_text`."""
         if file := values[self.file]:
-            return read_text(Path(str(file))), Path(str(file)).name
-        return str(values[self.box] or ""), "the text given"
+            path = Path(str(file))
+            found = read_text(path)
+            return GivenText(found.text, path.name, tuple(found.reading.remarks(path.name)))
+        return GivenText(str(values[self.box] or ""), "the text given")

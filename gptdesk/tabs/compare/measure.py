@@ -19,7 +19,7 @@ from gptdesk.desk import Desk
 from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
-from gptdesk.tabs.compare.given import TextOrFile
+from gptdesk.tabs.compare.given import GivenText, TextOrFile
 from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, strip_html
 from gptdesk.tabs.compare.sides import SidesPanel
 from models.manager import ModelKey
@@ -94,7 +94,8 @@ class MeasureView:
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(stop: threading.Event) -> Iterator[Updates]:
             sides = self._sides.sides(values)
-            text, text_name = self._text(values, [side.key for side in sides])
+            given = self.text.read(values)
+            text, text_name = self._text(given, values, [side.key for side in sides])
             repeats = values[self.repeats]
             if not isinstance(repeats, int):
                 raise ValueError(f"repeats must be a whole number between 1 and {MOST_REPEATS}, not {repeats}")
@@ -111,7 +112,7 @@ class MeasureView:
                 yield {self._actions.line: "You stopped it; what was measured before is still shown."}
                 return
             # all at once: what comes right after the column becomes visible may not find its widgets there yet
-            updates = self._shown(report) | {self._actions.line: "Measured."}
+            updates = self._shown(report) | {self._actions.line: given.after("Measured.")}
             try:
                 updates |= self.export.filled(report_document(report))
                 updates |= self._judged(report, text)
@@ -129,11 +130,10 @@ class MeasureView:
                 "run one of your own for more"
             )
 
-    def _text(self, values: Values, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+    def _text(self, given: GivenText, values: Values, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
         """What to judge by, and what to call it; without a text, why there is none."""
-        text, name = self.text.read(values)
-        if text or values[self.text.file]:
-            return text, name
+        if given.text or values[self.text.file]:
+            return given.text, given.name
         return held_out_of(self._desk.manager, keys)
 
     def _shown(self, report: Report) -> Updates:

@@ -52,7 +52,8 @@ class PromptsView:
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(stop: threading.Event) -> Iterator[Updates]:
-            prompts = read_prompts(self.prompts.read(values)[0])
+            given = self.prompts.read(values)
+            prompts = read_prompts(given.text)
             sides = self._sides.sides(values)
             note = in_turn_note(self._desk.manager, [side.key for side in sides])
             found: list[PromptResult] = []
@@ -70,7 +71,7 @@ class PromptsView:
                 yield updates
             ended = "Stopped" if len(found) < len(prompts) else "Done"
             in_turn = f" Not all at once: {note}." if note else ""
-            yield {self._actions.line: f"{ended}: {len(found)} of {len(prompts)} prompts.{in_turn}"}
+            yield {self._actions.line: given.after(f"{ended}: {len(found)} of {len(prompts)} prompts.{in_turn}")}
             if found:
                 yield self.export.filled(prompts_document(sides, found, note=note))
 
