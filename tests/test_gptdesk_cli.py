@@ -126,6 +126,7 @@ def test_a_piped_prompt_is_read_as_every_text_is(
     assert prompt("Grüße".encode("cp850"), "--encoding", "cp850")[0].startswith("Grüße")
     pipe(monkeypatch, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     assert "the standard input is not a text file" in complaint(capsys, "generate", "--prompt", "-")
+    assert "--encoding is that of the standard input" in complaint(capsys, "generate", "--encoding", "cp1251")
     pipe(monkeypatch, b"Once")
     assert complaint(capsys, "generate", "--prompt", "-", "--encoding", "zip").startswith(
         "gptdesk: encoding must be auto or an encoding of text such as utf-8, "

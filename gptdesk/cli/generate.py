@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gptdesk.cli.parsing import UsageError, add_encoding_option, read_standard_input, standard_input, verb_parser
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.desk import Desk
+from gptdesk.encodings import AUTO
 from gptdesk.generation import GenerationRequest, GenerationStart
 from gptdesk.streams import GenerationResult
 from models.manager import ModelKey
@@ -31,6 +32,8 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
         raise UsageError(
             "--interactive asks for the prompts itself and prints plain text; leave out --prompt and --json"
         )
+    if options.encoding != AUTO and options.prompt != "-":
+        raise UsageError("--encoding is that of the standard input; leave it out, or read the prompt with --prompt -")
     if options.prompt == "-":
         prompt = read_standard_input("the prompt", encoding=options.encoding).removesuffix("\n")
     else:
