@@ -23,7 +23,7 @@ from gptdesk.training.options import TrainingOptions
 from gptdesk.training.places import Places
 from gptdesk.training.run_directory import Order, RunDirectory, RunPlan, RunStatus
 from gptdesk.training.run_models import LATEST
-from gptdesk.training.text import checked
+from gptdesk.training.text import encoded
 from models import storage
 
 LOG = "log.txt"  # what the process of a run has said
@@ -66,7 +66,7 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
     given = places.settings.pasted / plan.name
     with storage.new_folder(given) as folder:
         if text is not None:
-            storage.write_file(folder / PASTED, checked(text).encode("utf-8"))
+            storage.write_file(folder / PASTED, encoded(text, options=plan.split))
         for i, upload in enumerate(uploads):
             shutil.copyfile(upload, folder / f"{i + 1:03} {upload.name}")
     data = (*data, *map(str, sorted(given.iterdir())))

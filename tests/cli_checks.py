@@ -1,6 +1,8 @@
 """What the tests of the command line share: run a command, and look at what it printed."""
 
+import io
 import json
+import sys
 
 import pytest
 
@@ -23,3 +25,8 @@ def complaint(capsys: Capture, *arguments: str) -> str:
     assert len(err.splitlines()) == 1, err
     assert "Traceback" not in err
     return err
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Let the standard input hold `data`."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_checks import Capture, answer, complaint
+from cli_checks import Capture, answer, complaint, pipe
 from safetensors.torch import load_file, save_file
 
 from gptdesk.__main__ import main
@@ -94,10 +95,51 @@ def test_stop_strings_and_standard_input(capsys: Capture, monkeypatch: pytest.Mo
     stopped = answer(capsys, *base, "--prompt", "Once", "--stop", "never there", "--stop", word)
     assert stopped["texts"][0] == whole[: whole.index(word)]
     assert stopped["finish_reasons"] == ["stop"]
-    import io
-
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Once"))
+    pipe(monkeypatch, b"Once")
     assert answer(capsys, *base, "--prompt", "-")["texts"][0] == whole
+
+
+@pytest.mark.usefixtures("home")
+def test_a_piped_prompt_is_read_as_every_text_is(
+    capsys: Capture, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prompt(piped: bytes, *arguments: str) -> tuple[str, str]:
+        caplog.clear()
+        pipe(monkeypatch, piped)
+        assert main(["generate", "--seed", "1", "--max-new-tokens", "1", "--prompt", "-", *arguments]) == 0
+        return capsys.readouterr().out, caplog.text
+
+    whole = "Once upon a time"
+    for piped in (whole.encode(), f"{whole}\n".encode(), f"{whole}\r\n".encode(), whole.encode("utf-16")):
+        assert re.match(rf"{whole}[^\n]*\n", prompt(piped)[0]), piped
+    assert prompt(f"{whole}\n\n".encode())[0].startswith(f"{whole}\n")  # only one line end is echo's
+    assert prompt(b"\xef\xbb\xbfOnce")[0].startswith("Once")
+    out, err = prompt("Ein schöner Tag für Grüße ".encode() + b"\xff")
+    assert out.startswith("Ein schöner Tag für Grüße �")
+    assert "1 byte of the standard input is not valid UTF-8 (in line 1) and was read as �\n" in err
+    out, err = prompt("Привет, мир! Это заметки.".encode("cp1251"))
+    assert out.startswith("Привет, мир")
+    assert (
+        'the standard input is not UTF-8; it was read as cp1251: "Привет, мир! Это заметки."; if that looks wrong, name'
+        in err
+    )
+    assert prompt("Grüße".encode("cp850"), "--encoding", "cp850")[0].startswith("Grüße")
+    pipe(monkeypatch, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    assert "the standard input is not a text file" in complaint(capsys, "generate", "--prompt", "-")
+    assert "--encoding is that of the standard input" in complaint(capsys, "generate", "--encoding", "cp1251")
+    pipe(monkeypatch, b"Once")
+    assert complaint(capsys, "generate", "--prompt", "-", "--encoding", "zip").startswith(
+        "gptdesk: encoding must be auto or an encoding of text such as utf-8, "
+    )
+
+
+@pytest.mark.usefixtures("home")
+def test_a_standard_input_that_is_closed_is_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after <&-
+    closed = "gptdesk: the standard input is closed, and {} to be read from it; pipe it in, or leave out the -\n"
+    assert complaint(capsys, "generate", "--prompt", "-") == closed.format("the prompt was")
+    assert complaint(capsys, "train", "--data", "-", "--name", "x") == closed.format("the text was")
+    assert "the standard input is closed" in complaint(capsys, "generate", "--interactive")
 
 
 @pytest.mark.usefixtures("home")
@@ -158,9 +200,7 @@ def test_bad_generate_arguments_are_one_line(capsys: Capture, arguments: list[st
 
 @pytest.mark.usefixtures("home")
 def test_a_prompt_of_ten_megabytes_is_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-
-    monkeypatch.setattr(sys, "stdin", io.StringIO("word " * 2_000_000))
+    pipe(monkeypatch, b"word " * 2_000_000)
     assert "prompt" in complaint(capsys, "generate", "--prompt", "-")
 
 

@@ -18,6 +18,7 @@ from gptdesk.comparison.quality import Quality, judge
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
 from gptdesk.starter.stories import story
+from gptdesk.tabs.compare.given import GivenText
 from models.checkpoint import HELD_OUT
 from models.manager import ModelKey
 from models.tokenizer import Tokenizer
@@ -185,7 +186,7 @@ def test_compare_without_any_text_leaves_quality_out(home: Path, capsys: Capture
         (["evaluate", "tiny"], "there is no held-out text of tiny; give a text with --text"),
         (["evaluate", "nosuch", "--text", "text.txt"], "there is no model 'nosuch'"),
         (["evaluate", "tiny", "--text", "text.txt", "--against", "x y"], "'x y' cannot be a model"),
-        (["evaluate", "tiny", "--text", "models"], "models cannot be read"),
+        (["evaluate", "tiny", "--text", "models"], "models is a folder; give a text file"),
         (["evaluate", "tiny", "--text", "empty.txt"], "the text to judge by is empty"),
         (["evaluate", "tiny", "--text", "picture.png"], "picture.png is not a text file"),
         (["evaluate", "tiny", "--text", "one.txt"], "the text is too short"),
@@ -228,3 +229,24 @@ def test_an_interrupt_ends_a_comparison(shared: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
     assert err == ""
+
+
+@pytest.mark.usefixtures("home")
+def test_how_the_text_was_read_is_told(tmp_path: Path, capsys: Capture, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes("Grüße aus Köln, schöne Größe, über Nürnberg. ".encode("cp1252") * 9)
+    found = answer(capsys, "evaluate", "tiny", "--text", str(file))
+    assert 'notes.txt is not UTF-8; it was read as cp1252: "Grüße aus Köln' in caplog.text
+    caplog.clear()
+    assert answer(capsys, "evaluate", "tiny", "--text", str(file), "--encoding", "cp1252") == found
+    assert answer(capsys, "evaluate", "tiny", "--text", str(file), "--encoding", "cp1251") != found
+    assert caplog.text == ""
+    told = complaint(capsys, "evaluate", "tiny", "--text", str(file), "--encoding", "nosuch")
+    assert told.startswith("gptdesk: encoding must be auto or an encoding of text such as utf-8, ")
+    assert "--encoding is that of the file of --text" in complaint(capsys, "evaluate", "tiny", "--encoding", "cp1252")
+
+
+def test_the_page_shows_how_a_file_was_read() -> None:
+    given = GivenText("text", "a.txt", ("a.txt is *odd*",))
+    assert given.after("Measured.") == "Measured. ⚠ a.txt is \\*odd\\*."
+    assert GivenText("text", "a.txt").after("Measured.") == "Measured."

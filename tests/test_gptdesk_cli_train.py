@@ -1,13 +1,11 @@
 """`gptdesk train` and `gptdesk runs`: from a file to a model that generates, told in lines or in JSON."""
 
-import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from cli_checks import Capture, answer, complaint
+from cli_checks import Capture, answer, complaint, pipe
 from training_checks import ROOT, begin, places_in, plan, write_text
 
 from gptdesk import runs
@@ -80,14 +78,33 @@ def test_runs_are_listed(home: Path, capsys: Capture) -> None:
 def test_a_text_from_the_standard_input(home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ("train", "--data", "-", "--name", "piped")
 
-    def pipe(piped: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped), encoding="utf-8"))
-
-    pipe(b"\0" * 1000)
-    assert complaint(capsys, *data).startswith("gptdesk: what comes through the standard input is not a text file")
-    pipe("café au lait through a pipe, ".encode("cp1252") * 20)
+    pipe(monkeypatch, b"\0" * 1000)
+    assert complaint(capsys, *data).startswith("gptdesk: the standard input is not a text file")
+    pipe(monkeypatch, "café au lait through a pipe, ".encode("cp1252") * 20)
     assert answer(capsys, *data, *QUICK)["state"] == "finished"
     assert "café au lait" in (home / "runs" / "piped" / "held_out.txt").read_text("utf-8")
+    pipe(monkeypatch, "Grüße durch ein Rohr, ".encode("cp850") * 20)
+    data = ("train", "--data", "-", "--encoding", "cp850", "--name", "old")
+    assert answer(capsys, *data, *QUICK)["state"] == "finished"
+    assert "Grüße durch" in (home / "runs" / "old" / "held_out.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_how_a_text_was_read_is_told(
+    home: Path, capsys: Capture, caplog: pytest.LogCaptureFixture, form: tuple[str, ...]
+) -> None:
+    (home / "notes.txt").write_bytes("Привет, мир! Это заметки. ".encode("cp1251") * 40)
+    (home / "cut.txt").write_bytes("Grüße aus Köln. Schöne Größe. ".encode() * 40 + b"<|endoftext|> caf\xe9")
+    files = ("--data", str(home / "notes.txt"), str(home / "cut.txt"))
+    assert main(["train", *files, "--name", "mine", *QUICK, *form]) == 0
+    err = caplog.text if form else capsys.readouterr().err
+    capsys.readouterr()
+    assert 'notes.txt is not UTF-8; it was read as cp1251: "Привет, мир! Это' in err
+    assert "1 byte of cut.txt is not valid UTF-8 (in line 1) and was read as �\n" in err
+    assert "1 <|endoftext|> in cut.txt stands in the middle of a line and separates no documents" in err
+    told = complaint(capsys, "train", *files, "--name", "other", "--encoding", "base64")
+    assert told.startswith("gptdesk: encoding must be auto or an encoding of text such as utf-8, utf-16, cp1252, ")
+    assert told.endswith("not 'base64'\n")
 
 
 def test_a_run_goes_on_by_name(home: Path, capsys: Capture) -> None:

@@ -3,6 +3,7 @@
 import codecs
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ WORDS = "Grüße, a café \u2013 “really” for 5 €\nsecond line"
 def test_a_text_is_read_whatever_its_encoding(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "text.txt"
     file.write_bytes(data)
-    assert read_text(file) == WORDS
+    assert read_text(file).text == WORDS
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_a_text_is_read_whatever_its_encoding(tmp_path: Path, data: bytes) -> No
     [
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", r"^x\.bin is not a text file; give plain text"),
         (WORDS.encode("utf-16-le"), r"^x\.bin is not a text file"),
-        (codecs.BOM_UTF8 + b"\xff", r"^x\.bin cannot be read as utf-8-sig; save it as UTF-8$"),
+        (codecs.BOM_UTF8 + b"\xff", r"^x\.bin cannot be read as utf-8-sig: .* 100% is invalid; save it as UTF-8, or"),
         (codecs.BOM_UTF16_LE + b"a", r"^x\.bin cannot be read as utf-16"),
         (codecs.BOM_UTF16_LE + b"\x00\xd8a\0", r"^x\.bin cannot be read as utf-16"),
     ],
@@ -59,13 +60,34 @@ def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, sentence: str) 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^gone\.txt cannot be read \(No such file or directory\)"):
         read_text(tmp_path / "gone.txt")
-    with pytest.raises(ValueError, match=f"^{tmp_path.name} cannot be read "):
+    with pytest.raises(ValueError, match=f"^{tmp_path.name} is a folder; give a text file$"):
         read_text(tmp_path)
     huge = tmp_path / "huge.txt"
     with open(huge, "wb") as file:
         os.truncate(file.fileno(), 4 * MOST_CHARACTERS + 1)
     with pytest.raises(ValueError, match=r"^huge\.txt is larger than 80 MB; give a part of it$"):
         read_text(huge)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"^pipe is no regular file"):
+        read_text(tmp_path / "pipe")
+
+
+def test_a_guess_is_told_and_an_encoding_that_is_given_decides(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes("Привет, мир! Это заметки.".encode("cp1251"))
+    found = read_text(file)
+    assert found.text == "Привет, мир! Это заметки."
+    assert list(found.reading.remarks(file.name)) == [
+        'notes.txt is not UTF-8; it was read as cp1251: "Привет, мир! Это заметки."; if that looks wrong, name its '
+        "encoding with --encoding, or save it as UTF-8"
+    ]
+    given = read_text(file, encoding="cp1252")
+    assert given.text.startswith("Ïðèâåò")
+    assert list(given.reading.remarks(file.name)) == []
 
 
 # Held-out text

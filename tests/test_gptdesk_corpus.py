@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptdesk.encodings import BLOCK
 from gptdesk.starter.stories import stories
 from gptdesk.training import shelf
 from gptdesk.training.corpus import Corpus, CorpusProgress, _beginning, _make_tokenizer, prepare, suggested_size
 from gptdesk.training.loader import Loader, StreamRows, held_out_rows
 from gptdesk.training.options import DataOptions
-from gptdesk.training.text import BLOCK, TextFile, checked, find_files, inspect, pieces
+from gptdesk.training.text import TextFile, checked, encoded, find_files, inspect, pieces
 from models.tokenizer import END_OF_TEXT, Tokenizer
 
 
@@ -73,7 +74,8 @@ def test_the_encoding_is_found(tmp_path: Path, encoding: str, found: str) -> Non
 def test_a_fault_late_in_the_file_counts_too(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"plain words " * 200_000 + b"caf\xe9" + b"\x81")
-    assert look(path).encoding == "latin-1"
+    assert look(path).encoding == "cp1251"  # cp1252 has no 0x81
+    assert look(path).reading.excerpt.endswith("plain words cafйЃ")
 
 
 def test_pieces_are_the_text_with_line_ends_as_newlines(tmp_path: Path) -> None:
@@ -143,9 +145,94 @@ def test_documents_that_end_with_a_separator_are_counted_as_they_are_held_out(tm
     assert len(make(write(tmp_path / "b.txt", f"{story}\n{END_OF_TEXT}\n" * 20, encoding)).validation) >= len(story)
 
 
-def test_separators_within_a_line_separate_nothing(tmp_path: Path) -> None:
-    assert look(write(tmp_path / "a.txt", f"the word {END_OF_TEXT} ends a text\n" * 3)).documents == 1
+def documents(path: Path) -> list[str]:
+    found = [""]
+    for piece in pieces(look(path)):
+        found[-1] += piece.text
+        found += [""] * piece.last
+    assert found.pop() == ""
+    assert look(path).documents == len(found)
+    return found
+
+
+def test_separators_within_a_line_separate_nothing_and_are_counted(tmp_path: Path) -> None:
+    text = f"the word {END_OF_TEXT} ends a text\n" * 3
+    file = look(write(tmp_path / "a.txt", text))
+    assert documents(file.path) == [text]
+    assert list(file.remarks()) == [
+        f"3 {END_OF_TEXT} in a.txt stand in the middle of a line and separate no documents; they would at the "
+        "beginning or the end of one"
+    ]
     assert look(write(tmp_path / "b.txt", " \n")).documents == 0
+
+
+def test_separators_at_either_end_of_a_line_separate(tmp_path: Path) -> None:
+    end = END_OF_TEXT
+    for text, found in (
+        (f"one{end}\ntwo{end}\nthree{end}", ["one", "two", "three"]),
+        (f"one{end}\r\ntwo{end}\r\nthree\r\n", ["one", "two", "three\n"]),
+        (f"one{end}  \t\ntwo\n{end}\t\nthree{end} ", ["one", "two\n", "three"]),
+        (f"one\n{end}two\n{end} three\n", ["one\n", "two\n", " three\n"]),
+        (f"{end}one{end}{end}\n{end}\n", ["one" + end]),  # the first of two neighbours is in the middle of a line
+        (f"one {end} {end}\n", [f"one {end} "]),
+    ):
+        assert documents(write(tmp_path / "a.txt", text)) == found, text
+        assert documents(write(tmp_path / "b.txt", text, "utf-16")) == found, text
+        plain = [one for one in found if end not in one]
+        if plain == found:
+            assert list(look(tmp_path / "a.txt").remarks()) == []
+
+
+@pytest.mark.parametrize("blank", [" ", ""])
+def test_separators_are_seen_wherever_a_block_ends(tmp_path: Path, blank: str) -> None:
+    end = END_OF_TEXT
+    for before in range(BLOCK - 100, BLOCK + 20, 7):
+        head = f"ab{blank}" * (before // (2 + len(blank)) + 1)
+        assert documents(write(tmp_path / "a.txt", f"{head[:before]}{end}  \nnext")) == [head[:before], "next"]
+        within = f"{head[:before]}{end}x\nnext"
+        assert documents(write(tmp_path / "a.txt", within)) == [within]
+        assert look(tmp_path / "a.txt").within_lines == 1
+
+
+def test_a_text_is_known_by_its_bytes_and_how_they_are_read(tmp_path: Path) -> None:
+    plain = look(write(tmp_path / "a.txt", f"Grüße\n{END_OF_TEXT}\nund mehr"))
+    assert plain.identity == plain.digest  # as it always was: what was made of it stays in use
+    path = write(tmp_path / "b.txt", "Привет, мир! Это текст. " * 20, "cp1251")
+    made = [make(path, kind="chars", encoding=encoding) for encoding in ("auto", "cp1251", "koi8-r")]
+    assert made[0].digest == made[1].digest != made[2].digest
+    assert len({corpus.folder.name for corpus in made}) == 2
+    assert "Привет, мир!" in made[0].tokenizer.decode(made[0].train)
+    assert "Привет" not in made[2].tokenizer.decode(made[2].train)
+    assert list(made[1].remarks()) == []  # it was not guessed
+
+
+def test_what_we_wrote_is_utf8_whatever_encoding_the_users_files_have(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "texts", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir()
+    write(ours / "alice.txt", "café " * 50)
+    write(theirs / "a.txt", "Привет " * 50, "cp1251")
+    options = DataOptions(encoding="cp1251", validation_share=0)
+    *_, last = prepare([ours, theirs], "chars", options=options, cache=tmp_path / "c", vocabularies=tmp_path, own=ours)
+    assert last.corpus is not None
+    text = last.corpus.tokenizer.decode(last.corpus.train)
+    assert "café" in text
+    assert "Привет" in text
+    pasted = tmp_path / "pasted.txt"
+    pasted.write_bytes(encoded("café", options=options))
+    assert (
+        "".join(piece.text for piece in pieces(next(f for f in inspect(pasted, encoding="cp1251") if f != 8))) == "café"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes and devices in folders")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(ValueError, match=rf"^{path.name} is no regular file .*; save the text to a file first$"):
+            next(inspect(path, name=path.name))
+    with pytest.raises(ValueError, match=rf"^{tmp_path} is a folder; give a text file$"):
+        next(inspect(tmp_path))
 
 
 def test_the_alphabet_of_a_text_is_found_piece_by_piece(tmp_path: Path) -> None:

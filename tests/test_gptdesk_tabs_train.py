@@ -12,6 +12,7 @@ from gptdesk.runs import RunInfo
 from gptdesk.settings import Settings
 from gptdesk.tabs.train import CLOSED, words
 from gptdesk.tabs.train.panels import AXES, Look, loss_chart, overlay, points, text_rows, tiles
+from gptdesk.training import DataOptions
 from gptdesk.training.alarms import Alarm
 from gptdesk.training.run_directory import RunPlan, RunStatus
 
@@ -44,6 +45,19 @@ def test_a_public_desk_offers_no_training(tmp_path: Path, in_event_loop: Callabl
     assert "train-start" not in public
     assert CLOSED not in private
     assert "train-start" in private
+
+
+def test_the_encoding_is_chosen_or_typed_and_checked(tmp_path: Path, in_event_loop: Callable) -> None:
+    config = in_event_loop(lambda: build_app(Desk(Settings(home=tmp_path))).config)
+    (box,) = [one["props"] for one in config["components"] if one["props"].get("elem_id") == "train-encoding"]
+    assert (box["value"], box["allow_custom_value"]) == ("auto", True)
+    offered = [value for _, value in box["choices"]]
+    assert [DataOptions(encoding=value).encoding for value in offered] == offered
+    assert DataOptions(encoding=" ").encoding == "auto"  # an empty box
+    with pytest.raises(
+        ValueError, match=r"^encoding must be auto or an encoding of text such as utf-8, .*, not 'zip'$"
+    ):
+        DataOptions(encoding="zip")
 
 
 @pytest.mark.parametrize(

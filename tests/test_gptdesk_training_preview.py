@@ -98,7 +98,12 @@ def test_what_is_to_mind_is_said(tmp_path: Path) -> None:
     assert "no text is held out" in warnings(split={"validation_share": 0})
     assert "300 tokens are many for a text of" in warnings(model={"tokenizer": "bpe:300"})
     (tmp_path / "text.txt").write_bytes("Überall Bäume. ".encode("cp1252") * 100)
-    assert "text.txt is not in UTF-8 and was read as cp1252" in warnings()
+    assert 'text.txt is not UTF-8; it was read as cp1252: "Überall Bäume. Überall' in warnings()
+    assert "not UTF-8" not in warnings(split={"encoding": "cp1252"})
+    (tmp_path / "text.txt").write_bytes("Überall Bäume. ".encode() * 100 + b"\xff")
+    assert "1 byte of text.txt is not valid UTF-8 (in line 1) and was read as �" in warnings()
+    (tmp_path / "text.txt").write_text("Some words <|endoftext|> and more. " * 100, "utf-8")
+    assert "100 <|endoftext|> in text.txt stand in the middle of a line" in warnings()
 
 
 def test_why_that_tokenizer(tmp_path: Path) -> None:

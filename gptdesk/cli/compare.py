@@ -1,5 +1,6 @@
 """`gptdesk compare` and `gptdesk evaluate`: what the Compare tab tells, in a terminal."""
 
+import argparse
 import json
 import logging
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from gptdesk.cli.parsing import UsageError, number, verb_parser
+from gptdesk.cli.parsing import UsageError, add_encoding_option, number, verb_parser
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.comparison import MOST_SIDES, Side, Stage, one_seed, side_names
 from gptdesk.comparison.quality import Quality, judge
@@ -24,6 +25,7 @@ from gptdesk.comparison.table import lines
 from gptdesk.comparison.texts import held_out_of, read_text
 from gptdesk.comparison.words import summary
 from gptdesk.desk import Desk
+from gptdesk.encodings import AUTO, checked_encoding
 from models.manager import ModelKey
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
     parser = verb_parser("compare", "Compare models: size, speed, text and quality; close everything else meanwhile.")
     parser.add_argument("models", nargs="+", metavar=MODEL, help="two or three models; the first is the reference")
     parser.add_argument("--text", metavar="FILE", help="judge by this text; default: held-out text of the first model")
+    add_encoding_option(parser, of="--text")
     parser.add_argument("--prompt", default="", help="what each side continues while it is timed")
     parser.add_argument("--repeats", default="5", metavar="N", help="how often each side is timed (default 5)")
     add_request_options(parser, "max_new_tokens", "seed")
@@ -48,7 +51,7 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
     keys = [desk.manager.key(text) for text in options.models]
     request = one_seed(read_request(options, options.prompt))
     sides = [Side(name, key, request) for name, key in zip(side_names(keys), keys, strict=True)]
-    text, text_name = _text(desk, options.text, keys)
+    text, text_name = _text(desk, options, keys)
     with stop_on_interrupt() as stop:
         events = study(desk.manager, sides, text=text, text_name=text_name, repeats=_whole(options.repeats), stop=stop)
         report = _last(events, Report)
@@ -66,11 +69,12 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     parser = verb_parser("evaluate", "Judge a model by a text.")
     parser.add_argument("model", metavar=MODEL)
     parser.add_argument("--text", metavar="FILE", help="the text; default: held-out text of the model")
+    add_encoding_option(parser, of="--text")
     parser.add_argument("--against", metavar=MODEL, help="the reference to compare it with")
     options = parser.parse_args(arguments)
     key = desk.manager.key(options.model)
     keys = [desk.manager.key(options.against), key] if options.against else [key]
-    text, text_name = _text(desk, options.text, keys)
+    text, text_name = _text(desk, options, keys)
     if text is None:
         raise ValueError(f"{text_name} with --text")
     with stop_on_interrupt() as stop:
@@ -99,10 +103,17 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _text(desk: Desk, file: str | None, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+def _text(desk: Desk, options: argparse.Namespace, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
     """The text to judge by and what to call it; without one None, and why."""
-    if file is not None:
-        return read_text(Path(file)), Path(file).name
+    encoding = checked_encoding(options.encoding)
+    if options.text is not None:
+        path = Path(options.text)
+        found = read_text(path, encoding=encoding)
+        for remark in found.reading.remarks(path.name):
+            log.warning("%s", remark)
+        return found.text, path.name
+    if encoding != AUTO:
+        raise UsageError("--encoding is that of the file of --text; leave it out, or give a file")
     return held_out_of(desk.manager, keys)
 
 

@@ -2,12 +2,12 @@
 
 import json
 import logging
-import sys
 from collections.abc import Sequence
 
-from gptdesk.cli.parsing import UsageError, verb_parser
+from gptdesk.cli.parsing import UsageError, add_encoding_option, read_standard_input, standard_input, verb_parser
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.desk import Desk
+from gptdesk.encodings import AUTO
 from gptdesk.generation import GenerationRequest, GenerationStart
 from gptdesk.streams import GenerationResult
 from models.manager import ModelKey
@@ -19,7 +19,10 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
     """Print the text as it comes, or one JSON object at the end."""
     parser = verb_parser("generate", "Continue a prompt.")
     parser.add_argument("--model", default="starter", metavar="NAME[:PRECISION]", help="default: starter")
-    parser.add_argument("--prompt", default="", help="text to continue; - reads it from the standard input")
+    parser.add_argument(
+        "--prompt", default="", help="text to continue; - reads it from the standard input, without a final line end"
+    )
+    add_encoding_option(parser, of="--prompt -")
     parser.add_argument("--interactive", action="store_true", help="ask for one prompt after the other")
     add_request_options(parser, "max_new_tokens", "n", "seed", "deadline")
     options = parser.parse_args(arguments)
@@ -29,7 +32,12 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
         raise UsageError(
             "--interactive asks for the prompts itself and prints plain text; leave out --prompt and --json"
         )
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    if options.encoding != AUTO and options.prompt != "-":
+        raise UsageError("--encoding is that of the standard input; leave it out, or read the prompt with --prompt -")
+    if options.prompt == "-":
+        prompt = read_standard_input("the prompt", encoding=options.encoding).removesuffix("\n")
+    else:
+        prompt = options.prompt
     request = read_request(options, prompt)
     if options.interactive:
         return _ask_for_prompts(desk, key, request)
@@ -91,6 +99,7 @@ def _as_json(key: ModelKey, result: GenerationResult) -> dict[str, object]:
 
 def _ask_for_prompts(desk: Desk, key: ModelKey, request: GenerationRequest) -> int:
     """A prompt loop: Ctrl-C ends a text, Ctrl-D the loop."""
+    standard_input("the prompts")
     log.info("Type a prompt and press Enter; Ctrl-C ends a text, Ctrl-D ends the program.")
     while True:
         try:

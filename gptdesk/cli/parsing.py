@@ -1,8 +1,16 @@
-"""What the verbs share to read their arguments."""
+"""What the verbs share to read their arguments and the standard input."""
 
 import argparse
 import contextlib
-from typing import NoReturn
+import logging
+import sys
+from typing import BinaryIO, NoReturn
+
+from gptdesk.encodings import AUTO, BLOCK, Survey, checked_encoding, decoded
+
+log = logging.getLogger(__name__)
+
+STANDARD_INPUT = "the standard input"
 
 
 class UsageError(Exception):
@@ -22,6 +30,42 @@ def verb_parser(verb: str, description: str) -> Parser:
     parser.add_argument("--home", metavar="DIR", help="folder of models and settings (also GPTDESK_HOME)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def add_encoding_option(parser: argparse.ArgumentParser, *, of: str) -> None:
+    """Add --encoding, the encoding of the text that comes by the option `of`."""
+    told = f"encoding of the text of {of}, such as cp1251; default: found from its bytes, and told if it is not UTF-8"
+    parser.add_argument("--encoding", default=AUTO, metavar="X", help=told)
+
+
+def standard_input(what: str) -> BinaryIO:
+    """The bytes that are piped or typed; ValueError if the standard input is closed, from which `what` was to come."""
+    found: BinaryIO | None = getattr(sys.stdin, "buffer", None)
+    if found is None or found.closed:  # sys.stdin is None if it was closed with <&-, or without a terminal on Windows
+        raise ValueError(
+            f"{STANDARD_INPUT} is closed, and {what} was to be read from it; pipe it in, or leave out the -"
+        )
+    return found
+
+
+def read_standard_input(what: str, *, encoding: str = AUTO) -> str:
+    """All of the standard input as text, decoded like a file; the user is told what was odd about its encoding.
+
+    Raises ValueError if it is closed or cannot be read (`what` was to come from it), or is no text.
+    """
+    encoding = checked_encoding(encoding)
+    survey, blocks = Survey(STANDARD_INPUT, encoding), []
+    piped = standard_input(what)
+    try:
+        while block := piped.read(BLOCK):
+            survey.add(block)  # which refuses what is no text at once: /dev/zero has no end
+            blocks.append(block)
+    except OSError as error:
+        raise ValueError(f"{what} cannot be read from {STANDARD_INPUT} ({error.strerror}); pipe it in") from None
+    found = decoded(b"".join(blocks), name=STANDARD_INPUT, encoding=encoding)
+    for remark in found.reading.remarks(STANDARD_INPUT):
+        log.warning("%s", remark)
+    return found.text
 
 
 def number(text: str) -> int | float | str:

@@ -6,7 +6,6 @@ import json
 import logging
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from gptdesk import runs, sources
-from gptdesk.cli.parsing import Parser, UsageError, flag, number, verb_parser
+from gptdesk.cli.parsing import Parser, UsageError, flag, number, read_standard_input, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.figures import clock
 from gptdesk.sources import TextProgress
@@ -26,7 +25,6 @@ from gptdesk.training.loop import Note
 from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, RunPlan
 from gptdesk.training.session import Event, carry_on
-from gptdesk.training.text import TextFile, inspect
 from models.engine import get_device
 from samplers.options import Options
 
@@ -54,6 +52,8 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
             run, places=places, device=device, stop=stop.event, world=here, accept_changes=options.accept_changes
         ):
             told.tell(event)
+            if options.json and here.rank == 0 and isinstance(event, Note):  # beside the JSON, which tells the end
+                log.warning("%s", event.text)
         told.end()
     if options.json and here.rank == 0:
         print(json.dumps(run_as_json(runs.info(places, run.name))))
@@ -100,7 +100,11 @@ def _run(options: argparse.Namespace, places: Places, told: "_Told") -> RunDirec
     if not options.data or not options.name:
         raise UsageError("a new run needs --data and --name; --resume RUN goes on with one")
     files = _files([place for place in options.data if place != "-"], places.settings.texts, told)
-    text = _piped() if "-" in options.data else None
+    text = (
+        read_standard_input("the text", encoding=DataOptions(**chosen["split"]).encoding)
+        if "-" in options.data
+        else None
+    )
     plan = RunPlan(
         name=options.name,
         data=files,
@@ -108,16 +112,6 @@ def _run(options: argparse.Namespace, places: Places, told: "_Told") -> RunDirec
     )
     runs.make_way(places, plan.name)
     return runs.create(places, plan, text=text)
-
-
-def _piped() -> str:
-    """What comes through the standard input, in an encoding like those of files; ValueError if it is no text."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "text.txt")
-        path.write_bytes(sys.stdin.buffer.read())
-        *_, file = inspect(path, name="what comes through the standard input")
-        assert isinstance(file, TextFile)
-        return path.read_text(encoding=file.encoding)
 
 
 def _files(places: Sequence[str], texts: Path, told: "_Told") -> tuple[str, ...]:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gptdesk.comparison.quality import MOST_CHARACTERS
+from gptdesk.encodings import AUTO, Decoded, decoded
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.stories import stories
 from gptdesk.training import run_models
-from gptdesk.training.text import TextFile, inspect
+from gptdesk.training.text import check_is_file
 from models.checkpoint import Checkpoint
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
@@ -17,16 +18,19 @@ STORIES, COLLECTION = 60, 2_000_000_011  # enough for 10,000 tokens; a seed far 
 LARGEST = 4 * MOST_CHARACTERS  # bytes
 
 
-def read_text(path: Path) -> str:
-    """The text in a file, in whatever encoding; ValueError if it cannot be read, is too large, or is no text."""
-    if path.is_file() and path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} is larger than {LARGEST // 1_000_000} MB; give a part of it")
-    *_, file = inspect(path, name=path.name)
-    assert isinstance(file, TextFile)
+def read_text(path: Path, *, encoding: str = AUTO) -> Decoded:
+    """The text in a file, whose encoding is found unless one is given.
+
+    Raises ValueError if it is no regular file, cannot be read, is too large, or is no text.
+    """
+    check_is_file(path, name=path.name)
     try:
-        return path.read_text(encoding=file.encoding)
-    except (UnicodeError, OSError):
-        raise ValueError(f"{path.name} cannot be read as {file.encoding}; save it as UTF-8") from None
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path.name} is larger than {LARGEST // 1_000_000} MB; give a part of it")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror}); change its permissions") from None
+    return decoded(data, name=path.name, encoding=encoding)
 
 
 def held_out_of(manager: ModelManager, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
@@ -43,4 +47,4 @@ def held_out_text(info: ModelInfo) -> str | None:
     if info.path == CHECKPOINT:
         return f"\n{END_OF_TEXT}\n".join(stories(COLLECTION, STORIES))
     file = None if info.problem else Checkpoint.open(info.path).held_out or run_models.held_out(info.path)
-    return read_text(file) if file else None
+    return read_text(file).text if file else None

@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from gptdesk.encodings import AUTO, BLOCK
 from gptdesk.training import shelf
 from gptdesk.training.options import DataOptions
-from gptdesk.training.text import BLOCK, Piece, TextFile, find_files, inspect, pieces
+from gptdesk.training.text import Piece, TextFile, find_files, inspect, pieces
 from models import storage
 from models.tokenizer import END_OF_TEXT, Tokenizer, character_tokenizer, gpt2_tokenizer, train_bpe
 
@@ -45,6 +46,11 @@ class Corpus:
         held_out = f"{len(self.validation):,} held out by {self.split}" if len(self.validation) else "none held out"
         return f"{files}, {encodings}: {len(self.train):,} tokens of {self.tokenizer.vocab_size:,} kinds, {held_out}"
 
+    def remarks(self) -> Iterator[str]:
+        """Sentences on what a user must know about how the files were read."""
+        for file in self.files:
+            yield from file.remarks()
+
     def held_out_text(self, *, most: int = 1_000_000) -> str:
         """The first `most` tokens of what is held out, as text again, with lines of END_OF_TEXT between documents."""
         ids = self.validation[:most].tolist()
@@ -70,10 +76,12 @@ def prepare(
     options: DataOptions,
     cache: Path,
     vocabularies: Path,
+    own: Path | None = None,
     room: int = shelf.ROOM,
 ) -> Iterator[CorpusProgress]:
     """Make the files and folders at `places` a corpus, or find it in `cache`; `tokenizer` is one, or says what to make.
 
+    Files in the folder `own` were written by us, in UTF-8, whatever encoding the options name for those of the user.
     Afterwards the corpora that were not used for longest leave the cache, until the rest fits into `room` bytes.
     Raises ValueError for a text that cannot be trained on, OSError if the disk refuses.
     """
@@ -82,7 +90,8 @@ def prepare(
     total = sum(path.stat().st_size for path in paths if path.exists())
     for path in paths:
         before = sum(file.size for file in files)
-        for found in inspect(path):
+        encoding = AUTO if own and path.is_relative_to(own) else options.encoding
+        for found in inspect(path, encoding=encoding):
             if isinstance(found, TextFile):
                 files.append(found)
             else:
@@ -90,7 +99,7 @@ def prepare(
     if not any(piece.text.strip() for file in files for piece in itertools.islice(pieces(file), 1)):
         raise ValueError("the text is empty; give a file with some text in it")
     kind = _resolved(tokenizer, sum(file.size for file in files))
-    digest = _digest(file.digest for file in files)
+    digest = _digest(file.identity for file in files)
     split = _split(options, sum(file.documents for file in files))
     folder = cache / _digest([str(VERSION), digest, _identity(kind), split, repr(options.validation_share)])[:32]
     held = shelf.hold(folder)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from gptdesk.encodings import AUTO, COMMON, checked_encoding
 from models.gpt import LIMITS, PRESETS
 from samplers.options import Options
 
@@ -135,9 +136,20 @@ class ModelOptions(Options):
 
 
 class DataOptions(Options):
-    """Which part of the text is held out to measure on."""
+    """How the text is read, and which part of it is held out to measure on."""
+
+    encoding: str = Field(
+        default=AUTO,
+        max_length=60,
+        description=f"of the text files, such as {', '.join(COMMON[2:5])}; auto: found from their bytes",
+    )
 
     split: Literal["auto", "document", "position"] = Field(
         default="auto", description="what is held out: whole documents, or the end; auto: documents if there are many"
     )
     validation_share: float = Field(default=0.1, ge=0, le=0.5, description="share of the text that is held out")
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, name: str) -> str:
+        return checked_encoding(name)

@@ -42,6 +42,7 @@ def read_text(plan: RunPlan, *, places: Places, origin: Checkpoint | None) -> It
         options=plan.split,
         cache=places.settings.cache,
         vocabularies=vocabularies,
+        own=places.settings.texts,
     )
 
 

@@ -15,7 +15,7 @@ from gptdesk.training.loader import Loader, StreamRows
 from gptdesk.training.lock import holder
 from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunPlan
-from gptdesk.training.text import TextFile, checked, pieces
+from gptdesk.training.text import TextFile, encoded, pieces
 from models import storage
 from models.gpt import PRESETS, GPTConfig
 from models.tokenizer import Tokenizer
@@ -64,7 +64,7 @@ def preview(
     with tempfile.TemporaryDirectory(prefix="pasted-", dir=cache) as folder:
         if text is not None:
             pasted = Path(folder) / "pasted text"
-            storage.write_file(pasted, checked(text).encode("utf-8"))
+            storage.write_file(pasted, encoded(text, options=plan.split))
             plan = plan.model_copy(update={"data": (*plan.data, str(pasted))})
         yield from _looked_at(plan, places, device, stop)
 
@@ -152,9 +152,7 @@ def _tokens(ids: list[int], tokenizer: Tokenizer) -> Iterator[str]:
 
 
 def _about_text(corpus: Corpus, characters: int) -> Iterator[str]:
-    for file in corpus.files:
-        if file.encoding in ("cp1252", "latin-1"):
-            yield f"{file.path.name} is not in UTF-8 and was read as {file.encoding}: see whether its accents are right"
+    yield from corpus.remarks()
     held_out = len(corpus.validation)
     if held_out < 2:
         yield "no text is held out, so nothing shows when the model only learns by heart; the last weights are kept"

@@ -113,6 +113,7 @@ class _Session:
         assert corpus is not None
         if self.leads:
             self.world.wait()
+            yield from map(Note, corpus.remarks())
         yield from self._train(corpus, origin, save, accept_changes)
 
     def _train(

@@ -1,5 +1,6 @@
 """A text that is typed into a box or chosen as a file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -7,8 +8,22 @@ from gradio.components import Component
 
 from gptdesk.comparison.texts import read_text
 from gptdesk.controls import Values
+from gptdesk.markup import markdown_text
 
-GIVEN = "the text given"  # what a text from the box is called
+BOX = "the text given"  # what a text from the box is called
+
+
+@dataclass(frozen=True)
+class GivenText:
+    """A text with its name, and what the user must know about how its file was read."""
+
+    text: str  # empty if none is given
+    name: str
+    remarks: tuple[str, ...] = ()
+
+    def after(self, sentence: str) -> str:
+        """Markdown that says `sentence`, which is Markdown, and the remarks."""
+        return " ".join([sentence, *(f"⚠ {markdown_text(remark)}." for remark in self.remarks)])
 
 
 class TextOrFile:
@@ -36,8 +51,10 @@ class TextOrFile:
         """The widgets that `read` needs the values of."""
         return {self.box} if self.file is None else {self.box, self.file}
 
-    def read(self, values: Values) -> tuple[str, str]:
-        """The text, "" if none is given, and what to call it; ValueError as `read_text`."""
+    def read(self, values: Values) -> GivenText:
+        """What is given; ValueError as `read_text`."""
         if self.file is not None and (file := values[self.file]):
-            return read_text(Path(str(file))), Path(str(file)).name
-        return str(values[self.box] or ""), GIVEN
+            path = Path(str(file))
+            found = read_text(path)
+            return GivenText(found.text, path.name, tuple(found.reading.remarks(path.name)))
+        return GivenText(str(values[self.box] or ""), BOX)

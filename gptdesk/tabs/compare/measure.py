@@ -19,7 +19,7 @@ from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.scheduler import Place
 from gptdesk.streams import in_batches
 from gptdesk.tabs.compare.exporting import ExportBar
-from gptdesk.tabs.compare.given import GIVEN, TextOrFile
+from gptdesk.tabs.compare.given import BOX, GivenText, TextOrFile
 from gptdesk.tabs.compare.panes import PICK, doing, marks, new_pane, strip_html
 from gptdesk.tabs.compare.sides import SidesPanel
 from models.manager import ModelKey
@@ -95,7 +95,8 @@ class MeasureView:
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
             sides = self._sides.sides(values)
-            text, text_name = self._text(values, [side.key for side in sides])
+            given = self.text.read(values)
+            text, text_name = self._text(given, [side.key for side in sides])
             repeats = values[self.repeats]
             if not isinstance(repeats, int):
                 raise ValueError(f"repeats must be a whole number between 1 and {MOST_REPEATS}, not {repeats}")
@@ -112,7 +113,7 @@ class MeasureView:
                 yield {self._actions.line: "You stopped it; what was measured before is still shown."}
                 return
             # all at once: what comes right after the column becomes visible may not find its widgets there yet
-            updates = self._shown(report) | {self._actions.line: "Measured."}
+            updates = self._shown(report) | {self._actions.line: given.after("Measured.")}
             try:
                 updates |= self.export.filled(report_document(report))
                 updates |= self._judged(report, text)
@@ -132,11 +133,10 @@ class MeasureView:
                 f"{PUBLIC_CHARACTERS:,} characters; run one of your own for more"
             )
 
-    def _text(self, values: Values, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+    def _text(self, given: GivenText, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
         """What to judge by, and what to call it; without a text, why there is none."""
-        text, name = self.text.read(values)
-        if text or name != GIVEN:
-            return text, name
+        if given.text or given.name != BOX:
+            return given.text, given.name
         return held_out_of(self._desk.manager, keys)
 
     def _shown(self, report: Report) -> Updates:

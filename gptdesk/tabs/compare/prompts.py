@@ -55,7 +55,8 @@ class PromptsView:
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
-            prompts = read_prompts(self.prompts.read(values)[0])
+            given = self.prompts.read(values)
+            prompts = read_prompts(given.text)
             if self._desk.settings.public and len(prompts) > PUBLIC_PROMPTS:
                 raise ValueError(
                     f"a public desk compares at most {PUBLIC_PROMPTS} prompts in one go, not {len(prompts)}; take some "
@@ -77,7 +78,7 @@ class PromptsView:
                 yield updates
             ended = "Stopped" if len(found) < len(prompts) else "Done"
             in_turn = f" Not all at once: {note}." if note else ""
-            yield {self._actions.line: f"{ended}: {len(found)} of {len(prompts)} prompts.{in_turn}"}
+            yield {self._actions.line: given.after(f"{ended}: {len(found)} of {len(prompts)} prompts.{in_turn}")}
             if found:
                 yield self.export.filled(prompts_document(sides, found, note=note))
 

@@ -7,7 +7,8 @@ import gradio as gr
 from gradio.components import Component
 
 from gptdesk.controls import Updates, Values, label, widget
-from gptdesk.training import TrainingOptions
+from gptdesk.encodings import AUTO, COMMON
+from gptdesk.training import DataOptions, TrainingOptions
 from models.gpt import PRESETS
 from samplers import Options
 
@@ -31,6 +32,10 @@ FITTING: dict[tuple[type[Options], str], int | None] = {
     (TrainingOptions, "warmup_steps"): 0,
     (TrainingOptions, "evaluate_every"): 0,
 }
+
+
+# Options of any text for which there are usual ones to choose from.
+USUAL: dict[tuple[type[Options], str], list[str]] = {(DataOptions, "encoding"): [AUTO, *COMMON]}
 
 
 class OptionBoxes:
@@ -58,6 +63,9 @@ class OptionBoxes:
         if (kind, name) in FITTING:
             info = f"{kind.model_fields[name].description}; empty: what suits the rest"
             box = gr.Number(label=label(name), info=info, placeholder="auto", precision=FITTING[kind, name])
+        elif (kind, name) in USUAL:
+            info = f"{kind.model_fields[name].description}; others can be typed"
+            box = gr.Dropdown(USUAL[kind, name], value=AUTO, allow_custom_value=True, label=label(name), info=info)
         else:
             box = widget(name, kind.model_fields[name], value=value, sliders=False)
         box.elem_id = f"train-{name.replace('_', '-')}"

@@ -138,7 +138,7 @@ class FormView:
                 self._boxes.place(TrainingOptions, name, value=value)
         with gr.Accordion("More about training", open=False, elem_id="train-more-training"), gr.Group():
             self._boxes.place_rest(TrainingOptions, FIRST)
-        with gr.Accordion("What is held out to measure on", open=False, elem_id="train-more-split"), gr.Group():
+        with gr.Accordion("Text encoding and validation split", open=False, elem_id="train-more-split"), gr.Group():
             self._boxes.place_rest(DataOptions, FIRST)
         gr.Markdown("### Name")
         self.name = gr.Textbox(
