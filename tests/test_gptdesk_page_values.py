@@ -147,6 +147,6 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(desk: RunningDesk
     for content in (b'{"data": ["' + b"x" * 40_000_000, endless()):
         answer = visitor.request("POST", "/gradio_api/run/predict", content=content, headers=headers)
         assert answer.status_code == 413
-        assert "use a file" in answer.json()["detail"]
+        assert "give it as a file" in answer.json()["detail"]
     assert psutil.Process(desk.process.pid).memory_info().rss < before + 30e6
     visitor.close()

@@ -60,8 +60,9 @@ class Door:
     async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
             raise _Refused(415, "an event is JSON")
-        most = LARGEST_PUBLIC_EVENT if self._public else LARGEST_EVENT
-        body, visitor = await _read(scope, receive, most), _visitor(scope)
+        most, instead = (LARGEST_PUBLIC_EVENT, "shorten it") if self._public else (LARGEST_EVENT, "give it as a file")
+        too_large = f"this is more than the {most / 1e6:g} MB of text that a page may send at once; {instead}"
+        body, visitor = await _read(scope, receive, most, too_large), _visitor(scope)
         queued = scope["path"].endswith("/join")
         try:
             event = json.loads(body, parse_constant=_no_number)
@@ -120,11 +121,10 @@ def _length(scope: Scope) -> int:
     return int(said[:20]) if said.isdecimal() else 0
 
 
-async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
-    """Return a body of at most `most` bytes; larger ones are refused before they have been read."""
-    too_large = _Refused(413, f"this is more than the {most / 1e6:g} MB that the page may send at once; use a file")
+async def _read(scope: Scope, receive: Receive, most: int, too_large: str) -> bytes:
+    """Return a body of at most `most` bytes; larger ones are refused, as `too_large` says, before they are read."""
     if _length(scope) > most:
-        raise too_large
+        raise _Refused(413, too_large)
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -134,7 +134,7 @@ async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise too_large
+            raise _Refused(413, too_large)
         more = message.get("more_body", False)
     return b"".join(parts)
 

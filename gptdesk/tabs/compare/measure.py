@@ -44,8 +44,9 @@ class MeasureView:
             ident="judge-text",
             files=not desk.settings.public,
         )
+        most = PUBLIC_REPEATS if desk.settings.public else MOST_REPEATS
         self.repeats = gr.Slider(
-            1, MOST_REPEATS, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
+            1, most, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
         )
         self._actions = starter(desk, "Measure", ident="measure", running=sides.running)
         self.summary = gr.Markdown(NOTHING, elem_id="summary")
