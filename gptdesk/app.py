@@ -29,6 +29,7 @@ from gptdesk.instance import open_page
 from gptdesk.markup import markdown_text
 from gptdesk.page.access import check_events
 from gptdesk.page.door import Door
+from gptdesk.page.sessions import keep_sessions
 from gptdesk.settings import Settings
 from gptdesk.tabs import compare, generate, train
 
@@ -120,6 +121,7 @@ def web_app(desk: Desk) -> FastAPI:
         mcp_server=False,
         max_file_size=LARGEST,
     )
+    keep_sessions(page, app)
     app.add_middleware(Door, blocks=page, public=desk.settings.public)
     app.add_middleware(Guard, public=desk.settings.public, hosts=desk.settings.allowed_hosts)  # before the door
     return app
