@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import gradio as gr
@@ -14,6 +15,9 @@ from gptdesk.scheduler import LOOK, Place
 log = logging.getLogger(__name__)
 
 Work = Callable[[Place], Iterator[Updates]]
+
+DEAF = 2.0  # seconds that a page may take to listen to what it has asked for
+UNHEARD = "the page that asked for this does not listen"
 
 
 class Actions:
@@ -58,13 +62,15 @@ class Actions:
         `work` gets its place, with the event that Stop sets.
         """
         session, stop = request.session_hash or "", threading.Event()
+        owner = _address(request) if self._desk.settings.public else None
         if before := self._running.get(session):
             before.set()  # the newer one has the page
         self._running[session] = stop
         try:
             yield self._pressable(False) | {self.line: ""}
-            with self._desk.scheduler.queue(alone=alone, stop=stop) as place:
-                yield from self._waiting(place)
+            yield from self._until_heard(session)
+            with self._desk.scheduler.queue(alone=alone, stop=stop, owner=owner) as place:
+                yield from self._waiting(place, session)
                 yield from work(place)
             yield self._pressable(True)
         except ValueError as error:
@@ -83,12 +89,23 @@ class Actions:
             self._stop: gr.update(interactive=not idle)
         }
 
-    def _waiting(self, place: Place) -> Iterator[Updates]:
+    def _until_heard(self, session: str) -> Iterator[Updates]:
+        """Wait until the page listens, for nothing is computed for nobody; ValueError if it does not."""
+        patience = time.monotonic() + DEAF
+        while not self._desk.listeners.has(session):
+            if time.monotonic() > patience:
+                raise ValueError(UNHEARD)
+            time.sleep(LOOK / 2)
+            yield gr.skip()
+
+    def _waiting(self, place: Place, session: str) -> Iterator[Updates]:
         """Yield updates that show the place in the queue; ValueError if it is stopped before its turn."""
         shown = 0
         while not place.wait(LOOK if shown else 0.0):
             if place.stop.is_set():
                 raise ValueError("stopped before it began: something else was being generated")
+            if not self._desk.listeners.has(session):
+                raise ValueError(UNHEARD)
             number = place.number
             if number not in (shown, 0):
                 shown = number
@@ -123,3 +140,9 @@ def starter(
         )
     line = gr.Markdown(elem_id=f"{ident}-line", elem_classes="note")
     return Actions(desk, buttons=[start], stop=stop, line=line, running=running)
+
+
+def _address(request: gr.Request) -> str:
+    """Return the address that a request comes from: behind a proxy the one that the proxy saw, which it names last."""
+    forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip()
+    return forwarded or str(getattr(request.client, "host", ""))

@@ -122,7 +122,7 @@ def web_app(desk: Desk) -> FastAPI:
         max_file_size=LARGEST,
     )
     keep_sessions(page, app)
-    app.add_middleware(Door, blocks=page, public=desk.settings.public)
+    app.add_middleware(Door, blocks=page, listeners=desk.listeners, public=desk.settings.public)
     app.add_middleware(Guard, public=desk.settings.public, hosts=desk.settings.allowed_hosts)  # before the door
     return app
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
-from gptdesk.scheduler import Scheduler
+from gptdesk.scheduler import Listeners, Scheduler
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.training.places import Places
@@ -66,6 +66,7 @@ class Desk:
         )
         self.places = Places(settings, self.manager)
         self.scheduler = Scheduler(AT_ONCE)
+        self.listeners = Listeners()
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)
         self.page = Remembered(settings.home / "page.json", writable=not settings.public)

@@ -9,6 +9,7 @@ from typing import TypeVar
 Event = TypeVar("Event")
 
 OVERTAKEN = 5.0  # seconds for which newcomers may pass a measurement that waits; then it holds them back
+AT_MOST = 2  # places of one owner: one that computes and one that waits
 LOOK = 0.1  # seconds between two looks at whether to give up waiting
 
 
@@ -22,13 +23,21 @@ class Scheduler:
         self._changed = threading.Condition()
 
     @contextmanager
-    def queue(self, *, alone: bool = False, stop: threading.Event | None = None) -> Iterator["Place"]:
+    def queue(
+        self, *, alone: bool = False, stop: threading.Event | None = None, owner: str | None = None
+    ) -> Iterator["Place"]:
         """Join the queue for the length of the block; `Place.wait` says when the block may compute.
 
-        `stop` is what ends the work; who stands back gives up waiting when it is set.
+        `stop` is what ends the work; who stands back gives up waiting when it is set. Raises ValueError if the `owner`
+        has AT_MOST places already.
         """
-        place = Place(self, alone=alone, stop=stop or threading.Event())
-        self._join(place)
+        place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner)
+        with self._changed:
+            if owner is not None and [one.owner for one in (*self._waiting, *self._running)].count(owner) >= AT_MOST:
+                raise ValueError(
+                    "one of your texts is being written and another waits; begin the next when one has ended"
+                )
+            self._join(place)
         try:
             yield place
         finally:
@@ -36,10 +45,10 @@ class Scheduler:
                 self._remove(place)
 
     def _join(self, place: "Place") -> None:
-        with self._changed:
-            self._remove(place)
-            place.since = time.monotonic()
-            self._waiting.append(place)
+        """Put a place at the end of the queue; the lock must be held."""
+        self._remove(place)
+        place.since = time.monotonic()
+        self._waiting.append(place)
 
     def _remove(self, place: "Place") -> None:
         for places in (self._waiting, self._running):
@@ -71,16 +80,20 @@ class Scheduler:
         with self._changed:
             return self._waiting.index(place) + 1 if place in self._waiting else 0
 
-    def _others_wait(self) -> bool:
+    def _stand_back(self, place: "Place") -> bool:
+        """Put a place that computes at the end of the queue if somebody waits; return whether it is so."""
         with self._changed:
+            if self._waiting:
+                self._join(place)
             return bool(self._waiting)
 
 
 class Place:
     """A place in the queue of a Scheduler, and then among those who compute."""
 
-    def __init__(self, scheduler: Scheduler, *, alone: bool, stop: threading.Event) -> None:
+    def __init__(self, scheduler: Scheduler, *, alone: bool, stop: threading.Event, owner: str | None) -> None:
         self.alone = alone
+        self.owner = owner
         self.stop = stop
         self.since = 0.0  # when it came to the end of the queue, by the monotonic clock
         self._scheduler = scheduler
@@ -101,7 +114,33 @@ class Place:
         """
         for event in stream:
             yield event
-            if self._scheduler._others_wait():
-                self._scheduler._join(self)  # at the end of the queue
+            if self._scheduler._stand_back(self):
                 while not self.wait(LOOK) and not self.stop.is_set():
                     pass
+
+
+class Listeners:
+    """Sessions whose page reads what it is sent: nothing is computed for who never listens."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self.counted = False  # whether there is a server that counts them
+
+    @contextmanager
+    def listening(self, session: str) -> Iterator[None]:
+        """Count a stream of this session as read for the length of the block."""
+        with self._lock:
+            self._counts[session] = self._counts.get(session, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._counts[session] -= 1
+                if not self._counts[session]:
+                    del self._counts[session]
+
+    def has(self, session: str) -> bool:
+        """Return whether the page of this session listens, as far as that is known."""
+        with self._lock:
+            return not self.counted or session in self._counts

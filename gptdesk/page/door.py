@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import NoReturn
+from urllib.parse import parse_qsl
 
 from gradio.blocks import Blocks
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -12,6 +14,7 @@ from gptdesk.api.guard import CLOSED, KIND
 from gptdesk.page.downloads import is_handed_out
 from gptdesk.page.event_values import EventValues
 from gptdesk.page.visitors import COOKIE, Uploads, new_visitor, visitor_of
+from gptdesk.scheduler import Listeners
 
 LARGEST_EVENT, LARGEST_PUBLIC_EVENT = 16_000_000, 1_000_000  # bytes of JSON
 LARGEST_UPLOAD = 1_000_000_000  # bytes of all files that are sent at once
@@ -30,13 +33,16 @@ class _Refused(Exception):
 class Door:
     """ASGI middleware between the guard, which has named the kind of each request, and Gradio."""
 
-    def __init__(self, app: ASGIApp, *, blocks: Blocks, public: bool) -> None:
+    def __init__(self, app: ASGIApp, *, blocks: Blocks, listeners: Listeners, public: bool) -> None:
         self._app = app
+        self._listeners = listeners
+        listeners.counted = True
         self._public = public
         self._values = EventValues(blocks.fns)
         self._uploads = Uploads()
         self._passes: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
             "page": self._page,
+            "stream": self._stream,
             "event": self._event,
             "upload": self._upload,
             "download": self._download,
@@ -56,6 +62,12 @@ class Door:
             await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, _with_cookie(send, new_visitor()))
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count who reads what the events of a session bring."""
+        session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash")
+        with self._listeners.listening(session) if session else nullcontext():
+            await self._app(scope, receive, send)
 
     async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":

@@ -1,0 +1,133 @@
+"""Many visitors at one desk: what each costs, who is served, and what is computed for nobody."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from event_checks import Json, Visitor
+from page_checks import RunningDesk
+
+from gptdesk.actions import DEAF, UNHEARD
+
+
+@pytest.fixture(scope="module", params=["local", "public"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def desk(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDesk]:
+    host = {"GPTDESK_HOST": "0.0.0.0"} if mode == "public" else {}
+    desk = RunningDesk(tmp_path_factory.mktemp("home"), OMP_NUM_THREADS="1", **host)
+    yield desk
+    assert "Traceback" not in desk.close()
+
+
+@pytest.fixture
+def visitor(desk: RunningDesk) -> Iterator[Visitor]:
+    visitor = Visitor(desk.url)
+    yield visitor
+    visitor.close()
+
+
+def asked(visitor: Visitor, tokens: int = 10) -> tuple[Json, list[object]]:
+    event = visitor.event("generate")
+    return event, visitor.values(event, prompt="Once upon a time", max_new_tokens=tokens, new_seed=False, seed="3")
+
+
+def said(messages: list[Json]) -> str:
+    return str([message.get("output") for message in messages])
+
+
+def test_nothing_is_computed_for_who_does_not_listen(desk: RunningDesk, visitor: Visitor) -> None:
+    """Fifty ask and never read; whoever reads is served, and those who come back later find no text."""
+    deaf = [Visitor(desk.url) for _ in range(3)]
+    for i in range(50):
+        one = deaf[i % 3]
+        one.session = f"{one.session[:10]}{i}"
+        assert one.send(*asked(one, tokens=1000)).status_code == 200
+    assert ", there was" in said(visitor.run(*asked(visitor)))
+    time.sleep(DEAF + 1)
+    for one in deaf:
+        late = said(list(one.messages()))
+        assert UNHEARD in late
+        assert "tokens/s" not in late
+        one.close()
+
+
+def test_an_abandoned_stream_ends_its_generation(visitor: Visitor) -> None:
+    """Thirty leave in mid-text; then there is room for others, with nothing waited for."""
+    for i in range(30):
+        visitor.session = f"leaver{i}"
+        assert visitor.send(*asked(visitor, tokens=1000)).status_code == 200
+        messages = visitor.messages()
+        next(message for message in messages if message["msg"] == "process_generating")
+        messages.close()  # type: ignore[attr-defined]
+    visitor.session = "stayer"
+    assert "ended: max new tokens reached" in said(visitor.run(*asked(visitor)))
+
+
+def test_each_address_has_two_places_on_a_public_desk(desk: RunningDesk, mode: str) -> None:
+    visitors = [Visitor(desk.url) for _ in range(8)]
+    answers: list[str] = []
+    streams = [
+        threading.Thread(target=lambda one=one: answers.append(said(one.run(*asked(one, tokens=1000)))))
+        for one in visitors
+    ]
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        stream.join()
+    refused = [answer for answer in answers if "another waits" in answer]
+    written = [answer for answer in answers if "tokens/s" in answer]
+    assert len(refused) + len(written) == len(visitors)
+    assert len(written) == len(visitors) if mode == "local" else len(refused) > 0
+    for one in visitors:
+        one.close()
+
+
+def test_the_place_in_the_queue_is_shown(desk: RunningDesk, mode: str) -> None:
+    if mode == "public":
+        return  # where one address has two places
+    visitors = [Visitor(desk.url) for _ in range(6)]
+    answers: list[str] = []
+    streams = [
+        threading.Thread(target=lambda one=one: answers.append(said(one.run(*asked(one, tokens=1000)))))
+        for one in visitors
+    ]
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        stream.join()
+    assert any("place 1 in the queue" in answer for answer in answers)
+    assert any("place 3 in the queue" in answer for answer in answers)
+    for one in visitors:
+        one.close()
+
+
+def test_texts_and_sessions_leave_no_memory_behind(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
+    if mode == "public":
+        return  # where the same code runs
+    process = psutil.Process(desk.process.pid)
+
+    def generate(times: int) -> int:
+        for _ in range(times):
+            visitor.run(*asked(visitor, tokens=5))
+            visitor.received.clear()
+        return process.memory_info().rss
+
+    def visit(times: int) -> int:
+        event = visitor.event("prompt", "change")
+        for i in range(times):
+            visitor.session = f"guest{i}"
+            with visitor.client.stream("GET", f"/gradio_api/heartbeat/{visitor.session}"):
+                visitor.send(event, visitor.values(event))
+        return process.memory_info().rss
+
+    before, after = generate(50), generate(60)
+    assert after < before + 60 * 25_000  # it was 80 KB each
+    before, after = visit(20), visit(100)
+    assert after < before + 100 * 100_000  # it was 670 KB each
+    assert process.num_fds() < 60
