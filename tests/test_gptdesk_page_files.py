@@ -6,8 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from event_checks import Json, Visitor, file_data
 from page_checks import RunningDesk
+
+from benchmarks.visitor import Json, Visitor, file_data
 
 SECRET = "CANARY-7f3a: a text that must stay where it is. " * 40
 ROOT = Path(__file__).parent.parent

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from event_checks import Json, Visitor, file_data
 from page_checks import RunningDesk
 
+from benchmarks.visitor import Json, Visitor, file_data
 from gptdesk.training.run_directory import RunDirectory, RunPlan, RunStatus, Sample
 from gptdesk.training.trainer import TrainingStep
 

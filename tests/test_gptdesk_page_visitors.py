@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from event_checks import Json, Visitor
 from page_checks import RunningDesk
 
+from benchmarks.visitor import Json, Visitor
 from gptdesk.actions import DEAF, UNHEARD
 
 
