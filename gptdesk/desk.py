@@ -20,7 +20,7 @@ from models.engine import get_device
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
 from models.prefix import PrefixCache
-from models.storage import json_bytes, read_json, write_file
+from models.storage import json_bytes, names, read_json, write_file
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, load_plugins
 
@@ -59,6 +59,7 @@ class Desk:
             settings.models,
             bundled=[STARTER],
             elsewhere=partial(run_models, settings.runs),
+            reserved=partial(names, settings.runs),
             cache_folder=settings.vocabularies,
             copies=settings.copies,
             device=get_device(settings.device),

@@ -4,6 +4,7 @@ Everything is built under a temporary name beside the target, flushed and synced
 A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at any instant" promise of databases).
 """
 
+import errno
 import json
 import logging
 import os
@@ -46,15 +47,18 @@ def move_file(source: Path, path: Path) -> None:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A fresh folder to fill; when the block ends well it takes the place of whatever folder was at `path`.
+def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Yield a fresh folder to fill; when the block ends well it takes the place of whatever folder was at `path`.
 
+    Unless it is to `replace` one: then what is at `path` stays, and FileExistsError is raised, however late it came.
     There is no portable way to swap two full folders in one step, so the old one moves aside first; `recover` undoes
     that should the process die between the two renames.
     """
     path = path.resolve()  # of a link, the folder it leads to
     path.parent.mkdir(parents=True, exist_ok=True)
     recover(path)
+    if not replace and path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     if path.exists():  # then a save that died had got so far, and this is what it replaced
         shutil.rmtree(_aside(path), ignore_errors=True)
     _remove_stale(path)
@@ -65,7 +69,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         for inside in sorted(temporary.rglob("*")):
             _sync_folder(inside) if inside.is_dir() else _sync_file(inside)
         _sync_folder(temporary)
-        _swap(temporary, path)
+        _swap(temporary, path) if replace else _move_if_free(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -129,6 +133,20 @@ def folders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def names(folder: Path) -> set[str]:
+    """Return the names of all that is in `folder` but what is hidden, with folders that are being replaced right now.
+
+    A folder that is not there is empty; ValueError if it cannot be looked at.
+    """
+    try:
+        found = {path.name for path in folder.iterdir()}
+        return {name for name in found if not name.startswith(".")} | {path.name for path in folders(folder)}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise ValueError(f"the folder {folder} cannot be looked at ({error.strerror or error})") from None
+
+
 def disk_error(error: Exception, path: Path) -> OSError:
     """What a library in Rust says of a file it could not write, as the OSError that it was: "... (os error 28)"."""
     number = re.search(r"\(os error (\d+)\)", str(error))
@@ -181,6 +199,17 @@ def _swap(new: Path, path: Path) -> None:
         raise
     _sync_folder(path.parent)
     shutil.rmtree(aside, ignore_errors=True)  # what cannot be removed now is before the next save
+
+
+def _move_if_free(new: Path, path: Path) -> None:
+    """Rename the full folder `new` to `path` in one step; FileExistsError if there is something."""
+    try:
+        os.rename(new, path)
+    except OSError as error:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
+    _sync_folder(path.parent)
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.trainer import TrainingStep
 from models import storage
-from models.listing import NAME, NAME_RULE
+from models.names import NAME, NAME_RULE
 from samplers.options import Options
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ PLAN, RESOLVED, STATUS = "plan.json", "resolved.json", "status.json"
 METRICS, SAMPLES, CONTROL, HELD_OUT = "metrics.jsonl", "samples.jsonl", "control", "held_out.txt"
 LIMIT = 4_000_000  # bytes of a JSON file here
 ACCEPT_CHANGES = "accept_changes"  # to go on although the text has changed
+TAKEN = "there is a run {} already; resume it, or choose another name"
 SOON = 1.0  # seconds between two states that need no attention
 
 
@@ -92,6 +93,7 @@ class RunStatus:
     best_step: int = 0
     best_loss: float | None = None
     progress: float = 0.0  # of the preparation, from 0 to 1
+    model: str = ""  # that came of it at its end
     asks: str = ""  # what the user must say before it goes on: ACCEPT_CHANGES, or nothing
     updated: float = 0.0  # seconds since 1970
 
@@ -114,10 +116,11 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path, plan: RunPlan) -> "RunDirectory":
         """A new run that has not begun; ValueError if there is one of that name."""
-        if path.exists():
-            raise ValueError(f"there is a run {path.name} already; resume it, or choose another name")
-        with storage.new_folder(path) as folder:
-            cls(folder).write_plan(plan)
+        try:
+            with storage.new_folder(path, replace=False) as folder:
+                cls(folder).write_plan(plan)
+        except FileExistsError:
+            raise ValueError(TAKEN.format(path.name)) from None
         return cls(path)
 
     @property
