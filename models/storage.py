@@ -5,8 +5,10 @@ A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at 
 """
 
 import errno
+import functools
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -21,6 +23,7 @@ WINDOWS = os.name == "nt"
 STALE = 3600.0  # seconds after which a temporary name can only be what a crash left
 PATIENCE = 1.0  # seconds, for two renames in a row
 ASIDE = ".previous"
+HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # in JSON, of a pair or alone
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -165,12 +168,49 @@ def read_json(path: Path, *, limit: int) -> dict[str, object]:
     if len(data) > limit:
         raise ValueError(f"{path.name} is larger than {limit // 1_000_000} MB")
     try:
-        value = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except ValueError as error:
         raise ValueError(f"{path.name} is not valid JSON") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} does not hold a JSON object")
     return value
+
+
+def parse_json(data: bytes) -> object:
+    """Return what UTF-8 JSON says; ValueError if it is none, or too deep.
+
+    An escaped half of a surrogate pair, which no text can be written with, becomes U+FFFD; NaN, infinity and numbers
+    beyond a float, which JSON does not have, become null.
+    """
+    try:
+        value: object = DECODER.decode(data.decode("utf-8"))
+        return _whole(value) if HALF_A_PAIR.search(data) else value
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _finite(number: str) -> float | None:
+    return value if math.isfinite(value := float(number)) else None
+
+
+DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=lambda name: None)
+
+
+def _whole(value: object) -> object:
+    """Return the same value without lone surrogates."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(item) for name, item in value.items()}
+    return value
+
+
+@functools.lru_cache(maxsize=1000)
+def warn_once(sentence: str) -> None:
+    """Log a warning that was not logged lately: what is wrong with a file that is read again and again."""
+    log.warning("%s", sentence)
 
 
 def json_bytes(value: object) -> bytes:

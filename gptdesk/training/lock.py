@@ -62,7 +62,10 @@ def holding_process(home: Path) -> psutil.Process | None:
 
 
 def _held(home: Path) -> tuple[str, psutil.Process] | None:
-    with suppress(OSError, ValueError, LookupError, TypeError, psutil.Error), open(home / NAME, "rb+") as file:
+    with (
+        suppress(OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, psutil.Error),
+        open(home / NAME, "rb+") as file,
+    ):
         data = json.loads(file.read())
         process = psutil.Process(data["pid"])
         same = abs(process.create_time() - data["started"]) < 1
