@@ -9,7 +9,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.actions import Actions
-from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values
+from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values, fits
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
 from gptdesk.frame import Frame
@@ -230,13 +230,14 @@ class GenerateTab:
         """What the page shows when it is opened: the models there are now, and what was set when it was last used."""
         kept, texts = self.kept.read(), self.desk.page.read().get(f"{TITLE}: texts")
         updates = self.kept.updates(kept)
-        for i, text in enumerate(texts if isinstance(texts, list) else []):
-            updates |= {self.texts[i]: gr.update(value=text, visible=True)} if i < MOST_SEQUENCES else {}
+        shown = texts[:MOST_SEQUENCES] if isinstance(texts, list) else []
+        for box, text in zip(self.texts, shown, strict=False):
+            if fits(box, text) and len(text) < MOST_KEPT:
+                updates[box] = gr.update(value=text, visible=True)
         updates |= self.model.shown(kept.get("model"), kept.get("precision"))
         updates |= self.presets.shown(kept.get("preset"))
-        prompt = kept.get("prompt")
         updates[self.count] = self._on_prompt(
-            prompt if isinstance(prompt, str) else None,
+            str(kept.get("prompt", "")),
             self.model.first_of(kept.get("model")),
             kept.get("max_new_tokens", self.max_new_tokens.value),
         )
