@@ -10,8 +10,9 @@ from gradio.blocks import Block
 from gradio.components import Component
 from pydantic.fields import FieldInfo
 
+from gptdesk.fitting import is_number
 from gptdesk.markup import markdown_text
-from samplers import Chain, Options, default_chain, get, names
+from samplers import Chain, Options, build, default_chain, get, names
 
 Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
 Updates = dict[Block, object]  # what an event returns
@@ -48,6 +49,39 @@ def leave_checking_to_us() -> None:
     """
     for component in (gr.Slider, gr.Number, gr.Dropdown, gr.Radio, gr.CheckboxGroup):
         component.preprocess = lambda self, payload: payload  # type: ignore[method-assign]
+
+
+def fits(component: Component, value: object) -> bool:
+    """Return whether a widget can show a value that was kept: its type, within the bounds, one of its choices.
+
+    What a dropdown offers may have changed since it was laid out: see `is_offered`.
+    """
+    if isinstance(component, gr.Slider):
+        return is_number(value) and component.minimum <= value <= component.maximum  # type: ignore[operator]
+    if isinstance(component, gr.Number):
+        low, high = component.minimum, component.maximum
+        if value is None:
+            return True
+        return is_number(value) and (low is None or low <= value) and (high is None or value <= high)  # type: ignore[operator]
+    if isinstance(component, gr.Checkbox):
+        return isinstance(value, bool)
+    if isinstance(component, gr.Textbox):
+        return isinstance(value, str)
+    if isinstance(component, gr.CheckboxGroup) or (isinstance(component, gr.Dropdown) and component.multiselect):
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if isinstance(component, gr.Dropdown | gr.Radio):
+        return value is None or isinstance(value, str) or is_number(value)
+    return False
+
+
+def is_offered(component: Component, value: object) -> bool:
+    """Return whether a widget that offers choices offers this one, or takes any."""
+    if not isinstance(component, gr.Dropdown | gr.Radio | gr.CheckboxGroup):
+        return True
+    if getattr(component, "allow_custom_value", False) or value is None:
+        return True
+    offered = [choice for _, choice in component.choices]
+    return all(one in offered for one in (value if isinstance(value, list) else [value]))
 
 
 def widget(name: str, field: FieldInfo, *, value: object = None, sliders: bool = True) -> Component:
@@ -184,12 +218,22 @@ class ChainPanel:
         order, options = kept.get("order"), kept.get("options")
         if not isinstance(order, list) or not isinstance(options, dict):
             return {}
-        order = [name for name in order if name in names()]
+        order = list(dict.fromkeys(name for name in order if isinstance(name, str) and name in names()))
         updates: Updates = {self.order: gr.update(value=order)}
         for option, (sampler, component) in self._options.items():
-            value = {"value": options[option]} if option in options else {}
+            value = {"value": options[option]} if option in options and _suits(sampler, option, options[option]) else {}
             updates[component] = gr.update(visible=sampler in order, **value)
         return updates
+
+
+def _suits(sampler: str, option: str, value: object) -> bool:
+    """Return whether a sampler takes this value for its option, of the very type that its widget shows."""
+    if get(sampler).model_fields[option].annotation in (int, float) and not is_number(value):
+        return False
+    try:
+        return bool(getattr(build(sampler, **{option: value}), option) == value)
+    except ValueError:
+        return False
 
 
 def _meaning(order: list[str]) -> str:

@@ -1,12 +1,13 @@
 """The desk: settings, the models it lends out and what it remembers, shared by every tab and command."""
 
-import contextlib
+import itertools
 import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 import psutil
 
@@ -20,7 +21,7 @@ from models.engine import get_device
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
 from models.prefix import PrefixCache
-from models.storage import json_bytes, read_json, write_file
+from models.storage import json_bytes, names, read_json, warn_once, write_file
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, load_plugins
 
@@ -29,6 +30,10 @@ Values = dict[str, object]  # JSON values by name: what a page or a preset remem
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
+PAGE, PRESETS = "page.json", "presets.json"
+MOST_PRESETS = 200  # of a user's own
+NAMED = 12  # presets that a message names
+LONGEST_NAME = 60  # characters of a preset's
 MOST_REMEMBERED = 16_000_000  # bytes of a file of presets or page values
 
 
@@ -59,6 +64,7 @@ class Desk:
             settings.models,
             bundled=[STARTER],
             elsewhere=partial(run_models, settings.runs),
+            reserved=partial(names, settings.runs),
             cache_folder=settings.vocabularies,
             copies=settings.copies,
             device=get_device(settings.device),
@@ -69,8 +75,8 @@ class Desk:
         self.listeners = Listeners()
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)
-        self.page = Remembered(settings.home / "page.json", writable=not settings.public)
-        self.presets = Remembered(settings.home / "presets.json", writable=not settings.public)
+        self.page = Remembered(settings.home / PAGE, writable=not settings.public)
+        self.presets = Remembered(settings.home / PRESETS, writable=not settings.public)
         self.votes = Remembered(settings.home / "votes.json", writable=not settings.public)
 
     def generate(
@@ -91,16 +97,24 @@ class Desk:
         return self.manager.tokenizer(name)
 
     def preset_names(self) -> list[str]:
-        """Built-in presets first, then the user's own."""
-        return [*built_in_presets(), *self.presets.read()]
+        """Return the names of the built-in presets, then of the user's own, MOST_PRESETS at most."""
+        own = list(itertools.islice(self._own_presets(), MOST_PRESETS))
+        if missing := len(self.presets.read()) - len(own):
+            file = self.settings.home / PRESETS
+            warn_once(
+                f"{missing:,} of the presets in {file} are not listed: they are damaged, or beyond {MOST_PRESETS}"
+            )
+        return [*built_in_presets(), *own]
 
     def preset(self, name: str) -> Chain:
         """The chain saved under `name`; ValueError if there is none, or it needs a sampler that is gone."""
         if chain := built_in_presets().get(name):
             return chain
         links = self.presets.read().get(name)
-        if not isinstance(links, list):
-            raise ValueError(f"there is no preset {name!r}; there are: {', '.join(self.preset_names())}")
+        if not _is_chain(links):
+            there = self.preset_names()
+            more = f" and {len(there) - NAMED:,} more" if there[NAMED:] else ""
+            raise ValueError(f"there is no preset {name[:LONGEST_NAME]!r}; there are: {', '.join(there[:NAMED])}{more}")
         return Chain.from_data(links)
 
     def save_preset(self, name: str, chain: Chain) -> str:
@@ -108,10 +122,13 @@ class Desk:
         name = name.strip()
         if self.settings.public:
             raise ValueError("presets cannot be saved on a public desk; run one of your own")
-        if not name or len(name) > 60:
-            raise ValueError("a preset needs a name of 1 to 60 characters; type one in the box")
+        if not name or len(name) > LONGEST_NAME:
+            raise ValueError(f"a preset needs a name of 1 to {LONGEST_NAME} characters; type one in the box")
         if name in built_in_presets():
             raise ValueError(f"{name!r} is a built-in preset; save yours under another name")
+        own = set(self._own_presets())
+        if name not in own and len(own) >= MOST_PRESETS:
+            raise ValueError(f"{MOST_PRESETS} presets are as many as can be kept; delete one of yours, then save this")
         self.presets.put(name, chain.to_data())
         return name
 
@@ -121,6 +138,18 @@ class Desk:
             raise ValueError(f"{name!r} is not a preset of yours; only your own can be deleted")
         self.presets.put(name, None)
 
+    def _own_presets(self) -> Iterator[str]:
+        """Yield the names of the user's own presets, in the order of their file."""
+        built_in = built_in_presets()
+        for name, links in self.presets.read().items():
+            if _is_chain(links) and 0 < len(name) <= LONGEST_NAME and name not in built_in:
+                yield name
+
+
+def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:
+    """Return whether a kept value has the shape of a chain; whether it is one `Chain.from_data` says."""
+    return isinstance(links, list) and all(isinstance(link, dict) for link in links)
+
 
 class Remembered:
     """A small JSON object on disk, written whole. A damaged file is set aside, and said so, and a new one begun."""
@@ -129,11 +158,12 @@ class Remembered:
         self._file = file
         self._writable = writable
         self._lock = threading.Lock()
+        self._known: tuple[tuple[int, int, int], Values] | None = None  # the file's signature, and what is in it
 
     def read(self) -> Values:
-        """The values there are now."""
+        """Return the values there are now; the file is read again only if it has changed."""
         with self._lock:
-            return _read_object(self._file) if self._writable else {}
+            return dict(self._values())
 
     def put(self, name: str, value: object | None) -> None:
         """Set one value, or with None remove it; ValueError if it is too large or the disk refuses.
@@ -141,7 +171,7 @@ class Remembered:
         A public desk keeps nothing of its visitors.
         """
         with self._lock:
-            before = _read_object(self._file) if self._writable else {}
+            before = self._values()
             values = {other: kept for other, kept in before.items() if other != name}
             if value is not None:
                 values[name] = value
@@ -155,17 +185,28 @@ class Remembered:
             except OSError as error:
                 raise ValueError(f"cannot write {self._file} ({error.strerror or error}); it is as it was") from None
 
+    def _values(self) -> Values:
+        if not self._writable:
+            return {}
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return {}
+        signature = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if self._known is None or self._known[0] != signature:
+            self._known = (signature, self._read())
+        return self._known[1]
 
-def _read_object(file: Path) -> Values:
-    if not file.exists():
-        return {}
-    try:
-        return read_json(file, limit=MOST_REMEMBERED)
-    except ValueError as error:
-        if isinstance(error.__cause__, OSError):  # it could not be read just now, so nothing is wrong with it
-            raise
-        aside = file.with_name(f"{file.name}.damaged")
-        log.warning("%s; it is kept as %s and begun anew", error, aside)
-        with contextlib.suppress(OSError):
-            file.replace(aside)
-        return {}
+    def _read(self) -> Values:
+        try:
+            return read_json(self._file, limit=MOST_REMEMBERED)
+        except ValueError as error:
+            if isinstance(error.__cause__, OSError):  # it could not be read just now, so nothing is wrong with it
+                raise
+            aside = self._file.with_name(f"{self._file.name}.damaged")
+            try:
+                self._file.replace(aside)
+                log.warning("%s; it is kept as %s and begun anew", error, aside)
+            except OSError as refused:
+                warn_once(f"{error}, and cannot be moved to {aside} ({refused.strerror}); what it held is not known")
+            return {}

@@ -2,6 +2,7 @@
 
 import psutil
 
+from gptdesk.generation import GenerationStart, new_tokens_after
 from gptdesk.streams import GenerationResult
 from models.manager import ModelKey
 
@@ -33,12 +34,21 @@ def figures(result: GenerationResult, key: ModelKey) -> str:
     parts.append(f"memory {psutil.Process().memory_info().rss / 1e9:.2f} GB")
     parts.append(f"seed {start.seed}")
     line = " · ".join(parts)
-    if start.dropped_tokens:
-        line += (
-            f"\n\n⚠ The prompt does not fit the context of {_plural(start.context, 'token')}: "
-            f"its first {_plural(start.dropped_tokens, 'token')} were left out."
-        )
+    if cut := cut_prompt(start):
+        line += f"\n\n⚠ {cut[:1].upper()}{cut[1:]}."
     return line
+
+
+def cut_prompt(start: GenerationStart) -> str:
+    """Return a sentence about the tokens cut from the front of the prompt; empty if there are none."""
+    if not start.dropped_tokens:
+        return ""
+    room = new_tokens_after(start.prompt_tokens, context=start.context)
+    left_out = "token was" if start.dropped_tokens == 1 else f"{start.dropped_tokens:,} tokens were"
+    return (
+        f"the first {left_out} left out of the prompt, so that {_plural(room, 'new token')} "
+        f"{'fits' if room == 1 else 'fit'} the context of {_plural(start.context, 'token')}"
+    )
 
 
 def clock(seconds: float) -> str:

@@ -26,7 +26,12 @@ class GenerationRequest(Options):
 
     prompt: str = Field("", max_length=1_000_000, description="text to continue; empty: a new text")
     chain: Chain = Field(default_factory=default_chain, description="samplers, in the order in which they apply")
-    max_new_tokens: int = Field(200, ge=1, le=100_000, description="most tokens to add to the prompt")
+    max_new_tokens: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="most tokens to add; where they would not fit, the prompt's front is cut, down to half the context",
+    )
     n: int = Field(1, ge=1, le=16, description="sequences to generate from the same prompt")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
@@ -50,7 +55,7 @@ class GenerationStart:
     seed: int
     prompt_tokens: int  # read by the model ...
     known_tokens: int  # ... of which so many before, for another request
-    dropped_tokens: int  # cut from the front of a prompt longer than the context
+    dropped_tokens: int  # cut from the front of the prompt, to make room for new ones
     context: int  # tokens the model can see at once
     kernels: str  # what multiplies its matrices on this computer
     seconds: float
@@ -131,18 +136,31 @@ def drawn_seed() -> int:
 
 
 def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> tuple[Tensor, int]:
-    """Token ids (T,) the model will read for `prompt`, and how many were cut from its front to fit the context.
+    """Return the token ids (T,) the model reads for `prompt`, and how many `dropped_tokens` cuts from its front.
 
-    A prompt longer than the context keeps its end and leaves room for `max_new_tokens`, or for half the context if
-    they are more. An empty prompt is the start of a text: the end-of-text token that came before it in training.
+    An empty prompt is the start of a text: the end-of-text token that came before it in training.
     """
     ids = loaded.tokenizer.encode(prompt)
-    context = loaded.config.block_size
     if not ids:
         start = loaded.tokenizer.end_of_text
         ids = [0 if start is None else start]
-    kept = ids if len(ids) <= context else ids[-max(1, context - min(max_new_tokens, context // 2)) :]
-    return torch.tensor(kept, dtype=torch.int64), len(ids) - len(kept)
+    dropped = dropped_tokens(len(ids), wanted=max_new_tokens, context=loaded.config.block_size)
+    return torch.tensor(ids[dropped:], dtype=torch.int64), dropped
+
+
+def dropped_tokens(prompt: int, *, wanted: int, context: int) -> int:
+    """Return how many of `prompt` tokens are cut from the front so that `wanted` new ones fit the context.
+
+    New tokens get half of the context at most, so that a prompt that takes no more than the other half is never cut,
+    and the number of new tokens never jumps as a prompt grows.
+    """
+    read = min(wanted - 1, context // 2)  # new tokens that are read in their turn; the last one is not
+    return max(0, prompt - (context - read))
+
+
+def new_tokens_after(prompt: int, *, context: int) -> int:
+    """Return how many new tokens fit the context after the `prompt` tokens that are read."""
+    return context - prompt + 1  # the last one need not be read
 
 
 def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock") -> Tensor | None:

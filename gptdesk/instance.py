@@ -53,7 +53,7 @@ def find_running(home: Path, *, patience: float = 10.0) -> str | None:
             return url
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, http.client.HTTPException) as error:
         log.debug("%s is stale: %r", file, error)
     with contextlib.suppress(OSError):
         file.unlink()

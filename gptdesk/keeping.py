@@ -6,8 +6,9 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gptdesk.controls import QUIETLY, ChainPanel, Updates, Values
-from gptdesk.desk import Desk
+from gptdesk.controls import QUIETLY, ChainPanel, Updates, Values, fits, is_offered
+from gptdesk.desk import PAGE, Desk
+from models.storage import warn_once
 
 MOST_KEPT = 200_000  # characters of a text that is there again after a reload
 log = logging.getLogger(__name__)
@@ -52,14 +53,28 @@ class Kept:
             log.warning("%s", error)
 
     def read(self) -> dict[str, object]:
-        """What was remembered, by name."""
-        kept = self._desk.page.read().get(self._title)
-        return kept if isinstance(kept, dict) else {}
+        """Return what was remembered, by name, but for what has been damaged since: its widgets are as at first."""
+        kept = self._desk.page.read().get(self._title, {})
+        found = kept if isinstance(kept, dict) else {}
+        good = {name: value for name, value in found.items() if self._suits(name, value)}
+        if lost := [name for name in found if name not in good] if isinstance(kept, dict) else ["all"]:
+            warn_once(
+                f"what {self._desk.settings.home / PAGE} remembers of {self._title} ({', '.join(lost):.200}) does not "
+                "fit the page and is as at first"
+            )
+        return good
+
+    def _suits(self, name: str, value: object) -> bool:
+        if name in self._components:
+            return fits(self._components[name], value) and (not isinstance(value, str) or len(value) < MOST_KEPT)
+        return name in self._panels and isinstance(value, dict)
 
     def updates(self, kept: dict[str, object]) -> Updates:
-        """Updates that make the widgets show what was remembered."""
+        """Return updates that make the widgets show what `read` gave."""
         updates: Updates = {
-            component: gr.update(value=kept[name]) for name, component in self._components.items() if name in kept
+            component: gr.update(value=kept[name])
+            for name, component in self._components.items()
+            if name in kept and is_offered(component, kept[name])
         }
         updates[self.restored] = True
         for name, panel in self._panels.items():

@@ -1,7 +1,5 @@
 """Training runs from outside: begin one as a process of its own, watch it, pause it, stop it, list them all."""
 
-import itertools
-import re
 import shutil
 import subprocess
 import sys
@@ -18,13 +16,15 @@ import psutil
 from gptdesk import sources
 from gptdesk.training import saves
 from gptdesk.training.estimate import steps_within
-from gptdesk.training.lock import holder, holding_process
+from gptdesk.training.lock import holder, holding_process, starting_lock
 from gptdesk.training.options import TrainingOptions
 from gptdesk.training.places import Places
-from gptdesk.training.run_directory import Order, RunDirectory, RunPlan, RunStatus
+from gptdesk.training.run_directory import TAKEN, Order, RunDirectory, RunPlan, RunStatus
 from gptdesk.training.run_models import LATEST
 from gptdesk.training.text import encoded
 from models import storage
+from models.names import check_new_name
+from models.names import free_name as free_name_like
 
 LOG = "log.txt"  # what the process of a run has said
 PASTED = "text.txt"
@@ -51,34 +51,39 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
     """A new run that has not begun. It is trained on the files of the plan, on `text` if there is some, and on copies
     of `uploads`, which need not stay where they are.
 
-    Raises ValueError if the name is taken by a run or a model.
+    Raises ValueError if the name is taken by a run or a model, or cannot be one: see `check_new_name`.
     """
-    if (places.settings.models / plan.name).exists():
-        raise ValueError(f"there is a model {plan.name} already; choose another name for the run")
+    names = places.names()
+    if names.get(plan.name) == "run":
+        raise ValueError(TAKEN.format(plan.name))
+    check_new_name(plan.name, names)
     path = places.settings.runs / plan.name
-    if path.exists():
-        raise ValueError(f"there is a run {plan.name} already; resume it, or choose another name")
     if not plan.data and text is None and not uploads:
         raise ValueError("a run needs a text: files, folders, or one that is pasted")
     data = tuple(str(sources.located(place, places.settings.texts)) for place in plan.data)
     if text is None and not uploads:
         return RunDirectory.create(path, plan.model_copy(update={"data": data}))
+    pasted = None if text is None else encoded(text, options=plan.split)
     given = places.settings.pasted / plan.name
-    with storage.new_folder(given) as folder:
-        if text is not None:
-            storage.write_file(folder / PASTED, encoded(text, options=plan.split))
-        for i, upload in enumerate(uploads):
-            shutil.copyfile(upload, folder / f"{i + 1:03} {upload.name}")
-    data = (*data, *map(str, sorted(given.iterdir())))
-    return RunDirectory.create(path, plan.model_copy(update={"data": data}))
+    copies = {given / f"{i + 1:03} {upload.name}": upload for i, upload in enumerate(uploads)}
+    texts = [*copies, *([] if pasted is None else [given / PASTED])]
+    data = (*data, *map(str, texts))
+    run = RunDirectory.create(path, plan.model_copy(update={"data": data}))  # first: from here on the name is its own
+    try:
+        with storage.new_folder(given) as folder:
+            if pasted is not None:
+                storage.write_file(folder / PASTED, pasted)
+            for copy, upload in copies.items():
+                shutil.copyfile(upload, folder / copy.name)
+    except BaseException:
+        storage.remove_folder(path)
+        raise
+    return run
 
 
 def free_name(places: Places, wished: str) -> str:
-    """A name like this that neither a run nor a model has."""
-    base = re.sub(r"[^A-Za-z0-9._-]+", "-", wished).strip("-._")[:60] or "run"
-    names = (f"{base}-{i}" if i else base for i in itertools.count())
-    folders = (places.settings.models, places.settings.runs)
-    return next(name for name in names if not any((folder / name).exists() for folder in folders))
+    """Return a name like this that neither a run nor a model has, and that is one on every system."""
+    return free_name_like(wished, places.names())
 
 
 def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Sequence[Path] = ()) -> RunDirectory:
@@ -86,22 +91,26 @@ def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Se
 
     Raises ValueError as `create` and `start`; a run that could not be started is not kept.
     """
-    _check_free(places)
-    name = plan.name
-    make_way(places, name)
-    run = create(places, plan, text=text, uploads=uploads)
-    try:
-        start(places, name)
-    except ValueError:
-        remove(places, name)
-        raise
-    return run
+    with starting_lock(places.settings.home):
+        check_free(places)
+        make_way(places, plan.name)
+        run = create(places, plan, text=text, uploads=uploads)
+        try:
+            start(places, plan.name)
+        except ValueError:
+            remove(places, plan.name)
+            raise
+        return run
 
 
 def make_way(places: Places, name: str) -> None:
     """Remove the run of this name if it never made a step and is not about to make one."""
     path = places.settings.runs / name
-    if path.is_dir() and holder(places.settings.home) != name and not _has_begun(RunDirectory(path)):
+    if (
+        name in storage.names(path.parent)
+        and holder(places.settings.home) != name
+        and not _has_begun(RunDirectory(path))
+    ):
         remove(places, name)
 
 
@@ -152,7 +161,7 @@ def start(places: Places, name: str, *, accept_changes: bool = False) -> subproc
     with the reason if the process ends before it could begin, or says nothing.
     """
     run = find(places, name)
-    _check_free(places)
+    check_free(places)
     begun = time.time()
     command = [sys.executable, "-m", "gptdesk", "--home", str(places.settings.home), "train", "--resume", name]
     command += ["--accept-changes"] if accept_changes else []
@@ -185,7 +194,7 @@ def _spawn(command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=nothing, stdout=log, stderr=log, cwd=folder, start_new_session=True)
 
 
-def _check_free(places: Places) -> None:
+def check_free(places: Places) -> None:
     """ValueError if a run trains; one that has said that it ended gets a moment to be gone."""
     patience = time.monotonic() + GOODBYE
     while other := holder(places.settings.home):
@@ -267,9 +276,10 @@ def memory(places: Places, name: str) -> int | None:
 
 def model_of(places: Places, info: RunInfo) -> str:
     """The model of a run: what came of it if it has ended, else its newest save. ValueError if there is none yet."""
-    made = (places.settings.models / info.name).is_dir()
-    if made and info.state in ("finished", "stopped") and info.status.saved_step:
-        return info.name
+    made = info.status.model or info.name
+    there = places.settings.models / made in (model.path for model in places.manager.available() if not model.problem)
+    if there and info.state in ("finished", "stopped") and info.status.saved_step:
+        return made
     if not info.status.saved_step:
         raise ValueError(f"the run {info.name} has saved nothing yet; wait a little, or pause it: then it saves")
     return f"{info.name}@{LATEST}"

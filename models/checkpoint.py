@@ -251,9 +251,14 @@ def _read_about(path: Path) -> About:
     known = {field.name: data[field.name] for field in fields(About) if field.name in data}
     for name, value in known.items():
         allowed = str if isinstance(getattr(About, name), str) else int | float | None
-        if not isinstance(value, allowed) or isinstance(value, bool):
+        if not isinstance(value, allowed) or isinstance(value, bool) or not _is_sane(value):
             raise ValueError(f"about.json has {name} = {value!r}, which is no {'text' if allowed is str else 'number'}")
     return About(**known)  # type: ignore[arg-type]
+
+
+def _is_sane(value: object) -> bool:
+    """Return whether a value is no NaN, infinity or giant number, which no JSON and no page could hold."""
+    return not isinstance(value, int | float) or abs(value) < 1e18
 
 
 def _check_replaceable(path: Path) -> None:

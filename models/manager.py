@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ import torch
 from models.checkpoint import Checkpoint, save_quantized
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
-from models.listing import KNOWN_AS, NAME, Catalogue, ModelInfo, Signature, Supplier, check_name, signature_of
+from models.listing import Catalogue, ModelInfo, Signature, Supplier, signature_of
+from models.names import KNOWN_AS, check_name
 from models.precision import PRECISIONS, Precision
 from models.precision.choices import Choices
 from models.prefix import PrefixCache
@@ -73,7 +74,8 @@ class ModelManager:
 
     All methods may be called from any thread. `memory_budget` (bytes) bounds the weights that stay loaded: to load one
     more, those unused for longest go. They go last, when the new one is good, so that a failed load costs nothing.
-    Quantized copies made by `copy` lie in `copies`, by default within the `cache_folder`.
+    Quantized copies made by `copy` lie in `copies`, by default within the `cache_folder`. `reserved` gives the names of
+    runs, which no new model can have.
     """
 
     def __init__(
@@ -84,10 +86,11 @@ class ModelManager:
         copies: Path | None = None,
         bundled: Sequence[Path] = (),
         elsewhere: Supplier | None = None,
+        reserved: Callable[[], Iterable[str]] | None = None,
         memory_budget: int | None = None,
         device: torch.device = CPU,
     ) -> None:
-        self._catalogue = Catalogue(folder, bundled=bundled, elsewhere=elsewhere)
+        self._catalogue = Catalogue(folder, bundled=bundled, elsewhere=elsewhere, reserved=reserved)
         self.cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
         self._choices = Choices(cache_folder / KERNELS)
         self._twins = Twins(copies or cache_folder / "copies")
@@ -108,11 +111,15 @@ class ModelManager:
 
     def available(self) -> list[ModelInfo]:
         """All models, in order of their names, then those from elsewhere; those that cannot be used say why."""
-        return [self._catalogue.info(name, path) for name, path in self._catalogue.paths().items()]
+        return self._catalogue.available()
+
+    def names(self) -> dict[str, str]:
+        """Return every name that a new model cannot have, each with what has it: "model", "bundled model" or "run"."""
+        return self._catalogue.names()
 
     def info(self, name: str) -> ModelInfo:
         """One model of the list; ValueError names those there are."""
-        return self._catalogue.info(name, self._catalogue.find(name))
+        return self._catalogue.info(name)
 
     def key(self, text: str) -> ModelKey:
         """The model spelled NAME or NAME:PRECISION; a bare NAME runs at the first precision it can."""
@@ -131,13 +138,11 @@ class ModelManager:
         """
         key = ModelKey(name, precision)
         target = f"{name.replace('@', '-')}-{precision}" if to is None else to
-        check_name(target, NAME)
         if precision == "float32":
             raise ValueError(
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
             )
-        if self._is_another(target, precision):
-            raise ValueError(f"{target!r} is the name of another model; choose a new one")
+        self._catalogue.check_copy_name(target, precision=precision)
         original = Checkpoint.open(self._catalogue.find(key.name))
         path = self._catalogue.folder / target
         save_quantized(path, original, PRECISIONS[precision], tokenizer=self.tokenizer(key.name))
@@ -199,15 +204,6 @@ class ModelManager:
     def loaded(self) -> list[ModelKey]:
         """What is in memory, the least recently used first."""
         return self._residents.keys()
-
-    def _is_another(self, name: str, precision: str) -> bool:
-        """Whether there is a model of this name, in any case, that is no copy at `precision`."""
-        same = [path for there, path in self._catalogue.paths().items() if there.casefold() == name.casefold()]
-        try:
-            copies = [Checkpoint.open(path).is_copy_at(precision) for path in same]
-        except ValueError:
-            return True
-        return not all(copies) or any(path in self._catalogue.bundled.values() for path in same)
 
     def kernels(self) -> dict[str, str]:
         """The kernel chosen for each encoding and width of network that has been loaded on this computer."""

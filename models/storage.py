@@ -4,8 +4,11 @@ Everything is built under a temporary name beside the target, flushed and synced
 A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at any instant" promise of databases).
 """
 
+import errno
+import functools
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -20,6 +23,7 @@ WINDOWS = os.name == "nt"
 STALE = 3600.0  # seconds after which a temporary name can only be what a crash left
 PATIENCE = 1.0  # seconds, for two renames in a row
 ASIDE = ".previous"
+HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # in JSON, of a pair or alone
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -46,15 +50,18 @@ def move_file(source: Path, path: Path) -> None:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A fresh folder to fill; when the block ends well it takes the place of whatever folder was at `path`.
+def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Yield a fresh folder to fill; when the block ends well it takes the place of whatever folder was at `path`.
 
+    Unless it is to `replace` one: then what is at `path` stays, and FileExistsError is raised, however late it came.
     There is no portable way to swap two full folders in one step, so the old one moves aside first; `recover` undoes
     that should the process die between the two renames.
     """
     path = path.resolve()  # of a link, the folder it leads to
     path.parent.mkdir(parents=True, exist_ok=True)
     recover(path)
+    if not replace and path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     if path.exists():  # then a save that died had got so far, and this is what it replaced
         shutil.rmtree(_aside(path), ignore_errors=True)
     _remove_stale(path)
@@ -65,7 +72,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         for inside in sorted(temporary.rglob("*")):
             _sync_folder(inside) if inside.is_dir() else _sync_file(inside)
         _sync_folder(temporary)
-        _swap(temporary, path)
+        _swap(temporary, path) if replace else _move_if_free(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -129,6 +136,20 @@ def folders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def names(folder: Path) -> set[str]:
+    """Return the names of all that is in `folder` but what is hidden, with folders that are being replaced right now.
+
+    A folder that is not there is empty; ValueError if it cannot be looked at.
+    """
+    try:
+        found = {path.name for path in folder.iterdir()}
+        return {name for name in found if not name.startswith(".")} | {path.name for path in folders(folder)}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise ValueError(f"the folder {folder} cannot be looked at ({error.strerror or error})") from None
+
+
 def disk_error(error: Exception, path: Path) -> OSError:
     """What a library in Rust says of a file it could not write, as the OSError that it was: "... (os error 28)"."""
     number = re.search(r"\(os error (\d+)\)", str(error))
@@ -147,12 +168,49 @@ def read_json(path: Path, *, limit: int) -> dict[str, object]:
     if len(data) > limit:
         raise ValueError(f"{path.name} is larger than {limit // 1_000_000} MB")
     try:
-        value = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except ValueError as error:
         raise ValueError(f"{path.name} is not valid JSON") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} does not hold a JSON object")
     return value
+
+
+def parse_json(data: bytes) -> object:
+    """Return what UTF-8 JSON says; ValueError if it is none, or too deep.
+
+    An escaped half of a surrogate pair, which no text can be written with, becomes U+FFFD; NaN, infinity and numbers
+    beyond a float, which JSON does not have, become null.
+    """
+    try:
+        value: object = DECODER.decode(data.decode("utf-8"))
+        return _whole(value) if HALF_A_PAIR.search(data) else value
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _finite(number: str) -> float | None:
+    return value if math.isfinite(value := float(number)) else None
+
+
+DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=lambda name: None)
+
+
+def _whole(value: object) -> object:
+    """Return the same value without lone surrogates."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(item) for name, item in value.items()}
+    return value
+
+
+@functools.lru_cache(maxsize=1000)
+def warn_once(sentence: str) -> None:
+    """Log a warning that was not logged lately: what is wrong with a file that is read again and again."""
+    log.warning("%s", sentence)
 
 
 def json_bytes(value: object) -> bytes:
@@ -181,6 +239,17 @@ def _swap(new: Path, path: Path) -> None:
         raise
     _sync_folder(path.parent)
     shutil.rmtree(aside, ignore_errors=True)  # what cannot be removed now is before the next save
+
+
+def _move_if_free(new: Path, path: Path) -> None:
+    """Rename the full folder `new` to `path` in one step; FileExistsError if there is something."""
+    try:
+        os.rename(new, path)
+    except OSError as error:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
+    _sync_folder(path.parent)
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -68,9 +68,9 @@ def test_quantize_again_takes_the_place_of_the_first_and_of_nothing_else(home: P
     first = answer(capsys, *command)
     assert answer(capsys, *command) == first
     before = (home / "models" / "mine" / "model.safetensors").read_bytes()
-    assert "'mine' is the name of another model" in complaint(capsys, *command, "--to", "mine")
+    assert "there is a model mine already; choose another name" in complaint(capsys, *command, "--to", "mine")
     other = ("models", "quantize", "starter", "--precision", "int8", "--to", "mine")
-    assert "'mine' is the name of another model" in complaint(capsys, *other)
+    assert "there is a model mine already; choose another name" in complaint(capsys, *other)
     assert (home / "models" / "mine" / "model.safetensors").read_bytes() == before
 
 
@@ -83,7 +83,7 @@ def test_quantize_again_takes_the_place_of_the_first_and_of_nothing_else(home: P
         (["--precision", "int8"], "NAME"),
         (["starter", "--precision", "int3"], "there is no precision 'int3'"),
         (["starter", "--precision", "float32"], "int8"),
-        (["starter", "--precision", "int8", "--to", "starter"], "'starter' is the name of another model"),
+        (["starter", "--precision", "int8", "--to", "starter"], "there is a bundled model starter already"),
         (["starter", "--precision", "int8", "--to", "../mine"], "'../mine' cannot be a model"),
         (["eight", "--precision", "int4"], "quantized already, to int8"),
         (["broken", "--precision", "int8"], "broken"),

@@ -206,7 +206,7 @@ def test_a_run_that_cannot_begin_says_why_and_leaves_its_name_free(home: Path) -
     run = begin_and_wait(places, plan(home, "mine", steps=3), text="and a little more, pasted. " * 20)
     assert runs.info(places, "mine").state == "finished"
     assert [Path(place).name for place in run.plan().data] == ["text.txt", "text.txt"]
-    with pytest.raises(ValueError, match=r"^there is a model mine already; choose another name for the run$"):
+    with pytest.raises(ValueError, match=r"^there is a model mine already; choose another name$"):
         runs.begin(places, plan(home, "mine"))
 
 

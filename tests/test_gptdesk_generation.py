@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,7 @@ from conftest import observed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationStep, StopStrings, generate
+from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationStep, StopStrings, dropped_tokens, generate
 from gptdesk.streams import GenerationResult, collect, in_batches
 from models.cache import KVCache
 from models.manager import LoadedModel, ModelKey, ModelManager
@@ -145,14 +145,45 @@ def test_a_full_context_ends_the_text(tiny: LoadedModel) -> None:
     assert len(result.tokens[0]) == tiny.config.block_size - prompt + 1  # the last one need not be read again
 
 
-@pytest.mark.parametrize("tokens", [63, 64, 65, 300])
+@pytest.mark.parametrize("wanted", [1, 2, 10, 31, 32, 33, 34, 100, 1000])
+def test_no_prompt_is_so_long_that_few_tokens_come(tiny: LoadedModel, wanted: int) -> None:
+    """In a context of 64, each prompt gets the tokens it wants, or as many as a prompt of half the context gets."""
+    counts = []
+    for tokens in (*range(1, 70), 127, 128, 129, 300):
+        result = run(_never_ends(tiny), prompt=_prompt_of(tiny.tokenizer, tokens), max_new_tokens=wanted, chain=GREEDY)
+        counts.append(len(result.tokens[0]))
+        assert result.start
+        assert result.start.dropped_tokens + result.start.prompt_tokens == tokens
+        assert result.finish_reasons == ["length" if counts[-1] == wanted else "context"]
+        whole = tokens + wanted - 1 <= 64 or tokens <= 32
+        assert (result.start.dropped_tokens == 0) == whole, "cut only where the new tokens would not fit"
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == min(wanted, 33)
+
+
+def test_the_cut_grows_with_the_prompt_one_by_one() -> None:
+    for context in (1, 2, 3, 64, 256):
+        for wanted in (1, 2, context // 2 + 1, context, 100_000):
+            cuts = [dropped_tokens(tokens, wanted=wanted, context=context) for tokens in range(1, 3 * context)]
+            assert {later - earlier for earlier, later in pairwise(cuts)} <= {0, 1}
+            assert all(tokens - cut >= 1 for tokens, cut in enumerate(cuts, 1))
+    assert [dropped_tokens(tokens, wanted=100, context=256) for tokens in (157, 158, 255, 256, 257)] == [
+        0,
+        1,
+        98,
+        99,
+        100,
+    ]
+
+
+@pytest.mark.parametrize("tokens", [55, 56, 63, 64, 65, 300])
 def test_a_long_prompt_keeps_its_end_and_says_so(tiny: LoadedModel, tokens: int) -> None:
     prompt = _prompt_of(tiny.tokenizer, tokens)
     result = run(tiny, prompt=prompt, max_new_tokens=10)
     assert result.start is not None
     kept = result.start.prompt_tokens
     assert result.start.dropped_tokens == tokens - kept
-    assert kept == (tokens if tokens <= 64 else 64 - 10)
+    assert kept == min(tokens, 64 - 9)  # of 10 new tokens, the last one need not be read
     end = tiny.tokenizer.decode(tiny.tokenizer.encode(prompt)[-kept:])
     if tiny.tokenizer.encode(end) == tiny.tokenizer.encode(prompt)[-kept:]:
         assert run(tiny, prompt=end, max_new_tokens=10).texts == result.texts
@@ -365,6 +396,15 @@ def _prompt_of(tokenizer: Tokenizer, tokens: int) -> str:
     word = " the"
     assert len(tokenizer.encode(word * 3)) == 3
     return word * tokens
+
+
+def _never_ends(loaded: LoadedModel) -> LoadedModel:
+    def change(tokens: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        wanted = compute().clone()
+        wanted[..., loaded.tokenizer.end_of_text] = -1e9
+        return wanted
+
+    return observed(loaded, change)
 
 
 def _ends_often(loaded: LoadedModel) -> LoadedModel:

@@ -280,10 +280,13 @@ def test_a_long_prompt_is_counted_and_cut_aloud(page: "sync_api.Page") -> None:
     choose(page, "model", "starter")
     put(page, "max-new-tokens", 20)
     page.locator("#prompt textarea").fill("the cat and the dog " * 100)
-    sync_api.expect(page.locator("#count")).to_contain_text("more than the model's context")
+    sync_api.expect(page.locator("#count")).to_contain_text("of 256 tokens: the first")
+    sync_api.expect(page.locator("#count")).to_contain_text("will be left out, so that 20 new ones fit")
+    put(page, "max-new-tokens", 30)  # the count follows what is wanted
+    sync_api.expect(page.locator("#count")).to_contain_text("so that 30 new ones fit")
     page.locator("#generate").click()
     finished(page)
-    assert "were left out" in figures(page)
+    assert "tokens were left out of the prompt, so that 30 new tokens fit the context of 256 tokens" in figures(page)
 
 
 @pytest.mark.parametrize("payload", ["<img src=x onerror=window.hit=1>", "${window.hit=1}", "{{7*7}}", "C:\\users\\x"])

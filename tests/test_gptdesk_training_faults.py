@@ -198,7 +198,7 @@ def test_names_are_taken_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^there is a run run already; resume it, or choose another name$"):
         begin(tmp_path, "run")
     (tmp_path / "models" / "story").mkdir()
-    with pytest.raises(ValueError, match=r"^there is a model story already; choose another name for the run$"):
+    with pytest.raises(ValueError, match=r"^there is a model story already; choose another name$"):
         begin(tmp_path, "story")
     with pytest.raises(ValueError, match=r"^there is no run 'other'; there is: run$"):
         runs.find(places_in(tmp_path), "other")

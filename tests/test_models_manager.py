@@ -118,11 +118,38 @@ def test_the_list_has_all_models_and_says_what_is_wrong_with_the_broken(folder: 
     assert "has no tokenizer" in (listed["c"].problem or "")
     assert "rename the folder 'my model'" in (listed["my model"].problem or "")
     save(folder / "b")
-    save(folder / "starter")  # the user's own hides the bundled one
     listed = {info.name: info for info in manager.available()}
     assert listed["b"].problem is None
-    assert listed["starter"].path == folder / "starter"
     assert ModelManager(tmp_path / "nowhere", cache_folder=tmp_path).available() == []
+
+
+def test_a_folder_with_the_name_of_another_model_hides_nothing_and_says_so(folder: Path, tmp_path: Path) -> None:
+    if (folder / "B").exists():
+        pytest.skip("this file system keeps no two names that differ in capitals")
+    bundled = tmp_path / "app" / "starter" / "checkpoint"
+    save(bundled, seed=7)
+    for name in ("starter", "Starter", "A"):
+        save(folder / name)
+    manager = ModelManager(folder, bundled=[bundled], cache_folder=tmp_path)
+    listed = {info.name: info for info in manager.available()}
+    assert list(listed) == ["A", "Starter", "a", "b", "c", "models/starter", "starter"]
+    assert [name for name, info in listed.items() if info.problem is None] == ["a", "b", "c", "starter"]
+    assert listed["starter"].path == bundled
+    sentences = {
+        "models/starter": f"the folder {folder / 'starter'} has the name of a bundled model; rename the folder to use",
+        "Starter": f"the folder {folder / 'Starter'} differs from the model starter only in capitals; rename the ",
+        "A": f"the folder {folder / 'A'} differs from the model a only in capitals; rename the folder to use it",
+    }
+    for name, sentence in sentences.items():
+        assert (listed[name].problem or "").startswith(sentence)
+        assert manager.info(name) == listed[name]
+    for name in ("Starter", "A"):
+        with pytest.raises(ValueError, match="only in capitals"):
+            lent(manager, name)
+    with pytest.raises(ValueError, match=r"the models here are: a, b, c, starter$"):
+        lent(manager, "nobody")
+    (folder / "starter").rename(folder / "mine")
+    assert manager.info("mine").problem is None
 
 
 def test_a_lent_model_is_ready_for_inference(manager: ModelManager) -> None:

@@ -130,10 +130,21 @@ def test_quantizing_again_replaces_the_older_one(manager: ModelManager, folder: 
 def test_no_other_model_is_overwritten(folder: Path) -> None:
     bundled = folder.parent / "app" / "starter" / "checkpoint"
     save_checkpoint(bundled, GPT(CONFIG), tokenizer=TOKENIZER, about=About())
-    manager = ModelManager(folder, cache_folder=folder.parent, bundled=[bundled])
+    manager = ModelManager(folder, cache_folder=folder.parent, bundled=[bundled], reserved=lambda: ["long"])
     before = {file: file.read_bytes() for file in folder.parent.rglob("*") if file.is_file()}
-    for to in ("a", "b", "starter"):
-        with pytest.raises(ValueError, match=f"'{to}' is the name of another model; choose a new one"):
+    sentences = {
+        "a": "^there is a model a already; choose another name$",
+        "b": "^there is a model b already; choose another name$",
+        "starter": "^there is a bundled model starter already; choose another name$",
+        "STARTER": "^STARTER differs from the bundled model starter only in capitals, and on some systems both ",
+        "B": "^B differs from the model b only in capitals, and on some systems both would be one ",
+        "Long": "^Long differs from the run long only in capitals",
+        "long": "^there is a run long already; choose another name$",
+        "aux.int8": "^'aux.int8' cannot be a name, for Windows keeps it for a device; choose another name$",
+        "small.": r"^'small\.' cannot be a name, for Windows drops a dot at the end; leave the dot out$",
+    }
+    for to, sentence in sentences.items():
+        with pytest.raises(ValueError, match=sentence):
             manager.quantize("a", "int8", to=to)
     assert {file: file.read_bytes() for file in folder.parent.rglob("*") if file.is_file()} == before
     assert manager.quantize("starter", "int8").path == folder / "starter-int8"
@@ -161,10 +172,16 @@ def test_what_cannot_be_quantized_is_refused(manager: ModelManager, arguments: t
 def test_a_model_that_happens_to_have_the_name_of_a_copy_is_kept(manager: ModelManager) -> None:
     for name in ("b-int8", "B-BFLOAT16"):
         save_checkpoint(manager.folder / name, GPT(CONFIG), tokenizer=TOKENIZER, about=About())
-    for precision in ("int8", "bfloat16"):
-        with pytest.raises(ValueError, match=f"'b-{precision}' is the name of another model; choose a new one"):
+    sentences = {
+        "int8": "^there is a model b-int8 already",
+        "bfloat16": "^b-bfloat16 differs from the model B-BFLOAT16 ",
+    }
+    for precision, sentence in sentences.items():
+        with pytest.raises(ValueError, match=sentence):
             manager.quantize("b", precision)
     assert manager.quantize("a", "int8") == manager.quantize("a", "int8")  # over the older copy
+    with pytest.raises(ValueError, match=r"^A-int8 differs from the model a-int8 only in capitals"):
+        manager.quantize("a", "int8", to="A-int8")
 
 
 def test_a_choice_made_by_another_process_is_taken_and_kept(manager: ModelManager) -> None:

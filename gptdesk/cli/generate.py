@@ -8,6 +8,7 @@ from gptdesk.cli.parsing import UsageError, add_encoding_option, read_standard_i
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.desk import Desk
 from gptdesk.encodings import AUTO
+from gptdesk.figures import cut_prompt
 from gptdesk.generation import GenerationRequest, GenerationStart
 from gptdesk.streams import GenerationResult
 from models.manager import ModelKey
@@ -53,12 +54,8 @@ def _stream(desk: Desk, key: ModelKey, request: GenerationRequest, *, as_json: b
         for event in desk.generate(key, request, stop=stop):
             result.add(event)
             if isinstance(event, GenerationStart):
-                if event.dropped_tokens:
-                    log.warning(
-                        "the prompt does not fit the context of %d tokens: its first %d tokens were left out",
-                        event.context,
-                        event.dropped_tokens,
-                    )
+                if cut := cut_prompt(event):
+                    log.warning("%s", cut)
                 print(request.prompt if live else "", end="", flush=True)
             elif live:
                 print(event.text, end="", flush=True)

@@ -21,6 +21,7 @@ from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, Trainin
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.distributed import world
 from gptdesk.training.estimate import Estimate
+from gptdesk.training.lock import starting_lock
 from gptdesk.training.loop import Note
 from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, RunPlan
@@ -40,10 +41,14 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     places = desk.places
     device = get_device(desk.settings.device)
-    with world(device, sharded=options.shard) as here, _stop_on_signals() as stop:
+    with (
+        world(device, sharded=options.shard) as here,
+        _stop_on_signals() as stop,
+        contextlib.ExitStack() as starting,
+    ):
         told = _Told(silent=options.json or here.rank > 0)
         if here.rank == 0:
-            run = _run(options, places, told)
+            run = _run(options, places, told, starting)
             here.wait()
         else:
             here.wait()
@@ -51,6 +56,7 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
         for event in carry_on(
             run, places=places, device=device, stop=stop.event, world=here, accept_changes=options.accept_changes
         ):
+            starting.close()  # it has the training lock
             told.tell(event)
             if options.json and here.rank == 0 and isinstance(event, Note):  # beside the JSON, which tells the end
                 log.warning("%s", event.text)
@@ -89,8 +95,8 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(options: argparse.Namespace, places: Places, told: "_Told") -> RunDirectory:
-    """The run that is meant, made if it is new."""
+def _run(options: argparse.Namespace, places: Places, told: "_Told", starting: contextlib.ExitStack) -> RunDirectory:
+    """Return the run that is meant, made if it is new; then no other can be made until `starting` is closed."""
     chosen = {group: _given(options, kind) for group, kind in GROUPS.items()}
     if options.resume:
         if options.data or options.name or chosen["model"] or chosen["split"]:
@@ -110,6 +116,8 @@ def _run(options: argparse.Namespace, places: Places, told: "_Told") -> RunDirec
         data=files,
         **{group: kind(**chosen[group]) for group, kind in GROUPS.items()},
     )
+    starting.enter_context(starting_lock(places.settings.home))
+    runs.check_free(places)
     runs.make_way(places, plan.name)
     return runs.create(places, plan, text=text)
 

@@ -9,11 +9,11 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.actions import Actions
-from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values
+from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values, fits
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
 from gptdesk.frame import Frame
-from gptdesk.generation import GenerationRequest
+from gptdesk.generation import GenerationRequest, dropped_tokens, new_tokens_after
 from gptdesk.keeping import MOST_KEPT, Kept
 from gptdesk.markup import markdown_text
 from gptdesk.pickers import ModelPicker, PresetBar
@@ -141,7 +141,7 @@ class GenerateTab:
         self.model.wire()
         self.presets.wire()
         latest = QUIETLY | {"trigger_mode": "always_last"}
-        counted: list[Any] = [self.prompt, self.model.name]
+        counted: list[Any] = [self.prompt, self.model.name, self.max_new_tokens]
         gr.on([component.change for component in counted], self._on_prompt, counted, self.count, **latest)
         self.kept.wire()
         page.load(self._on_load, None, [*controls, *self.texts, self.count, self.kept.restored], **QUIETLY)
@@ -211,21 +211,26 @@ class GenerateTab:
         """Draw no new seed: who types one wants that one."""
         return False
 
-    def _on_prompt(self, prompt: str | None, name: str | None) -> str:
+    def _on_prompt(self, prompt: str | None, name: str | None, wanted: object) -> str:
         try:
-            return self._counted(prompt or "", name)
+            return self._counted(prompt or "", name, wanted)
         except ValueError as error:
             return f"⚠ {markdown_text(str(error))}"
 
-    def _counted(self, prompt: str, name: str | None) -> str:
+    def _counted(self, prompt: str, name: str | None, wanted: object) -> str:
+        """Return how many tokens the prompt has, and how many of them will be cut for the new ones."""
         if not name:
             return ""
         context = self.desk.model(name).context
-        GenerationRequest(prompt=prompt)  # a prompt too long to be read is too long to be counted
-        tokens = len(self.desk.tokenizer(name).encode(prompt)) if prompt else 0
-        if tokens <= context:
+        request = GenerationRequest(prompt=prompt, max_new_tokens=wanted)  # what cannot be read cannot be counted
+        tokens = len(self.desk.tokenizer(name).encode(request.prompt)) if prompt else 0
+        dropped = dropped_tokens(tokens, wanted=request.max_new_tokens, context=context)
+        if not dropped:
             return f"{tokens} of {context} tokens"
-        return f"⚠ {tokens} tokens: more than the model's context of {context}; the beginning will be left out"
+        room = new_tokens_after(tokens - dropped, context=context)
+        first = "the first one" if dropped == 1 else f"the first {dropped}"
+        fits = "1 new one fits" if room == 1 else f"{room} new ones fit"
+        return f"⚠ {tokens} of {context} tokens: {first} will be left out, so that {fits}"
 
     # Memory
 
@@ -233,12 +238,15 @@ class GenerateTab:
         """What the page shows when it is opened: the models there are now, and what was set when it was last used."""
         kept, texts = self.kept.read(), self.desk.page.read().get(f"{TITLE}: texts")
         updates = self.kept.updates(kept)
-        for i, text in enumerate(texts if isinstance(texts, list) else []):
-            updates |= {self.texts[i]: gr.update(value=text, visible=True)} if i < MOST_SEQUENCES else {}
+        shown = texts[:MOST_SEQUENCES] if isinstance(texts, list) else []
+        for box, text in zip(self.texts, shown, strict=False):
+            if fits(box, text) and len(text) < MOST_KEPT:
+                updates[box] = gr.update(value=text, visible=True)
         updates |= self.model.shown(kept.get("model"), kept.get("precision"))
         updates |= self.presets.shown(kept.get("preset"))
-        prompt = kept.get("prompt")
         updates[self.count] = self._on_prompt(
-            prompt if isinstance(prompt, str) else None, self.model.first_of(kept.get("model"))
+            str(kept.get("prompt", "")),
+            self.model.first_of(kept.get("model")),
+            kept.get("max_new_tokens", self.max_new_tokens.value),
         )
         return updates

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import BinaryIO
 
 import psutil
 
-NAME = "training.lock"
+NAME, STARTING = "training.lock", "starting.lock"
+PATIENCE = 10.0  # seconds to wait until another run has started
 FAR = 1 << 30  # the byte that Windows locks, away from those that say who holds it
 
 
@@ -32,6 +34,21 @@ def training_lock(home: Path, run: str) -> Iterator[None]:
             file.flush()
 
 
+@contextmanager
+def starting_lock(home: Path) -> Iterator[None]:
+    """Let one process at a time make a run in this home; ValueError if another takes longer than PATIENCE for it.
+
+    Whoever starts a run holds the lock from looking at its name until the run has the training lock.
+    """
+    with open(os.open(home / STARTING, os.O_RDWR | os.O_CREAT, 0o644), "rb+") as file:
+        deadline = time.monotonic() + PATIENCE
+        while not take(file):
+            if time.monotonic() > deadline:
+                raise ValueError("another run is being started just now; wait until it trains, or stop it first")
+            time.sleep(0.02)
+        yield
+
+
 def holder(home: Path) -> str | None:
     """The run that trains in this home now; None if its process is no more, or another has got its number."""
     found = _held(home)
@@ -45,7 +62,10 @@ def holding_process(home: Path) -> psutil.Process | None:
 
 
 def _held(home: Path) -> tuple[str, psutil.Process] | None:
-    with suppress(OSError, ValueError, LookupError, TypeError, psutil.Error), open(home / NAME, "rb+") as file:
+    with (
+        suppress(OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, psutil.Error),
+        open(home / NAME, "rb+") as file,
+    ):
         data = json.loads(file.read())
         process = psutil.Process(data["pid"])
         same = abs(process.create_time() - data["started"]) < 1

@@ -5,7 +5,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from torch import Tensor
 
 from gptdesk.training import saves
 from gptdesk.training.corpus import Corpus
+from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, Sample, Teller
 from gptdesk.training.sampling import sample
 from gptdesk.training.trainer import Trainer, TrainingDiverged, TrainingStep
 from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT
+from models.names import same_as
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +50,9 @@ class Note:
 class Loop:
     """The steps of one process; the first of several is the one that writes."""
 
-    def __init__(self, run: RunDirectory, trainer: Trainer, corpus: Corpus, *, teller: Teller, models: Path) -> None:
-        self.run, self.trainer, self.corpus, self.teller, self.models = run, trainer, corpus, teller, models
+    def __init__(self, run: RunDirectory, trainer: Trainer, corpus: Corpus, *, teller: Teller, places: Places) -> None:
+        self.run, self.trainer, self.corpus, self.teller, self.places = run, trainer, corpus, teller, places
+        self.models = places.settings.models
         self.leads = trainer.world.rank == 0
         self._source = f"gptdesk train, run {run.name}"
         self._saved_seconds = trainer.seconds
@@ -152,38 +155,45 @@ class Loop:
             return Note("stopped before the first step: there is nothing to save")
         try:
             self._save()
-            made = self._publish()
+            model, made = self._publish()
         except OSError as error:
             raise ValueError(
                 f"the run {self.run.name} could not be saved after step {step} ({reason(error)}); "
                 "make room, then resume it"
             ) from error
         message = f"{why}, after step {step}; saved as {' and '.join(made)}"
-        self.teller.tell("stopped" if ended == "stopped" else "finished", message=message)
+        self.teller.tell("stopped" if ended == "stopped" else "finished", message=message, model=model)
         return Note(message)
 
-    def _publish(self) -> list[str]:
-        """Make the best weights the model NAME, and those of the last step NAME-last if they are others."""
-        name, best = self.run.name, self.trainer.best_step
-        wished, last = f"{name[:75]}-last", self._name_of_last()
+    def _publish(self) -> tuple[str, list[str]]:
+        """Make the best weights the model NAME, and those of the last step NAME-last if they are others.
+
+        Returns the name of the first, and what to say of each. A name that something else has got is left alone.
+        """
+        wished, best = self.run.name, self.trainer.best_step
+        name, last = self._free_name(wished), self._free_name(f"{wished[:75]}-last")
         if best in (0, self.trainer.step) or not saves.model_of(self.run.path, best).is_dir():
             with self.trainer.kept() as model:
                 self._save_model(name, model, self._about())
             self._remove_model(last)
-            lost = best not in (0, self.trainer.step)
-            return [f"{name} (the last step: the best, step {best}, could not be saved)" if lost else name]
+            why = "" if best in (0, self.trainer.step) else f"the last step: the best, step {best}, could not be saved"
+            return name, [_made(name, wished, why)]
         found = Checkpoint.open(saves.model_of(self.run.path, best))
         self._save_model(name, found.load_model(), found.about)
         with self.trainer.kept() as model:
             self._save_model(last, model, self._about())
-        why = "" if last == wished else f" ({wished} is not of this run)"
-        return [f"{name} (step {best}, the best)", f"{last}{why}"]
+        return name, [_made(name, wished, f"step {best}, the best"), _made(last, f"{wished[:75]}-last", "")]
 
-    def _name_of_last(self) -> str:
-        """NAME-last, or the next name that is free if that is a model of something else."""
-        name = self.run.name
-        names = itertools.chain([f"{name[:75]}-last"], (f"{name[:70]}-last-{i}" for i in itertools.count(2)))
-        return next(last for last in names if not (self.models / last).exists() or self._is_ours(self.models / last))
+    def _free_name(self, wished: str) -> str:
+        """Return the name for a model of this run, or the next one that is free if something else has got it."""
+        taken = self.places.names()
+        if taken.get(self.run.name) == "run":
+            del taken[self.run.name]  # it is our own
+        names = itertools.chain([wished], (f"{wished[:75]}-{i}" for i in itertools.count(2)))
+        return next(name for name in names if same_as(name, taken) in (None, name) and self._may_have(name, taken))
+
+    def _may_have(self, name: str, taken: Mapping[str, str]) -> bool:
+        return name not in taken or (taken[name] == "model" and self._is_ours(self.models / name))
 
     def _is_ours(self, folder: Path) -> bool:
         try:
@@ -219,6 +229,13 @@ class Loop:
             loss=sum(losses) / len(losses) if losses else None,
             validation_loss=next((loss for loss in now if isinstance(loss, float)), None),
         )
+
+
+def _made(name: str, wished: str, why: str) -> str:
+    """Return what to say of a model that was made: its name, `why` this one, and whether that is not the one wished."""
+    remarks = [why] if why else []
+    remarks += [] if name == wished else [f"{wished} is not of this run"]
+    return f"{name} ({'; '.join(remarks)})" if remarks else name
 
 
 def reason(error: OSError) -> str:

@@ -63,8 +63,10 @@ class TrainingOptions(Options):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_runs_are_measured_often(cls, values: dict[str, object]) -> dict[str, object]:
+    def _short_runs_are_measured_often(cls, values: object) -> object:
         """Short runs warm up shortly and are measured often."""
+        if not isinstance(values, dict):
+            return values  # what it is instead, pydantic says
         fitting: dict[str, object] = {}
         if isinstance(steps := values.get("steps"), int | float) and 0 < steps <= MOST_STEPS:
             fitting["warmup_steps"] = max(0, min(50, int(steps) // 10))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gptdesk.settings import Settings
+from models import storage
 from models.manager import ModelManager
 
 
@@ -12,3 +13,7 @@ class Places:
 
     settings: Settings  # its folders
     manager: ModelManager  # the models that a run may go on from
+
+    def names(self) -> dict[str, str]:
+        """Return every name that a new run cannot have, each with what has it: "model", "bundled model" or "run"."""
+        return dict.fromkeys(storage.names(self.settings.runs), "run") | self.manager.names()

@@ -9,18 +9,19 @@ held_out.txt     text it is not trained on              step-NNNNNNNN/  its save
 import json
 import logging
 import time
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from gptdesk.fitting import LARGEST, fitting
+from gptdesk.training.lines import figures_of, objects, step_of
 from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.trainer import TrainingStep
 from models import storage
-from models.listing import NAME, NAME_RULE
+from models.names import NAME, NAME_RULE
 from samplers.options import Options
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,10 @@ PLAN, RESOLVED, STATUS = "plan.json", "resolved.json", "status.json"
 METRICS, SAMPLES, CONTROL, HELD_OUT = "metrics.jsonl", "samples.jsonl", "control", "held_out.txt"
 LIMIT = 4_000_000  # bytes of a JSON file here
 ACCEPT_CHANGES = "accept_changes"  # to go on although the text has changed
+TAKEN = "there is a run {} already; resume it, or choose another name"
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Size = Annotated[int, Field(ge=1, le=LARGEST)]
+Loss = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]  # nats
 SOON = 1.0  # seconds between two states that need no attention
 
 
@@ -67,17 +72,17 @@ class Resolved:
     digest: str  # of the text
     split: str
     tokenizer: str
-    parameters: int
-    block_size: int
+    parameters: Size
+    block_size: Size
     bfloat16: bool
-    steps: int  # within the budgets
-    tokens: int  # in the training text
-    validation_tokens: int
-    tokens_per_second: float  # of the probe
-    memory_bytes: int
-    chance: float | None = None  # a scale for the losses on the held-out text, see `ladder`
-    unigram: float | None = None
-    bigram: float | None = None
+    steps: Size  # within the budgets
+    tokens: Count  # in the training text
+    validation_tokens: Count
+    tokens_per_second: Annotated[float, Field(gt=0, le=LARGEST)]  # of the probe
+    memory_bytes: Count
+    chance: Loss | None = None  # a scale for the losses on the held-out text, see `ladder`
+    unigram: Loss | None = None
+    bigram: Loss | None = None
 
 
 @dataclass(frozen=True)
@@ -86,21 +91,22 @@ class RunStatus:
 
     state: State = "new"
     message: str = ""  # for the user, in a sentence
-    step: int = 0
-    steps: int = 0
-    saved_step: int = 0
-    best_step: int = 0
-    best_loss: float | None = None
-    progress: float = 0.0  # of the preparation, from 0 to 1
+    step: Count = 0
+    steps: Count = 0
+    saved_step: Count = 0
+    best_step: Count = 0
+    best_loss: Loss | None = None
+    progress: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the preparation, from 0 to 1
+    model: str = ""  # that came of it at its end
     asks: str = ""  # what the user must say before it goes on: ACCEPT_CHANGES, or nothing
-    updated: float = 0.0  # seconds since 1970
+    updated: Annotated[float, Field(ge=0, le=LARGEST)] = 0.0  # seconds since 1970
 
 
 @dataclass(frozen=True)
 class Sample:
     """A text the model wrote after a step."""
 
-    step: int
+    step: Count
     prompt: str
     text: str
 
@@ -114,10 +120,11 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path, plan: RunPlan) -> "RunDirectory":
         """A new run that has not begun; ValueError if there is one of that name."""
-        if path.exists():
-            raise ValueError(f"there is a run {path.name} already; resume it, or choose another name")
-        with storage.new_folder(path) as folder:
-            cls(folder).write_plan(plan)
+        try:
+            with storage.new_folder(path, replace=False) as folder:
+                cls(folder).write_plan(plan)
+        except FileExistsError:
+            raise ValueError(TAKEN.format(path.name)) from None
         return cls(path)
 
     @property
@@ -125,21 +132,29 @@ class RunDirectory:
         return self.path.name
 
     def plan(self) -> RunPlan:
-        """What the user chose; ValueError if the folder holds no run."""
+        """Return what the user chose; ValueError if the folder holds no run."""
         data = storage.read_json(self.path / PLAN, limit=LIMIT)
-        return RunPlan(**data)
+        try:
+            return RunPlan(**data)
+        except ValueError as error:
+            raise ValueError(f"{PLAN} cannot be understood: {error}; mend it, or delete the run {self.name}") from None
 
     def write_plan(self, plan: RunPlan) -> None:
         storage.write_file(self.path / PLAN, storage.json_bytes(plan.model_dump(mode="json")))
 
     def resolved(self) -> Resolved | None:
-        """What was found out, or None before the first step."""
+        """Return what was found out, or None before the first step; ValueError if that cannot be understood."""
         if not (self.path / RESOLVED).exists():
             return None
         try:
-            return Resolved(**storage.read_json(self.path / RESOLVED, limit=LIMIT))  # type: ignore[arg-type]
-        except TypeError as error:
-            raise ValueError(f"{self.path / RESOLVED} cannot be understood: {error}") from error
+            resolved, bad = fitting(Resolved, storage.read_json(self.path / RESOLVED, limit=LIMIT))
+            if bad:
+                raise ValueError(f"it has no usable {bad[0]}")
+        except ValueError as error:
+            raise ValueError(
+                f"{RESOLVED} cannot be understood: {error}; mend it, or delete the run {self.name}"
+            ) from None
+        return resolved
 
     def write_resolved(self, resolved: Resolved) -> None:
         storage.write_file(self.path / RESOLVED, storage.json_bytes(asdict(resolved)))
@@ -148,13 +163,18 @@ class RunDirectory:
         (self.path / RESOLVED).unlink(missing_ok=True)
 
     def status(self) -> RunStatus:
-        """How the run stood when it last said so."""
+        """Return how the run stood when it last said so; what is damaged in it is as it is in a new run."""
+        file = self.path / STATUS
         try:
-            data = storage.read_json(self.path / STATUS, limit=LIMIT)
-        except ValueError:
+            data = storage.read_json(file, limit=LIMIT)
+        except ValueError as error:
+            if file.exists():
+                storage.warn_once(f"{error}, so it is not known how the run {self.name} stands: {file}")
             return RunStatus()
-        known = {field.name for field in fields(RunStatus)}
-        return RunStatus(**{name: value for name, value in data.items() if name in known})  # type: ignore[arg-type]
+        status, bad = fitting(RunStatus, data)
+        if bad:
+            storage.warn_once(f"{', '.join(bad)} in {file} cannot be understood and is taken as not known")
+        return status
 
     def write_status(self, status: RunStatus) -> None:
         data = asdict(status) | {"updated": time.time()}
@@ -163,7 +183,8 @@ class RunDirectory:
     def order(self) -> Order:
         """What the run is asked to do."""
         try:
-            text = (self.path / CONTROL).read_text(encoding="utf-8").strip()
+            with open(self.path / CONTROL, "rb") as file:
+                text = file.read(100).decode("utf-8", "replace").strip()
         except OSError:
             return "run"
         return text if text in get_args(Order) else "run"  # type: ignore[return-value]
@@ -193,8 +214,16 @@ class RunDirectory:
             storage.append_line(self.path / SAMPLES, line)
 
     def metrics(self, *, last_bytes: int | None = None) -> list[dict[str, object]]:
-        """The logged steps, or those in the last bytes of metrics.jsonl, oldest first, by the names there."""
-        return _objects(storage.read_lines(self.path / METRICS, last_bytes=last_bytes))
+        """Return the logged steps, or those in the last bytes of metrics.jsonl, oldest first, by the names there.
+
+        Each has its step; figures that are no numbers, and lines without a step, are left out.
+        """
+        lines = storage.read_lines(self.path / METRICS, last_bytes=last_bytes)
+        found = [figures_of(data) for data in objects(lines)]
+        good = [line for line, _ in found if "step" in line]
+        if len(good) < len(lines) or any(damaged for _, damaged in found):
+            storage.warn_once(f"{self.path / METRICS} has figures that cannot be understood; they are left out")
+        return good
 
     def last_metrics(self) -> dict[str, object]:
         """The last of them; empty if there is none."""
@@ -202,14 +231,20 @@ class RunDirectory:
         return last[-1] if last else {}
 
     def samples(self) -> list[Sample]:
-        """The texts written so far, oldest first."""
-        return [Sample(**data) for data in _objects(storage.read_lines(self.path / SAMPLES))]  # type: ignore[arg-type]
+        """Return the texts written so far, oldest first; lines that are none are left out."""
+        lines, found = storage.read_lines(self.path / SAMPLES), []
+        for data in objects(lines):
+            with suppress(ValueError):
+                found.append(fitting(Sample, data)[0])
+        if len(found) < len(lines):
+            storage.warn_once(f"{self.path / SAMPLES} has lines that cannot be understood; they are left out")
+        return found
 
     def forget_after(self, step: int) -> None:
         """Drop lines about later steps: a run that goes on from `step` will write them again."""
         for name in (METRICS, SAMPLES):
             if (self.path / name).exists():
-                kept = [line for line in storage.read_lines(self.path / name) if _step_of(line) <= step]
+                kept = [line for line in storage.read_lines(self.path / name) if step_of(line) <= step]
                 storage.write_file(self.path / name, b"".join(line + b"\n" for line in kept))
 
     def write_held_out(self, text: str) -> None:
@@ -238,21 +273,3 @@ class Teller:
         """The same, but not if something was told a moment ago."""
         if time.monotonic() - self._told > SOON:
             self.tell(state, **values)
-
-
-def _objects(lines: Iterable[bytes]) -> list[dict[str, object]]:
-    """The JSON objects of lines; one that a power cut has spoilt is left out."""
-    found = []
-    for line in lines:
-        with suppress(ValueError):
-            if isinstance(data := json.loads(line), dict):
-                found.append(data)
-    return found
-
-
-def _step_of(line: bytes) -> float:
-    """The step a line is about; infinity if it cannot be read."""
-    for data in _objects([line]):
-        if isinstance(step := data.get("step"), int):
-            return step
-    return float("inf")

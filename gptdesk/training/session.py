@@ -151,7 +151,7 @@ class _Session:
         if self.leads:
             self.run.forget_after(trainer.step)
         self.teller.tell("training", message="", step=trainer.step, steps=options.steps, saved_step=trainer.step)
-        loop = Loop(self.run, trainer, corpus, teller=self.teller, models=self.places.settings.models)
+        loop = Loop(self.run, trainer, corpus, teller=self.teller, places=self.places)
         self._is_stopped()
         yield from loop.events(self.stop)
 

@@ -11,7 +11,7 @@ from gptdesk.comparison.watching import Divergences, SideEvent, watch
 from gptdesk.comparison.words import parting
 from gptdesk.controls import STREAMING, Updates, Values
 from gptdesk.desk import Desk
-from gptdesk.figures import FINISHES
+from gptdesk.figures import FINISHES, cut_prompt
 from gptdesk.markup import markdown_text, pane
 from gptdesk.scheduler import Place
 from gptdesk.streams import GenerationResult, in_batches
@@ -67,6 +67,8 @@ class WatchView:
         coupled = are_coupled(sides)
         said = [parting(one, sides[0].name, sides[i].name, coupled=coupled) for i, one in enumerate(last.found, 1)]
         said += [f"Not all at once: {last.note}."] if last.note else []
+        starts = {side.name: one.start for side, one in zip(sides, results, strict=True)}
+        said += [f"⚠ {name}: {cut}." for name, start in starts.items() if start and (cut := cut_prompt(start))]
         reasons = dict.fromkeys(FINISHES[reason] for one in results if (reason := one.finish_reasons[0]))
         updates[self.parting] = "\n\n".join(markdown_text(sentence) for sentence in said)
         seeds = ", ".join(dict.fromkeys(str(side.request.seed) for side in sides))

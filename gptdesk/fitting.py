@@ -1,0 +1,41 @@
+"""Values of a kept file that fit their types: what somebody or something has damaged is left out."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+LARGEST = 10**15  # of a number in a kept file: beyond it, sums and quotients leave what a float or a page can hold
+Kind = TypeVar("Kind")
+
+
+def fitting(kind: type[Kind], data: Mapping[str, object]) -> tuple[Kind, list[str]]:
+    """Return the dataclass with those values of `data` that fit its fields, and the names of those that do not.
+
+    The others have their defaults; ValueError if a field has none. Names that it does not have are passed over.
+    """
+    adapters, good, bad = _adapters(kind), {}, []  # type: ignore[arg-type]
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name in data:
+            try:
+                good[field.name] = adapters[field.name].validate_python(data[field.name])
+                continue
+            except (ValidationError, OverflowError):
+                bad.append(field.name)
+        if field.default is MISSING:
+            value = f", not {data[field.name]!r:.60}" if field.name in data else ""
+            raise ValueError(f"it has no usable {field.name}{value}")
+    return kind(**good), bad
+
+
+def is_number(value: object) -> bool:
+    """Return whether this is a number that can be computed with and shown: no NaN, infinity, boolean or giant."""
+    return type(value) in (int, float) and -LARGEST <= value <= LARGEST  # type: ignore[operator]
+
+
+@cache
+def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
+    strict = ConfigDict(strict=True, allow_inf_nan=False)
+    return {name: TypeAdapter(hint, config=strict) for name, hint in get_type_hints(kind, include_extras=True).items()}

@@ -1,0 +1,40 @@
+"""Lines that a run adds to its files: what of each can be understood, whatever has happened to the others."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from gptdesk.fitting import is_number
+from models import storage
+
+COUNTS = frozenset(("step", "tokens"))  # of a line of metrics
+CHECKED = COUNTS | {"train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second", "seconds", "epoch"}
+
+
+def objects(lines: Iterable[bytes]) -> list[dict[str, object]]:
+    """Return the JSON objects of lines; one that a power cut has spoilt is left out."""
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            if isinstance(data := storage.parse_json(line), dict):
+                found.append(data)
+    return found
+
+
+def figures_of(data: dict[str, object]) -> tuple[dict[str, object], bool]:
+    """Return what can be understood of a line of metrics, and whether something in it cannot."""
+    good = {name: value for name, value in data.items() if name not in CHECKED or _fits(name, value)}
+    return good, len(good) < len(data)
+
+
+def _fits(name: str, value: object) -> bool:
+    if value is None:
+        return name not in COUNTS
+    return is_number(value) and (name not in COUNTS or (type(value) is int and value >= 0))
+
+
+def step_of(line: bytes) -> float:
+    """Return the step a line is about; infinity if it cannot be read."""
+    for data in objects([line]):
+        if isinstance(step := data.get("step"), int):
+            return step
+    return float("inf")
