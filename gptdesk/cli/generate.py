@@ -29,6 +29,8 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
         raise UsageError(
             "--interactive asks for the prompts itself and prints plain text; leave out --prompt and --json"
         )
+    if options.interactive and sys.stdin is None:
+        raise ValueError("--interactive asks for prompts, and the standard input is closed; give a prompt by --prompt")
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     request = read_request(options, prompt)
     if options.interactive:
@@ -98,6 +100,8 @@ def _ask_for_prompts(desk: Desk, key: ModelKey, request: GenerationRequest) -> i
         except EOFError:
             print()
             return 0
+        except UnicodeDecodeError:
+            raise ValueError("what was typed is no valid UTF-8; set the terminal to UTF-8") from None
         try:
             _stream(desk, key, GenerationRequest(**(dict(request) | {"prompt": prompt})))
         except ValueError as error:
