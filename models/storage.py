@@ -155,9 +155,12 @@ def read_json(path: Path, *, limit: int) -> dict[str, object]:
     return value
 
 
-def json_bytes(value: object) -> bytes:
-    """`value` as the indented JSON text this project writes; raises ValueError for NaN, which JSON does not have."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+def json_bytes(value: object, *, errors: str = "strict") -> bytes:
+    """`value` as the indented JSON text this project writes; raises ValueError for NaN, which JSON does not have.
+
+    With `errors="backslashreplace"` it may hold names of files that are no valid UTF-8: they are escaped.
+    """
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", errors)
 
 
 def _temporary(path: Path) -> Path:

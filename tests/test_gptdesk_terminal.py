@@ -1,6 +1,7 @@
 """Commands in terminals of every kind: streams closed, full, broken or narrow, and signals at any instant."""
 
 import http.client
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from cli_checks import Capture, complaint
 from training_checks import ROOT, begin, places_in, plan, wait_until, write_text
 
 from gptdesk import runs
+from gptdesk.__main__ import main
 from gptdesk.instance import find_running
 from gptdesk.training.lock import holder
 
@@ -330,3 +332,25 @@ def test_an_argument_that_is_no_text_is_named(
     monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
     start = f"gptdesk: argument {named}: this is no valid UTF-8; save it as UTF-8, or type it again; see `"
     assert complaint(capsys, *words).startswith(start)
+
+
+@LINUX
+def test_files_may_have_names_that_are_no_text(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
+    write_text(Path(file))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))
+    assert main(["train", "--data", file, "--name", "run", "--steps", "4", *QUICK]) == 0
+    assert main(["train", "--resume", "run", "--steps", "6"]) == 0
+    assert_trained(tmp_path, "run", steps=6)
+    about = json.loads((tmp_path / "models" / "run" / "about.json").read_text("utf-8"))
+    assert about["data"].startswith("caf?.txt (")
+    assert main(["evaluate", "run", "--text", file, "--json"]) == 0
+    monkeypatch.undo()
+    assert json.loads(capsys.readouterr().out)["judged_by"] == "caf\udce9.txt"
+    home = os.fsdecode(os.fsencode(tmp_path) + b"/hom\xe9")
+    assert complaint(capsys, "--home", home, "runs").endswith(
+        "/hom? has a name that is no valid UTF-8; choose another with --home or GPTDESK_HOME\n"
+    )

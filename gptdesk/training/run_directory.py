@@ -17,6 +17,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from gptdesk.terminal import readable
 from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.trainer import TrainingStep
 from models import storage
@@ -130,7 +131,9 @@ class RunDirectory:
         return RunPlan(**data)
 
     def write_plan(self, plan: RunPlan) -> None:
-        storage.write_file(self.path / PLAN, storage.json_bytes(plan.model_dump(mode="json")))
+        storage.write_file(
+            self.path / PLAN, storage.json_bytes(plan.model_dump(mode="json"), errors="backslashreplace")
+        )
 
     def resolved(self) -> Resolved | None:
         """What was found out, or None before the first step."""
@@ -226,6 +229,8 @@ class Teller:
 
     def tell(self, state: State, **values: object) -> None:
         """Change the status as given, in the names of RunStatus."""
+        if isinstance(message := values.get("message"), str):
+            values["message"] = readable(message)
         self._status = replace(self._status, state=state, **values)  # type: ignore[arg-type]
         if not self._silent:
             self._told = time.monotonic()
