@@ -9,6 +9,11 @@ The file parses on Python 3.6, and section 1 runs before anything newer is evalu
 newer one or ends with one sentence. So no walrus, no match, no `/` in signatures, and tomllib is imported late.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main is there to end in an orderly way: not with a traceback
+
 import hashlib
 import importlib.util
 import json
@@ -17,7 +22,6 @@ import platform
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -33,8 +37,16 @@ WINDOWS = os.name == "nt"
 
 # --- 1. A Python that can run the desk --------------------------------------------------------------------------
 def say(words: str) -> None:
-    """Speak on stderr, for stdout belongs to the program that is started."""
-    print(words, file=sys.stderr, flush=True)
+    """Speak on stderr, for stdout belongs to the program that is started; if nobody can hear it, go on."""
+    speak(f"{words}\n")
+
+
+def speak(text: str) -> None:
+    """Write to stderr, which may be closed, broken, or unable to show a character."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def unfit(version: tuple, largest: int) -> str:
@@ -67,7 +79,7 @@ def leave_unfit_python() -> None:
     if not fit:
         say(sentence)
         sys.exit(2)
-    command = [*fit, os.path.abspath(__file__), *sys.argv[1:]]
+    command = [*fit, os.path.realpath(__file__), *sys.argv[1:]]
     if not WINDOWS:
         os.execvp(command[0], command)
     try:
@@ -93,7 +105,7 @@ HELP = """GPT Desk: a workbench for small GPT models.
 
 Any other word or option goes to GPT Desk itself: --port, --host, --no-browser, --app-window, generate, models ...
 """
-ROOT = Path(os.path.abspath(__file__)).parent
+ROOT = Path(os.path.realpath(__file__)).parent
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP = "gptdesk-stamp.json"
 FORMAT = 1  # raise it when environments made by an older launch.py must be made anew
@@ -311,7 +323,7 @@ def pip_install(pip: list[str], arguments: list[str], *, folder: Path, log: Path
                 time.sleep(0.2)
                 for line in written:
                     progress.read(line)
-                if sys.stderr.isatty():
+                if sys.stderr is not None and sys.stderr.isatty():
                     say_for_now(str(progress))
                 elif (len(progress.got), len(progress.queue)) != told:
                     told = len(progress.got), len(progress.queue)
@@ -328,7 +340,7 @@ def pip_install(pip: list[str], arguments: list[str], *, folder: Path, log: Path
 def say_for_now(words: str) -> None:
     """Speak on the terminal's last line, to be spoken over by what comes next."""
     width = shutil.get_terminal_size().columns - 1
-    print(f"\r{words[:width].ljust(width)}\r", end="", file=sys.stderr, flush=True)
+    speak(f"\r{words[:width].ljust(width)}\r")
 
 
 # --- 5. Building an environment ---------------------------------------------------------------------------------
@@ -475,7 +487,8 @@ def run(command: list[str], environment: dict[str, str], *, patience: float | No
     that had gone could neither end a child that hangs nor explain one that fails, and Windows has no exec.
     """
     child = subprocess.Popen(command, env=environment)
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    for number in forwarded():
+        signal.signal(number, lambda number, _: child.send_signal(number))
     interrupted = float("-inf")
     try:
         while True:
@@ -492,6 +505,13 @@ def run(command: list[str], environment: dict[str, str], *, patience: float | No
         return 130
     finally:
         child.kill()
+
+
+def forwarded() -> list[int]:
+    """The signals that are for the child: SIGTERM and, unless nohup has it ignored, SIGHUP."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    ignored = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
+    return [signal.SIGTERM] if ignored else [signal.SIGTERM, hangup]
 
 
 def wait(child: subprocess.Popen[bytes], patience: float | None = None) -> int:
@@ -594,6 +614,10 @@ def own_options(words: list[str]) -> tuple[Path, bool, list[str]]:
 
 def main(words: list[str]) -> int:
     """Do what the command line says; the exit code."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise Fault("The current folder was removed: go to another one and try again.", 2) from None
     home, repair, words = own_options(words)
     if words[:1] in (["-h"], ["--help"]):
         print(HELP, end="")
@@ -618,7 +642,10 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ending in forwarded():
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(main(sys.argv[1:]))
     except Fault as fault:

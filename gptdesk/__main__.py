@@ -1,18 +1,13 @@
 """`gptdesk` and `python -m gptdesk`: no verb opens the desk, a verb runs a command in the terminal."""
 
-import contextlib
-import logging
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING
 
-from gptdesk.process import prepare
+from gptdesk import terminal
 
+TYPE_CHECKING = False  # that of `typing`, without the time that its import takes before signals are handled
 if TYPE_CHECKING:
     from gptdesk.settings import Settings
-
-log = logging.getLogger("gptdesk")
 
 # Read by gradio and huggingface_hub when they are imported: nothing is reported to anybody.
 PRIVACY = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
@@ -25,41 +20,66 @@ def main(arguments: list[str] | None = None) -> int:
 
     Without `arguments` this is the whole program, and it takes those of the command line.
     """
-    if arguments is None:
+    is_program = arguments is None
+    if is_program:
+        terminal.prepare()
+        if not terminal.has_folder():  # torch would end the process with words that nobody understands
+            print("gptdesk: the current folder was removed; go to another one and try again", file=sys.stderr)
+            return 2
+        from gptdesk.process import prepare
+
         prepare()
     os.environ |= PRIVACY
     for name in OVERRIDES:
         os.environ.pop(name, None)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    log.setLevel(logging.INFO)
+    import importlib
+    import logging
 
+    importlib.import_module("gptdesk.cli")  # takes seconds, in which a signal ends the process at once
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("gptdesk").setLevel(logging.INFO)
+    logging.raiseExceptions = not is_program  # a line that cannot be shown must not become ten
+    try:
+        with terminal.interruptible():
+            return _answer(sys.argv[1:] if arguments is None else arguments)
+    except terminal.Ended as end:
+        return end.code
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        terminal.go_on_without_output()  # Python flushes once more, and would complain of what has been said already
+
+
+def _answer(arguments: list[str]) -> int:
+    """Do what these arguments say; a fault is one line on stderr and exit code 2."""
     from gptdesk.cli import UsageError, main_parser, run
 
     try:
-        options = main_parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-        if options.verb:
-            return run(options.verb, options.rest, home=options.home)
-        return _open_desk(vars(options))
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            options = main_parser().parse_args(arguments)
+            code = run(options.verb, options.rest, home=options.home) if options.verb else _open_desk(vars(options))
+        except SystemExit:  # --help and --version
+            terminal.flush_output()
+            raise
+        terminal.flush_output()
+        return code
+    except terminal.ReaderGone:
         return 0
     except (ValueError, UsageError, OSError) as error:
         print(f"gptdesk: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def _open_desk(options: dict[str, object]) -> int:
     """Show the desk in the browser: the one that runs for this home already, else a new one."""
+    import contextlib
+
     from gptdesk.instance import announce, bind
     from gptdesk.settings import Settings, load_settings
 
     settings = load_settings({name: options[name] for name in Settings.model_fields if name in options})
     if _shown_already(settings):
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is announced below is taken back
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(bind(settings.host, settings.port))
         url = settings.url(port=listener.getsockname()[1])
@@ -69,19 +89,21 @@ def _open_desk(options: dict[str, object]) -> int:
             if _shown_already(settings):
                 return 0
             stack.enter_context(announce(settings.home, url, replace=True))
-        from gptdesk.app import serve
-
+        with terminal.exiting(stack.close):
+            from gptdesk.app import serve
         return serve(settings, listener, url=url)
 
 
 def _shown_already(settings: "Settings") -> bool:
     """Open the page of the desk that runs for this home, if there is one."""
+    import logging
+
     from gptdesk.instance import find_running, open_page
 
     url = find_running(settings.home)
     if url is None:
         return False
-    log.info("GPT Desk is already running at %s", url)
+    logging.getLogger("gptdesk").info("GPT Desk is already running at %s", url)
     if settings.browser:
         open_page(url, app_window=settings.app_window)
     return True

@@ -6,10 +6,11 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -32,6 +33,7 @@ from gptdesk.page.door import Door
 from gptdesk.page.sessions import keep_sessions
 from gptdesk.settings import Settings
 from gptdesk.tabs import compare, generate, train
+from gptdesk.terminal import HANGUP, Ended, go_on_without_output
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,11 @@ def web_app(desk: Desk) -> FastAPI:
 
 
 def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
-    """Answer on `listener`, which `url` leads to, until Ctrl-C; the exit code. ValueError if the home is unusable."""
+    """Answer on `listener`, which `url` leads to, until Ctrl-C; the exit code. ValueError if the home is unusable.
+
+    After SIGTERM or SIGHUP it raises Ended. A terminal that is gone is no reason to end.
+    """
+    go_on_without_output()
 
     def ready() -> None:
         log.info("GPT Desk is ready at %s  (Ctrl-C ends it)", url)
@@ -142,8 +148,12 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
     gc.freeze()  # the page's objects stay: to look through them again and again stalls generations
     sys.setswitchinterval(SWITCH)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes on the Ctrl-C that it has obeyed
+    try:
         _Server(config, ready).run(sockets=[listener])
+    except Ended:
+        raise
+    except KeyboardInterrupt:  # uvicorn passes on the Ctrl-C that it has obeyed
+        pass
     return 0
 
 
@@ -165,6 +175,19 @@ class _Server(uvicorn.Server):
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._told_to_end.wait(), TICK)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Obey SIGHUP as well, unless nohup has it ignored; what was obeyed is raised again at the end."""
+        with super().capture_signals():
+            if HANGUP is None or signal.getsignal(HANGUP) == signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(HANGUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(HANGUP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)

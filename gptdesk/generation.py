@@ -1,5 +1,6 @@
 """From a prompt to a stream of text: the one decode loop, used by the page, the API, the command line and Compare."""
 
+import re
 import secrets
 import threading
 import time
@@ -234,6 +235,11 @@ class _Row:
     def _rest(self) -> str:
         """What the decoder and the stop strings still hold back."""
         return self._stops.push(self._decoder.flush()) + self._stops.flush()
+
+
+def unescape(line: str) -> str:
+    r"""A line as it was typed, with each \n made a new line, and each \\n a backslash and an n."""
+    return re.sub(r"(\\?)\\n", lambda found: r"\n" if found[1] else "\n", line)
 
 
 class StopStrings:

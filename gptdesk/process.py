@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from gptdesk.terminal import hold_signals, release_signals
+
 # OpenMP's threads wait for their next task by looking for it this often, about a millisecond, and then sleep. Its own
 # 300,000 looks are no faster; but when another program is busy, two threads may meet on one core, where one looks for
 # work while the other should do it. A tenth of a millisecond would not last from one product of a step to the next.
@@ -26,13 +28,16 @@ def prepare() -> None:
     What glibc reads, it reads when a process starts: on Linux the program may start over here, once, as the same
     process with the same command line. An interactive Python and programs that have loaded torch never do.
     """
+    release_signals()
     if "torch" in sys.modules:
         return
     missing = lacking(os.environ)
     if TUNABLES in missing and _is_a_program() and os.environ.get(STARTED_OVER) != str(os.getpid()):
         variables = {**os.environ, **missing, STARTED_OVER: str(os.getpid())}
+        hold_signals()  # Python answers them with a traceback until the program has its handlers again
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
+        release_signals()
     os.environ |= missing
 
 

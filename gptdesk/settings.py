@@ -10,6 +10,7 @@ from typing import Literal
 from platformdirs import user_data_path
 from pydantic import Field, field_validator
 
+from gptdesk.terminal import readable
 from models.storage import read_json
 from samplers import Options
 
@@ -120,7 +121,7 @@ def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
     Raises ValueError naming the source and the option when a value cannot be used.
     """
     given = {name: value for name, value in (arguments or {}).items() if value is not None}
-    home = Path(str(given.pop("home", None) or default_home())).expanduser().absolute()
+    home = _absolute(str(given.pop("home", None) or default_home()))
     make_folder(home)
     values: dict[str, object] = {"home": home}
     if on_space():
@@ -137,6 +138,18 @@ def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
             raise ValueError(f"{error} (in {source})") from None
         values |= found
     return Settings(**values)
+
+
+def _absolute(home: str) -> Path:
+    """The home folder as an absolute path; ValueError says what to do if it has none that can be used."""
+    choose = "choose another with --home or GPTDESK_HOME"
+    try:
+        path = Path(home).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"the home folder {home} lies in that of a user who is not known here; {choose}") from None
+    if readable(str(path)) != str(path):  # libraries of ours cannot open what lies there
+        raise ValueError(f"the home folder {readable(str(path))} has a name that is no valid UTF-8; {choose}")
+    return path
 
 
 def make_folder(path: Path) -> None:

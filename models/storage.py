@@ -158,8 +158,11 @@ def disk_error(error: Exception, path: Path) -> OSError:
     return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
-def read_json(path: Path, *, limit: int) -> dict[str, object]:
-    """The JSON object in a file of at most `limit` bytes; anything else is a ValueError naming the file."""
+def read_json(path: Path, *, limit: int, file_names: bool = False) -> dict[str, object]:
+    """The JSON object in a file of at most `limit` bytes; anything else is a ValueError naming the file.
+
+    With `file_names` as `parse_json`.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
@@ -168,7 +171,7 @@ def read_json(path: Path, *, limit: int) -> dict[str, object]:
     if len(data) > limit:
         raise ValueError(f"{path.name} is larger than {limit // 1_000_000} MB")
     try:
-        value = parse_json(data)
+        value = parse_json(data, file_names=file_names)
     except ValueError as error:
         raise ValueError(f"{path.name} is not valid JSON") from error
     if not isinstance(value, dict):
@@ -176,15 +179,16 @@ def read_json(path: Path, *, limit: int) -> dict[str, object]:
     return value
 
 
-def parse_json(data: bytes) -> object:
+def parse_json(data: bytes, *, file_names: bool = False) -> object:
     """Return what UTF-8 JSON says; ValueError if it is none, or too deep.
 
-    An escaped half of a surrogate pair, which no text can be written with, becomes U+FFFD; NaN, infinity and numbers
-    beyond a float, which JSON does not have, become null.
+    An escaped half of a surrogate pair, which no text can be written with, becomes U+FFFD, unless `file_names` may be
+    in it and it stands for a byte of one; NaN, infinity and numbers beyond a float, which JSON does not have, become
+    null.
     """
     try:
         value: object = DECODER.decode(data.decode("utf-8"))
-        return _whole(value) if HALF_A_PAIR.search(data) else value
+        return _whole(value, HALVES_BUT_BYTES if file_names else HALVES) if HALF_A_PAIR.search(data) else value
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -194,16 +198,18 @@ def _finite(number: str) -> float | None:
 
 
 DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=lambda name: None)
+HALVES = re.compile("[\ud800-\udfff]")
+HALVES_BUT_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the rest is how Python spells bytes of file names
 
 
-def _whole(value: object) -> object:
-    """Return the same value without lone surrogates."""
+def _whole(value: object, halves: re.Pattern[str]) -> object:
+    """Return the same value without these lone surrogates."""
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return halves.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_whole(item, halves) for item in value]
     if isinstance(value, dict):
-        return {_whole(name): _whole(item) for name, item in value.items()}
+        return {_whole(name, halves): _whole(item, halves) for name, item in value.items()}
     return value
 
 
@@ -213,9 +219,12 @@ def warn_once(sentence: str) -> None:
     log.warning("%s", sentence)
 
 
-def json_bytes(value: object) -> bytes:
-    """`value` as the indented JSON text this project writes; raises ValueError for NaN, which JSON does not have."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+def json_bytes(value: object, *, errors: str = "strict") -> bytes:
+    """`value` as the indented JSON text this project writes; raises ValueError for NaN, which JSON does not have.
+
+    With `errors="backslashreplace"` it may hold names of files that are no valid UTF-8: they are escaped.
+    """
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", errors)
 
 
 def _temporary(path: Path) -> Path:

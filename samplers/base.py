@@ -1,7 +1,13 @@
 """Sampler: what one is. It reads the logits of the next token and returns changed ones."""
 
+import ast
+import inspect
+import sys
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor
@@ -39,8 +45,8 @@ class Sampler(Options):
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring: what the sampler does."""
-        return (cls.__doc__ or "").strip().partition("\n")[0]
+        """The first line of the docstring: what the sampler does. Its name if there is no docstring to be found."""
+        return _docstring(cls).partition("\n")[0] or cls.name
 
     @property
     def is_neutral(self) -> bool:
@@ -50,6 +56,17 @@ class Sampler(Options):
     def to_data(self) -> dict[str, OptionValue]:
         """The sampler as plain data, for JSON: {"name": "top_k", "top_k": 50}."""
         return {"name": self.name, **self.model_dump()}
+
+
+@cache
+def _docstring(cls: type[Sampler]) -> str:
+    """The docstring of a class, from its source where Python has dropped it (`python -OO`); empty if there is none."""
+    found = cls.__doc__
+    if sys.flags.optimize > 1:
+        with suppress(OSError, TypeError, SyntaxError):  # such as a class that was made in no file
+            [definition] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+            found = ast.get_docstring(definition) if isinstance(definition, ast.ClassDef) else None
+    return (found or "").strip()
 
 
 class Monotone(ABC):

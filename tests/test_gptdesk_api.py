@@ -27,6 +27,8 @@ def test_health_tells_whose_desk_it_is(client: TestClient, tmp_path: Path) -> No
     assert answer["app"] == "gptdesk"
     assert len(answer["home"]) == len(home_id(tmp_path))
     assert answer["home"] != home_id(tmp_path)
+    asked = client.head("/health")
+    assert (asked.status_code, asked.content) == (200, b"")
 
 
 @pytest.mark.parametrize("host", [HERE, "localhost", "localhost:1", "[::1]:7860", "127.9.9.9", "desk.localhost:80"])

@@ -15,6 +15,8 @@ from cli_checks import Capture, answer, complaint, pipe
 from safetensors.torch import load_file, save_file
 
 from gptdesk.__main__ import main
+from gptdesk.cli.parsing import verb_parser
+from gptdesk.cli.requests import add_request_options, read_request
 from gptdesk.starter import CHECKPOINT
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -140,6 +142,26 @@ def test_a_standard_input_that_is_closed_is_one_line(capsys: Capture, monkeypatc
     assert complaint(capsys, "generate", "--prompt", "-") == closed.format("the prompt was")
     assert complaint(capsys, "train", "--data", "-", "--name", "x") == closed.format("the text was")
     assert "the standard input is closed" in complaint(capsys, "generate", "--interactive")
+
+
+def test_values_may_begin_with_a_dash(capsys: Capture) -> None:
+    base = ("generate", "--temperature", "0", "--max-new-tokens", "8")
+    for prompt in ("-hello", "--x", "--", "---"):
+        attached = answer(capsys, *base, f"--prompt={prompt}")
+        assert answer(capsys, *base, "--prompt", prompt, "--stop", "---", "--stop", "--")["texts"] == attached["texts"]
+    assert "argument --prompt: expected one argument" in complaint(capsys, *base, "--prompt", "--n", "2")
+    assert "argument --home: expected one argument" in complaint(capsys, "generate", "--home", "--json")
+    assert complaint(capsys, "models", "quantize", "starter", "--precision", "-q").startswith("gptdesk: there is no")
+    assert complaint(capsys, "train", "--data", "text.txt", "--name", "-x").startswith("gptdesk: there is no file")
+
+
+def test_a_stop_string_is_typed_as_on_the_page() -> None:
+    parser = verb_parser("generate", "")
+    add_request_options(parser)
+    typed = [r"\n", r"\\n", r"a\nb\n", r"C:\temp", "\n"]
+    options = parser.parse_args([f"--stop={text}" for text in typed])
+    assert read_request(options, "").stop == ("\n", r"\n", "a\nb\n", r"C:\temp", "\n")
+    assert r"\n stands for a new line" in " ".join(parser.format_help().split())
 
 
 @pytest.mark.usefixtures("home")

@@ -35,6 +35,8 @@ def interrupted(*_):
 signal.signal(signal.SIGINT, interrupted)
 if "--save" in sys.argv:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(6))
 shown = {"words": sys.argv[1:], "prefix": sys.prefix, "cwd": os.getcwd(), "env": dict(os.environ)}
 os.write(1, json.dumps(shown).encode() + b"\\n")
 while sys.argv[-1] in ("--hang", "--wait", "--save") and time.monotonic() < end:
@@ -373,6 +375,8 @@ def said(process: subprocess.Popen[str]) -> str:
         (["--hang"], signal.SIGINT, 130, "interrupted\n"),  # is killed
         (["verb", "--save"], signal.SIGINT, 0, "interrupted\n"),  # a verb may take its time
         (["--wait"], signal.SIGTERM, 143, ""),
+        (["--wait"], getattr(signal, "SIGHUP", 1), 129, ""),
+        (["verb", "--save"], getattr(signal, "SIGHUP", 1), 6, ""),
         (["--save"], signal.SIGTERM, 5, ""),
     ],
 )
@@ -382,6 +386,50 @@ def test_signals_reach_the_app_and_end_it(ready: Clone, words: list[str], sign: 
     process.send_signal(sign)
     output, errors = process.communicate(timeout=10)
     assert (process.returncode, output, errors) == (code, last, "")
+
+
+@POSIX
+def test_under_nohup_the_app_outlives_the_terminal(ready: Clone) -> None:
+    command = ["nohup", sys.executable, str(ready.folder / "launch.py"), "--wait"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=ready.variables, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert "--wait" in said(process)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 143
+
+
+@POSIX
+def test_a_link_to_the_launcher_starts_the_clone(ready: Clone, tmp_path: Path) -> None:
+    link = tmp_path / "desk"
+    link.symlink_to(os.path.relpath(ready.folder / "launch.py", tmp_path))
+    command = [sys.executable, str(link), "generate"]
+    done = subprocess.run(command, env=ready.variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["words"] == ["generate"]
+
+
+@POSIX
+@pytest.mark.parametrize("redirect", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_the_launcher_needs_no_stream(ready: Clone, redirect: str) -> None:
+    command = [sys.executable, str(ready.folder / "launch.py"), "exit", "7"]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {redirect}', "sh", *command], env=ready.variables, check=False)
+    assert done.returncode == (1 if ">&-" in redirect.split() else 7)  # the stand-in writes to its output itself
+    fault = [sys.executable, str(ready.folder / "launch.py"), "--home="]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {redirect}', "sh", *fault], env=ready.variables, check=False)
+    assert done.returncode == 2
+
+
+@POSIX
+def test_without_a_current_folder_there_is_one_sentence(ready: Clone, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), sys.executable]
+    command += [str(ready.folder / "launch.py"), "generate"]
+    done = subprocess.run(command, env=ready.variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "The current folder was removed: go to another one and try again.\n"
 
 
 @POSIX

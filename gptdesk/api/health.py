@@ -11,6 +11,6 @@ def add_health(app: FastAPI, settings: Settings) -> None:
     """Add the route; `find_running` asks it before a second desk is started on the same home."""
     answer = {"app": "gptdesk", "version": __version__, "home": home_id(settings.home)}
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     def health() -> dict[str, str]:
         return answer

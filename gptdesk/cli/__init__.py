@@ -9,7 +9,7 @@ from gptdesk.cli.bench import bench
 from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
 from gptdesk.cli.models import models
-from gptdesk.cli.parsing import Parser, UsageError
+from gptdesk.cli.parsing import Parser, UsageError, path
 from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
 from gptdesk.cli.train import train
@@ -40,7 +40,7 @@ def main_parser() -> Parser:
     """The options of the desk itself, and the verbs without theirs."""
     parser = Parser(prog="gptdesk", description="A workbench for small GPT models.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"gptdesk {__version__}")
-    parser.add_argument("--home", metavar="DIR", help="folder of models and settings (also GPTDESK_HOME)")
+    parser.add_argument("--home", type=path, metavar="DIR", help="folder of models and settings (also GPTDESK_HOME)")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
     parser.add_argument(
         "--allow-host", metavar="NAME,NAME", help="names under which a proxy of yours passes on requests for the desk"
@@ -49,15 +49,25 @@ def main_parser() -> Parser:
     parser.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="open no page")
     parser.add_argument("--app-window", action="store_const", const=True, help="open a window of its own, if possible")
     parser.add_argument("verb", nargs="?", choices=list(VERBS), metavar="VERB", help=", ".join(VERBS))
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument("rest", type=path, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
 def run(verb: str, arguments: Sequence[str], *, home: str | None) -> int:
     """Run one verb; the exit code. Raises ValueError or UsageError for what the user got wrong."""
     # The options of `generate` depend on the samplers in the home folder, so that is looked for first.
-    early = Parser(prog=f"gptdesk {verb}", add_help=False)
-    early.add_argument("--home", default=home)
-    options, rest = early.parse_known_args(arguments)
-    desk = Desk(load_settings({"home": options.home}))
-    return VERBS[verb](desk, rest)
+    desk = Desk(load_settings({"home": _home(verb, arguments) or home}))
+    return VERBS[verb](desk, arguments)
+
+
+def _home(verb: str, arguments: Sequence[str]) -> str | None:
+    """The value of the last --home, if there is one."""
+    found = None
+    for word, following in zip(arguments, [*arguments[1:], "-"], strict=False):
+        if word == "--home" and following.startswith("-"):
+            raise UsageError(f"argument --home: expected one argument; see `gptdesk {verb} --help`")
+        if word == "--home":
+            found = following
+        elif word.startswith("--home="):
+            found = word.removeprefix("--home=")
+    return found

@@ -3,14 +3,12 @@
 import argparse
 import json
 import logging
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from gptdesk.bench import Measured, find_folder, prepared, run, run_bandwidth, share_of_limit
-from gptdesk.cli.parsing import verb_parser
+from gptdesk.cli.parsing import path, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.neighbours import QUIET
 from gptdesk.settings import Settings
@@ -30,15 +28,11 @@ PEAK: most memory of the whole process, of which {empty:.0f} MB before the model
 def bench(desk: Desk, arguments: Sequence[str]) -> int:
     """Print a line for each case as it is measured, or all of them as JSON."""
     parser = verb_parser("bench", "Measure speed, memory and size of a model; close everything else meanwhile.")
-    parser.add_argument("model", metavar="MODEL", help="name of a model, or a checkpoint folder")
+    parser.add_argument("model", type=path, metavar="MODEL", help="name of a model, or a checkpoint folder")
     parser.add_argument("--precision", nargs="+", default=[], metavar="P", help="default: all there are")
     options = parser.parse_args(arguments)
     folder = find_folder(desk.manager, options.model)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing temporary is left
-    try:
-        measured = _measure(desk.settings, folder, options)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    measured = _measure(desk.settings, folder, options)
     if options.json:
         print(json.dumps([asdict(one.row) for one in measured], indent=1))
     elif measured:

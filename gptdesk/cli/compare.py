@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from gptdesk.cli.parsing import UsageError, add_encoding_option, number, verb_parser
+from gptdesk.cli.parsing import UsageError, add_encoding_option, number, path, verb_parser
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.comparison import MOST_SIDES, Side, Stage, one_seed, side_names
 from gptdesk.comparison.quality import Quality, judge
@@ -38,7 +38,9 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
     """Measure models one after the other, judge them by a text, and say what it comes to."""
     parser = verb_parser("compare", "Compare models: size, speed, text and quality; close everything else meanwhile.")
     parser.add_argument("models", nargs="+", metavar=MODEL, help="two or three models; the first is the reference")
-    parser.add_argument("--text", metavar="FILE", help="judge by this text; default: held-out text of the first model")
+    parser.add_argument(
+        "--text", type=path, metavar="FILE", help="judge by this text; default: held-out text of the first model"
+    )
     add_encoding_option(parser, of="--text")
     parser.add_argument("--prompt", default="", help="what each side continues while it is timed")
     parser.add_argument("--repeats", default="5", metavar="N", help="how often each side is timed (default 5)")
@@ -68,7 +70,7 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     """Say how well a model predicts a text and, beside another one, how close the two are."""
     parser = verb_parser("evaluate", "Judge a model by a text.")
     parser.add_argument("model", metavar=MODEL)
-    parser.add_argument("--text", metavar="FILE", help="the text; default: held-out text of the model")
+    parser.add_argument("--text", type=path, metavar="FILE", help="the text; default: held-out text of the model")
     add_encoding_option(parser, of="--text")
     parser.add_argument("--against", metavar=MODEL, help="the reference to compare it with")
     options = parser.parse_args(arguments)

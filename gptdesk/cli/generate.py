@@ -104,6 +104,8 @@ def _ask_for_prompts(desk: Desk, key: ModelKey, request: GenerationRequest) -> i
         except EOFError:
             print()
             return 0
+        except UnicodeDecodeError:
+            raise ValueError("what was typed is no valid UTF-8; set the terminal to UTF-8") from None
         try:
             _stream(desk, key, GenerationRequest(**(dict(request) | {"prompt": prompt})))
         except ValueError as error:

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from gptdesk.cli.parsing import Parser, verb_parser
+from gptdesk.cli.parsing import Parser, path, verb_parser
 from gptdesk.desk import Desk
 from models.listing import ModelInfo
 from models.precision import PRECISIONS
@@ -15,6 +15,7 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     """List the models, or quantize one."""
     parser = verb_parser("models", "Manage the models in the home folder.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.type = path  # what follows is for the parser of the action to judge
     _add_action(actions, "list", "show every model")
     quantize = _add_action(actions, "quantize", "save a model once more, smaller and faster")
     quantize.add_argument("name", metavar="NAME", help="the model to read; it stays as it is")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from gptdesk.cli.parsing import flag, number
-from gptdesk.generation import GenerationRequest
+from gptdesk.generation import GenerationRequest, unescape
 from samplers import Chain, default_chain, get, names
 from samplers.base import OptionValue
 
@@ -18,7 +18,8 @@ def add_request_options(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         parser.add_argument(flag(name), metavar="N", help=GenerationRequest.model_fields[name].description)
     parser.set_defaults(request_fields=names)
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end at this text; may be repeated")
+    stop = r"end at this text; may be repeated; \n stands for a new line, \\n for a backslash and an n"
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
     parser.add_argument("--samplers", metavar="NAME,NAME", help="the chain, in its order; default: %(default)s")
     parser.set_defaults(samplers=",".join(sampler.name for sampler in default_chain().samplers))
     for sampler, option in _sampler_options():
@@ -31,7 +32,7 @@ def read_request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
     """The request that was typed; ValueError names what is out of range."""
     given = {name: getattr(options, name) for name in options.request_fields}
     fixed = {name: number(value) for name, value in given.items() if value is not None}
-    return GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(options.stop), **fixed)
+    return GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(map(unescape, options.stop)), **fixed)
 
 
 @contextlib.contextmanager

@@ -7,13 +7,14 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from gptdesk import runs, sources
-from gptdesk.cli.parsing import Parser, UsageError, flag, number, read_standard_input, verb_parser
+from gptdesk import runs, sources, terminal
+from gptdesk.cli.parsing import Parser, UsageError, flag, number, path, read_standard_input, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.figures import clock
 from gptdesk.sources import TextProgress
@@ -31,21 +32,29 @@ from samplers.options import Options
 
 log = logging.getLogger(__name__)
 
+DESCRIPTION = (
+    "Train a model on your own text. Everything can be resumed. Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) "
+    "save first; under nohup the run outlives its terminal. Progress goes to the standard error, and a run goes on "
+    "when nobody reads it."
+)
 DATA = f"files and folders; - reads a text; or by name: story-world[:COUNT], classic:{'|'.join(sources.CLASSICS)}"
 SHORT = {"learning_rate": "--lr", "warmup_steps": "--warmup", "evaluate_every": "--eval-every"}
+AGAIN = 1.0  # seconds in which another SIGHUP is the same one
 GROUPS: dict[str, type[Options]] = {"model": ModelOptions, "split": DataOptions, "training": TrainingOptions}
 
 
 def train(desk: Desk, arguments: Sequence[str]) -> int:
-    """Train until the end, Ctrl-C or SIGTERM; both save first. The exit code is 130 or 143 after these."""
+    """Train until the end or a signal: Ctrl-C, SIGTERM and SIGHUP save first and end with 130, 143 and 129.
+
+    A terminal that takes no more output does not end a run.
+    """
     options = _parser().parse_args(arguments)
+    terminal.go_on_without_output()
     places = desk.places
     device = get_device(desk.settings.device)
-    with (
-        world(device, sharded=options.shard) as here,
-        _stop_on_signals() as stop,
-        contextlib.ExitStack() as starting,
-    ):
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as starting:
+        with terminal.handling(signal.SIG_DFL):  # while it waits for other processes no handler would run
+            here = stack.enter_context(world(device, sharded=options.shard))
         told = _Told(silent=options.json or here.rank > 0)
         if here.rank == 0:
             run = _run(options, places, told, starting)
@@ -53,6 +62,7 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
         else:
             here.wait()
             run = RunDirectory(places.settings.runs / (options.resume or options.name))
+        stop = stack.enter_context(_stop_on_signals())
         for event in carry_on(
             run, places=places, device=device, stop=stop.event, world=here, accept_changes=options.accept_changes
         ):
@@ -63,6 +73,8 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
         told.end()
     if options.json and here.rank == 0:
         print(json.dumps(run_as_json(runs.info(places, run.name))))
+        if isinstance(fault := terminal.output_fault(), terminal.OutputFault):
+            log.warning("the run %s has ended, but its JSON could not be printed (%s)", run.name, fault.strerror)
     return 128 + stop.number if stop.number else 0
 
 
@@ -81,8 +93,8 @@ def run_as_json(info: runs.RunInfo) -> dict[str, object]:
 
 
 def _parser() -> Parser:
-    parser = verb_parser("train", "Train a model on your own text. Everything can be resumed.")
-    parser.add_argument("--data", nargs="+", metavar="FILE", default=[], help=DATA)
+    parser = verb_parser("train", DESCRIPTION)
+    parser.add_argument("--data", type=path, nargs="+", metavar="FILE", default=[], help=DATA)
     parser.add_argument("--name", metavar="NAME", help="name of the run, and of the model that comes of it")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run where its last save is")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the text has changed")
@@ -156,21 +168,24 @@ class _Stop:
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[_Stop]:
-    """What the first Ctrl-C or SIGTERM sets; the second one interrupts at once."""
+    """What the first Ctrl-C, SIGTERM or SIGHUP sets; the second one interrupts at once.
+
+    But for a SIGHUP right after the first: when a terminal is closed, the system and the shell both send one.
+    """
     stop = _Stop()
+    first = 0.0
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if stop.event.is_set():
-            signal.default_int_handler(number, frame)
-        stop.number = number
-        stop.event.set()
+        nonlocal first
+        if not stop.event.is_set():
+            first = time.monotonic()
+            stop.number = number
+            stop.event.set()
+        elif number != terminal.HANGUP or time.monotonic() - first > AGAIN:
+            terminal.raise_for(number)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with terminal.handling(interrupt):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Told:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
 from gptdesk.comparison.divergence import Divergence, diverge_all
-from gptdesk.generation import generate
+from gptdesk.generation import generate, unescape
 from gptdesk.streams import GenerationResult, collect
 from models.manager import ModelKey, ModelManager
 
@@ -24,8 +24,8 @@ class PromptResult:
 
 
 def read_prompts(text: str) -> list[str]:
-    r"""The prompts in `text`, one a line, \n standing for a new line; ValueError if there are none, or too many."""
-    prompts = [line.replace("\\n", "\n") for line in text.splitlines() if line.strip()]
+    r"""The prompts in `text`, one a line, `unescape`d; ValueError if there are none, or too many."""
+    prompts = [unescape(line) for line in text.splitlines() if line.strip()]
     if not prompts:
         raise ValueError("there are no prompts; write one a line, or choose a file of them")
     if len(prompts) > MOST_PROMPTS:

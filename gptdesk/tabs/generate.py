@@ -13,7 +13,7 @@ from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values, fi
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
 from gptdesk.frame import Frame
-from gptdesk.generation import GenerationRequest, dropped_tokens, new_tokens_after
+from gptdesk.generation import GenerationRequest, dropped_tokens, new_tokens_after, unescape
 from gptdesk.keeping import MOST_KEPT, Kept
 from gptdesk.markup import markdown_text
 from gptdesk.pickers import ModelPicker, PresetBar
@@ -121,7 +121,8 @@ class GenerateTab:
             self.panel.place_rest()
             self.stop_strings = gr.Textbox(
                 label="Stop strings",
-                info="One a line; a sequence ends before the first that appears. \\n stands for a new line.",
+                info="One a line; a sequence ends before the first that appears. "
+                "\\n stands for a new line, \\\\n for a backslash and an n.",
                 lines=2,
                 elem_id="stop-strings",
             )
@@ -184,7 +185,7 @@ class GenerateTab:
             max_new_tokens=values[self.max_new_tokens],
             n=values[self.n],
             seed=None if values[self.new_seed] else values[self.seed],
-            stop=tuple(line.replace("\\n", "\n") for line in lines if line),
+            stop=tuple(unescape(line) for line in lines if line),
         )
 
     def _begin(self, request: GenerationRequest) -> Updates:

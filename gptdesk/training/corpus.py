@@ -114,7 +114,7 @@ def prepare(
             writer.finish(options.validation_share if split == "position" else 0.0)
             made.save(fresh)
             meta = {"digest": digest, "split": split, "files": [asdict(f) | {"path": str(f.path)} for f in files]}
-            storage.write_file(fresh / shelf.META, storage.json_bytes(meta))
+            storage.write_file(fresh / shelf.META, storage.json_bytes(meta, errors="backslashreplace"))
         held = shelf.hold(folder)
         assert held is not None
     corpus = _open(folder, files, digest=digest, split=split, hold=held)

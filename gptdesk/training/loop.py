@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gptdesk.terminal import readable
 from gptdesk.training import saves
 from gptdesk.training.corpus import Corpus
 from gptdesk.training.places import Places
@@ -220,7 +221,9 @@ class Loop:
         lines = self.run.metrics(last_bytes=LATELY)
         losses = [loss for line in lines[-RECENT:] if isinstance(loss := line.get("train_loss"), float)]
         now = (line.get("val_loss") for line in lines if line.get("step") == self.trainer.step)
-        names = ", ".join(file.path.name for file in files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
+        names = ", ".join(readable(file.path.name) for file in files[:3]) + (
+            f" and {len(files) - 3} more" if files[3:] else ""
+        )
         return About(
             source=self._source,
             data=f"{names} ({len(self.corpus.train):,} tokens, {len(self.corpus.validation):,} held out)",

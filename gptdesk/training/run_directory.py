@@ -17,6 +17,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, ValidationInfo, field_validator
 
 from gptdesk.fitting import LARGEST, fitting
+from gptdesk.terminal import readable
 from gptdesk.training.lines import figures_of, objects, step_of
 from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.trainer import TrainingStep
@@ -133,14 +134,16 @@ class RunDirectory:
 
     def plan(self) -> RunPlan:
         """Return what the user chose; ValueError if the folder holds no run."""
-        data = storage.read_json(self.path / PLAN, limit=LIMIT)
+        data = storage.read_json(self.path / PLAN, limit=LIMIT, file_names=True)
         try:
             return RunPlan(**data)
         except ValueError as error:
             raise ValueError(f"{PLAN} cannot be understood: {error}; mend it, or delete the run {self.name}") from None
 
     def write_plan(self, plan: RunPlan) -> None:
-        storage.write_file(self.path / PLAN, storage.json_bytes(plan.model_dump(mode="json")))
+        storage.write_file(
+            self.path / PLAN, storage.json_bytes(plan.model_dump(mode="json"), errors="backslashreplace")
+        )
 
     def resolved(self) -> Resolved | None:
         """Return what was found out, or None before the first step; ValueError if that cannot be understood."""
@@ -261,6 +264,8 @@ class Teller:
 
     def tell(self, state: State, **values: object) -> None:
         """Change the status as given, in the names of RunStatus."""
+        if isinstance(message := values.get("message"), str):
+            values["message"] = readable(message)
         self._status = replace(self._status, state=state, **values)  # type: ignore[arg-type]
         if not self._silent:
             self._told = time.monotonic()

@@ -141,7 +141,8 @@ class _Session:
         guess = estimate(
             options, rows, speed=known.tokens_per_second, memory=known.memory_bytes, bfloat16=known.bfloat16
         )
-        yield guess
+        if not self.stop.is_set():  # a trial that was stopped has measured nothing
+            yield guess
         validation = held_out_rows(corpus.validation, block_size, most=options.evaluation_tokens)
         trainer = Trainer(
             model, rows, options=options, validation=validation, world=self.world, bfloat16=known.bfloat16

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gptdesk.chart import Line, Mark, Point, chart, short
 from gptdesk.runs import PASTED
+from gptdesk.terminal import readable
 from gptdesk.training.curves import series, smooth, thin
 
 CSS = """
@@ -151,4 +152,4 @@ def texts(places: Sequence[object]) -> str:
 
 
 def _called(path: Path) -> str:
-    return "pasted text" if path.name == PASTED and path.parent.parent.name == PASTED_IN else path.name
+    return "pasted text" if path.name == PASTED and path.parent.parent.name == PASTED_IN else readable(path.name)
