@@ -184,6 +184,7 @@ class Remembered:
                 write_file(self._file, data)
             except OSError as error:
                 raise ValueError(f"cannot write {self._file} ({error.strerror or error}); it is as it was") from None
+            self._known = None  # a file written twice within a tick of the clock may look the same
 
     def _values(self) -> Values:
         if not self._writable:
