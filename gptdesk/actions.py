@@ -11,6 +11,7 @@ from gptdesk.controls import QUIETLY, Updates
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.scheduler import LOOK, Place
+from gptdesk.settings import on_space
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +69,11 @@ class Actions:
         self._running[session] = stop
         try:
             yield self._pressable(False) | {self.line: ""}
-            yield from self._until_heard(session)
-            with self._desk.scheduler.queue(alone=alone, stop=stop, owner=owner) as place:
-                yield from self._waiting(place, session)
-                yield from work(place)
+            with self._desk.scheduler.admitted(owner):
+                yield from self._until_heard(session)
+                with self._desk.scheduler.queue(alone=alone, stop=stop, owner=owner) as place:
+                    yield from self._waiting(place, session)
+                    yield from work(place)
             yield self._pressable(True)
         except ValueError as error:
             yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
@@ -143,6 +145,9 @@ def starter(
 
 
 def _address(request: gr.Request) -> str:
-    """Return the address that a request comes from: behind a proxy the one that the proxy saw, which it names last."""
-    forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip()
+    """Return the address that a request comes from: on a Space the one that its proxy saw, which it names last.
+
+    Elsewhere there may be no proxy, and the header says what the visitor likes.
+    """
+    forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip() if on_space() else ""
     return forwarded or str(getattr(request.client, "host", ""))

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 TABS = (generate, compare, train)
 ICON = Path(__file__).parent / "assets" / "icon.svg"
+QUEUED = 256  # events that wait for Gradio to begin them, which it does at once for nearly all
 REST = 0.05  # seconds between two looks of Gradio's queue for work: its own millisecond takes 4 % of a core, all day
 TICK = 1.0  # seconds between two renewals of the date that every answer carries
 SWITCH = 1e-4  # seconds that one thread may keep others waiting: Python's own 5 ms are five tokens of a small model
@@ -84,7 +85,8 @@ setInterval(() => {
 def build_app(desk: Desk) -> gr.Blocks:
     """The page, with a tab for each of TABS."""
     leave_checking_to_us()
-    with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as page:
+    kept = (300, 1800) if desk.settings.public else (3600, 86400)  # how often files are deleted that are how old, in s
+    with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         gr.Markdown("# GPT Desk", elem_id="title")
         for warning in desk.warnings:
             gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
@@ -95,7 +97,7 @@ def build_app(desk: Desk) -> gr.Blocks:
                     tab.build(desk, frame)
                 frame.wire(tab.TITLE, item)
     check_events(page.fns, public=desk.settings.public)
-    page.queue(default_concurrency_limit=1, max_size=32)
+    page.queue(default_concurrency_limit=1, max_size=QUEUED)
     page._queue.sleep_when_free = REST
     page._queue.progress_update_sleep_when_free = 10 * REST
     return page
@@ -123,8 +125,8 @@ def web_app(desk: Desk) -> FastAPI:
         mcp_server=False,
         max_file_size=LARGEST,
     )
-    keep_sessions(page, app)
-    app.add_middleware(Door, blocks=page, listeners=desk.listeners, public=desk.settings.public)
+    sessions = keep_sessions(page, app)
+    app.add_middleware(Door, blocks=page, sessions=sessions, listeners=desk.listeners, public=desk.settings.public)
     app.add_middleware(Guard, public=desk.settings.public, hosts=desk.settings.allowed_hosts)  # before the door
     return app
 
@@ -147,7 +149,9 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
     gc.collect()
     gc.freeze()  # the page's objects stay: to look through them again and again stalls generations
     sys.setswitchinterval(SWITCH)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE)
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE, proxy_headers=False
+    )  # who comes through a local proxy may write what he likes in its headers
     try:
         _Server(config, ready).run(sockets=[listener])
     except Ended:

@@ -18,7 +18,7 @@ Values = Mapping[Component, object]  # what Gradio hands to an event that names 
 Updates = dict[Block, object]  # what an event returns
 QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 STREAMING: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
-MAY_SPEAK: dict[str, Any] = QUIETLY | {"queue": True}  # messages on the page need the queue
+MAY_SPEAK: dict[str, Any] = QUIETLY | {"queue": True, "concurrency_limit": None}  # messages on the page need the queue
 Given = ParamSpec("Given")
 
 

@@ -30,6 +30,7 @@ Values = dict[str, object]  # JSON values by name: what a page or a preset remem
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
+PUBLIC_SEQUENCES, PUBLIC_TOKENS, PUBLIC_SECONDS = 8, 1_000, 60.0  # of one request to a public desk
 PAGE, PRESETS = "page.json", "presets.json"
 MOST_PRESETS = 200  # of a user's own
 NAMED = 12  # presets that a message names
@@ -87,6 +88,17 @@ class Desk:
             if self.settings.public:  # what is known of a prompt would tell what others have written
                 loaded = replace(loaded, prefixes=PrefixCache())
             yield from generate(loaded, request, stop=stop)
+
+    def bounded(self, request: GenerationRequest) -> GenerationRequest:
+        """Return what may be asked of this desk: on a public one it ends in time; ValueError for too much at once."""
+        if not self.settings.public:
+            return request
+        if request.max_new_tokens > PUBLIC_TOKENS or request.n > PUBLIC_SEQUENCES:
+            raise ValueError(
+                f"a public desk writes at most {PUBLIC_SEQUENCES} sequences of {PUBLIC_TOKENS:,} new tokens; "
+                "run one of your own for more"
+            )
+        return request.model_copy(update={"deadline": min(request.deadline or PUBLIC_SECONDS, PUBLIC_SECONDS)})
 
     def model(self, name: str) -> ModelInfo:
         """What is known of a model by name; ValueError lists the names there are."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 Event = TypeVar("Event")
 
 OVERTAKEN = 5.0  # seconds for which newcomers may pass a measurement that waits; then it holds them back
-AT_MOST = 2  # places of one owner: one that computes and one that waits
+AT_MOST = 2  # requests of one owner: one that computes and one that waits
 LOOK = 0.1  # seconds between two looks at whether to give up waiting
 
 
@@ -20,7 +20,29 @@ class Scheduler:
         self._places = places
         self._waiting: list[Place] = []  # in the order of arrival
         self._running: list[Place] = []
+        self._admitted: dict[str, int] = {}  # requests of each owner
         self._changed = threading.Condition()
+
+    @contextmanager
+    def admitted(self, owner: str | None) -> Iterator[None]:
+        """Count a request of this owner for the length of the block; ValueError if there are AT_MOST already.
+
+        None stands for nobody in particular, who may have any number.
+        """
+        if owner is None:
+            yield
+            return
+        with self._changed:
+            if self._admitted.get(owner, 0) >= AT_MOST:
+                raise ValueError("a text is being written for you and another waits; begin the next when one has ended")
+            self._admitted[owner] = self._admitted.get(owner, 0) + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._admitted[owner] -= 1
+                if not self._admitted[owner]:
+                    del self._admitted[owner]
 
     @contextmanager
     def queue(
@@ -28,15 +50,11 @@ class Scheduler:
     ) -> Iterator["Place"]:
         """Join the queue for the length of the block; `Place.wait` says when the block may compute.
 
-        `stop` is what ends the work; who stands back gives up waiting when it is set. Raises ValueError if the `owner`
-        has AT_MOST places already.
+        `stop` is what ends the work; who stands back gives up waiting when it is set. An `owner` computes one thing at
+        a time; others pass what waits of his.
         """
         place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner)
         with self._changed:
-            if owner is not None and [one.owner for one in (*self._waiting, *self._running)].count(owner) >= AT_MOST:
-                raise ValueError(
-                    "one of your texts is being written and another waits; begin the next when one has ended"
-                )
             self._join(place)
         try:
             yield place
@@ -68,13 +86,19 @@ class Scheduler:
 
     def _may_start(self, place: "Place") -> bool:
         """Return whether there is room, and nobody goes first."""
+        before = [other for other in self._waiting[: self._waiting.index(place)] if not self._is_held_up(other)]
+        if self._is_held_up(place):
+            return False
         if place.alone:
-            return not self._running and self._waiting[0] is place
+            return not self._running and not before
         if len(self._running) >= self._places or any(other.alone for other in self._running):
             return False
-        before = self._waiting[: self._waiting.index(place)]
         overdue = time.monotonic() - OVERTAKEN
         return all(other.alone and other.since > overdue for other in before)
+
+    def _is_held_up(self, place: "Place") -> bool:
+        """Return whether something else of its owner computes."""
+        return place.owner is not None and any(other.owner == place.owner for other in self._running)
 
     def _number(self, place: "Place") -> int:
         with self._changed:

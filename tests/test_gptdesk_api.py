@@ -108,3 +108,13 @@ def test_a_public_desk_answers_under_any_name(tmp_path: Path, in_event_loop: Cal
     answer = TestClient(in_event_loop(lambda: web_app(desk))).get("/health", headers={"host": "someone-desk.example"})
     assert answer.status_code == 200
     assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize(
+    "route", ["/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x", "/gradio_api/file=/x"]
+)
+def test_pages_of_other_sites_cannot_make_a_browser_read(client: TestClient, route: str) -> None:
+    """Not even what is no harm to ask for: a page of another site may be opened from, and no more."""
+    headers = {"sec-fetch-site": "cross-site"}
+    assert client.get(route, headers=headers).status_code == 403
+    assert client.get("/", headers=headers).status_code == 200

@@ -1,7 +1,9 @@
 """Files through the page: no byte is read that the visitor did not upload, whatever a request claims."""
 
 import os
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -179,6 +181,31 @@ def test_an_upload_is_its_visitors_own(desk: RunningDesk, visitor: Visitor, mode
     assert found[-2]["success"] is True  # and its own is read
     assert not any(b"secret of the other" in answer for answer in visitor.received)
     other.close()
+
+
+def test_uploads_that_are_odd_are_refused_without_a_traceback(visitor: Visitor, home: Path, mode: str) -> None:
+    if mode == "public":
+        return
+
+    def endless() -> Iterator[bytes]:
+        yield b"--x\r\n"
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert visitor.request("POST", "/gradio_api/upload", content=endless(), headers=headers).status_code == 411
+    for disposition in ('name="files"; filename=""', 'name="files"; filename="' + "x" * 300 + '"', 'name="files"', ""):
+        body = f"--x\r\ncontent-disposition: form-data; {disposition}\r\n\r\ntext\r\n--x--\r\n".encode()
+        with suppress(httpx.RemoteProtocolError, httpx.ReadError):
+            answer = visitor.request("POST", "/gradio_api/upload", content=body, headers=headers)
+            assert answer.status_code == 500 or Path(answer.json()[0] if answer.json() else home).is_relative_to(home)
+
+
+@pytest.mark.parametrize("path", ["/assets/../../secret.txt", "/static/../app.py", "/gradio_api/./file=/etc/passwd"])
+def test_paths_are_not_tidied_up_before_they_are_looked_at(desk: RunningDesk, path: str) -> None:
+    """As raw bytes, for clients of HTTP tidy them up themselves."""
+    host, _, port = desk.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        assert connection.makefile("rb").readline() == b"HTTP/1.1 404 Not Found\r\n"
 
 
 def test_a_cookie_that_was_made_up_owns_nothing(desk: RunningDesk, visitor: Visitor, mode: str) -> None:

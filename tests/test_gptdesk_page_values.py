@@ -17,11 +17,12 @@ CALLS = 2_000
 MARK = "XYZZY-visitor-text"  # what must not be in the terminal
 HOSTILE = [
     None, "", MARK, MARK + "\ud800", "\udfff", "\0", "x" * 5_000, "../../etc/passwd", "starter", "nowhere", "x",
-    "1e999",     "<img src=x onerror=alert(1)>", "${7*7}", "{{7*7}}", "%s%n", "bpe:99999999", "bpe:", "classic:nowhere",
+    "1e999", "<img src=x onerror=alert(1)>", "${7*7}", "{{7*7}}", "%s%n", "bpe:99999999", "bpe:", "classic:nowhere",
     "story-world:-1", "-1", "999999999999999999999999", "0x10", "1_000", "\u202e", "true", "None",
+    10**400, -(10**400),
     True, False, 0, 1, -1, 2, 7, 0.5, -0.5, 1e308, -1e308, 5e-324, 2**31, 2**53 + 1, 2**62, 2**70, -(2**70),
     math.nan, math.inf, -math.inf, [], [[]], [None], ["x"], [MARK], ["steps", "axis"], [1, 2], [math.nan],
-    ["x"] * 2_000,     {}, {"value": 1}, {"__type__": "update"}, file_data("/etc/passwd"), [file_data("/etc/passwd")],
+    ["x"] * 2_000, {}, {"value": 1}, {"__type__": "update"}, file_data("/etc/passwd"), [file_data("/etc/passwd")],
 ]  # fmt: skip
 
 # What keeps an event short that is accepted.
@@ -100,6 +101,36 @@ def test_hostile_values_leave_no_trace(desk: RunningDesk) -> None:
     generate = visitor.event("generate")
     texts = visitor.run(generate, visitor.values(generate, prompt="Once upon a time", max_new_tokens=5, n=1))
     assert texts[-2]["success"] is True
+    visitor.close()
+
+
+def test_every_widget_of_every_event_takes_numbers_that_no_machine_holds(desk: RunningDesk) -> None:
+    visitor = Visitor(desk.url)
+    for event in visitor.events:
+        values = visitor.values(event, **SMALL)
+        for i, number in enumerate(event["inputs"]):  # type: ignore[arg-type]
+            if visitor.components[number]["type"] in ("number", "slider", "radio"):
+                for value in (10**400, -(10**400), math.inf, math.nan):
+                    assert visitor.send(event, [*values[:i], value, *values[i + 1 :]]).status_code == 400
+    visitor.close()
+
+
+@pytest.mark.parametrize("chosen", [0, -1, 9, 100, 1.5, "x", None])
+def test_continue_from_a_text_that_is_not_there_continues_the_first(desk: RunningDesk, chosen: object) -> None:
+    visitor = Visitor(desk.url)
+    event = visitor.event("continue")
+    found = visitor.run(event, visitor.values(event, text_1="Once upon a time", chosen=chosen, max_new_tokens=3))
+    assert "Once upon a time" in str(found)
+    assert found[-2]["success"] is True
+    visitor.close()
+
+
+def test_a_sampler_can_be_chosen_once(desk: RunningDesk) -> None:
+    """A thousand links of a chain would take seconds for each token."""
+    visitor = Visitor(desk.url)
+    event = visitor.event("generate")
+    answer = visitor.send(event, visitor.values(event, chain=["typical"] * 1_000))
+    assert (answer.status_code, answer.json()["detail"]) == (400, "a choice can be made once")
     visitor.close()
 
 

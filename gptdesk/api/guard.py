@@ -16,6 +16,8 @@ from gptdesk.settings import is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 KIND = "gptdesk.kind"  # in the scope of a request that has passed: the kind of its route
+OPEN_TO_LINKS = ("page", "api")  # kinds of routes that a page of another site may lead to
+FOREIGN = "This desk takes no requests from pages of other sites."
 CLOSED = "This desk has no such address, or it is closed."
 
 
@@ -49,22 +51,23 @@ class Guard:
         route = find_route(scope["method"], scope["path"], public=self._public)
         if route is None:
             return PlainTextResponse(CLOSED, status_code=404)
+        if not self._public and route.kind not in OPEN_TO_LINKS and header(scope, b"sec-fetch-site") == "cross-site":
+            return PlainTextResponse(FOREIGN, status_code=403)
         scope[KIND] = route.kind
         scope["query_string"] = kept_query(route, scope["query_string"])
         return None
 
     def _foreign(self, scope: Scope) -> str | None:
         """Return why a caller is refused; None if it is at home here."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if not self._is_ours(f"//{headers.get('host', '')}"):
+        if not self._is_ours(f"//{header(scope, b'host')}"):
             return (
                 "This desk answers only to localhost; open it under the address that it printed. "
                 "Behind a proxy of your own, start it with --allow-host NAME."
             )
         if scope["method"] not in SAFE_METHODS:
-            origin = headers.get("origin")
-            if headers.get("sec-fetch-site") == "cross-site" or (origin is not None and not self._is_ours(origin)):
-                return "This desk takes no requests from pages of other sites."
+            origin = header(scope, b"origin")
+            if header(scope, b"sec-fetch-site") == "cross-site" or (origin and not self._is_ours(origin)):
+                return FOREIGN
         return None
 
     def _is_ours(self, url: str) -> bool:
@@ -74,3 +77,8 @@ class Guard:
         except ValueError:
             return False
         return is_loopback(host) or host.endswith(".localhost") or host in self._hosts
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """Return the first value of a header; empty if there is none."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")

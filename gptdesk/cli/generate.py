@@ -2,9 +2,10 @@
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
 
-from gptdesk.cli.parsing import UsageError, add_encoding_option, read_standard_input, standard_input, verb_parser
+from gptdesk.cli.parsing import UsageError, add_encoding_option, read_standard_input, verb_parser
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.desk import Desk
 from gptdesk.encodings import AUTO
@@ -96,7 +97,8 @@ def _as_json(key: ModelKey, result: GenerationResult) -> dict[str, object]:
 
 def _ask_for_prompts(desk: Desk, key: ModelKey, request: GenerationRequest) -> int:
     """A prompt loop: Ctrl-C ends a text, Ctrl-D the loop."""
-    standard_input("the prompts")
+    if sys.stdin is None:
+        raise ValueError("--interactive asks for prompts, and the standard input is closed; give a prompt by --prompt")
     log.info("Type a prompt and press Enter; Ctrl-C ends a text, Ctrl-D ends the program.")
     while True:
         try:

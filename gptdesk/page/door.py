@@ -1,8 +1,9 @@
 """Door to Gradio: bodies of events, uploads and downloads are checked before Gradio sees them."""
 
+import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from typing import NoReturn
 from urllib.parse import parse_qsl
 
@@ -10,16 +11,20 @@ from gradio.blocks import Blocks
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gptdesk.api.guard import CLOSED, KIND
+from gptdesk.api.guard import CLOSED, KIND, header
 from gptdesk.page.downloads import is_handed_out
 from gptdesk.page.event_values import EventValues
+from gptdesk.page.sessions import Sessions
 from gptdesk.page.visitors import COOKIE, Uploads, new_visitor, visitor_of
 from gptdesk.scheduler import Listeners
+
+log = logging.getLogger(__name__)
 
 LARGEST_EVENT, LARGEST_PUBLIC_EVENT = 16_000_000, 1_000_000  # bytes of JSON
 LARGEST_UPLOAD = 1_000_000_000  # bytes of all files that are sent at once
 LARGEST_ANSWER = 4_000_000  # bytes of the list of paths that Gradio answers an upload with
-FILE = "/gradio_api/file="
+FILE, HEARTBEAT = "/gradio_api/file=", "/gradio_api/heartbeat/"
+SLOWEST = 60.0  # seconds in which the body of an event must have come
 
 
 class _Refused(Exception):
@@ -33,8 +38,10 @@ class _Refused(Exception):
 class Door:
     """ASGI middleware between the guard, which has named the kind of each request, and Gradio."""
 
-    def __init__(self, app: ASGIApp, *, blocks: Blocks, listeners: Listeners, public: bool) -> None:
+    def __init__(self, app: ASGIApp, *, blocks: Blocks, sessions: Sessions, listeners: Listeners, public: bool) -> None:
         self._app = app
+        self._blocks = blocks
+        self._sessions = sessions
         self._listeners = listeners
         listeners.counted = True
         self._public = public
@@ -64,17 +71,27 @@ class Door:
             await self._app(scope, receive, _with_cookie(send, new_visitor()))
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count who reads what the events of a session bring."""
-        session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash")
-        with self._listeners.listening(session) if session else nullcontext():
+        """Note which pages are open, and which read what their events bring."""
+        if scope["path"].startswith(HEARTBEAT):
+            with self._sessions.heartbeat(scope["path"].removeprefix(HEARTBEAT)):
+                await self._app(scope, receive, send)
+            return
+        session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash", "")
+        if session not in self._blocks._queue.pending_messages_per_session:  # Gradio would fail after its answer began
+            raise _Refused(404, "this session waits for nothing")
+        with self._listeners.listening(session):
             await self._app(scope, receive, send)
 
     async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
+        if header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
             raise _Refused(415, "an event is JSON")
         most, instead = (LARGEST_PUBLIC_EVENT, "shorten it") if self._public else (LARGEST_EVENT, "give it as a file")
         too_large = f"this is more than the {most / 1e6:g} MB of text that a page may send at once; {instead}"
-        body, visitor = await _read(scope, receive, most, too_large), _visitor(scope)
+        try:
+            async with asyncio.timeout(SLOWEST):
+                body, visitor = await _read(scope, receive, most, too_large), _visitor(scope)
+        except TimeoutError:
+            raise _Refused(408, "the request came too slowly; send it again") from None
         queued = scope["path"].endswith("/join")
         try:
             event = json.loads(body, parse_constant=_no_number)
@@ -91,6 +108,8 @@ class Door:
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
+        if not header(scope, b"content-length"):
+            raise _Refused(411, "an upload says how long it is")
         if _length(scope) > LARGEST_UPLOAD:
             raise _Refused(413, f"at most {LARGEST_UPLOAD // 1_000_000:,} MB can be uploaded at once")
         known = _visitor(scope)
@@ -108,7 +127,10 @@ class Door:
                     self._uploads.add(visitor, _paths(bytes(answer)))
             await send(message)
 
-        await self._app(scope, receive, remember if known else _with_cookie(remember, visitor))
+        try:
+            await self._app(scope, receive, remember if known else _with_cookie(remember, visitor))
+        except (TypeError, OSError) as error:  # Gradio has answered: a part without a name, or a name too long
+            log.info("an upload was refused (%s)", type(error).__name__)
 
     async def _download(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(FILE)
@@ -119,17 +141,13 @@ class Door:
         await self._app({**scope, "headers": headers}, receive, send)
 
 
-def _header(scope: Scope, name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")
-
-
 def _visitor(scope: Scope) -> str | None:
     return visitor_of(value.decode("latin-1") for key, value in scope["headers"] if key.lower() == b"cookie")
 
 
 def _length(scope: Scope) -> int:
     """Return the length that a body says it has; 0 if it says none."""
-    said = _header(scope, b"content-length")
+    said = header(scope, b"content-length")
     return int(said[:20]) if said.isdecimal() else 0
 
 

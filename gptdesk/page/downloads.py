@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -14,6 +15,9 @@ def hand_out(data: bytes, name: str) -> str:
 
     `name` consists of small letters and hyphens, with one ending. Raises OSError if the disk refuses.
     """
+    for emptied in _folder().glob("*/"):
+        with suppress(OSError):  # those that hold something stay
+            emptied.rmdir()
     folder = _folder() / secrets.token_hex(16)
     folder.mkdir(parents=True)
     path = folder / name

@@ -80,7 +80,7 @@ def _number(value: object, owns: Owns) -> int | float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("a number box holds a number")
-    if not math.isfinite(value) or abs(value) >= LARGEST_NUMBER:
+    if abs(value) >= LARGEST_NUMBER or math.isnan(value):  # in this order: isnan of a huge whole number overflows
         raise ValueError("a number is too large, or none")
     return value
 
@@ -102,7 +102,10 @@ def _names(value: object, owns: Owns) -> list[str]:
         return []
     if not isinstance(value, list) or len(value) > MOST_CHOICES:
         raise ValueError("several choices are a list")
-    return [name for one in value if (name := _name(one, owns)) is not None]
+    names = [name for one in value if (name := _name(one, owns)) is not None]
+    if len(set(names)) < len(names):
+        raise ValueError("a choice can be made once")
+    return names
 
 
 def _name_or_number(value: object, owns: Owns) -> str | int | float | None:

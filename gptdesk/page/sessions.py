@@ -7,6 +7,8 @@ plain value is stored anew in every event (docs/upstream.md).
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fastapi import FastAPI
 from gradio.blocks import Blocks
@@ -14,8 +16,8 @@ from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from starlette.routing import Mount
 
-CAPACITY = 300  # sessions; the least recently used go first
-GRACE = 60.0  # seconds that a session lives on after its page was closed: a connection may come back
+CAPACITY = 300  # sessions; those without an open page go first, of these the least recently used
+GRACE = 60.0  # seconds that a session lives on without an open page: a connection may come back
 
 
 class Session(SessionState):
@@ -24,7 +26,6 @@ class Session(SessionState):
     def __init__(self, blocks: Blocks) -> None:
         super().__init__(blocks)
         self.config_values = {}
-        self._closed_at: float | None = None
 
     def __setitem__(self, key: int, value: object) -> None:
         """Store a value of a component of the page; an updated component under another number is not stored again."""
@@ -38,53 +39,64 @@ class Session(SessionState):
     def _update_value_in_config(self, key: int, value: object) -> None:
         """Keep no configuration of its own."""
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed_at is not None
-
-    @is_closed.setter
-    def is_closed(self, closed: bool) -> None:  # set by Gradio: False when made, True when the heartbeat ends
-        self._closed_at = time.monotonic() if closed else None
-
-    def is_over(self) -> bool:
-        """Return whether its page was closed, and has not come back for GRACE seconds."""
-        return self._closed_at is not None and time.monotonic() - self._closed_at > GRACE
-
 
 class Sessions(StateHolder):
-    """The sessions of a page."""
+    """The sessions of a page. One is open as long as a heartbeat of its page is, however often that reconnects."""
 
     session_data: OrderedDict[str, SessionState]
 
     def __init__(self, blocks: Blocks) -> None:
         super().__init__()
+        self._heartbeats: dict[str, int] = {}  # open ones, by session
+        self._seen: dict[str, float] = {}  # when a session was used or its heartbeat ended, by the monotonic clock
         blocks.state_session_capacity = CAPACITY
         self.set_blocks(blocks)
 
     def __getitem__(self, session_id: str) -> SessionState:
         with self.lock:
-            known = self.session_data.get(session_id)
-            if known is None:
-                self._release()
+            if session_id not in self.session_data:
+                self._make_room()
                 self.session_data[session_id] = Session(self.blocks)
-            elif known.is_closed:
-                known.is_closed = False  # it came back
-        return super().__getitem__(session_id)
+            self.session_data.move_to_end(session_id)
+            self._seen[session_id] = time.monotonic()
+            return self.session_data[session_id]
+
+    @contextmanager
+    def heartbeat(self, session_id: str) -> Iterator[None]:
+        """Keep a session for the length of the block."""
+        with self.lock:
+            self._heartbeats[session_id] = self._heartbeats.get(session_id, 0) + 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._heartbeats[session_id] -= 1
+                if not self._heartbeats[session_id]:
+                    del self._heartbeats[session_id]
+                if session_id in self.session_data:
+                    self._seen[session_id] = time.monotonic()
 
     def delete_all_expired_state(self) -> None:
         """Release what is over; Gradio asks for it once a second."""
         with self.lock:
-            self._release()
+            over = time.monotonic() - GRACE
+            for name in [name for name in self.session_data if name not in self._heartbeats]:
+                if self._seen[name] < over:
+                    self._drop(name)
 
-    def _release(self) -> None:
-        for name, session in list(self.session_data.items()):
-            if isinstance(session, Session) and session.is_over():
-                del self.session_data[name]
-                self.time_last_used.pop(name, None)
+    def _make_room(self) -> None:
+        while len(self.session_data) >= CAPACITY:
+            left = (name for name in self.session_data if name not in self._heartbeats)
+            self._drop(next(left, next(iter(self.session_data))))
+
+    def _drop(self, name: str) -> None:
+        del self.session_data[name], self._seen[name]
 
 
-def keep_sessions(blocks: Blocks, app: FastAPI) -> None:
+def keep_sessions(blocks: Blocks, app: FastAPI) -> Sessions:
     """Make the Gradio application of `blocks`, which is mounted in `app`, keep its sessions in Sessions."""
-    mounted = [route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App)]
-    for gradio_app in mounted:
-        gradio_app.state_holder = Sessions(blocks)
+    sessions = Sessions(blocks)
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, App):
+            route.app.state_holder = sessions
+    return sessions

@@ -154,7 +154,8 @@ class GenerateTab:
 
     def _on_continue(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         chosen = values[self.chosen]
-        text = values[self.texts[int(chosen) - 1 if isinstance(chosen, int) else 0]]
+        known = isinstance(chosen, int) and 1 <= chosen <= len(self.texts)
+        text = values[self.texts[chosen - 1 if known else 0]]  # type: ignore[operator]
         yield from self._run(values, str(text or values[self.prompt] or ""), request)
 
     def _run(self, values: Values, prompt: str, request: gr.Request) -> Iterator[Updates]:
@@ -179,7 +180,7 @@ class GenerateTab:
 
     def _request(self, values: Values, prompt: str) -> tuple[ModelKey, GenerationRequest]:
         lines = str(values[self.stop_strings] or "").splitlines()
-        return self.model.key(values), GenerationRequest(
+        request = GenerationRequest(
             prompt=prompt,
             chain=self.panel.chain(values),
             max_new_tokens=values[self.max_new_tokens],
@@ -187,6 +188,7 @@ class GenerateTab:
             seed=None if values[self.new_seed] else values[self.seed],
             stop=tuple(unescape(line) for line in lines if line),
         )
+        return self.model.key(values), self.desk.bounded(request)
 
     def _begin(self, request: GenerationRequest) -> Updates:
         updates: Updates = {

@@ -220,6 +220,9 @@ def checked(text: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError("the text holds lone surrogates, which are no characters; paste it again") from None
+    survey = Survey("the pasted text", "utf-8")
+    survey.add(text.encode("utf-8"))
+    survey.reading()  # which says so if it is no text, before a run is made of it
     return text
 
 

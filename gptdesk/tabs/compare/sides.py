@@ -21,6 +21,7 @@ class SidesPanel:
     """The upper part of the tab; every view below it reads its sides from here."""
 
     def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self.running: dict[str, threading.Event] = {}  # what a page does in this tab, one thing at a time
         self.pickers: list[ModelPicker] = []
         self._own: list[ChainPanel] = []
@@ -144,7 +145,8 @@ class SidesPanel:
 
         def request(panel: ChainPanel, box: gr.Textbox) -> GenerationRequest:
             chosen = (values[box] or None) if seed is None else seed
-            return one_seed(GenerationRequest(chain=panel.chain(values), seed=chosen, **given))
+            request = GenerationRequest(chain=panel.chain(values), seed=chosen, **given)
+            return one_seed(self._desk.bounded(request))
 
         if values[self.linked]:
             requests = [request(self.panel, self.seed)] * len(keys)
