@@ -42,9 +42,9 @@ def said(messages: list[Json]) -> str:
 
 
 def test_nothing_is_computed_for_who_does_not_listen(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
-    """Fifty ask and never read; whoever reads is served, and those who come back later find no text."""
+    """Two dozen ask and never read; whoever reads is served, and those who come back later find no text."""
     deaf = [Visitor(desk.url) for _ in range(3)]
-    for i in range(50):
+    for i in range(24):
         one = deaf[i % 3]
         one.session = f"{one.session[:10]}{i}"
         assert one.send(*asked(one, tokens=1000)).status_code == 200
@@ -94,8 +94,8 @@ def test_a_public_desk_writes_no_more_than_its_page_offers(visitor: Visitor, mod
 
 
 def test_an_abandoned_stream_ends_its_generation(visitor: Visitor) -> None:
-    """Thirty leave in mid-text; then there is room for others, with nothing waited for."""
-    for i in range(30):
+    """A dozen leave in mid-text; then there is room for others, with nothing waited for."""
+    for i in range(12):
         visitor.session = f"leaver{i}"
         assert visitor.send(*asked(visitor, tokens=1000)).status_code == 200
         messages = visitor.messages()
