@@ -143,4 +143,5 @@ def desk(home: Path) -> Iterator[object]:
 
     desk = RunningDesk(home, OMP_NUM_THREADS="1")
     yield desk
-    assert "Traceback" not in desk.close()
+    log = desk.close()
+    assert "Traceback" not in log, log
