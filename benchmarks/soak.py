@@ -26,7 +26,7 @@ from benchmarks.visitor import Visitor
 
 @dataclass(frozen=True)
 class Growth:
-    """What a part of the soak left behind."""
+    """Growth of a desk's process in a part of the soak."""
 
     name: str
     times: int  # that were counted

@@ -42,7 +42,7 @@ class Visitor:
         return next(event for event in self.events if [number, trigger] in event["targets"])  # type: ignore[operator]
 
     def values(self, event: Json, **given: object) -> list[object]:
-        """What the page would send for an event: the first values of its widgets, but for those `given` by id."""
+        """Return what the page would send first for an event, but for values `given` by the ids of widgets."""
         found = []
         for number in event["inputs"]:  # type: ignore[union-attr]
             props = _props(self.components[number])
@@ -62,7 +62,7 @@ class Visitor:
         )
 
     def messages(self) -> Iterator[Json]:
-        """What the queue says until all events of this session have ended."""
+        """Yield what the queue says until all events of this session have ended."""
         with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
             for line in stream.iter_lines():
                 self.received.append(line.encode())
@@ -86,7 +86,7 @@ class Visitor:
 
 
 def file_data(path: str, **others: object) -> Json:
-    """What a page sends of an uploaded file."""
+    """Return what a page sends of an uploaded file."""
     return {"path": path, "meta": {"_type": "gradio.FileData"}} | others
 
 

@@ -94,7 +94,7 @@ class Actions:
     def _until_heard(self, session: str) -> Iterator[Updates]:
         """Wait until the page listens, for nothing is computed for nobody; ValueError if it does not."""
         patience = time.monotonic() + DEAF
-        while not self._desk.listeners.has(session):
+        while not self._is_heard(session):
             if time.monotonic() > patience:
                 raise ValueError(UNHEARD)
             time.sleep(LOOK / 2)
@@ -106,7 +106,7 @@ class Actions:
         while not place.wait(LOOK if shown else 0.0):
             if place.stop.is_set():
                 raise ValueError("stopped before it began: something else was being generated")
-            if not self._desk.listeners.has(session):
+            if not self._is_heard(session):
                 raise ValueError(UNHEARD)
             number = place.number
             if number not in (shown, 0):
@@ -114,6 +114,10 @@ class Actions:
                 yield {self.line: f"Waiting for what is being generated elsewhere: place {number} in the queue …"}
             else:
                 yield gr.skip()  # so that a page that has gone is noticed
+
+    def _is_heard(self, session: str) -> bool:
+        """Return whether the page of this session listens, as far as that is known."""
+        return self._desk.listeners is None or session in self._desk.listeners
 
     def _on_stop(self, request: gr.Request) -> None:
         if stop := self._running.get(request.session_hash or ""):

@@ -31,6 +31,7 @@ from gptdesk.markup import markdown_text
 from gptdesk.page.access import check_events
 from gptdesk.page.door import Door
 from gptdesk.page.sessions import keep_sessions
+from gptdesk.scheduler import OpenCounter
 from gptdesk.settings import Settings
 from gptdesk.tabs import compare, generate, train
 from gptdesk.terminal import HANGUP, Ended, go_on_without_output
@@ -126,6 +127,7 @@ def web_app(desk: Desk) -> FastAPI:
         max_file_size=LARGEST,
     )
     sessions = keep_sessions(page, app)
+    desk.listeners = OpenCounter()
     app.add_middleware(Door, blocks=page, sessions=sessions, listeners=desk.listeners, public=desk.settings.public)
     app.add_middleware(Guard, public=desk.settings.public, hosts=desk.settings.allowed_hosts)  # before the door
     return app

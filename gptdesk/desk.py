@@ -11,8 +11,9 @@ from typing import TypeGuard
 
 import psutil
 
+from gptdesk.fitting import warn_once
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
-from gptdesk.scheduler import Listeners, Scheduler
+from gptdesk.scheduler import OpenCounter, Scheduler
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.training.places import Places
@@ -21,7 +22,7 @@ from models.engine import get_device
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
 from models.prefix import PrefixCache
-from models.storage import json_bytes, names, read_json, warn_once, write_file
+from models.storage import json_bytes, names, read_json, write_file
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, load_plugins
 
@@ -73,7 +74,7 @@ class Desk:
         )
         self.places = Places(settings, self.manager)
         self.scheduler = Scheduler(AT_ONCE)
-        self.listeners = Listeners()
+        self.listeners: OpenCounter | None = None  # sessions whose page reads what it is sent; None: nobody counts them
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)
         self.page = Remembered(settings.home / PAGE, writable=not settings.public)

@@ -93,6 +93,11 @@ def _is_encoding(name: str) -> bool:
     return known not in _NO_ENCODINGS
 
 
+def without_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for each half of a surrogate pair that has no other half, which is no character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def decoded(data: bytes, *, name: str, encoding: str = AUTO) -> Decoded:
     """The text in `data`, whose encoding is found unless one is given.
 
@@ -157,7 +162,7 @@ class Survey:
         self._decode(block, final=False)
 
     def reading(self) -> Reading:
-        """How to read the whole text; ValueError if it is no text, or in no encoding that is known here."""
+        """Return how to read the whole text; ValueError if it is no text, or in no encoding that is known here."""
         found = self._encoding
         if found not in (None, *UTF8):
             return Reading(found)
@@ -175,7 +180,7 @@ class Survey:
         return Reading(found, self._invalid, self._first)
 
     def _is_utf8(self, cut_off: int) -> bool:
-        """Whether the bytes are UTF-8 or nearly so; the last `cut_off` of them are a sequence that did not end."""
+        """Return whether this is UTF-8 or nearly so; the last `cut_off` bytes are a sequence that did not end."""
         if not self._invalid:
             return self._valid > 0 or not self._shifts or likeliest(self._sample, ragged=self._ragged) != "iso2022_jp"
         return self._valid > 0 and self._valid >= VALID_PER_INVALID * (self._invalid - cut_off)
@@ -271,7 +276,7 @@ def no_text(name: str) -> ValueError:
 
 
 def _count(characters: re.Pattern[str], text: str) -> int:
-    """How many of these there are; a list of a million matches would take 70 MB."""
+    """Return how many of these there are; a list of a million matches would take 70 MB."""
     return len(text) - len(characters.sub("", text))
 
 

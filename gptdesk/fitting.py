@@ -1,11 +1,14 @@
-"""Values of a kept file that fit their types: what somebody or something has damaged is left out."""
+"""Values of a kept file that fit their types: what somebody or something has damaged is left out, and told once."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+log = logging.getLogger(__name__)
 
 LARGEST = 10**15  # of a number in a kept file: beyond it, sums and quotients leave what a float or a page can hold
 Kind = TypeVar("Kind")
@@ -39,3 +42,9 @@ def is_number(value: object) -> bool:
 def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
     strict = ConfigDict(strict=True, allow_inf_nan=False)
     return {name: TypeAdapter(hint, config=strict) for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+@lru_cache(maxsize=1000)
+def warn_once(sentence: str) -> None:
+    """Log a warning that was not logged lately: what is wrong with a file that is read again and again."""
+    log.warning("%s", sentence)

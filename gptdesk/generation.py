@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, StringConstraints, field_validator
 from torch import Tensor
 
+from gptdesk.encodings import without_surrogates
 from models.cache import KVCache
 from models.manager import LoadedModel
 from models.prefix import Prefix
@@ -44,9 +45,7 @@ class GenerationRequest(Options):
     @classmethod
     def _without_lone_surrogates(cls, prompt: object) -> object:
         """Half a surrogate pair, which a page or a terminal can send, is no character: it becomes U+FFFD."""
-        return (
-            prompt.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(prompt, str) else prompt
-        )
+        return without_surrogates(prompt) if isinstance(prompt, str) else prompt
 
 
 @dataclass(frozen=True)

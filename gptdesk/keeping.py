@@ -8,7 +8,7 @@ from gradio.components import Component
 
 from gptdesk.controls import QUIETLY, ChainPanel, Updates, Values, fits, is_offered
 from gptdesk.desk import PAGE, Desk
-from models.storage import warn_once
+from gptdesk.fitting import warn_once
 
 MOST_KEPT = 200_000  # characters of a text that is there again after a reload
 log = logging.getLogger(__name__)

@@ -24,7 +24,6 @@ from gptdesk.training.run_models import LATEST
 from gptdesk.training.text import encoded
 from models import storage
 from models.names import check_new_name
-from models.names import free_name as free_name_like
 
 LOG = "log.txt"  # what the process of a run has said
 PASTED = "text.txt"
@@ -79,11 +78,6 @@ def create(places: Places, plan: RunPlan, *, text: str | None = None, uploads: S
         storage.remove_folder(path)
         raise
     return run
-
-
-def free_name(places: Places, wished: str) -> str:
-    """Return a name like this that neither a run nor a model has, and that is one on every system."""
-    return free_name_like(wished, places.names())
 
 
 def begin(places: Places, plan: RunPlan, *, text: str | None = None, uploads: Sequence[Path] = ()) -> RunDirectory:

@@ -11,6 +11,7 @@ Event = TypeVar("Event")
 OVERTAKEN = 5.0  # seconds for which newcomers may pass a measurement that waits; then it holds them back
 AT_MOST = 2  # requests of one owner: one that computes and one that waits
 LOOK = 0.1  # seconds between two looks at whether to give up waiting
+ABSENT = 2.0  # seconds without a look after which a place that waits lets others pass: nobody may be there any more
 
 
 class Scheduler:
@@ -20,7 +21,7 @@ class Scheduler:
         self._places = places
         self._waiting: list[Place] = []  # in the order of arrival
         self._running: list[Place] = []
-        self._admitted: dict[str, int] = {}  # requests of each owner
+        self._requests = OpenCounter()  # of each owner
         self._changed = threading.Condition()
 
     @contextmanager
@@ -32,17 +33,10 @@ class Scheduler:
         if owner is None:
             yield
             return
-        with self._changed:
-            if self._admitted.get(owner, 0) >= AT_MOST:
+        with self._requests.counted(owner) as requests:
+            if requests > AT_MOST:
                 raise ValueError("a text is being written for you and another waits; begin the next when one has ended")
-            self._admitted[owner] = self._admitted.get(owner, 0) + 1
-        try:
             yield
-        finally:
-            with self._changed:
-                self._admitted[owner] -= 1
-                if not self._admitted[owner]:
-                    del self._admitted[owner]
 
     @contextmanager
     def queue(
@@ -65,7 +59,7 @@ class Scheduler:
     def _join(self, place: "Place") -> None:
         """Put a place at the end of the queue; the lock must be held."""
         self._remove(place)
-        place.since = time.monotonic()
+        place.since = place.looked = time.monotonic()
         self._waiting.append(place)
 
     def _remove(self, place: "Place") -> None:
@@ -78,6 +72,7 @@ class Scheduler:
         with self._changed:
             if place in self._running:
                 return True
+            place.looked = time.monotonic() + timeout
             if not self._changed.wait_for(lambda: self._may_start(place), timeout):
                 return False
             self._waiting.remove(place)
@@ -86,15 +81,19 @@ class Scheduler:
 
     def _may_start(self, place: "Place") -> bool:
         """Return whether there is room, and nobody goes first."""
-        before = [other for other in self._waiting[: self._waiting.index(place)] if not self._is_held_up(other)]
         if self._is_held_up(place):
             return False
+        now = time.monotonic()
+        before = [
+            other
+            for other in self._waiting[: self._waiting.index(place)]
+            if other.looked > now - ABSENT and not self._is_held_up(other)
+        ]
         if place.alone:
             return not self._running and not before
         if len(self._running) >= self._places or any(other.alone for other in self._running):
             return False
-        overdue = time.monotonic() - OVERTAKEN
-        return all(other.alone and other.since > overdue for other in before)
+        return all(other.alone and other.since > now - OVERTAKEN for other in before)
 
     def _is_held_up(self, place: "Place") -> bool:
         """Return whether something else of its owner computes."""
@@ -119,12 +118,12 @@ class Place:
         self.alone = alone
         self.owner = owner
         self.stop = stop
-        self.since = 0.0  # when it came to the end of the queue, by the monotonic clock
+        self.since = self.looked = 0.0  # when it came to the end of the queue and last looked, by the monotonic clock
         self._scheduler = scheduler
 
     @property
     def number(self) -> int:
-        """Which place in the queue it is, from 1; 0 once it may compute."""
+        """Place in the queue, from 1; 0 once it may compute."""
         return self._scheduler._number(self)
 
     def wait(self, timeout: float = 0.0) -> bool:
@@ -143,28 +142,26 @@ class Place:
                     pass
 
 
-class Listeners:
-    """Sessions whose page reads what it is sent: nothing is computed for who never listens."""
+class OpenCounter:
+    """Thread-safe counts, by name, of the blocks that are open now."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
-        self.counted = False  # whether there is a server that counts them
 
     @contextmanager
-    def listening(self, session: str) -> Iterator[None]:
-        """Count a stream of this session as read for the length of the block."""
+    def counted(self, name: str) -> Iterator[int]:
+        """Count the block under this name, and yield how many there are with it."""
         with self._lock:
-            self._counts[session] = self._counts.get(session, 0) + 1
+            count = self._counts[name] = self._counts.get(name, 0) + 1
         try:
-            yield
+            yield count
         finally:
             with self._lock:
-                self._counts[session] -= 1
-                if not self._counts[session]:
-                    del self._counts[session]
+                self._counts[name] -= 1
+                if not self._counts[name]:
+                    del self._counts[name]
 
-    def has(self, session: str) -> bool:
-        """Return whether the page of this session listens, as far as that is known."""
+    def __contains__(self, name: str) -> bool:
         with self._lock:
-            return not self.counted or session in self._counts
+            return name in self._counts

@@ -52,7 +52,7 @@ def prepare() -> None:
 
 
 def has_folder() -> bool:
-    """Whether the current folder is still there."""
+    """Return whether the current folder is still there."""
     try:
         return bool(os.getcwd())
     except OSError:
@@ -197,7 +197,7 @@ def _explained(error: OSError) -> ReaderGone | OutputFault:
 
 
 def _output(stream: object) -> _Output | None:
-    """What is at the bottom of one of our streams."""
+    """Return what is at the bottom of one of our streams."""
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return raw if isinstance(raw, _Output) else None
@@ -221,7 +221,7 @@ def _occupy_descriptors() -> list[int]:
 
 
 def _is_readable(descriptor: int) -> bool:
-    """Whether a descriptor is open for reading, as far as this system tells."""
+    """Return whether a descriptor is open for reading, as far as this system tells."""
     if sys.platform == "win32":
         return True
     import fcntl

@@ -5,7 +5,6 @@ A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at 
 """
 
 import errno
-import functools
 import json
 import logging
 import math
@@ -211,12 +210,6 @@ def _whole(value: object, halves: re.Pattern[str]) -> object:
     if isinstance(value, dict):
         return {_whole(name, halves): _whole(item, halves) for name, item in value.items()}
     return value
-
-
-@functools.lru_cache(maxsize=1000)
-def warn_once(sentence: str) -> None:
-    """Log a warning that was not logged lately: what is wrong with a file that is read again and again."""
-    log.warning("%s", sentence)
 
 
 def json_bytes(value: object, *, errors: str = "strict") -> bytes:

@@ -20,6 +20,7 @@ from gptdesk.__main__ import main
 from gptdesk.app import build_app
 from gptdesk.comparison.blind import Tally
 from gptdesk.desk import MOST_PRESETS, Desk, built_in_presets
+from gptdesk.fitting import warn_once
 from gptdesk.frame import Frame
 from gptdesk.instance import find_running
 from gptdesk.settings import Settings, load_settings
@@ -40,7 +41,7 @@ from gptdesk.training.run_directory import (
 )
 from models.checkpoint import Checkpoint
 from models.listing import describe
-from models.storage import read_json, warn_once
+from models.storage import read_json
 
 DEEP: Any = 0
 for _ in range(60):

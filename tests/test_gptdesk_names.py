@@ -16,7 +16,7 @@ from gptdesk.training.lock import starting_lock
 from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory
 from models.checkpoint import Checkpoint
-from models.names import check_new_name, folded
+from models.names import check_new_name, folded, free_name
 
 ONE_FOLDER = ", and on some systems both would be one folder; choose another name"
 REFUSED = {
@@ -84,7 +84,7 @@ def test_names_that_are_proposed_are_free_on_every_system(home: Path) -> None:
         "…": "run",
         "new": "new",
     }
-    assert {wished: runs.free_name(places, wished) for wished in proposed} == proposed
+    assert {wished: free_name(wished, places.names()) for wished in proposed} == proposed
     for name in proposed.values():
         check_new_name(name, places.names())
 

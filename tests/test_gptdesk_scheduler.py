@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from gptdesk import scheduler as module
-from gptdesk.scheduler import Place, Scheduler
+from gptdesk.scheduler import OpenCounter, Place, Scheduler
 
 LONG = 60.0  # seconds; nobody waits so long unless something is wrong
 
@@ -91,6 +91,55 @@ def test_a_text_passes_a_measurement_that_has_just_come(monkeypatch: pytest.Monk
     assert measurement.computes()
     measurement.leaves()
     assert late.computes()
+
+
+def test_who_does_not_look_any_more_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page may have gone without a word; should it come back, it is first again."""
+    scheduler = Scheduler(1)
+    first, lost, second, third = (User(scheduler) for _ in range(4))
+    assert first.computes()
+    first.leaves()
+    assert not second.computes()
+    monkeypatch.setattr(module, "ABSENT", -1.0)
+    assert second.computes()
+    monkeypatch.setattr(module, "ABSENT", 60.0)
+    second.leaves()
+    assert not third.computes()
+    assert lost.computes()
+
+
+def test_an_owner_computes_one_thing_at_a_time_and_others_pass_the_rest() -> None:
+    scheduler = Scheduler(2)
+    with ExitStack() as stack:
+        first, second, third = (
+            stack.enter_context(scheduler.queue(owner=owner)) for owner in ("here", "here", "elsewhere")
+        )
+        assert first.wait()
+        assert not second.wait()
+        assert third.wait()
+        assert not second.wait()
+
+
+def test_an_owner_has_a_request_in_work_and_one_that_waits() -> None:
+    scheduler = Scheduler(9)
+    with scheduler.admitted("here"), scheduler.admitted("here"), scheduler.admitted("elsewhere"):
+        with pytest.raises(ValueError, match="another waits"), scheduler.admitted("here"):
+            pass
+        with scheduler.admitted(None), scheduler.admitted(None), scheduler.admitted(None):
+            pass
+    with scheduler.admitted("here"), scheduler.admitted("here"):
+        pass
+
+
+def test_open_blocks_are_counted_by_name_however_they_end() -> None:
+    counter = OpenCounter()
+    with counter.counted("a") as one, counter.counted("a") as two:
+        assert (one, two) == (1, 2)
+        assert "a" in counter
+        assert "b" not in counter
+    with pytest.raises(RuntimeError), counter.counted("a"):
+        raise RuntimeError
+    assert "a" not in counter
 
 
 def test_a_place_that_is_given_back_goes_to_who_waits() -> None:

@@ -1,4 +1,4 @@
-"""What the verbs share to read their arguments and the standard input."""
+"""Shared by the verbs: parsers of arguments, and reading the standard input."""
 
 import argparse
 import contextlib

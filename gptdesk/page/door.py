@@ -16,7 +16,7 @@ from gptdesk.page.downloads import is_handed_out
 from gptdesk.page.event_values import EventValues
 from gptdesk.page.sessions import Sessions
 from gptdesk.page.visitors import COOKIE, Uploads, new_visitor, visitor_of
-from gptdesk.scheduler import Listeners
+from gptdesk.scheduler import OpenCounter
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,13 @@ class _Refused(Exception):
 class Door:
     """ASGI middleware between the guard, which has named the kind of each request, and Gradio."""
 
-    def __init__(self, app: ASGIApp, *, blocks: Blocks, sessions: Sessions, listeners: Listeners, public: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, blocks: Blocks, sessions: Sessions, listeners: OpenCounter, public: bool
+    ) -> None:
         self._app = app
         self._blocks = blocks
         self._sessions = sessions
         self._listeners = listeners
-        listeners.counted = True
         self._public = public
         self._values = EventValues(blocks.fns)
         self._uploads = Uploads()
@@ -79,7 +80,7 @@ class Door:
         session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash", "")
         if session not in self._blocks._queue.pending_messages_per_session:  # Gradio would fail after its answer began
             raise _Refused(404, "this session waits for nothing")
-        with self._listeners.listening(session):
+        with self._listeners.counted(session):
             await self._app(scope, receive, send)
 
     async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.blocks import Block, BlockFunction
 
 from gptdesk.api.routes import SESSION
+from gptdesk.encodings import without_surrogates
 
 LARGEST_NUMBER = 2.0**63  # beyond it a whole number cannot be sent back as JSON
 LONGEST_CHOICE = 1_000  # characters of what is picked from a list
@@ -71,7 +72,7 @@ def _parser(block: Block) -> Parse:
 
 def _text(value: object, owns: Owns) -> str | None:
     if value is None or isinstance(value, str):
-        return None if value is None else whole(value)
+        return None if value is None else without_surrogates(value)
     raise ValueError("a text box holds text")
 
 
@@ -132,11 +133,6 @@ def _files(value: object, owns: Owns) -> list[object] | None:
     if not isinstance(value, list) or len(value) > MOST_FILES:
         raise ValueError(f"several files are a list of at most {MOST_FILES:,}")
     return [_file(one, owns) for one in value if one is not None] or None
-
-
-def whole(text: str) -> str:
-    """Return the text with U+FFFD for each half of a surrogate pair, which is no character."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 _PARSERS: dict[tuple[type[Block], ...], Parse] = {

@@ -16,12 +16,14 @@ from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from starlette.routing import Mount
 
+from gptdesk.scheduler import OpenCounter
+
 CAPACITY = 300  # sessions; those without an open page go first, of these the least recently used
 GRACE = 60.0  # seconds that a session lives on without an open page: a connection may come back
 
 
 class Session(SessionState):
-    """What is kept of a visitor: values of gr.State, and components of the page whose properties were changed."""
+    """State of a visitor: values of gr.State, and components of the page whose properties were changed."""
 
     def __init__(self, blocks: Blocks) -> None:
         super().__init__(blocks)
@@ -47,7 +49,7 @@ class Sessions(StateHolder):
 
     def __init__(self, blocks: Blocks) -> None:
         super().__init__()
-        self._heartbeats: dict[str, int] = {}  # open ones, by session
+        self._heartbeats = OpenCounter()  # by session
         self._seen: dict[str, float] = {}  # when a session was used or its heartbeat ended, by the monotonic clock
         blocks.state_session_capacity = CAPACITY
         self.set_blocks(blocks)
@@ -64,17 +66,13 @@ class Sessions(StateHolder):
     @contextmanager
     def heartbeat(self, session_id: str) -> Iterator[None]:
         """Keep a session for the length of the block."""
-        with self.lock:
-            self._heartbeats[session_id] = self._heartbeats.get(session_id, 0) + 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self._heartbeats[session_id] -= 1
-                if not self._heartbeats[session_id]:
-                    del self._heartbeats[session_id]
-                if session_id in self.session_data:
-                    self._seen[session_id] = time.monotonic()
+        with self._heartbeats.counted(session_id):
+            try:
+                yield
+            finally:  # before it counts as closed
+                with self.lock:
+                    if session_id in self.session_data:
+                        self._seen[session_id] = time.monotonic()
 
     def delete_all_expired_state(self) -> None:
         """Release what is over; Gradio asks for it once a second."""

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from gptdesk.fitting import LARGEST, fitting
+from gptdesk.fitting import LARGEST, fitting, warn_once
 from gptdesk.terminal import readable
 from gptdesk.training.lines import figures_of, objects, step_of
 from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
@@ -172,11 +172,11 @@ class RunDirectory:
             data = storage.read_json(file, limit=LIMIT)
         except ValueError as error:
             if file.exists():
-                storage.warn_once(f"{error}, so it is not known how the run {self.name} stands: {file}")
+                warn_once(f"{error}, so it is not known how the run {self.name} stands: {file}")
             return RunStatus()
         status, bad = fitting(RunStatus, data)
         if bad:
-            storage.warn_once(f"{', '.join(bad)} in {file} cannot be understood and is taken as not known")
+            warn_once(f"{', '.join(bad)} in {file} cannot be understood and is taken as not known")
         return status
 
     def write_status(self, status: RunStatus) -> None:
@@ -225,7 +225,7 @@ class RunDirectory:
         found = [figures_of(data) for data in objects(lines)]
         good = [line for line, _ in found if "step" in line]
         if len(good) < len(lines) or any(damaged for _, damaged in found):
-            storage.warn_once(f"{self.path / METRICS} has figures that cannot be understood; they are left out")
+            warn_once(f"{self.path / METRICS} has figures that cannot be understood; they are left out")
         return good
 
     def last_metrics(self) -> dict[str, object]:
@@ -240,7 +240,7 @@ class RunDirectory:
             with suppress(ValueError):
                 found.append(fitting(Sample, data)[0])
         if len(found) < len(lines):
-            storage.warn_once(f"{self.path / SAMPLES} has lines that cannot be understood; they are left out")
+            warn_once(f"{self.path / SAMPLES} has lines that cannot be understood; they are left out")
         return found
 
     def forget_after(self, step: int) -> None:

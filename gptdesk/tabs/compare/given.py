@@ -52,7 +52,7 @@ class TextOrFile:
         return {self.box} if self.file is None else {self.box, self.file}
 
     def read(self, values: Values) -> GivenText:
-        """What is given; ValueError as `read_text`."""
+        """Return what is given; ValueError as `read_text`."""
         if self.file is not None and (file := values[self.file]):
             path = Path(str(file))
             found = read_text(path)

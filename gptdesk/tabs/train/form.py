@@ -26,6 +26,7 @@ from gptdesk.training.preview import Preview, preview
 from gptdesk.training.run_directory import RunPlan
 from gptdesk.training.run_models import title
 from models.engine import get_device
+from models.names import free_name
 
 PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on this computer", "From the library"
 SOURCES = (PASTED, FILES, PLACE, LIBRARY)
@@ -248,7 +249,7 @@ class FormView:
             place = self.library.name(values)
             wished = place.removeprefix(sources.CLASSIC)
         plan = RunPlan(
-            name=str(values[self.name] or "").strip() or runs.free_name(self._desk.places, wished),
+            name=str(values[self.name] or "").strip() or free_name(wished, self._desk.places.names()),
             data=(place,) if place else (),
             model=self._boxes.options(ModelOptions, values),
             split=self._boxes.options(DataOptions, values),
