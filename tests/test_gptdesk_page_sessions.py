@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from gptdesk.page import sessions as module
 from gptdesk.page.sessions import Session, Sessions
@@ -70,3 +71,19 @@ def test_a_component_is_not_stored_under_a_number_that_the_page_does_not_have(se
     session[max(session.blocks_config.blocks) + 7] = box
     assert len(session.blocks_config.blocks) == before
     assert session.config_values == {}
+
+
+def test_values_are_of_a_session_and_begin_as_on_the_page(sessions: Sessions) -> None:
+    one, other = sessions["one"], sessions["other"]
+    state = next(block for block in one.blocks_config.blocks.values() if isinstance(block, gr.State))
+    assert state._id not in one
+    assert one[state._id] == "at first"
+    one[state._id] = "changed"
+    assert state._id in one
+    assert (one[state._id], other[state._id], sessions["one"][state._id]) == ("changed", "at first", "changed")
+
+
+def test_it_has_all_that_gradios_own_has(sessions: Sessions) -> None:
+    """Or a later version will look for something that is not there."""
+    theirs = vars(SessionState(sessions.blocks))
+    assert set(theirs) - set(vars(sessions["page"])) == {"STATE_TTL_WHEN_CLOSED"}  # which only its own expiry reads
