@@ -66,7 +66,7 @@ def fits(component: Component, value: object) -> bool:
     if isinstance(component, gr.Checkbox):
         return isinstance(value, bool)
     if isinstance(component, gr.Textbox):
-        return isinstance(value, str)
+        return value is None or isinstance(value, str)  # one that nobody has typed into holds None
     if isinstance(component, gr.CheckboxGroup) or (isinstance(component, gr.Dropdown) and component.multiselect):
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
     if isinstance(component, gr.Dropdown | gr.Radio):

@@ -145,3 +145,4 @@ def desk(home: Path) -> Iterator[object]:
     yield desk
     log = desk.close()
     assert "Traceback" not in log, log
+    assert "does not fit the page" not in log, log  # of what the page itself has kept

@@ -38,7 +38,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desk(home: Path) -> Iterator[RunningDesk]:
     desk = RunningDesk(home)
     yield desk
-    assert "Traceback" not in desk.close()
+    log = desk.close()
+    assert "Traceback" not in log, log
+    assert "does not fit the page" not in log, log  # of what the page itself has kept
     assert desk.process.returncode == 0
 
 

@@ -248,7 +248,7 @@ class GenerateTab:
         updates |= self.model.shown(kept.get("model"), kept.get("precision"))
         updates |= self.presets.shown(kept.get("preset"))
         updates[self.count] = self._on_prompt(
-            str(kept.get("prompt", "")),
+            str(kept.get("prompt") or ""),
             self.model.first_of(kept.get("model")),
             kept.get("max_new_tokens", self.max_new_tokens.value),
         )
