@@ -9,7 +9,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.actions import Actions
-from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values, fits
+from gptdesk.controls import QUIETLY, STREAMING, ChainPanel, Updates, Values
 from gptdesk.desk import Desk
 from gptdesk.figures import figures
 from gptdesk.frame import Frame
@@ -243,7 +243,7 @@ class GenerateTab:
         updates = self.kept.updates(kept)
         shown = texts[:MOST_SEQUENCES] if isinstance(texts, list) else []
         for box, text in zip(self.texts, shown, strict=False):
-            if fits(box, text) and len(text) < MOST_KEPT:
+            if isinstance(text, str) and len(text) < MOST_KEPT:
                 updates[box] = gr.update(value=text, visible=True)
         updates |= self.model.shown(kept.get("model"), kept.get("precision"))
         updates |= self.presets.shown(kept.get("preset"))
