@@ -47,10 +47,10 @@ HEAD = f"{'what':22} {'times':>6} {'KB each':>9} {'threads':>8} {'files':>6} {'m
 
 
 @contextmanager
-def running_desk() -> Iterator[tuple[str, psutil.Process]]:
+def running_desk(*, host: str = "127.0.0.1") -> Iterator[tuple[str, psutil.Process]]:
     """Start a desk on a home of its own for the length of the block; its address and process."""
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", home]
+        command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", home, "--host", host]
         desk = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         assert desk.stderr is not None
         try:

@@ -17,12 +17,14 @@ class Visitor:
     """One browser: a session, its cookies, and every byte it was answered."""
 
     url: str
+    address: str | None = None  # of this computer, from which it comes
     session: str = field(default_factory=lambda: secrets.token_hex(6))
     received: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # straight to the desk, past any proxy that the environment names
-        self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
+        transport = httpx.HTTPTransport(local_address=self.address)
+        self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=60, transport=transport)
         page = self.request("GET", "/").text
         found = re.search(r"window\.gradio_config = (\{.*?\});</script>", page, re.DOTALL)
         assert found, "the page holds no configuration"

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from gradio.themes.utils.fonts import LocalFont
 
 from gptdesk import chart, markup
+from gptdesk.api.connections import Connection
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
 from gptdesk.comparison.texts import LARGEST
@@ -99,6 +100,9 @@ def build_app(desk: Desk) -> gr.Blocks:
                 frame.wire(tab.TITLE, item)
     check_events(page.fns, public=desk.settings.public)
     page.queue(default_concurrency_limit=1, max_size=QUEUED)
+    page.max_threads = page._queue.max_thread_count = (
+        QUEUED  # with Gradio's 40, who waits keeps newcomers from beginning
+    )
     page._queue.sleep_when_free = REST
     page._queue.progress_update_sleep_when_free = 10 * REST
     return page
@@ -152,8 +156,12 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
     gc.freeze()  # the page's objects stay: to look through them again and again stalls generations
     sys.setswitchinterval(SWITCH)
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=LONGEST_GOODBYE, proxy_headers=False
-    )  # who comes through a local proxy may write what he likes in its headers
+        app,
+        http=Connection,
+        log_level="warning",
+        timeout_graceful_shutdown=LONGEST_GOODBYE,
+        proxy_headers=False,  # who comes through a local proxy may write what he likes in its headers
+    )
     try:
         _Server(config, ready).run(sockets=[listener])
     except Ended:
