@@ -36,9 +36,9 @@ from gptdesk.bench import (
     share_of_limit,
 )
 from gptdesk.bench.__main__ import plain_tokenizer
-from gptdesk.process import threads
 from gptdesk.settings import load_settings
 from gptdesk.starter import CHECKPOINT as STARTER
+from gptdesk.system.environment import threads
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, PRESETS
 from models.manager import ModelManager

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.speed import NANO
-from gptdesk.process import lacking
+from gptdesk.system.environment import lacking
 from gptdesk.training import Trainer, TrainingOptions, evaluate
 from gptdesk.training.loader import StreamRows, held_out_rows
 from models.checkpoint import Checkpoint

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.goals import Goal
-from gptdesk.process import lacking
+from gptdesk.system.environment import lacking
 from gptdesk.training import Trainer, TrainingOptions
 from gptdesk.training.loader import StreamRows
 from models.gpt import GPT, PRESETS, GPTConfig

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from gptdesk import terminal
+from gptdesk.system import terminal
 
 TYPE_CHECKING = False  # that of `typing`, without the time that its import takes before signals are handled
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not terminal.has_folder():  # torch would end the process with words that nobody understands
             print("gptdesk: the current folder was removed; go to another one and try again", file=sys.stderr)
             return 2
-        from gptdesk.process import prepare
+        from gptdesk.system.environment import prepare
 
         prepare()
     os.environ |= PRIVACY
@@ -74,8 +74,8 @@ def _open_desk(options: dict[str, object]) -> int:
     """Show the desk in the browser: the one that runs for this home already, else a new one."""
     import contextlib
 
-    from gptdesk.instance import announce, bind
     from gptdesk.settings import Settings, load_settings
+    from gptdesk.system.single_instance import announce, bind
 
     settings = load_settings({name: options[name] for name in Settings.model_fields if name in options})
     if _shown_already(settings):
@@ -90,7 +90,7 @@ def _open_desk(options: dict[str, object]) -> int:
                 return 0
             stack.enter_context(announce(settings.home, url, replace=True))
         with terminal.exiting(stack.close):
-            from gptdesk.app import serve
+            from gptdesk.server import serve
         return serve(settings, listener, url=url)
 
 
@@ -98,7 +98,8 @@ def _shown_already(settings: "Settings") -> bool:
     """Open the page of the desk that runs for this home, if there is one."""
     import logging
 
-    from gptdesk.instance import find_running, open_page
+    from gptdesk.system.browser import open_page
+    from gptdesk.system.single_instance import find_running
 
     url = find_running(settings.home)
     if url is None:

@@ -11,12 +11,12 @@ from typing import TypeGuard
 
 import psutil
 
-from gptdesk.fitting import warn_once
 from gptdesk.generation import GenerationEvent, GenerationRequest, generate
 from gptdesk.scheduler import OpenCounter, Scheduler
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
-from gptdesk.training.places import Places
+from gptdesk.stored_values import warn_once
+from gptdesk.training.context import RunContext
 from gptdesk.training.run_models import run_models
 from models.engine import get_device
 from models.listing import ModelInfo
@@ -72,14 +72,14 @@ class Desk:
             device=get_device(settings.device),
             memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
-        self.places = Places(settings, self.manager)
+        self.places = RunContext(settings, self.manager)
         self.scheduler = Scheduler(AT_ONCE)
         self.listeners: OpenCounter | None = None  # sessions whose page reads what it is sent; None: nobody counts them
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
         self.warnings = load_plugins(None if settings.public else settings.samplers)
-        self.page = Remembered(settings.home / PAGE, writable=not settings.public)
-        self.presets = Remembered(settings.home / PRESETS, writable=not settings.public)
-        self.votes = Remembered(settings.home / "votes.json", writable=not settings.public)
+        self.page = JsonStore(settings.home / PAGE, writable=not settings.public)
+        self.presets = JsonStore(settings.home / PRESETS, writable=not settings.public)
+        self.votes = JsonStore(settings.home / "votes.json", writable=not settings.public)
 
     def generate(
         self, key: ModelKey, request: GenerationRequest, *, stop: threading.Event | None = None
@@ -164,7 +164,7 @@ def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:
     return isinstance(links, list) and all(isinstance(link, dict) for link in links)
 
 
-class Remembered:
+class JsonStore:
     """A small JSON object on disk, written whole. A damaged file is set aside, and said so, and a new one begun."""
 
     def __init__(self, file: Path, *, writable: bool) -> None:

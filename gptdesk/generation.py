@@ -1,11 +1,10 @@
 """From a prompt to a stream of text: the one decode loop, used by the page, the API, the command line and Compare."""
 
-import re
 import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -13,6 +12,8 @@ from pydantic import Field, StringConstraints, field_validator
 from torch import Tensor
 
 from gptdesk.encodings import without_surrogates
+from gptdesk.formatting import plural
+from gptdesk.stop_strings import StopStrings
 from models.cache import KVCache
 from models.manager import LoadedModel
 from models.prefix import Prefix
@@ -74,6 +75,64 @@ class GenerationStep:
 
 
 GenerationEvent = GenerationStart | GenerationStep
+
+
+@dataclass
+class GenerationResult:
+    """What a stream has brought so far: texts, counts and the times the engine took. Lists are per sequence."""
+
+    n: int
+    start: GenerationStart | None = None
+    texts: list[str] = field(default_factory=list)
+    tokens: list[list[int]] = field(default_factory=list)
+    finish_reasons: list[FinishReason | None] = field(default_factory=list)
+    seconds_to_first_token: float | None = None
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.texts, self.tokens = [""] * self.n, [[] for _ in range(self.n)]
+        self.finish_reasons = [None] * self.n
+
+    def add(self, event: GenerationEvent) -> None:
+        """Take in one event of the stream."""
+        self.seconds = event.seconds
+        if isinstance(event, GenerationStart):
+            self.start = event
+            return
+        self.texts[event.row] += event.text
+        self.finish_reasons[event.row] = event.finish_reason
+        if event.token is not None:
+            self.tokens[event.row].append(event.token)
+            if self.seconds_to_first_token is None:
+                self.seconds_to_first_token = event.seconds
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of all sequences after each one's first, over the time they took; None before the second."""
+        if self.seconds_to_first_token is None or self.seconds <= self.seconds_to_first_token:
+            return None
+        later = sum(max(0, len(tokens) - 1) for tokens in self.tokens)
+        return later / (self.seconds - self.seconds_to_first_token)
+
+
+def collect(stream: Iterable[GenerationEvent], *, n: int) -> GenerationResult:
+    """Run a stream to its end."""
+    result = GenerationResult(n)
+    for event in stream:
+        result.add(event)
+    return result
+
+
+def cut_prompt(start: GenerationStart) -> str:
+    """Return a sentence about the tokens cut from the front of the prompt; empty if there are none."""
+    if not start.dropped_tokens:
+        return ""
+    room = new_tokens_after(start.prompt_tokens, context=start.context)
+    left_out = "token was" if start.dropped_tokens == 1 else f"{start.dropped_tokens:,} tokens were"
+    return (
+        f"the first {left_out} left out of the prompt, so that {plural(room, 'new token')} "
+        f"{'fits' if room == 1 else 'fit'} the context of {plural(start.context, 'token')}"
+    )
 
 
 @torch.inference_mode()
@@ -234,42 +293,3 @@ class _Row:
     def _rest(self) -> str:
         """What the decoder and the stop strings still hold back."""
         return self._stops.push(self._decoder.flush()) + self._stops.flush()
-
-
-def unescape(line: str) -> str:
-    r"""A line as it was typed, with each \n made a new line, and each \\n a backslash and an n."""
-    return re.sub(r"(\\?)\\n", lambda found: r"\n" if found[1] else "\n", line)
-
-
-class StopStrings:
-    """Lets text through up to the first stop string, holding back an end that may become one."""
-
-    def __init__(self, stops: Iterable[str]) -> None:
-        self._stops = tuple(stops)
-        self._held = ""
-        self.hit = False
-
-    def push(self, text: str) -> str:
-        """Text that can be shown for certain after `text` came in; nothing more once a stop string was hit."""
-        if self.hit:
-            return ""
-        self._held += text
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:  # the one that was complete first, so that the result does not depend on how the text came in
-            self.hit = True
-            shown, self._held = self._held[: min(found)[1]], ""
-            return shown
-        keep = max((self._overlap(stop) for stop in self._stops), default=0)
-        cut = len(self._held) - keep
-        shown, self._held = self._held[:cut], self._held[cut:]
-        return shown
-
-    def flush(self) -> str:
-        """What is still held back, when nothing more will come."""
-        shown, self._held = self._held, ""
-        return shown
-
-    def _overlap(self, stop: str) -> int:
-        """Length of the longest end of the held text that `stop` begins with."""
-        longest = min(len(stop) - 1, len(self._held))
-        return next((size for size in range(longest, 0, -1) if self._held.endswith(stop[:size])), 0)

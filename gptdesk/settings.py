@@ -10,7 +10,7 @@ from typing import Literal
 from platformdirs import user_data_path
 from pydantic import Field, field_validator
 
-from gptdesk.terminal import readable
+from gptdesk.system.terminal import readable
 from models.storage import read_json
 from samplers import Options
 

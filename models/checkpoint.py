@@ -22,7 +22,7 @@ from models import layout, storage
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.precision import Precision
-from models.precision.choices import Choices
+from models.precision.tuner import KernelTuner
 from models.tokenizer import Tokenizer, gpt2_tokenizer
 from models.weights import WEIGHTS, WeightFile
 
@@ -109,7 +109,7 @@ class Checkpoint:
         return model
 
     def load_engine(
-        self, precision: Precision, *, choices: Choices | None = None, device: torch.device | None = None
+        self, precision: Precision, *, choices: KernelTuner | None = None, device: torch.device | None = None
     ) -> Engine:
         """The network to run; a quantized one only at the precision it is stored in. ValueError as `load_model`."""
         self.check_runs(precision)

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from models.cache import KVCache
 from models.gpt import GELU, GPT, GPTConfig
 from models.precision import HEAD, WPE, WTE, Precision
-from models.precision.choices import Choices
 from models.precision.matrix import Encoding, Kernel, Matrix, Parts
+from models.precision.tuner import KernelTuner
 
 Source = Callable[[str], Tensor | None]  # a tensor by its name: "h.0.ln_1.weight"; None for one there is not
 
@@ -65,7 +65,7 @@ class Engine:
         source: Source,
         *,
         encoded: bool = False,
-        choices: Choices | None = None,
+        choices: KernelTuner | None = None,
         device: torch.device | None = None,
     ) -> None:
         """Pack the weights that `source` gives: plain float ones or, `encoded`, the parts that `precision` stores.
@@ -78,7 +78,7 @@ class Engine:
         # several threads would share a lone row's attention of a single head, and add in another order
         self._threads = 1 if config.parameters() <= ONE_THREAD or config.n_head == 1 else THREADS
         self.device = device or CPU
-        self._choices = choices or Choices()
+        self._choices = choices or KernelTuner()
         self._source, self._encoded = source, encoded
         with self._own_threads():
             self._load()

@@ -13,13 +13,13 @@ from models.checkpoint import Checkpoint, save_quantized
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
 from models.listing import Catalogue, ModelInfo, Signature, Supplier, signature_of
+from models.loaded_models import LoadedModels, Slot
 from models.names import KNOWN_AS, check_name
 from models.precision import PRECISIONS, Precision
-from models.precision.choices import Choices
+from models.precision.tuner import KernelTuner
 from models.prefix import PrefixCache
-from models.residents import Residents, Slot
+from models.quantized_cache import QuantizedCache
 from models.tokenizer import Tokenizer
-from models.twins import Twins
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ class ModelManager:
     ) -> None:
         self._catalogue = Catalogue(folder, bundled=bundled, elsewhere=elsewhere, reserved=reserved)
         self.cache_folder = cache_folder  # of GPT-2's vocabulary and of the kernels chosen for this computer
-        self._choices = Choices(cache_folder / KERNELS)
-        self._twins = Twins(copies or cache_folder / "copies")
+        self._choices = KernelTuner(cache_folder / KERNELS)
+        self._twins = QuantizedCache(copies or cache_folder / "copies")
         self._device = device
-        self._residents: Residents[ModelKey, LoadedModel] = Residents(memory_budget)
+        self._residents: LoadedModels[ModelKey, LoadedModel] = LoadedModels(memory_budget)
         self._loading = threading.Lock()  # held while weights are read: one load at a time
         self._tokenizers: dict[Path, tuple[Signature, Tokenizer]] = {}
 

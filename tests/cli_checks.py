@@ -9,6 +9,23 @@ import pytest
 from gptdesk.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
+# `gptdesk train` of a run that takes a moment
+SHAPE = ("--tokenizer", "chars", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16")
+QUICK = (
+    *SHAPE,
+    "--steps",
+    "6",
+    "--batch-size",
+    "4",
+    "--lr",
+    "1e-2",
+    "--warmup",
+    "1",
+    "--eval-every",
+    "3",
+    "--seed",
+    "7",
+)
 
 
 def answer(capsys: Capture, *arguments: str) -> dict:

@@ -8,9 +8,8 @@ from typing import TypeVar
 import torch
 
 from gptdesk.comparison import Side, side_names
-from gptdesk.generation import GenerationRequest, generate
+from gptdesk.generation import GenerationRequest, GenerationResult, collect, generate
 from gptdesk.starter import CHECKPOINT
-from gptdesk.streams import GenerationResult, collect
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.manager import ModelKey, ModelManager

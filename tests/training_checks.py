@@ -11,14 +11,13 @@ from pathlib import Path
 
 import torch
 
-from gptdesk import runs
 from gptdesk.settings import Settings
 from gptdesk.starter.stories import stories
-from gptdesk.training import DataOptions, ModelOptions, TrainingOptions
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, control
 from gptdesk.training import saves as kept
-from gptdesk.training.places import Places
+from gptdesk.training.context import RunContext
 from gptdesk.training.run_directory import RunDirectory, RunPlan
-from gptdesk.training.session import Event, carry_on
+from gptdesk.training.runner import Event, carry_on
 from models.checkpoint import Checkpoint
 from models.manager import ModelManager
 
@@ -27,10 +26,10 @@ TINY = {"tokenizer": "chars", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_si
 QUICK = {"steps": 20, "batch_size": 4, "evaluate_every": 5, "save_every": 4, "log_every": 1, "precision": "float32"}
 
 
-def places_in(home: Path) -> Places:
+def places_in(home: Path) -> RunContext:
     settings = Settings(home=home)
     settings.models.mkdir(parents=True, exist_ok=True)
-    return Places(settings, ModelManager(settings.models, cache_folder=settings.vocabularies))
+    return RunContext(settings, ModelManager(settings.models, cache_folder=settings.vocabularies))
 
 
 def write_text(path: Path, *, count: int = 12) -> Path:
@@ -53,7 +52,7 @@ def plan(home: Path, name: str = "run", *, model: dict | None = None, split: dic
 
 
 def begin(home: Path, name: str = "run", **chosen) -> RunDirectory:
-    return runs.create(places_in(home), plan(home, name, **chosen))
+    return control.create(places_in(home), plan(home, name, **chosen))
 
 
 def go_on(run: RunDirectory, *, stop: threading.Event | None = None, **given) -> Iterator[Event]:

@@ -3,8 +3,8 @@
 from fastapi import FastAPI
 
 from gptdesk import __version__
-from gptdesk.instance import home_id
 from gptdesk.settings import Settings
+from gptdesk.system.single_instance import home_id
 
 
 def add_health(app: FastAPI, settings: Settings) -> None:

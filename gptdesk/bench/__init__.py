@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gptdesk.process import lacking
+from gptdesk.system.environment import lacking
 from models.gpt import GPTConfig
 from models.manager import ModelKey, ModelManager
 from models.precision import HEAD, PRECISIONS, WPE, WTE, Precision

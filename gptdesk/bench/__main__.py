@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gptdesk.bench import Case, Measured, Row, step_bytes
 from gptdesk.generation import GenerationRequest, GenerationStep, generate
-from gptdesk.neighbours import Neighbours
+from gptdesk.system.cpu_load import CpuLoad
 from models.cache import KVCache
 from models.engine import get_device
 from models.manager import LoadedModel, ModelKey, ModelManager
@@ -40,7 +40,7 @@ def measure(case: Case) -> Measured:
     with manager.lend(ModelKey(case.name, case.precision)) as lent:
         load_seconds = time.perf_counter() - started
         loaded = replace(lent, tokenizer=plain_tokenizer(lent.config.vocab_size))
-        neighbours = Neighbours()
+        neighbours = CpuLoad()
         greedy = Chain(samplers=(build("greedy"),))
         timed_run(loaded, replace(case, new=WARM_UP), greedy, seed=0)
         firsts, decodes = zip(*(timed_run(loaded, case, greedy, seed=i) for i in range(1, REPEATS + 1)), strict=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from gptdesk.bench import Measured, find_folder, prepared, run, run_bandwidth, share_of_limit
 from gptdesk.cli.parsing import path, verb_parser
 from gptdesk.desk import Desk
-from gptdesk.neighbours import QUIET
 from gptdesk.settings import Settings
+from gptdesk.system.cpu_load import QUIET
 
 log = logging.getLogger(__name__)
 

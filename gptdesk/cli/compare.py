@@ -23,7 +23,7 @@ from gptdesk.comparison.report import (
 )
 from gptdesk.comparison.table import lines
 from gptdesk.comparison.texts import held_out_of, read_text
-from gptdesk.comparison.words import summary
+from gptdesk.comparison.verdict import summary
 from gptdesk.desk import Desk
 from gptdesk.encodings import AUTO, checked_encoding
 from models.manager import ModelKey

@@ -9,9 +9,7 @@ from gptdesk.cli.parsing import UsageError, add_encoding_option, read_standard_i
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.desk import Desk
 from gptdesk.encodings import AUTO
-from gptdesk.figures import cut_prompt
-from gptdesk.generation import GenerationRequest, GenerationStart
-from gptdesk.streams import GenerationResult
+from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStart, cut_prompt
 from models.manager import ModelKey
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 from gptdesk.cli.parsing import flag, number
-from gptdesk.generation import GenerationRequest, unescape
+from gptdesk.generation import GenerationRequest
+from gptdesk.stop_strings import unescape
 from samplers import Chain, default_chain, get, names
 from samplers.base import OptionValue
 

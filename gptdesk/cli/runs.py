@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 
-from gptdesk import runs as training_runs
 from gptdesk.cli.parsing import UsageError, verb_parser
 from gptdesk.cli.train import run_as_json
 from gptdesk.desk import Desk
+from gptdesk.training import control as training_runs
 from gptdesk.training.run_directory import Order
 
 ORDERS: dict[str, Order] = {"pause": "pause", "continue": "run", "stop": "stop"}

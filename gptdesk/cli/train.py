@@ -13,20 +13,21 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from gptdesk import runs, sources, terminal
+from gptdesk import datasets
 from gptdesk.cli.parsing import Parser, UsageError, flag, number, path, read_standard_input, verb_parser
+from gptdesk.datasets import TextProgress
 from gptdesk.desk import Desk
-from gptdesk.figures import clock
-from gptdesk.sources import TextProgress
-from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep
+from gptdesk.formatting import clock
+from gptdesk.system import terminal
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep, control
+from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.distributed import world
 from gptdesk.training.estimate import Estimate
 from gptdesk.training.lock import starting_lock
 from gptdesk.training.loop import Note
-from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, RunPlan
-from gptdesk.training.session import Event, carry_on
+from gptdesk.training.runner import Event, carry_on
 from models.engine import get_device
 from samplers.options import Options
 
@@ -37,7 +38,7 @@ DESCRIPTION = (
     "save first; under nohup the run outlives its terminal. Progress goes to the standard error, and a run goes on "
     "when nobody reads it."
 )
-DATA = f"files and folders; - reads a text; or by name: story-world[:COUNT], classic:{'|'.join(sources.CLASSICS)}"
+DATA = f"files and folders; - reads a text; or by name: story-world[:COUNT], classic:{'|'.join(datasets.CLASSICS)}"
 SHORT = {"learning_rate": "--lr", "warmup_steps": "--warmup", "evaluate_every": "--eval-every"}
 AGAIN = 1.0  # seconds in which another SIGHUP is the same one
 GROUPS: dict[str, type[Options]] = {"model": ModelOptions, "split": DataOptions, "training": TrainingOptions}
@@ -72,13 +73,13 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
                 log.warning("%s", event.text)
         told.end()
     if options.json and here.rank == 0:
-        print(json.dumps(run_as_json(runs.info(places, run.name))))
+        print(json.dumps(run_as_json(control.info(places, run.name))))
         if isinstance(fault := terminal.output_fault(), terminal.OutputFault):
             log.warning("the run %s has ended, but its JSON could not be printed (%s)", run.name, fault.strerror)
     return 128 + stop.number if stop.number else 0
 
 
-def run_as_json(info: runs.RunInfo) -> dict[str, object]:
+def run_as_json(info: control.RunInfo) -> dict[str, object]:
     """A run as `--json` prints it."""
     data = asdict(info)
     return (
@@ -107,14 +108,16 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(options: argparse.Namespace, places: Places, told: "_Told", starting: contextlib.ExitStack) -> RunDirectory:
+def _run(
+    options: argparse.Namespace, places: RunContext, told: "_Told", starting: contextlib.ExitStack
+) -> RunDirectory:
     """Return the run that is meant, made if it is new; then no other can be made until `starting` is closed."""
     chosen = {group: _given(options, kind) for group, kind in GROUPS.items()}
     if options.resume:
         if options.data or options.name or chosen["model"] or chosen["split"]:
             raise UsageError("--resume goes on with the text and the model of the run; leave out what chooses them")
         changes = chosen["training"]
-        return runs.amend(places, options.resume, **changes) if changes else runs.find(places, options.resume)
+        return control.amend(places, options.resume, **changes) if changes else control.find(places, options.resume)
     if not options.data or not options.name:
         raise UsageError("a new run needs --data and --name; --resume RUN goes on with one")
     files = _files([place for place in options.data if place != "-"], places.settings.texts, told)
@@ -129,19 +132,19 @@ def _run(options: argparse.Namespace, places: Places, told: "_Told", starting: c
         **{group: kind(**chosen[group]) for group, kind in GROUPS.items()},
     )
     starting.enter_context(starting_lock(places.settings.home))
-    runs.check_free(places)
-    runs.make_way(places, plan.name)
-    return runs.create(places, plan, text=text)
+    control.check_free(places)
+    control.make_way(places, plan.name)
+    return control.create(places, plan, text=text)
 
 
 def _files(places: Sequence[str], texts: Path, told: "_Told") -> tuple[str, ...]:
     """Files and folders, those that are given by name made or fetched; ValueError if one is not there."""
-    named = [place for place in places if sources.is_named(place)]
+    named = [place for place in places if datasets.is_named(place)]
     missing = next((p for p in places if p not in named and not Path(p).expanduser().exists()), None)
     if missing:
         raise ValueError(f"there is no file {missing}")
     found: tuple[str, ...] = ()
-    for event in sources.obtain(places, texts):
+    for event in datasets.obtain(places, texts):
         if isinstance(event, tuple):
             found = event
         else:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from gptdesk.comparison import Side, lend_fresh
-from gptdesk.generation import prompt_tokens
-from gptdesk.streams import GenerationResult
+from gptdesk.generation import GenerationResult, prompt_tokens
 from models.cache import KVCache
 from models.manager import LoadedModel, ModelManager
 from models.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ from gptdesk.comparison import Side
 from gptdesk.comparison.prompts import PromptResult
 from gptdesk.comparison.report import Json, Report, are_coupled, caveats, partings, sentences, to_json
 from gptdesk.comparison.table import Line, lines
-from gptdesk.comparison.words import parting
+from gptdesk.comparison.verdict import parting
 from gptdesk.markup import html_table, markdown_text
 from models.storage import json_bytes
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
-from gptdesk.generation import GenerationRequest, GenerationStart, GenerationStep, generate
-from gptdesk.neighbours import Neighbours
-from gptdesk.streams import GenerationResult
+from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStart, GenerationStep, generate
+from gptdesk.system.cpu_load import CpuLoad
 from models.manager import LoadedModel, ModelManager
 from models.weights import WEIGHTS
 
@@ -95,7 +94,7 @@ def measure(
         _load(manager, side, found, times=min(repeats, LOADS), stop=stop)
         if stop is not None and stop.is_set():
             return
-    neighbours = Neighbours()
+    neighbours = CpuLoad()
     for repeat in range(repeats):
         order = range(len(sides)) if repeat % 2 == 0 else reversed(range(len(sides)))
         for count, i in enumerate(order):

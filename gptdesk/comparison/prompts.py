@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
 from gptdesk.comparison.divergence import Divergence, diverge_all
-from gptdesk.generation import generate, unescape
-from gptdesk.streams import GenerationResult, collect
+from gptdesk.generation import GenerationResult, collect, generate
+from gptdesk.stop_strings import unescape
 from models.manager import ModelKey, ModelManager
 
 MOST_PROMPTS = 500

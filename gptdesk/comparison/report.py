@@ -13,8 +13,8 @@ from gptdesk.comparison import Side, Stage
 from gptdesk.comparison.divergence import Divergence, diverge
 from gptdesk.comparison.measuring import Measurement, measure
 from gptdesk.comparison.quality import Pair, Quality, check_text, judge
-from gptdesk.comparison.words import parting, summary
-from gptdesk.neighbours import QUIET
+from gptdesk.comparison.verdict import parting, summary
+from gptdesk.system.cpu_load import QUIET
 from models.engine import THREADS
 from models.manager import ModelManager
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gptdesk.comparison.measuring import Spread, Timing
 from gptdesk.comparison.quality import GREEDY_TOKENS, Pair
 from gptdesk.comparison.report import Report
-from gptdesk.comparison.words import band
+from gptdesk.comparison.verdict import band
 from gptdesk.evaluation import Closeness, Evaluation
 
 

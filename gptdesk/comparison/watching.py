@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
 from gptdesk.comparison.divergence import Divergence, diverge
-from gptdesk.generation import GenerationEvent, generate
-from gptdesk.streams import GenerationResult
+from gptdesk.generation import GenerationEvent, GenerationResult, generate
 from models.manager import LoadedModel, ModelManager
 
 

@@ -14,7 +14,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
     "open the page, and read what it shows": (
         "tabs.generate:GenerateTab._on_load",
         "tabs.compare:build.load",
-        "frame:Frame.wire.opened",
+        "tab_links:TabLinks.wire.opened",
     ),
     "generate a text, continue it and stop it": (
         "tabs.generate:GenerateTab._on_generate",
@@ -22,13 +22,13 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.generate:GenerateTab._on_example",
         "tabs.generate:GenerateTab._on_seed",
         "tabs.generate:GenerateTab._on_prompt",
-        "actions:Actions._on_stop",
+        "long_action:LongActions._on_stop",
     ),
     "pick one of the desk's models, a precision, a preset and samplers": (
         "pickers:ModelPicker._precisions",
         "pickers:PresetBar._on_restore",
         "pickers:PresetBar._on_neutralise",
-        "controls:ChainPanel._show_options",
+        "option_widgets:ChainPanel._show_options",
         "tabs.compare.sides:SidesPanel._shape",
     ),
     "compare models: watch, measure within limits, take the blind test, run a list of prompts, save the report": (
@@ -42,7 +42,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
 }
 OWNER: dict[str, tuple[str, ...]] = {
     "save and delete presets": ("pickers:PresetBar._on_save", "pickers:PresetBar._on_delete"),
-    "have settings and texts remembered": ("keeping:Kept.remember",),
+    "have settings and texts remembered": ("persistence:SavedState.remember",),
     "train: prepare a text, start, pause, stop, resume and delete runs": (
         "tabs.train:build.load",
         "tabs.train.form:FormView._shape",
@@ -70,7 +70,7 @@ OWNER: dict[str, tuple[str, ...]] = {
 
 def handler_name(fn: BlockFunction) -> str:
     """Return the name by which VISITOR and OWNER list the handler of an event."""
-    module = str(getattr(fn.fn, "__module__", "")).removeprefix("gptdesk.")
+    module = str(getattr(fn.fn, "__module__", "")).removeprefix("gptdesk.page.")
     return f"{module}:{getattr(fn.fn, '__qualname__', '').replace('.<locals>', '')}"
 
 

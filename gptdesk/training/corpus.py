@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gptdesk.encodings import AUTO, BLOCK
-from gptdesk.training import shelf
+from gptdesk.training import token_cache
 from gptdesk.training.options import DataOptions
 from gptdesk.training.text import Piece, TextFile, find_files, inspect, pieces
 from models import storage
@@ -77,7 +77,7 @@ def prepare(
     cache: Path,
     vocabularies: Path,
     own: Path | None = None,
-    room: int = shelf.ROOM,
+    room: int = token_cache.ROOM,
 ) -> Iterator[CorpusProgress]:
     """Make the files and folders at `places` a corpus, or find it in `cache`; `tokenizer` is one, or says what to make.
 
@@ -102,7 +102,7 @@ def prepare(
     digest = _digest(file.identity for file in files)
     split = _split(options, sum(file.documents for file in files))
     folder = cache / _digest([str(VERSION), digest, _identity(kind), split, repr(options.validation_share)])[:32]
-    held = shelf.hold(folder)
+    held = token_cache.hold(folder)
     if held is None:
         size = sum(file.size for file in files)
         yield CorpusProgress("learning the tokenizer", 0, size)
@@ -114,11 +114,11 @@ def prepare(
             writer.finish(options.validation_share if split == "position" else 0.0)
             made.save(fresh)
             meta = {"digest": digest, "split": split, "files": [asdict(f) | {"path": str(f.path)} for f in files]}
-            storage.write_file(fresh / shelf.META, storage.json_bytes(meta, errors="backslashreplace"))
-        held = shelf.hold(folder)
+            storage.write_file(fresh / token_cache.META, storage.json_bytes(meta, errors="backslashreplace"))
+        held = token_cache.hold(folder)
         assert held is not None
     corpus = _open(folder, files, digest=digest, split=split, hold=held)
-    shelf.tidy(cache, room=room)
+    token_cache.tidy(cache, room=room)
     yield CorpusProgress("encoding", total, total, corpus=corpus)
 
 

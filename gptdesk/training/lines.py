@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from contextlib import suppress
 
-from gptdesk.fitting import is_number
+from gptdesk.stored_values import is_number
 from models import storage
 
 COUNTS = frozenset(("step", "tokens"))  # of a line of metrics

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptdesk.terminal import readable
+from gptdesk.system.terminal import readable
 from gptdesk.training import saves
+from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import Corpus
-from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunDirectory, Sample, Teller
 from gptdesk.training.sampling import sample
 from gptdesk.training.trainer import Trainer, TrainingDiverged, TrainingStep
@@ -51,7 +51,9 @@ class Note:
 class Loop:
     """The steps of one process; the first of several is the one that writes."""
 
-    def __init__(self, run: RunDirectory, trainer: Trainer, corpus: Corpus, *, teller: Teller, places: Places) -> None:
+    def __init__(
+        self, run: RunDirectory, trainer: Trainer, corpus: Corpus, *, teller: Teller, places: RunContext
+    ) -> None:
         self.run, self.trainer, self.corpus, self.teller, self.places = run, trainer, corpus, teller, places
         self.models = places.settings.models
         self.leads = trainer.world.rank == 0

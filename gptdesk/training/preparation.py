@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import Corpus, CorpusProgress, prepare
 from gptdesk.training.distributed import World
 from gptdesk.training.estimate import Estimate, check_memory, estimate, free_memory, probe
 from gptdesk.training.loader import StreamRows
 from gptdesk.training.options import ModelOptions, TrainingOptions
-from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunPlan
 from gptdesk.training.saves import MODEL
 from models.checkpoint import Checkpoint
@@ -20,7 +20,7 @@ from models.gpt import GPT, PRESETS, GPTConfig
 from models.tokenizer import Tokenizer
 
 
-def origin(plan: RunPlan, *, places: Places, save: Path | None = None) -> Checkpoint | None:
+def origin(plan: RunPlan, *, places: RunContext, save: Path | None = None) -> Checkpoint | None:
     """The checkpoint a run goes on from: in its own newest `save`, else the model it starts with; None for a new one.
 
     Raises ValueError if there is no such model or it cannot be used.
@@ -30,7 +30,7 @@ def origin(plan: RunPlan, *, places: Places, save: Path | None = None) -> Checkp
     return Checkpoint.open(save / MODEL if save else places.manager.info(plan.model.start).path)
 
 
-def read_text(plan: RunPlan, *, places: Places, origin: Checkpoint | None) -> Iterator[CorpusProgress]:
+def read_text(plan: RunPlan, *, places: RunContext, origin: Checkpoint | None) -> Iterator[CorpusProgress]:
     """The plan's text as tokens of its tokenizer, or of that of its origin; the last has the corpus. As `prepare`."""
     vocabularies = places.settings.vocabularies
     tokenizer: str | Tokenizer = plan.model.tokenizer

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from gptdesk.training import preparation
+from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import LITTLE, Corpus, CorpusProgress
 from gptdesk.training.estimate import Estimate
 from gptdesk.training.loader import Loader, StreamRows
 from gptdesk.training.lock import holder
-from gptdesk.training.places import Places
 from gptdesk.training.run_directory import RunPlan
 from gptdesk.training.text import TextFile, encoded, pieces
 from models import storage
@@ -48,7 +48,7 @@ class Preview:
 def preview(
     plan: RunPlan,
     *,
-    places: Places,
+    places: RunContext,
     device: torch.device,
     stop: threading.Event | None = None,
     text: str | None = None,
@@ -70,7 +70,7 @@ def preview(
 
 
 def _looked_at(
-    plan: RunPlan, places: Places, device: torch.device, stop: threading.Event
+    plan: RunPlan, places: RunContext, device: torch.device, stop: threading.Event
 ) -> Iterator[CorpusProgress | Preview]:
     origin = preparation.origin(plan, places=places)
     corpus = None

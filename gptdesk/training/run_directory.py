@@ -16,8 +16,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from gptdesk.fitting import LARGEST, fitting, warn_once
-from gptdesk.terminal import readable
+from gptdesk.stored_values import LARGEST, fitting, warn_once
+from gptdesk.system.terminal import readable
 from gptdesk.training.lines import figures_of, objects, step_of
 from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.trainer import TrainingStep
@@ -88,7 +88,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands. A process that was killed leaves what it said last: see `gptdesk.runs`."""
+    """How a run stands. A process that was killed leaves what it said last: see `gptdesk.training.control`."""
 
     state: State = "new"
     message: str = ""  # for the user, in a sentence

@@ -1,0 +1,172 @@
+"""Texts to train on by name, without a file of one's own: stories of the starter's world, and classics to fetch."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptdesk.starter.stories import stories
+from models import storage
+from models.download import download
+from models.tokenizer import END_OF_TEXT
+
+STORY_WORLD, CLASSIC = "story-world", "classic:"
+STORIES, MOST_STORIES = 5_500, 80_000  # 5 MB, and 74 MB
+STORY_BYTES = 922  # of a story, on average
+COLLECTION = 3  # the seed: neither those that the starter learns from nor those that models are judged by
+AT_ONCE = 200  # stories between two signs of progress
+WAIT = 30.0  # seconds for each piece of a download
+LARGEST = 4  # times the expected size that a download may have
+START, END = (re.compile(rf"^\*\*\* ?{word} OF TH(E|IS) PROJECT GUTENBERG EBOOK.*$", re.M) for word in ("START", "END"))
+
+
+@dataclass(frozen=True)
+class Classic:
+    """A book in the public domain in the USA, and where its author died more than 70 years ago."""
+
+    title: str
+    author: str
+    year: int
+    url: str
+    size: int  # bytes, about
+
+
+def _gutenberg(number: int) -> str:
+    return f"https://www.gutenberg.org/cache/epub/{number}/pg{number}.txt"
+
+
+CLASSICS = {
+    "alice": Classic("Alice's Adventures in Wonderland", "Lewis Carroll", 1865, _gutenberg(11), 170_000),
+    "frankenstein": Classic("Frankenstein", "Mary Shelley", 1818, _gutenberg(84), 440_000),
+    "grimm": Classic("Fairy Tales", "Jacob and Wilhelm Grimm", 1823, _gutenberg(2591), 540_000),
+    "sherlock": Classic("The Adventures of Sherlock Holmes", "Arthur Conan Doyle", 1892, _gutenberg(1661), 600_000),
+    "pride": Classic("Pride and Prejudice", "Jane Austen", 1813, _gutenberg(1342), 750_000),
+    "dracula": Classic("Dracula", "Bram Stoker", 1897, _gutenberg(345), 870_000),
+    "moby-dick": Classic("Moby-Dick", "Herman Melville", 1851, _gutenberg(2701), 1_260_000),
+    "shakespeare": Classic("The Complete Works", "William Shakespeare", 1623, _gutenberg(100), 5_500_000),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text that has a name, as it is listed."""
+
+    name: str  # as it is given in the place of a file
+    title: str
+    note: str  # where it comes from, and what one may do with it
+    size: int  # bytes, about if it is not there
+    path: Path  # where it is kept
+    there: bool
+
+
+@dataclass(frozen=True)
+class TextProgress:
+    """How far the making or fetching of a text is; with the last of them comes its file."""
+
+    stage: str
+    done: int  # bytes, about
+    total: int
+    path: Path | None = None
+
+
+def listing(texts: Path) -> list[Source]:
+    """What there is by name, kept or to be kept in the folder `texts`."""
+    world = "told by the generator that the starter learnt from; MIT"
+    found = [(STORY_WORLD, "Stories of a small world", world, STORIES * STORY_BYTES)]
+    for key, book in CLASSICS.items():
+        note = f"{book.year}, public domain, from Project Gutenberg"
+        found.append((f"{CLASSIC}{key}", f"{book.author}: {book.title}", note, book.size))
+    return [_source(*line, path=_path(line[0], texts)) for line in found]
+
+
+def is_named(place: str) -> bool:
+    """Whether a place to take text from is the name of a source, not a file or folder."""
+    return place.partition(":")[0] == STORY_WORLD or place.startswith(CLASSIC)
+
+
+def obtain(places: Sequence[str], texts: Path) -> Iterator[TextProgress | tuple[str, ...]]:
+    """Make or fetch what is given by name and not in the folder `texts` yet; at last all places, as files and folders.
+
+    Raises ValueError for names that are none, and in a sentence if a classic cannot be fetched.
+    """
+    found = {place: str(_path(place, texts)) if is_named(place) else place for place in places}
+    for place in filter(is_named, found):
+        yield from _obtain(place, texts)
+    yield tuple(found.values())
+
+
+def fetch(classic: Classic, path: Path) -> Iterator[TextProgress]:
+    """Fetch a classic and keep its words at `path`, without what Project Gutenberg puts around them.
+
+    Raises ValueError if there is no network, or what arrives is not the book.
+    """
+    raw = path.with_name(f"{path.name}.fetched")
+    try:
+        for received in download(classic.url, raw, timeout=WAIT, limit=LARGEST * classic.size):
+            yield TextProgress(f"fetching {classic.title}", received.done, received.total or classic.size)
+        text = words_of(raw.read_text("utf-8-sig", errors="replace"))
+    except ValueError as error:
+        raise ValueError(
+            f"{classic.title} is not on this computer yet and could not be had: {error}; connect to the internet and "
+            "try again, or choose another text"
+        ) from error
+    finally:
+        raw.unlink(missing_ok=True)
+    storage.write_file(path, text.encode("utf-8"))
+    yield TextProgress(f"fetching {classic.title}", classic.size, classic.size, path)
+
+
+def words_of(text: str) -> str:
+    """The book within a file of Project Gutenberg; ValueError if its lines of START and END are not there."""
+    start, end = START.search(text), END.search(text)
+    if start is None or end is None or end.start() <= start.end():
+        raise ValueError("what arrived is no book of Project Gutenberg: its lines of START and END are missing")
+    return text[start.end() : end.start()].strip() + "\n"
+
+
+def _obtain(name: str, texts: Path) -> Iterator[TextProgress]:
+    path = _path(name, texts)
+    texts.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        size = path.stat().st_size
+        yield TextProgress("reading", size, size, path)
+    elif name.startswith(CLASSIC):
+        yield from fetch(CLASSICS[name.removeprefix(CLASSIC)], path)
+    else:
+        yield from _write_stories(_count(name), path)
+
+
+def _write_stories(count: int, path: Path) -> Iterator[TextProgress]:
+    """Stories with lines of END_OF_TEXT between them."""
+    told: list[str] = []
+    for story in stories(COLLECTION, count):
+        told.append(story)
+        if len(told) % AT_ONCE == 0:
+            yield TextProgress("telling stories", len(told) * STORY_BYTES, count * STORY_BYTES)
+    text = f"\n{END_OF_TEXT}\n".join(told) + "\n"
+    storage.write_file(path, text.encode("utf-8"))
+    yield TextProgress("telling stories", len(text), len(text), path)
+
+
+def _path(name: str, texts: Path) -> Path:
+    """Where a source is kept; ValueError if there is none of this name."""
+    if not name.startswith(CLASSIC):
+        return texts / f"{STORY_WORLD}-{_count(name)}.txt"
+    key = name.removeprefix(CLASSIC)
+    if key not in CLASSICS:
+        raise ValueError(f"there is no classic {key[:40]!r}; there is: {', '.join(CLASSICS)}")
+    return texts / f"{key}.txt"
+
+
+def _count(name: str) -> int:
+    _, colon, count = name.partition(":")
+    if not colon:
+        return STORIES
+    if not count.isdecimal() or not 1 <= int(count[:9]) <= MOST_STORIES:
+        raise ValueError(f"{STORY_WORLD}:COUNT takes 1 to {MOST_STORIES:,} stories, not {count[:40]!r}")
+    return int(count)
+
+
+def _source(name: str, title: str, note: str, size: int, *, path: Path) -> Source:
+    there = path.is_file()
+    return Source(name, title, note, path.stat().st_size if there else size, path, there)

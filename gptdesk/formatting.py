@@ -1,0 +1,25 @@
+"""Numbers, counts and durations as people read them."""
+
+
+def clock(seconds: float) -> str:
+    """A duration as a clock shows it: 5:30 or 1:05:30."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def short(value: float) -> str:
+    """A number as an axis or a tile shows it: 1.25, 0.0003, 15k, 2.4M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        rounded = float(f"{value / size:.3g}")
+        if abs(rounded) >= (10 if letter == "k" else 1):
+            return f"{rounded:g}{letter}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 or not value else f"{value:.2g}"

@@ -1,0 +1,75 @@
+"""The page: every tab in one Gradio app."""
+
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+
+from gptdesk import markup
+from gptdesk.comparison.texts import LARGEST
+from gptdesk.desk import Desk
+from gptdesk.markup import markdown_text
+from gptdesk.page import chart
+from gptdesk.page.access import check_events
+from gptdesk.page.door import Door
+from gptdesk.page.option_widgets import leave_checking_to_us
+from gptdesk.page.sessions import keep_sessions
+from gptdesk.page.styles import CSS, FONTS, SCRIPT
+from gptdesk.page.tab_links import TabLinks
+from gptdesk.page.tabs import compare, generate, train
+from gptdesk.scheduler import OpenCounter
+
+TABS = (generate, compare, train)
+ICON = Path(__file__).parents[1] / "assets" / "icon.svg"
+QUEUED = 256  # events that wait for Gradio to begin them, which it does at once for nearly all
+REST = 0.05  # seconds between two looks of Gradio's queue for work: its own millisecond takes 4 % of a core, all day
+
+
+def build_app(desk: Desk) -> gr.Blocks:
+    """The page, with a tab for each of TABS."""
+    leave_checking_to_us()
+    kept = (300, 1800) if desk.settings.public else (3600, 86400)  # how often files are deleted that are how old, in s
+    with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
+        gr.Markdown("# GPT Desk", elem_id="title")
+        for warning in desk.warnings:
+            gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
+        with gr.Tabs() as tabs:
+            links = TabLinks(page, tabs)
+            for tab in TABS:
+                with gr.Tab(tab.TITLE, id=tab.TITLE, render_children=True) as item:
+                    tab.build(desk, links)
+                links.wire(tab.TITLE, item)
+    check_events(page.fns, public=desk.settings.public)
+    page.queue(default_concurrency_limit=1, max_size=QUEUED)
+    page.max_threads = page._queue.max_thread_count = (
+        QUEUED  # with Gradio's 40, who waits keeps newcomers from beginning
+    )
+    page._queue.sleep_when_free = REST
+    page._queue.progress_update_sleep_when_free = 10 * REST
+    return page
+
+
+def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
+    """Return `app` with the page of this desk at its root, behind the door."""
+    page = build_app(desk)
+    app = gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        css=CSS + markup.CSS + chart.CSS + compare.CSS + train.CSS,
+        head=SCRIPT,
+        theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        favicon_path=str(ICON),
+        pwa=False,
+        mcp_server=False,
+        max_file_size=LARGEST,
+    )
+    sessions = keep_sessions(page, app)
+    desk.listeners = OpenCounter()
+    app.add_middleware(Door, blocks=page, sessions=sessions, listeners=desk.listeners, public=desk.settings.public)
+    return app

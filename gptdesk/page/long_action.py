@@ -1,0 +1,157 @@
+"""What happens when a button starts something long: its turn, its Stop, its end; every fault becomes a sentence."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import gradio as gr
+
+from gptdesk.desk import Desk
+from gptdesk.markup import markdown_text
+from gptdesk.page.option_widgets import QUIETLY, Updates
+from gptdesk.scheduler import LOOK, Place
+from gptdesk.settings import on_space
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[Place], Iterator[Updates]]
+
+DEAF = 2.0  # seconds that a page may take to listen to what it has asked for
+UNHEARD = "the page that asked for this does not listen"
+
+
+class LongActions:
+    """Long actions: one at a time on each page, and in turn with those of other pages and tabs.
+
+    While one runs, `buttons` cannot be pressed and `stop` can. `line` is the Markdown that says what is going on.
+    `running` holds the stop event of what a page, by its session, is doing; who shares it ends the others' actions.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        buttons: Iterable[gr.Button],
+        stop: gr.Button,
+        line: gr.Markdown,
+        running: dict[str, threading.Event] | None = None,
+    ) -> None:
+        self._desk = desk
+        self._buttons = list(buttons)
+        self._stop = stop
+        self.line = line
+        self._running = {} if running is None else running
+
+    def wire(self) -> None:
+        """Connect the Stop button."""
+        self._stop.click(self._on_stop, **QUIETLY)
+
+    @property
+    def start(self) -> gr.Button:
+        """The first of the buttons."""
+        return self._buttons[0]
+
+    @property
+    def outputs(self) -> list[gr.Button | gr.Markdown]:
+        """What `run` updates by itself; an event that runs something names them among its outputs."""
+        return [*self._buttons, self._stop, self.line]
+
+    def run(self, work: Work, request: gr.Request, *, alone: bool = False) -> Iterator[Updates]:
+        """Yield the updates of `work`, once there is a place for it; `alone`, nothing else is computed meanwhile.
+
+        `work` gets its place, with the event that Stop sets.
+        """
+        session, stop = request.session_hash or "", threading.Event()
+        owner = _address(request) if self._desk.settings.public else None
+        if before := self._running.get(session):
+            before.set()  # the newer one has the page
+        self._running[session] = stop
+        try:
+            yield self._pressable(False) | {self.line: ""}
+            with self._desk.scheduler.admitted(owner):
+                yield from self._until_heard(session)
+                with self._desk.scheduler.queue(alone=alone, stop=stop, owner=owner) as place:
+                    yield from self._waiting(place, session)
+                    yield from work(place)
+            yield self._pressable(True)
+        except ValueError as error:
+            yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
+        except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
+            log.exception("what a page asked for failed")
+            told = markdown_text(f"{error} (the terminal has the details)")
+            yield self._pressable(True) | {self.line: f"⚠ {told}"}
+        finally:
+            stop.set()
+            if self._running.get(session) is stop:
+                del self._running[session]
+
+    def _pressable(self, idle: bool) -> Updates:
+        return {button: gr.update(interactive=idle) for button in self._buttons} | {
+            self._stop: gr.update(interactive=not idle)
+        }
+
+    def _until_heard(self, session: str) -> Iterator[Updates]:
+        """Wait until the page listens, for nothing is computed for nobody; ValueError if it does not."""
+        patience = time.monotonic() + DEAF
+        while not self._is_heard(session):
+            if time.monotonic() > patience:
+                raise ValueError(UNHEARD)
+            time.sleep(LOOK / 2)
+            yield gr.skip()
+
+    def _waiting(self, place: Place, session: str) -> Iterator[Updates]:
+        """Yield updates that show the place in the queue; ValueError if it is stopped before its turn."""
+        shown = 0
+        while not place.wait(LOOK if shown else 0.0):
+            if place.stop.is_set():
+                raise ValueError("stopped before it began: something else was being generated")
+            if not self._is_heard(session):
+                raise ValueError(UNHEARD)
+            number = place.number
+            if number not in (shown, 0):
+                shown = number
+                yield {self.line: f"Waiting for what is being generated elsewhere: place {number} in the queue …"}
+            else:
+                yield gr.skip()  # so that a page that has gone is noticed
+
+    def _is_heard(self, session: str) -> bool:
+        """Return whether the page of this session listens, as far as that is known."""
+        return self._desk.listeners is None or session in self._desk.listeners
+
+    def _on_stop(self, request: gr.Request) -> None:
+        if stop := self._running.get(request.session_hash or ""):
+            stop.set()
+
+
+def starter(
+    desk: Desk, label: str, *, ident: str, running: dict[str, threading.Event], primary: bool = True
+) -> LongActions:
+    """A row of a button that starts something and one that stops it, and below it the line that tells of it.
+
+    Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in LongActions. The `primary` one of what is
+    visible has the key.
+    """
+    with gr.Row():
+        start = gr.Button(
+            label,
+            variant="primary" if primary else "secondary",
+            elem_classes="go" if primary else [],
+            elem_id=ident,
+            scale=3,
+            min_width=80,
+        )
+        stop = gr.Button(
+            "Stop", variant="stop", interactive=False, elem_classes="halt", elem_id=f"{ident}-stop", min_width=80
+        )
+    line = gr.Markdown(elem_id=f"{ident}-line", elem_classes="note")
+    return LongActions(desk, buttons=[start], stop=stop, line=line, running=running)
+
+
+def _address(request: gr.Request) -> str:
+    """Return the address that a request comes from: on a Space the one that its proxy saw, which it names last.
+
+    Elsewhere there may be no proxy, and the header says what the visitor likes.
+    """
+    forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip() if on_space() else ""
+    return forwarded or str(getattr(request.client, "host", ""))

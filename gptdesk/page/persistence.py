@@ -1,0 +1,82 @@
+"""What a tab remembers: the values of its widgets, on disk, so that they are there again after a restart."""
+
+import logging
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
+from gptdesk.desk import PAGE, Desk
+from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values, fits, is_offered
+from gptdesk.stored_values import warn_once
+
+MOST_KEPT = 200_000  # characters of a text that is there again after a reload
+log = logging.getLogger(__name__)
+
+
+class SavedState:
+    """The remembered widgets of one tab, by name; sampler panels under names of their own."""
+
+    def __init__(self, desk: Desk, title: str, components: dict[str, Component], panels: dict[str, ChainPanel]) -> None:
+        self._desk = desk
+        self._title = title
+        self._components = components
+        self._panels = panels
+        self.restored = gr.State(False)  # nothing is remembered of a page that has not been filled in yet
+
+    @property
+    def controls(self) -> list[Component]:
+        """Every widget whose value is remembered."""
+        return [*self._components.values(), *(one for panel in self._panels.values() for one in panel.components)]
+
+    def wire(self) -> None:
+        """Remember every change; all widgets must have been laid out. A public desk remembers none."""
+        if self._desk.settings.public:
+            return
+        changes = [component.change for component in self.controls]  # type: ignore[attr-defined]  # made by Gradio
+        inputs: set[Block] = {*self.controls, self.restored}
+        gr.on(changes, self.remember, inputs, **(QUIETLY | {"trigger_mode": "always_last"}))
+
+    def remember(self, values: Values) -> None:
+        """Write down what the widgets show now."""
+        if values[self.restored]:
+            found = {name: values[component] for name, component in self._components.items()}
+            remembered = {name: value for name, value in found.items() if len(str(value)) < MOST_KEPT}
+            panels = {name: panel.remembered(values) for name, panel in self._panels.items()}
+            self.put(self._title, remembered | panels)
+
+    def put(self, name: str, value: object) -> None:
+        """Remember something else of the tab."""
+        try:
+            self._desk.page.put(name, value)
+        except ValueError as error:  # a full disk is no reason to refuse a text
+            log.warning("%s", error)
+
+    def read(self) -> dict[str, object]:
+        """Return what was remembered, by name, but for what has been damaged since: its widgets are as at first."""
+        kept = self._desk.page.read().get(self._title, {})
+        found = kept if isinstance(kept, dict) else {}
+        good = {name: value for name, value in found.items() if self._suits(name, value)}
+        if lost := [name for name in found if name not in good] if isinstance(kept, dict) else ["all"]:
+            warn_once(
+                f"what {self._desk.settings.home / PAGE} remembers of {self._title} ({', '.join(lost):.200}) does not "
+                "fit the page and is as at first"
+            )
+        return good
+
+    def _suits(self, name: str, value: object) -> bool:
+        if name in self._components:
+            return fits(self._components[name], value) and (not isinstance(value, str) or len(value) < MOST_KEPT)
+        return name in self._panels and isinstance(value, dict)
+
+    def updates(self, kept: dict[str, object]) -> Updates:
+        """Return updates that make the widgets show what `read` gave."""
+        updates: Updates = {
+            component: gr.update(value=kept[name])
+            for name, component in self._components.items()
+            if name in kept and is_offered(component, kept[name])
+        }
+        updates[self.restored] = True
+        for name, panel in self._panels.items():
+            updates |= panel.restored(kept.get(name))
+        return updates

@@ -1,0 +1,156 @@
+"""Pick a model, pick a preset: the two panels above the samplers, for every tab that generates."""
+
+import html
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from gptdesk.desk import Desk
+from gptdesk.page.option_widgets import MAY_SPEAK, ChainPanel, Updates, Values, told
+from gptdesk.training.run_models import title
+from models.manager import ModelKey
+from models.precision import missing_here
+from samplers import Chain, build
+
+FIRST_PRESET = "Balanced"
+STARTER = "starter"
+
+
+class ModelPicker:
+    """Two dropdowns: a model, and a precision to run it at; first the one that is `wished`, if there is that.
+
+    The ids of its elements begin with `prefix`, so that a page may have several.
+    """
+
+    def __init__(self, desk: Desk, *, label: str = "Model", wished: str | None = None, prefix: str = "") -> None:
+        self._desk = desk
+        self._wished = wished
+        picked = self.first_of()
+        offered = self._offered(picked)
+        with gr.Group(), gr.Row():
+            self.name = gr.Dropdown(
+                self._listed(), value=picked, label=label, elem_id=f"{prefix}model", scale=3, min_width=150
+            )
+            self.precision = gr.Dropdown(
+                offered,
+                value=self._first(offered),
+                label="Precision",
+                info=_not_here(),
+                elem_id=f"{prefix}precision",
+                scale=2,
+                min_width=110,
+            )
+
+    def wire(self) -> Dependency:
+        """Offer the precisions of the model that was picked."""
+        return self.name.input(self._precisions, self.name, self.precision, **MAY_SPEAK)
+
+    def key(self, values: Values) -> ModelKey:
+        """The model that is picked; ValueError if there is none."""
+        name, precision = values[self.name], values[self.precision]
+        if not name:
+            raise ValueError("no model is chosen; choose one")
+        if problem := self._desk.model(str(name)).problem:
+            raise ValueError(problem)
+        return ModelKey(str(name), str(precision))
+
+    def first_of(self, *wished: object) -> str | None:
+        """The first of these names that can be used, else the starter, else the first model there is."""
+        usable = [info.name for info in self._desk.manager.available() if info.problem is None]
+        return next((name for name in (*wished, STARTER) if name in usable), next(iter(usable), None))
+
+    def shown(self, name: object, precision: object) -> Updates:
+        """Updates that list the models there are now and pick this one, if it is still there."""
+        picked = self.first_of(name)
+        return {
+            self.name: gr.update(choices=self._listed(), value=picked),
+            self.precision: self._precisions(picked, precision),
+        }
+
+    @told
+    def _precisions(self, name: str | None, precision: object = None) -> object:
+        offered = self._offered(name)
+        return gr.update(choices=offered, value=precision if precision in offered else self._first(offered))
+
+    def _first(self, offered: list[str]) -> str | None:
+        return self._wished if self._wished in offered else next(iter(offered), None)
+
+    def _offered(self, name: str | None) -> list[str]:
+        return list(self._desk.model(name).precisions) if name else []
+
+    def _listed(self) -> list[tuple[str, str]]:
+        models = self._desk.manager.available()
+        return [(title(info.name) + (" (cannot be used)" if info.problem else ""), info.name) for info in models]
+
+
+def _not_here() -> str | None:
+    """What the list of precisions leaves out, and why."""
+    return "; ".join(f"no {name}: {reason}" for name, reason in missing_here().items()) or None
+
+
+class PresetBar:
+    """A dropdown of sampler presets, and buttons for what can be done with the chosen one and `panel`.
+
+    A public desk keeps none, so it has no buttons to save and delete. The ids of its elements begin with `prefix`.
+    """
+
+    def __init__(self, desk: Desk, panel: ChainPanel, *, prefix: str = "") -> None:
+        self._desk = desk
+        self._panel = panel
+        self._is_public = desk.settings.public
+        with gr.Group():
+            self.name = gr.Dropdown(
+                desk.preset_names(),
+                value=FIRST_PRESET,
+                allow_custom_value=not self._is_public,
+                label="Preset" if self._is_public else "Preset (to save your own, type a name for it)",
+                elem_id=f"{prefix}preset",
+            )
+            with gr.Row():
+                names = ("Restore", "Neutralise") if self._is_public else ("Restore", "Neutralise", "Save", "Delete")
+                self._buttons = [
+                    gr.Button(name, size="sm", min_width=60, elem_id=f"{prefix}preset-{name.lower()}") for name in names
+                ]
+
+    def wire(self) -> None:
+        """Connect the buttons; the panel must have been laid out."""
+        options = self._panel.components
+        restore, neutralise, *keeping = self._buttons
+        self.name.select(self._on_restore, self.name, options, **MAY_SPEAK)
+        restore.click(self._on_restore, self.name, options, **MAY_SPEAK)
+        neutralise.click(self._on_neutralise, set(options), options, **MAY_SPEAK)
+        if keeping:
+            save, delete = keeping
+            save.click(self._on_save, {self.name, *options}, self.name, **MAY_SPEAK)
+            delete.click(self._on_delete, self.name, self.name, **MAY_SPEAK)
+
+    def shown(self, name: object) -> Updates:
+        """Updates that list the presets there are now, with this one in the box."""
+        return {self.name: gr.update(choices=self._desk.preset_names(), value=name or FIRST_PRESET)}
+
+    @told
+    def _on_restore(self, name: str | None) -> Updates:
+        return self._panel.show(self._desk.preset(name or ""))
+
+    @told
+    def _on_neutralise(self, values: dict[Component, object]) -> Updates:
+        return self._panel.show(neutralised(self._panel.chain(values)))
+
+    @told
+    def _on_save(self, values: dict[Component, object]) -> object:
+        name = self._desk.save_preset(str(values[self.name] or ""), self._panel.chain(values))
+        gr.Info(f"Saved as {html.escape(name)}.")
+        return gr.update(choices=self._desk.preset_names(), value=name)
+
+    @told
+    def _on_delete(self, name: str | None) -> object:
+        self._desk.delete_preset(name or "")
+        gr.Info(f"Deleted {html.escape(name or '')}.")
+        return gr.update(choices=self._desk.preset_names(), value=FIRST_PRESET)
+
+
+def neutralised(chain: Chain) -> Chain:
+    """The same chain with every option at the value that changes nothing; samplers that always act are left out."""
+    kept = tuple(type(link)(**link.neutral) for link in chain.samplers if link.neutral)
+    return Chain(samplers=kept) if kept else Chain(samplers=(build("temperature", temperature=1.0),))

@@ -1,0 +1,39 @@
+"""Stats of a generation in one line, as the engine measured them."""
+
+import psutil
+
+from gptdesk.formatting import duration, plural
+from gptdesk.generation import GenerationResult, cut_prompt
+from models.manager import ModelKey
+
+FINISHES = {
+    "stop": "the text came to its end",
+    "length": "max new tokens reached",
+    "context": "the context is full",
+    "stopped": "you stopped it",
+    "deadline": "out of time",
+}
+
+
+def stats_line(result: GenerationResult, key: ModelKey) -> str:
+    """The stats line as Markdown: times in ms or s, memory of this process in GB."""
+    start = result.start
+    if start is None:
+        return "Reading the prompt …"
+    parts = [f"**{key}** by {start.kernels}"]
+    known = f" ({start.known_tokens:,} of them known)" if start.known_tokens else ""
+    parts.append(f"prompt {plural(start.prompt_tokens, 'token')}{known} in {duration(start.seconds)}")
+    if result.seconds_to_first_token is not None:
+        parts.append(f"first token after {duration(result.seconds_to_first_token)}")
+    if (speed := result.tokens_per_second) is not None:
+        parts.append(f"{speed:,.0f} tokens/s")
+    parts.append(plural(sum(map(len, result.tokens)), "token"))
+    if all(result.finish_reasons):
+        reasons = dict.fromkeys(FINISHES[reason] for reason in result.finish_reasons if reason)
+        parts.append(f"ended: {', '.join(reasons)}")
+    parts.append(f"memory {psutil.Process().memory_info().rss / 1e9:.2f} GB")
+    parts.append(f"seed {start.seed}")
+    line = " · ".join(parts)
+    if cut := cut_prompt(start):
+        line += f"\n\n⚠ {cut[:1].upper()}{cut[1:]}."
+    return line

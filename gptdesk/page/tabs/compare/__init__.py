@@ -1,0 +1,45 @@
+"""The Compare tab: two or three models, one request: watch them, measure them, judge them, or choose blindly."""
+
+import gradio as gr
+
+from gptdesk.desk import Desk
+from gptdesk.page.option_widgets import QUIETLY, Updates
+from gptdesk.page.persistence import SavedState
+from gptdesk.page.tab_links import TabLinks
+from gptdesk.page.tabs.compare.blind import BlindView
+from gptdesk.page.tabs.compare.measure import MeasureView
+from gptdesk.page.tabs.compare.panes import CSS
+from gptdesk.page.tabs.compare.prompts import PromptsView
+from gptdesk.page.tabs.compare.sides import SidesPanel
+from gptdesk.page.tabs.compare.watch import WatchView
+
+__all__ = ["CSS", "TITLE", "build"]
+
+TITLE = "Compare"
+
+
+def build(desk: Desk, links: TabLinks) -> None:
+    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
+    sides = SidesPanel(desk)
+    with gr.Tabs():
+        with gr.Tab("Watch", render_children=True):
+            watch = WatchView(desk, sides)
+        with gr.Tab("Measure", render_children=True):
+            measure = MeasureView(desk, sides)
+        with gr.Tab("Blind test", render_children=True):
+            blind = BlindView(desk, sides)
+        with gr.Tab("Prompt list", render_children=True):
+            prompts = PromptsView(desk, sides)
+    views = (watch, measure, blind, prompts)
+    kept = SavedState(desk, TITLE, sides.remembered | measure.remembered | prompts.remembered, sides.panels)
+    for view in views:
+        view.wire()
+    sides.wire()
+    links.picks(TITLE, *sides.pickers)
+    kept.wire()
+
+    def load() -> Updates:
+        remembered = kept.read()
+        return kept.updates(remembered) | sides.shown(remembered)
+
+    links.page.load(load, None, [*kept.controls, *sides.shaped, kept.restored], **QUIETLY)

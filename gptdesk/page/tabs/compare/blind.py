@@ -1,0 +1,140 @@
+"""Blind test: two texts without names, sides swapped at random; the votes are counted on disk."""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+
+import gradio as gr
+
+from gptdesk.comparison import Side, Stage, lend_fresh, prepare
+from gptdesk.comparison.blind import Tally, Vote, told
+from gptdesk.desk import Desk
+from gptdesk.generation import GenerationResult, collect, drawn_seed, generate
+from gptdesk.markup import markdown_text, pane
+from gptdesk.page.long_action import starter
+from gptdesk.page.option_widgets import MAY_SPEAK, STREAMING, Updates, Values
+from gptdesk.page.option_widgets import told as as_message
+from gptdesk.page.streaming import in_batches
+from gptdesk.page.tabs.compare.sides import SidesPanel
+from gptdesk.scheduler import Place
+
+NAMES = ("Left", "Right")
+VOTES: dict[Vote, str] = {"left": "Left is better", "tie": "No difference", "right": "Right is better"}
+NOTE = "Sides A and B continue the prompt with a new seed each round. Which is which is told after your vote."
+
+
+class BlindView:
+    """Rounds of two texts and a vote."""
+
+    def __init__(self, desk: Desk, sides: SidesPanel) -> None:
+        self._desk = desk
+        self._sides = sides
+        self._actions = starter(desk, "New round", ident="blind", running=sides.running)
+        with gr.Row(equal_height=True, elem_classes="panes"):
+            self.panes = [
+                gr.HTML(pane(name, "", ""), min_width=280, elem_id=f"blind-{name.lower()}", elem_classes="bare")
+                for name in NAMES
+            ]
+        with gr.Row():
+            self.votes = {
+                vote: gr.Button(label, interactive=False, min_width=90, elem_id=f"vote-{vote}")
+                for vote, label in VOTES.items()
+            }
+        self.tally = gr.Markdown(NOTE, elem_id="tally")
+        self.round = gr.State(None)  # on the server: who stands where must not be seen in the page
+
+    def wire(self) -> None:
+        """Connect the buttons."""
+        self._actions.wire()
+        shared = [*self.panes, *self.votes.values(), self.tally, self.round, self._actions.line]
+        outputs = [*self._actions.outputs, *shared[:-1]]
+        self._actions.start.click(self._on_start, self._sides.inputs, outputs, **STREAMING)
+        for vote, button in self.votes.items():
+            # one vote after the other, so that a round is counted once
+            one = MAY_SPEAK | {"concurrency_id": "vote", "concurrency_limit": 1}
+            button.click(self._voter(vote), self.round, shared, **one)
+
+    def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
+            sides = self._sides.sides(values, seed=drawn_seed())[:2]
+            yield self._votable(False) | {self._actions.line: "Both sides are writing …", self.round: None}
+            results: list[GenerationResult] = []
+            for events in in_batches(self._write(sides, place.stop), stop=place.stop):
+                results += [event for event in events if isinstance(event, GenerationResult)]
+                yield gr.skip()
+            if len(results) < len(sides):
+                yield {self._actions.line: "You stopped the round."}
+                return
+            yield self._asked(sides, [result.texts[0] for result in results])
+
+        yield from self._actions.run(work, request)
+
+    def _asked(self, sides: list[Side], texts: list[str]) -> Updates:
+        """Show both texts, swapped or not, and let the votes be pressed."""
+        swapped = bool(secrets.randbelow(2))
+        shown, prompt = texts[::-1] if swapped else texts, sides[0].request.prompt
+        updates = self._votable(True)
+        for box, name, text in zip(self.panes, NAMES, shown, strict=True):
+            updates[box] = pane(name, prompt, text)
+        same = texts[0] == texts[1]
+        updates[self._actions.line] = "The two are the same, word for word." if same else "Which one is better?"
+        names, keys = [side.name for side in sides], [side.key.spelled for side in sides]
+        updates[self.tally] = markdown_text(self._told(self._tally(keys), names))
+        updates[self.round] = {
+            "names": names,
+            "keys": keys,
+            "swapped": swapped,
+            "prompt": prompt,
+            "shown": shown,
+        }
+        return updates
+
+    def _write(self, sides: list[Side], stop: threading.Event) -> Iterator[Stage | GenerationResult]:
+        yield from prepare(self._desk.manager, [side.key for side in sides])
+        for side in sides:
+            with lend_fresh(self._desk.manager, side.key) as loaded:
+                result = collect(generate(loaded, side.request, stop=stop), n=1)
+            if stop.is_set():
+                return
+            yield result
+
+    def _voter(self, vote: Vote) -> Callable[[dict[str, object] | None], object]:
+        @as_message
+        def cast(round_: dict[str, object] | None) -> object:
+            if round_ is None:
+                raise ValueError("there is nothing to vote on; press New round")
+            return self._counted(round_, vote)
+
+        return cast
+
+    def _counted(self, round_: dict[str, object], vote: Vote) -> Updates:
+        names, keys, shown = round_["names"], round_["keys"], round_["shown"]
+        assert isinstance(names, list)
+        assert isinstance(keys, list)
+        assert isinstance(shown, list)
+        swapped = bool(round_["swapped"])
+        tally = self._tally(keys).plus(vote, swapped=swapped)
+        self._desk.votes.put(_name(keys), (tally.mirrored() if keys != sorted(keys) else tally).to_json())
+        there = names[::-1] if swapped else names
+        prompt, updates = str(round_["prompt"]), self._votable(False)
+        for box, place, name, text in zip(self.panes, NAMES, there, shown, strict=True):
+            updates[box] = pane(f"{place}: {name}", prompt, text)
+        said = f"Left was {there[0]}, right {there[1]}. {self._told(tally, names)}"
+        return updates | {self.tally: markdown_text(said), self.round: None, self._actions.line: "Thank you."}
+
+    def _told(self, tally: Tally, names: list[str]) -> str:
+        if self._desk.settings.public:
+            return "A public desk does not count votes; run one of your own."
+        return told(tally, names[0], names[1])
+
+    def _tally(self, keys: list[str]) -> Tally:
+        tally = Tally.from_json(self._desk.votes.read().get(_name(keys)))
+        return tally.mirrored() if keys != sorted(keys) else tally
+
+    def _votable(self, yes: bool) -> Updates:
+        return {button: gr.update(interactive=yes) for button in self.votes.values()}
+
+
+def _name(keys: list[str]) -> str:
+    """Under which the votes of two models lie, whichever is the reference."""
+    return " against ".join(sorted(keys))

@@ -1,0 +1,52 @@
+"""The Train tab: a new run, a run as it goes, and all runs side by side. It views folders; processes do the work."""
+
+import gradio as gr
+
+from gptdesk.desk import Desk
+from gptdesk.page.option_widgets import QUIETLY, Updates
+from gptdesk.page.persistence import SavedState
+from gptdesk.page.tab_links import TabLinks
+from gptdesk.page.tabs.train.form import FormView
+from gptdesk.page.tabs.train.listing import ListingView
+from gptdesk.page.tabs.train.panels import CSS
+from gptdesk.page.tabs.train.watch import WatchView
+from gptdesk.training import control
+
+__all__ = ["CSS", "TITLE", "build"]
+
+TITLE = "Train"
+CLOSED = "A public desk trains no models, for its visitors would share one computer. Run one of your own: it is free."
+
+
+def build(desk: Desk, links: TabLinks) -> None:
+    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
+    if desk.settings.public:
+        gr.Markdown(CLOSED, elem_id="train-closed")
+        return
+    with gr.Tabs() as views:
+        with gr.Tab("New run", id="new", render_children=True) as new:
+            form = FormView(desk)
+        with gr.Tab("Watch", id="watch", render_children=True) as watching:
+            watch = WatchView(desk, links)
+        with gr.Tab("All runs", id="runs", render_children=True) as listed:
+            listing = ListingView(desk)
+    kept = SavedState(desk, TITLE, form.remembered | watch.remembered, {})
+    form.wire(
+        new,
+        given=watch.inputs,
+        started=[views, *watch.outputs],
+        shown=lambda name, values: {views: gr.Tabs(selected="watch")} | watch.shown(name, values),
+    )
+    watch.wire(watching)
+    listing.wire(listed)
+    kept.wire()
+
+    def load() -> Updates:
+        remembered = kept.read()
+        busy = control.holder(desk.settings.home)
+        values = {box: remembered.get(name, box.value) for name, box in watch.remembered.items()}
+        updates = kept.updates(remembered) | form.shown(remembered)
+        updates |= watch.shown(busy or remembered.get("run"), values)
+        return updates | ({views: gr.Tabs(selected="watch")} if busy else {})
+
+    links.page.load(load, None, [*kept.controls, kept.restored, views, *form.outputs, *watch.outputs], **QUIETLY)

@@ -1,1 +1,0 @@
-"""The tabs of the page: one file or folder each, with a TITLE and a build(desk, frame) that lays out and wires it."""

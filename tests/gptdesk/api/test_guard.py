@@ -1,0 +1,120 @@
+"""The guard and /health, on the real application: every route of ours and of Gradio's is behind them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from gptdesk.api.guard import CLOSED
+from gptdesk.desk import Desk
+from gptdesk.server import web_app
+from gptdesk.settings import load_settings
+from gptdesk.system.single_instance import home_id
+
+HERE = "127.0.0.1:7860"
+ROUTES = ("/", "/health", "/config", "/gradio_api/info", "/gradio_api/upload", "/gradio_api/queue/join")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, in_event_loop: Callable) -> TestClient:
+    desk = Desk(load_settings({"home": str(tmp_path_factory.mktemp("home"))}))
+    return TestClient(in_event_loop(lambda: web_app(desk)), base_url=f"http://{HERE}", raise_server_exceptions=False)
+
+
+def test_health_tells_whose_desk_it_is(client: TestClient, tmp_path: Path) -> None:
+    answer = client.get("/health").json()
+    assert answer["app"] == "gptdesk"
+    assert len(answer["home"]) == len(home_id(tmp_path))
+    assert answer["home"] != home_id(tmp_path)
+    asked = client.head("/health")
+    assert (asked.status_code, asked.content) == (200, b"")
+
+
+@pytest.mark.parametrize("host", [HERE, "localhost", "localhost:1", "[::1]:7860", "127.9.9.9", "desk.localhost:80"])
+def test_hosts_of_this_computer_are_answered(client: TestClient, host: str) -> None:
+    assert client.get("/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.com", "evil.com:7860", "127.0.0.1.evil.com", "localhost.evil.com", "192.168.1.2", "0.0.0.0", "", "[::", "@"],
+)
+@pytest.mark.parametrize("route", ROUTES)
+def test_other_hosts_are_refused_on_every_route(client: TestClient, route: str, host: str) -> None:
+    for method in ("GET", "POST"):
+        answer = client.request(method, route, headers={"host": host})
+        assert answer.status_code == 403
+        assert "localhost" in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.com"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1.evil.com"},
+        {"sec-fetch-site": "cross-site"},
+        {"origin": f"http://{HERE}", "sec-fetch-site": "cross-site"},
+    ],
+)
+@pytest.mark.parametrize("route", ROUTES)
+def test_pages_of_other_sites_cannot_send(client: TestClient, route: str, headers: dict[str, str]) -> None:
+    assert client.post(route, headers=headers).status_code == 403
+
+
+def test_a_cross_site_upload_stores_nothing_and_ours_works(client: TestClient) -> None:
+    files = {"files": ("a.txt", b"hello")}
+    foreign = client.post("/gradio_api/upload", files=files, headers={"origin": "http://evil.com"})
+    ours = client.post("/gradio_api/upload", files=files, headers={"origin": f"http://{HERE}"})
+    assert (foreign.status_code, ours.status_code) == (403, 200)
+
+
+@pytest.mark.parametrize("spelling", ["file=", "file/", "file//", "FILE="])
+@pytest.mark.parametrize("address", ["http://example.org/", "https://example.org/a", "HTTP://example.org", "http:/x"])
+def test_the_desk_is_no_proxy(client: TestClient, spelling: str, address: str) -> None:
+    for prefix in ("/gradio_api/", "/"):
+        answer = client.get(f"{prefix}{spelling}{address}")
+        assert (answer.status_code, answer.text) == (404, CLOSED)
+
+
+def test_behind_a_proxy_the_desk_answers_under_the_names_it_was_given(tmp_path: Path, in_event_loop: Callable) -> None:
+    desk = Desk(load_settings({"home": str(tmp_path), "allow_host": "desk.example.org, Other.example"}))
+    client = TestClient(in_event_loop(lambda: web_app(desk)), base_url=f"http://{HERE}", raise_server_exceptions=False)
+    for host, status in {
+        "desk.example.org": 200,
+        "desk.example.org:8443": 200,
+        "other.example": 200,
+        "localhost": 200,
+        "www.desk.example.org": 403,
+        "desk.example.org.evil.com": 403,
+        "evil.com": 403,
+    }.items():
+        assert client.get("/health", headers={"host": host}).status_code == status, host
+    for origin, refused in {"https://desk.example.org": False, "https://evil.com": True}.items():
+        headers = {"host": "desk.example.org", "origin": origin, "content-type": "application/json"}
+        answer = client.post("/gradio_api/queue/join", headers=headers, content="{}")
+        assert (answer.status_code == 403) is refused
+
+
+@pytest.mark.parametrize("names", ["*", "http://desk.example.org", "desk.example.org:80", "a b", "-", "ü.example"])
+def test_what_is_no_host_name_is_told(tmp_path: Path, names: str) -> None:
+    with pytest.raises(ValueError, match=r"allow_host takes names like desk\.example\.org, without a port"):
+        load_settings({"home": str(tmp_path), "allow_host": names})
+
+
+def test_a_public_desk_answers_under_any_name(tmp_path: Path, in_event_loop: Callable) -> None:
+    desk = Desk(load_settings({"home": str(tmp_path), "host": "0.0.0.0"}))
+    answer = TestClient(in_event_loop(lambda: web_app(desk))).get("/health", headers={"host": "someone-desk.example"})
+    assert answer.status_code == 200
+    assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize(
+    "route", ["/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x", "/gradio_api/file=/x"]
+)
+def test_pages_of_other_sites_cannot_make_a_browser_read(client: TestClient, route: str) -> None:
+    """Not even what is no harm to ask for: a page of another site may be opened from, and no more."""
+    headers = {"sec-fetch-site": "cross-site"}
+    assert client.get(route, headers=headers).status_code == 403
+    assert client.get("/", headers=headers).status_code == 200

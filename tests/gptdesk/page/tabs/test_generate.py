@@ -1,0 +1,49 @@
+"""The Generate tab without a browser: the count below the prompt, and what a page shows when it opens."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from gptdesk.desk import Desk
+from gptdesk.page.tabs.generate import GenerateTab
+from gptdesk.settings import Settings
+
+
+@pytest.fixture
+def tab(tmp_path: Path, in_event_loop: Callable) -> GenerateTab:
+    return in_event_loop(lambda: _tab(tmp_path))
+
+
+def _tab(home: Path) -> GenerateTab:
+    desk = Desk(Settings(home=home))
+    with gr.Blocks() as page:
+        return GenerateTab(desk, page)
+
+
+def _prompt(tab: GenerateTab, tokens: int) -> str:
+    text = " the" * tokens
+    assert len(tab.desk.tokenizer("starter").encode(text)) == tokens
+    return text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "wanted", "told"),
+    [
+        (0, 100, "0 of 256 tokens"),
+        (157, 100, "157 of 256 tokens"),
+        (158, 100, "⚠ 158 of 256 tokens: the first one will be left out, so that 100 new ones fit"),
+        (255, 100, "⚠ 255 of 256 tokens: the first 98 will be left out, so that 100 new ones fit"),
+        (257, 100, "⚠ 257 of 256 tokens: the first 100 will be left out, so that 100 new ones fit"),
+        (257, 1, "⚠ 257 of 256 tokens: the first one will be left out, so that 1 new one fits"),
+        (300, 1000, "⚠ 300 of 256 tokens: the first 172 will be left out, so that 129 new ones fit"),
+        (128, 1000, "128 of 256 tokens"),
+    ],
+)
+def test_the_count_tells_what_will_be_cut(tab: GenerateTab, tokens: int, wanted: int, told: str) -> None:
+    assert tab._on_prompt(_prompt(tab, tokens), "starter", wanted) == told
+
+
+def test_what_cannot_be_asked_for_is_told_in_place_of_the_count(tab: GenerateTab) -> None:
+    assert "max\\_new\\_tokens must be" in tab._on_prompt("Once", "starter", None)

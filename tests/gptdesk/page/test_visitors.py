@@ -1,0 +1,171 @@
+"""Many visitors at one desk: what each costs, who is served, and what is computed for nobody."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from page_checks import RunningDesk
+
+from benchmarks.visitor import Json, Visitor
+from gptdesk.page.long_action import DEAF, UNHEARD
+
+
+@pytest.fixture(scope="module", params=["local", "public"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def desk(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDesk]:
+    host = {"GPTDESK_HOST": "0.0.0.0"} if mode == "public" else {}
+    desk = RunningDesk(tmp_path_factory.mktemp("home"), OMP_NUM_THREADS="1", **host)
+    yield desk
+    assert "Traceback" not in desk.close()
+
+
+@pytest.fixture
+def visitor(desk: RunningDesk) -> Iterator[Visitor]:
+    visitor = Visitor(desk.url)
+    yield visitor
+    visitor.close()
+
+
+def asked(visitor: Visitor, tokens: int = 10) -> tuple[Json, list[object]]:
+    event = visitor.event("generate")
+    return event, visitor.values(event, prompt="Once upon a time", max_new_tokens=tokens, new_seed=False, seed="3")
+
+
+def said(messages: list[Json]) -> str:
+    return str([message.get("output") for message in messages])
+
+
+def test_nothing_is_computed_for_who_does_not_listen(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
+    """Two dozen ask and never read; whoever reads is served, and those who come back later find no text."""
+    deaf = [Visitor(desk.url) for _ in range(3)]
+    for i in range(24):
+        one = deaf[i % 3]
+        one.session = f"{one.session[:10]}{i}"
+        assert one.send(*asked(one, tokens=1000)).status_code == 200
+    if mode == "local":  # on a public desk these all have one address, which has two places
+        assert "ended: max new tokens reached" in said(visitor.run(*asked(visitor)))
+    time.sleep(DEAF + 1)
+    assert "ended: max new tokens reached" in said(visitor.run(*asked(visitor)))
+    for one in deaf:
+        late = said(list(one.messages()))
+        assert UNHEARD in late or "another waits" in late
+        assert "tokens/s" not in late
+        one.close()
+
+
+def test_a_stream_of_a_session_that_waits_for_nothing_is_refused(visitor: Visitor) -> None:
+    """Gradio would write a traceback for each."""
+    for session in ("unknown", visitor.session, ""):
+        answer = visitor.request("GET", "/gradio_api/queue/data", params={"session_hash": session})
+        assert answer.status_code == 404
+
+
+def test_who_names_other_addresses_has_no_more_places(desk: RunningDesk, mode: str) -> None:
+    visitors = [Visitor(desk.url) for _ in range(8)]
+    answers: list[str] = []
+
+    def ask(i: int, one: Visitor) -> None:
+        one.client.headers["x-forwarded-for"] = f"10.0.0.{i}"
+        answers.append(said(one.run(*asked(one, tokens=1000))))
+
+    threads = [threading.Thread(target=ask, args=found) for found in enumerate(visitors)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [answer for answer in answers if "another waits" in answer]
+    assert (len(refused) > 0) is (mode == "public")
+    for one in visitors:
+        one.close()
+
+
+def test_a_public_desk_writes_no_more_than_its_page_offers(visitor: Visitor, mode: str) -> None:
+    event, values = asked(visitor)
+    names = [visitor.components[number]["props"].get("elem_id") for number in event["inputs"]]  # type: ignore
+    values[names.index("n")] = 16
+    found = said(visitor.run(event, values))
+    assert ("a public desk writes at most 8 sequences of 1,000 new tokens" in found) is (mode == "public")
+
+
+def test_an_abandoned_stream_ends_its_generation(visitor: Visitor) -> None:
+    """A dozen leave in mid-text; then there is room for others, with nothing waited for."""
+    for i in range(12):
+        visitor.session = f"leaver{i}"
+        assert visitor.send(*asked(visitor, tokens=1000)).status_code == 200
+        messages = visitor.messages()
+        next(message for message in messages if message["msg"] == "process_generating")
+        messages.close()  # type: ignore[attr-defined]
+    visitor.session = "stayer"
+    assert "ended: max new tokens reached" in said(visitor.run(*asked(visitor)))
+
+
+def test_each_address_has_two_places_on_a_public_desk(desk: RunningDesk, mode: str) -> None:
+    visitors = [Visitor(desk.url) for _ in range(8)]
+    answers: list[str] = []
+    streams = [
+        threading.Thread(target=lambda one=one: answers.append(said(one.run(*asked(one, tokens=1000)))))
+        for one in visitors
+    ]
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        stream.join()
+    refused = [answer for answer in answers if "another waits" in answer]
+    written = [answer for answer in answers if "tokens/s" in answer]
+    assert len(refused) + len(written) == len(visitors)
+    assert len(written) == len(visitors) if mode == "local" else len(refused) > 0
+    for one in visitors:
+        one.close()
+
+
+def test_the_place_in_the_queue_is_shown(desk: RunningDesk, mode: str) -> None:
+    if mode == "public":
+        return  # where one address has two places
+    visitors = [Visitor(desk.url) for _ in range(8)]
+    answers: list[str] = []
+
+    def ask(one: Visitor) -> None:
+        event = one.event("generate")
+        answers.append(said(one.run(event, one.values(event, prompt="Once", max_new_tokens=1000, n=8))))
+
+    threads = [threading.Thread(target=ask, args=(one,)) for one in visitors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert any("place 1 in the queue" in answer for answer in answers)
+    assert any("place 2 in the queue" in answer for answer in answers)
+    for one in visitors:
+        one.close()
+
+
+def test_texts_and_sessions_leave_no_memory_behind(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
+    if mode == "public":
+        return  # where the same code runs
+    process = psutil.Process(desk.process.pid)
+
+    def generate(times: int) -> int:
+        for _ in range(times):
+            visitor.run(*asked(visitor, tokens=5))
+            visitor.received.clear()
+        return process.memory_info().rss
+
+    def visit(times: int) -> int:
+        event = visitor.event("prompt", "change")
+        for i in range(times):
+            visitor.session = f"guest{i}"
+            with visitor.client.stream("GET", f"/gradio_api/heartbeat/{visitor.session}"):
+                visitor.send(event, visitor.values(event))
+        return process.memory_info().rss
+
+    before, after = generate(50), generate(60)
+    assert after < before + 60 * 25_000  # it was 80 KB each
+    before, after = visit(20), visit(100)
+    assert after < before + 100 * 100_000  # it was 670 KB each
+    assert process.num_fds() < 60

@@ -1,0 +1,362 @@
+"""Commands in terminals of every kind: streams closed, full, broken or narrow, and signals at any instant."""
+
+import http.client
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from cli_checks import Capture, complaint
+from training_checks import ROOT, begin, places_in, plan, wait_until, write_text
+
+from gptdesk.__main__ import main
+from gptdesk.system.single_instance import find_running
+from gptdesk.training import control
+from gptdesk.training.lock import holder
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell and POSIX signals")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /dev/full, and names that are no UTF-8")
+
+SHAPE = ("--tokenizer", "chars", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16")
+QUICK = (*SHAPE, "--batch-size", "4", "--eval-every", "2")
+
+
+def start(home: Path, *words: str, redirect: str = "", **given: str) -> subprocess.Popen[bytes]:
+    """`gptdesk ...` as a shell starts it, with these redirections and no signal ignored."""
+    variables = {"OMP_NUM_THREADS": "1", "GPTDESK_HOME": str(home), "PYTHONPATH": str(ROOT)} | given
+    program = [sys.executable, "-m", "gptdesk", *words]
+
+    def obey() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {redirect}', "sh", *program],
+        cwd=home,
+        env=os.environ | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=obey,
+    )
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    """Wait for the end: exit code, output and errors, which are never a traceback."""
+    out, err = (said.decode() for said in process.communicate(timeout=120))
+    for fault in ("Traceback", "Logging error", "Exception ignored"):
+        assert fault not in err
+    return process.returncode, out, err
+
+
+def assert_trained(home: Path, name: str, *, steps: int = 4) -> None:
+    info = control.info(places_in(home), name)
+    assert (info.state, info.status.step) == ("finished", steps)
+    assert (home / "models" / name / "model.safetensors").exists()
+
+
+# Streams
+
+
+@LINUX
+@pytest.mark.parametrize("redirect", ["2>/dev/full >&-", "2>&- <&-", "<&- >&- 2>&-"])
+def test_a_run_goes_on_when_nobody_can_read_its_progress(tmp_path: Path, redirect: str) -> None:
+    data = str(write_text(tmp_path / "text.txt"))
+    process = start(tmp_path, "train", "--data", data, "--name", "run", "--steps", "4", *QUICK, redirect=redirect)
+    assert ended(process) == (0, "", "")
+    assert_trained(tmp_path, "run")
+
+
+def test_a_run_outlives_the_reader_of_its_progress(tmp_path: Path) -> None:
+    begin(tmp_path, "run", steps=4)
+    with start(tmp_path, "train", "--resume", "run") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"reading\n"
+        process.stderr.close()  # as `2>&1 | head -1` does
+        assert process.wait(timeout=120) == 0
+    assert_trained(tmp_path, "run")
+
+
+@LINUX
+def test_a_line_of_json_that_is_lost_costs_no_run(tmp_path: Path) -> None:
+    begin(tmp_path, "run", steps=4)
+    process = start(tmp_path, "train", "--resume", "run", "--json", redirect=">/dev/full")
+    sentence = "the run run has ended, but its JSON could not be printed (No space left on device)\n"
+    assert ended(process) == (0, "", f"all steps are done, after step 4; saved as run\n{sentence}")
+    assert_trained(tmp_path, "run")
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("words", "redirect", "why"),
+    [
+        (["samplers"], ">/dev/full", "No space left on device"),
+        (["models", "list", "--json"], ">&-", "it is closed"),
+        (["runs"], ">&- <&-", "it is closed"),
+        (["--version"], ">/dev/full", "No space left on device"),
+        (["generate", "--max-new-tokens", "3"], ">/dev/full", "No space left on device"),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_cannot_be_printed_is_one_sentence(
+    tmp_path: Path, words: list[str], redirect: str, why: str, unbuffered: str
+) -> None:
+    process = start(tmp_path, *words, redirect=redirect, PYTHONUNBUFFERED=unbuffered)
+    sentence = f"gptdesk: the standard output cannot be written ({why}); send it elsewhere\n"
+    assert ended(process) == (2, "", sentence)
+
+
+def test_a_closed_error_stream_and_input_take_nothing_from_a_command(tmp_path: Path) -> None:
+    words = ("generate", "--prompt", "Once", "--max-new-tokens", "8", "--seed", "1")
+    code, text, _ = ended(start(tmp_path, *words))
+    assert (code, text[:4]) == (0, "Once")
+    assert ended(start(tmp_path, *words, redirect="2>&- <&-")) == (0, text, "")
+
+
+def test_asking_without_an_input_is_one_sentence(tmp_path: Path) -> None:
+    process = start(tmp_path, "generate", "--interactive", redirect="<&-")
+    sentence = "--interactive asks for prompts, and the standard input is closed; give a prompt by --prompt"
+    assert ended(process) == (2, "", f"gptdesk: {sentence}\n")
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\nfrom gptdesk.system import terminal\nterminal.prepare()\nfile = open(sys.argv[1], 'w')\n"
+        "print('lost', file=sys.stderr)\nos.write(2, b'lost')\nterminal.go_on_without_output()\nprint('lost')\n"
+        "terminal.flush_output()\nfile.write(str(file.fileno() > 2))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "file")]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], env=variables, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "file").read_text() == "True"
+
+
+def test_characters_that_a_terminal_lacks_are_replaced(tmp_path: Path) -> None:
+    words = ("generate", "--prompt", "A 🦊 é", "--max-new-tokens", "3")
+    for encoding, shown in (("ascii", b"A ? ?"), ("cp1252", b"A ? \xe9")):
+        with start(tmp_path, *words, PYTHONIOENCODING=encoding) as process:
+            out, err = process.communicate(timeout=120)
+        assert (process.returncode, out[:5]) == (0, shown)
+        assert b"starter \\xb7 float32" in err or encoding == "cp1252"
+    code, out, _ = ended(start(tmp_path, *words, "--stop", "🦊", "--json", PYTHONIOENCODING="ascii"))
+    assert code == 0
+    assert json.loads(out)["model"] == "starter"
+    process = start(tmp_path, "generate", "--model", "🦊", PYTHONIOENCODING="ascii")
+    assert ended(process)[2].startswith(r"gptdesk: '\U0001f98a' cannot be a model")
+
+
+def test_a_desk_without_any_stream_serves_until_its_terminal_hangs_up(tmp_path: Path) -> None:
+    process = start(tmp_path, "--no-browser", "--port", "0", redirect="<&- >&- 2>&-")
+    wait_until((tmp_path / "running.json").exists, process)
+    url = find_running(tmp_path, patience=60)
+    assert url is not None
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    for method, body in (("HEAD", b""), ("GET", b'{"app":"gptdesk"')):
+        connection.request(method, "/health")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()[: len(body) or None]) == (200, body)
+    connection.close()
+    process.send_signal(signal.SIGHUP)
+    assert ended(process) == (129, "", "")
+    assert not (tmp_path / "running.json").exists()
+
+
+def test_nothing_runs_where_there_is_no_folder(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -m gptdesk samplers'
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "GPTDESK_HOME": str(tmp_path)}
+    done = subprocess.run(["sh", "-c", command], env=variables, capture_output=True, text=True, check=False)
+    sentence = "gptdesk: the current folder was removed; go to another one and try again\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+
+
+# Signals
+
+# A module of this name begins to load, and a signal comes; the code that imports it drops whatever that raises.
+MEANWHILE = """
+import os, signal, sys
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == os.environ.get("SIGNAL_AT"):
+            del os.environ["SIGNAL_AT"]
+            try:
+                signal.raise_signal(int(os.environ["SIGNAL"]))
+            except BaseException:
+                pass
+
+sys.meta_path.insert(0, Finder)
+"""
+TRAIN = ("train", "--data", "text.txt", "--name", "run", "--steps", "100000", "--patience", "0", *QUICK)
+
+
+def assert_gone(home: Path) -> None:
+    """No desk announced, no run that claims to train, and no lock held."""
+    assert not (home / "running.json").exists()
+    assert holder(home) is None
+    assert all(info.status.state in ("new", "stopped") for info in control.listing(places_in(home)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("words", "module"),
+    [
+        (TRAIN, "gptdesk.system.environment"),
+        (TRAIN, "torch._C"),
+        (["samplers"], "samplers.top_k"),
+        (["--port", "0"], "gradio"),
+    ],
+)
+def test_a_signal_that_an_import_would_swallow_ends_the_command(
+    tmp_path: Path, number: int, words: tuple[str, ...], module: str
+) -> None:
+    write_text(tmp_path / "text.txt")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(MEANWHILE)
+    given = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'site'}", "SIGNAL_AT": module, "SIGNAL": str(int(number))}
+    assert ended(start(tmp_path, *words, **given)) == (128 + number, "", "")
+    assert_gone(tmp_path)
+
+
+@pytest.mark.parametrize("delay", [0.5, 1.0, 1.5, 2.2, 3.0])
+def test_an_early_interrupt_ends_a_training_command(tmp_path: Path, delay: float) -> None:
+    write_text(tmp_path / "text.txt")
+    process = start(tmp_path, *TRAIN)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    code, out, err = ended(process)
+    assert (code, out) == (130, "")
+    assert "8533:20:00" not in err  # the estimate of a trial that was stopped
+    assert_gone(tmp_path)
+
+
+def test_a_terminal_that_closes_stops_a_run_which_saves(tmp_path: Path) -> None:
+    run = begin(tmp_path, "run", steps=1_000_000, patience=0)
+    process = start(tmp_path, "train", "--resume", "run")
+    wait_until(lambda: run.status().saved_step > 0, process)
+    for _ in range(2):  # as the system and the shell send it
+        process.send_signal(signal.SIGHUP)
+    code, _, err = ended(process)
+    assert code == 129
+    assert "stopped as asked, after step " in err
+    assert run.status().state == "stopped"
+    assert (tmp_path / "models" / "run").is_dir()
+    assert_gone(tmp_path)
+
+
+def test_under_nohup_a_run_outlives_its_terminal(tmp_path: Path) -> None:
+    run = begin(tmp_path, "run", steps=1_000_000, patience=0)
+    words = ["nohup", sys.executable, "-m", "gptdesk", "train", "--resume", "run"]
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "GPTDESK_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=tmp_path, env=variables, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        wait_until(lambda: run.status().saved_step > 0, process)
+        process.send_signal(signal.SIGHUP)
+        now = run.status().saved_step
+        wait_until(lambda: run.status().saved_step > now, process)
+        process.send_signal(signal.SIGTERM)
+        assert ended(process)[0] == 143
+
+
+def test_a_run_that_another_process_began_outlives_the_terminal_of_that(tmp_path: Path) -> None:
+    """As one that is started on the page does."""
+    keyboard, terminal = os.openpty()
+    places = places_in(tmp_path)
+    run = control.create(places, plan(tmp_path, "run", steps=1_000_000, patience=0))
+    program = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from training_checks import places_in\nfrom gptdesk.training import control\n"
+        "control.start(places_in(Path(sys.argv[1])), 'run')\nprint('begun', flush=True)\ntime.sleep(600)"
+    )
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    in_terminal = ["sh", "-c", 'exec <"$0" && exec "$@"', os.ttyname(terminal)]
+    command = [*in_terminal, sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, start_new_session=True) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == b"begun\n"
+        os.close(terminal)
+        os.close(keyboard)
+        assert starter.wait(timeout=30) == -signal.SIGHUP
+    end, now = time.monotonic() + 60, run.status().saved_step
+    while run.status().saved_step <= now:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    control.order(places, "run", "stop")
+    while holder(tmp_path):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert control.info(places, "run").state == "stopped"
+
+
+# Python's own options
+
+
+def test_without_docstrings_everything_is_explained_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "samplers").mkdir()
+    (tmp_path / "samplers" / "double.py").write_text(
+        "from pydantic import Field\nfrom samplers import Sampler\n"
+        'class Double(Sampler):\n    """Doubles the logits.\n\n    And more."""\n    name = "double"\n'
+        '    factor: float = Field(2.0, ge=1, le=9, description="how much")\n'
+        "    def __call__(self, logits, tokens):\n        return logits * self.factor\n"
+    )
+    told = ended(start(tmp_path, "samplers"))
+    assert "double               Doubles the logits.\n" in told[1]
+    assert ended(start(tmp_path, "samplers", PYTHONOPTIMIZE="2")) == told
+    begin(tmp_path, "run", steps=4)
+    assert ended(start(tmp_path, "train", "--resume", "run", PYTHONOPTIMIZE="2"))[0] == 0
+    assert_trained(tmp_path, "run")
+    assert ended(start(tmp_path, "generate", "--model", "run", "--max-new-tokens", "2", PYTHONOPTIMIZE="2"))[0] == 0
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["generate", "--prompt", "a\udcff"], "--prompt"),
+        (["generate", "--stop=\udcff"], "--stop"),
+        (["generate", "--temperature", "\udcff"], "--temperature"),
+        (["train", "--name", "\udcff"], "--name"),
+        (["models", "quantize", "\udcff", "--precision", "int8"], "NAME"),
+        (["evaluate", "\udcff"], "NAME[:PRECISION]"),
+        (["--host", "\udcff"], "--host"),
+    ],
+)
+def test_an_argument_that_is_no_text_is_named(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: list[str], named: str
+) -> None:
+    monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
+    start = f"gptdesk: argument {named}: this is no valid UTF-8; save it as UTF-8, or type it again; see `"
+    assert complaint(capsys, *words).startswith(start)
+
+
+@LINUX
+def test_files_may_have_names_that_are_no_text(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
+    write_text(Path(file))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))
+    assert main(["train", "--data", file, "--name", "run", "--steps", "4", *QUICK]) == 0
+    assert main(["train", "--resume", "run", "--steps", "6"]) == 0
+    assert_trained(tmp_path, "run", steps=6)
+    about = json.loads((tmp_path / "models" / "run" / "about.json").read_text("utf-8"))
+    assert about["data"].startswith("caf?.txt (")
+    assert main(["evaluate", "run", "--text", file, "--json"]) == 0
+    monkeypatch.undo()
+    assert json.loads(capsys.readouterr().out)["judged_by"] == "caf\udce9.txt"
+    home = os.fsdecode(os.fsencode(tmp_path) + b"/hom\xe9")
+    assert complaint(capsys, "--home", home, "runs").endswith(
+        "/hom? has a name that is no valid UTF-8; choose another with --home or GPTDESK_HOME\n"
+    )
