@@ -8,6 +8,7 @@ asked in short intervals. In local and in public mode. Linux only: visitors have
 import argparse
 import contextlib
 import math
+import multiprocessing
 import secrets
 import socket
 import statistics
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from urllib.parse import urlsplit
 
 import httpx
@@ -82,16 +85,49 @@ def asked_for_health(url: str) -> Iterator[list[float]]:
         thread.join()
 
 
-def notice(situation: str, url: str, others: Callable[[], object]) -> Noticed:
+def notice(situation: str, url: str, others: "Crowd") -> Noticed:
     """Let one visitor ask for TEXTS texts, each a moment after the `others` began once more."""
     first_texts = []
-    with asked_for_health(url) as health, ThreadPoolExecutor(1) as pool:
+    with asked_for_health(url) as health:
         for i in range(TEXTS):
-            crowd = pool.submit(others)
+            others.begin()
             time.sleep(0.3)
             first_texts.append(time_to_first_text(url, address=f"127.0.1.{i + 1}"))
-            crowd.result()
+            others.wait()
     return Noticed(situation, first_texts, health)
+
+
+class Crowd:
+    """Many visitors in a process of their own, so that they do not delay the one who measures."""
+
+    def __init__(self, url: str, act: Callable[[list[Visitor]], object] | None, *, visitors: int = 0) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._order, theirs = context.Pipe()
+        self._process = context.Process(target=_crowd, args=(theirs, url, act, visitors), daemon=True)
+        self._process.start()
+        self._order.recv()  # all have opened the page
+
+    def begin(self) -> None:
+        """Let everybody act once."""
+        self._order.send(True)
+
+    def wait(self) -> None:
+        """Wait until everybody has acted."""
+        self._order.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        self._order.send(False)
+        self._process.join()
+
+
+def _crowd(order: Connection, url: str, act: Callable[[list[Visitor]], object] | None, count: int) -> None:
+    visitors = [Visitor(url, address=f"127.0.0.{2 + i}") for i in range(count)]
+    order.send(True)
+    while order.recv():
+        if act:
+            act(visitors)
+        order.send(True)
 
 
 def join_unread(visitors: list[Visitor]) -> None:
@@ -114,7 +150,7 @@ def leave_texts(visitors: list[Visitor]) -> None:
         messages.close()  # type: ignore[attr-defined]
 
     with ThreadPoolExecutor(20) as pool:
-        list(pool.map(leave, visitors))
+        list(pool.map(leave, 4 * visitors))
 
 
 def write_texts(visitors: list[Visitor], *, tokens: int) -> None:
@@ -177,22 +213,20 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200, help="of each text when twenty write at once (default: 200)")
     options = parser.parse_args()
     for public in (False, True):
-        with running_desk(host="0.0.0.0" if public else "127.0.0.1") as (url, process), contextlib.ExitStack() as stack:
-            many = [
-                stack.enter_context(contextlib.closing(Visitor(url, address=f"127.0.0.{2 + i}"))) for i in range(50)
-            ]
+        with running_desk(host="0.0.0.0" if public else "127.0.0.1") as (url, process):
             print(f"{'public' if public else 'local'} desk\n{HEAD}")
-            situations: dict[str, Callable[[], object]] = {
-                "nobody else": lambda: None,
-                "50 joins, never read": lambda: join_unread(many),  # noqa: B023 - used within the loop
-                "200 texts left in the middle": lambda: leave_texts(many * 4),  # noqa: B023
-                "20 visitors, 10 tokens each": lambda: write_texts(many[:20], tokens=10),  # noqa: B023
-                f"20 visitors, {options.tokens} tokens each": lambda: write_texts(many[:20], tokens=options.tokens),  # noqa: B023
+            situations: dict[str, tuple[int, Callable[[list[Visitor]], object] | None]] = {
+                "nobody else": (0, None),
+                "50 joins, never read": (50, join_unread),
+                "200 texts left in the middle": (50, leave_texts),
+                "20 visitors, 10 tokens each": (20, partial(write_texts, tokens=10)),
+                f"20 visitors, {options.tokens} tokens each": (20, partial(write_texts, tokens=options.tokens)),
             }
-            for situation, others in situations.items():
-                print(notice(situation, url, others).line(), flush=True)
-            with idle_connections(url, 1_000):
-                print(notice("1,000 idle connections", url, lambda: None).line(), flush=True)
+            for situation, (visitors, act) in situations.items():
+                with contextlib.closing(Crowd(url, act, visitors=visitors)) as crowd:
+                    print(notice(situation, url, crowd).line(), flush=True)
+            with idle_connections(url, 1_000), contextlib.closing(Crowd(url, None)) as crowd:
+                print(notice("1,000 idle connections", url, crowd).line(), flush=True)
             print("bodies that are too large, or hold no event")
             for megabytes in (1, 10, 40, 400):
                 print(refuse_body(url, process, megabytes), flush=True)

@@ -4,14 +4,14 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeGuard
 
 import psutil
 
-from gptdesk.generation import GenerationEvent, GenerationRequest, generate
+from gptdesk.errors import NotFound, TooLarge
+from gptdesk.generation import GenerationEvent, GenerationQueued, GenerationRequest, generate
 from gptdesk.scheduler import OpenCounter, Scheduler
 from gptdesk.settings import Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
@@ -21,7 +21,6 @@ from gptdesk.training.run_models import run_models
 from models.engine import get_device
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
-from models.prefix import PrefixCache
 from models.storage import json_bytes, names, read_json, write_file
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, load_plugins
@@ -30,6 +29,7 @@ Values = dict[str, object]  # JSON values by name: what a page or a preset remem
 
 log = logging.getLogger(__name__)
 
+SLICE = 0.25  # seconds that a generation computes before others that wait
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 PUBLIC_SEQUENCES, PUBLIC_TOKENS, PUBLIC_SECONDS = 8, 1_000, 60.0  # of one request to a public desk
 PAGE, PRESETS = "page.json", "presets.json"
@@ -82,20 +82,33 @@ class Desk:
         self.votes = JsonStore(settings.home / "votes.json", writable=not settings.public)
 
     def generate(
-        self, key: ModelKey, request: GenerationRequest, *, stop: threading.Event | None = None
-    ) -> Iterator[GenerationEvent]:
-        """Borrow the model for as long as the stream runs. Errors as `ModelManager.lend` and `generate`."""
-        with self.manager.lend(key) as loaded:
-            if self.settings.public:  # what is known of a prompt would tell what others have written
-                loaded = replace(loaded, prefixes=PrefixCache())
-            yield from generate(loaded, request, stop=stop)
+        self,
+        key: ModelKey,
+        request: GenerationRequest,
+        *,
+        stop: threading.Event | None = None,
+        owner: str | None = None,
+    ) -> Iterator[GenerationQueued | GenerationEvent]:
+        """Yield the events of a generation, preceded by GenerationQueued while others compute.
+
+        The one way by which page, command line and API generate: here are the limits of a public desk, the place in
+        the queue (of `owner`, if that is somebody, who has one generation at a time) and the loan of the model, which
+        ends with the stream. Where others wait, it computes for SLICE seconds at a time. Raises TooLarge as `bounded`,
+        Busy as `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend` and `generate`.
+        """
+        request, stop = self.bounded(request), stop or threading.Event()
+        with self.scheduler.queue(stop=stop, owner=owner) as place:
+            yield from map(GenerationQueued, place.positions())
+            # on a public desk, what is known of a prompt would tell what others have written
+            with self.manager.lend(key, fresh=self.settings.public) as loaded:
+                yield from place.shared(generate(loaded, request, stop=stop), every=SLICE)
 
     def bounded(self, request: GenerationRequest) -> GenerationRequest:
-        """Return what may be asked of this desk: on a public one it ends in time; ValueError for too much at once."""
+        """Return what may be asked of this desk: on a public one it ends in time; TooLarge for too much at once."""
         if not self.settings.public:
             return request
         if request.max_new_tokens > PUBLIC_TOKENS or request.n > PUBLIC_SEQUENCES:
-            raise ValueError(
+            raise TooLarge(
                 f"a public desk writes at most {PUBLIC_SEQUENCES} sequences of {PUBLIC_TOKENS:,} new tokens; "
                 "run one of your own for more"
             )
@@ -127,7 +140,7 @@ class Desk:
         if not _is_chain(links):
             there = self.preset_names()
             more = f" and {len(there) - NAMED:,} more" if there[NAMED:] else ""
-            raise ValueError(f"there is no preset {name[:LONGEST_NAME]!r}; there are: {', '.join(there[:NAMED])}{more}")
+            raise NotFound(f"there is no preset {name[:LONGEST_NAME]!r}; there are: {', '.join(there[:NAMED])}{more}")
         return Chain.from_data(links)
 
     def save_preset(self, name: str, chain: Chain) -> str:
@@ -148,7 +161,7 @@ class Desk:
     def delete_preset(self, name: str) -> None:
         """Forget a preset of the user's own."""
         if name in built_in_presets() or name not in self.presets.read():
-            raise ValueError(f"{name!r} is not a preset of yours; only your own can be deleted")
+            raise NotFound(f"{name!r} is not a preset of yours; only your own can be deleted")
         self.presets.put(name, None)
 
     def _own_presets(self) -> Iterator[str]:

@@ -77,6 +77,13 @@ class GenerationStep:
 GenerationEvent = GenerationStart | GenerationStep
 
 
+@dataclass(frozen=True)
+class GenerationQueued:
+    """Something else is computed first; comes before the first event, again and again."""
+
+    position: int  # in the queue, from 1
+
+
 @dataclass
 class GenerationResult:
     """What a stream has brought so far: texts, counts and the times the engine took. Lists are per sequence."""
@@ -93,8 +100,10 @@ class GenerationResult:
         self.texts, self.tokens = [""] * self.n, [[] for _ in range(self.n)]
         self.finish_reasons = [None] * self.n
 
-    def add(self, event: GenerationEvent) -> None:
-        """Take in one event of the stream."""
+    def add(self, event: GenerationEvent | GenerationQueued) -> None:
+        """Add one event of the stream."""
+        if isinstance(event, GenerationQueued):
+            return
         self.seconds = event.seconds
         if isinstance(event, GenerationStart):
             self.start = event
@@ -115,7 +124,7 @@ class GenerationResult:
         return later / (self.seconds - self.seconds_to_first_token)
 
 
-def collect(stream: Iterable[GenerationEvent], *, n: int) -> GenerationResult:
+def collect(stream: Iterable[GenerationEvent | GenerationQueued], *, n: int) -> GenerationResult:
     """Run a stream to its end."""
     result = GenerationResult(n)
     for event in stream:

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from gptdesk.errors import Busy
+
 Event = TypeVar("Event")
 
-OVERTAKEN = 5.0  # seconds for which newcomers may pass a measurement that waits; then it holds them back
+OVERTAKEN = 5.0  # seconds for which texts may pass a measurement that waits; then it holds them back
 AT_MOST = 2  # requests of one owner: one that computes and one that waits
+MOST_WAITING = 64  # places in the queue; further requests are refused
 LOOK = 0.1  # seconds between two looks at whether to give up waiting
-ABSENT = 2.0  # seconds without a look after which a place that waits lets others pass: nobody may be there any more
+ABSENT = 2.0  # seconds without a look after which a place that waits lets others pass: its caller may be gone
+MOST_BEGUN = 8  # generations that have begun, each of which holds its KV cache
 
 
 class Scheduler:
@@ -26,7 +30,7 @@ class Scheduler:
 
     @contextmanager
     def admitted(self, owner: str | None) -> Iterator[None]:
-        """Count a request of this owner for the length of the block; ValueError if there are AT_MOST already.
+        """Count a request of this owner for the length of the block; Busy if there are AT_MOST already.
 
         None stands for nobody in particular, who may have any number.
         """
@@ -35,20 +39,22 @@ class Scheduler:
             return
         with self._requests.counted(owner) as requests:
             if requests > AT_MOST:
-                raise ValueError("a text is being written for you and another waits; begin the next when one has ended")
+                raise Busy("a text is being written for you and another waits; begin the next when one has ended")
             yield
 
     @contextmanager
     def queue(
         self, *, alone: bool = False, stop: threading.Event | None = None, owner: str | None = None
     ) -> Iterator["Place"]:
-        """Join the queue for the length of the block; `Place.wait` says when the block may compute.
+        """Join the queue for the length of the block, which may compute once `Place.positions` has ended.
 
-        `stop` is what ends the work; who stands back gives up waiting when it is set. An `owner` computes one thing at
-        a time; others pass what waits of his.
+        `stop` is what ends the work; it ends the waiting, too. An `owner` computes one thing at a time; others pass
+        what waits of his. Raises Busy if MOST_WAITING wait already.
         """
         place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner)
         with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                raise Busy(f"{MOST_WAITING} requests wait already; try again in a minute")
             self._join(place)
         try:
             yield place
@@ -77,11 +83,12 @@ class Scheduler:
                 return False
             self._waiting.remove(place)
             self._running.append(place)
+            place.begun, place.started = True, time.monotonic()
             return True
 
     def _may_start(self, place: "Place") -> bool:
         """Return whether there is room, and nobody goes first."""
-        if self._is_held_up(place):
+        if self._is_held_up(place) or self._lacks_memory(place):
             return False
         now = time.monotonic()
         before = [
@@ -93,22 +100,35 @@ class Scheduler:
             return not self._running and not before
         if len(self._running) >= self._places or any(other.alone for other in self._running):
             return False
+        if place.begun:  # who cannot begin for lack of memory waits until one has ended, so it must be passed
+            before = [other for other in before if not self._lacks_memory(other)]
         return all(other.alone and other.since > now - OVERTAKEN for other in before)
 
     def _is_held_up(self, place: "Place") -> bool:
         """Return whether something else of its owner computes."""
         return place.owner is not None and any(other.owner == place.owner for other in self._running)
 
+    def _lacks_memory(self, place: "Place") -> bool:
+        """Return whether as many generations hold a KV cache as may, and this would be another."""
+        begun = sum(other.begun for other in (*self._waiting, *self._running))
+        return not place.alone and not place.begun and begun >= max(MOST_BEGUN, self._places)
+
     def _number(self, place: "Place") -> int:
         with self._changed:
             return self._waiting.index(place) + 1 if place in self._waiting else 0
 
     def _stand_back(self, place: "Place") -> bool:
-        """Put a place that computes at the end of the queue if somebody waits; return whether it is so."""
+        """Put a place that computes at the end of the queue if another could start; return whether it is so."""
         with self._changed:
-            if self._waiting:
+            late = time.monotonic() - OVERTAKEN
+            others = [
+                other
+                for other in self._waiting
+                if not self._lacks_memory(other) and (place.alone or not other.alone or other.since <= late)
+            ]
+            if others:
                 self._join(place)
-            return bool(self._waiting)
+            return bool(others)
 
 
 class Place:
@@ -118,7 +138,9 @@ class Place:
         self.alone = alone
         self.owner = owner
         self.stop = stop
+        self.begun = False  # whether it has computed
         self.since = self.looked = 0.0  # when it came to the end of the queue and last looked, by the monotonic clock
+        self.started = 0.0  # when it last began to compute, by the same clock
         self._scheduler = scheduler
 
     @property
@@ -130,14 +152,27 @@ class Place:
         """Wait up to `timeout` seconds; return whether it may compute."""
         return self._scheduler._start(self, timeout)
 
-    def shared(self, stream: Iterator[Event]) -> Iterator[Event]:
-        """Yield the events of a stream, and after each let everybody go first who waits by then.
+    def positions(self) -> Iterator[int]:
+        """Yield the place in the queue, from 1, about every LOOK seconds, until it may compute.
+
+        Raises Busy if `stop` is set before.
+        """
+        if self.wait():
+            return
+        yield max(1, self.number)
+        while not self.wait(LOOK):
+            if self.stop.is_set():
+                raise Busy("stopped before it began: something else was being generated")
+            yield max(1, self.number)
+
+    def shared(self, stream: Iterator[Event], *, every: float = 0.0) -> Iterator[Event]:
+        """Yield the events of a stream, and let everybody else who waits compute first every so many seconds.
 
         What is timed must lie between two events. Once `stop` is set nobody is waited for: the stream ends itself.
         """
         for event in stream:
             yield event
-            if self._scheduler._stand_back(self):
+            if time.monotonic() - self.started >= every and self._scheduler._stand_back(self):
                 while not self.wait(LOOK) and not self.stop.is_set():
                     pass
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -186,14 +186,16 @@ class ModelManager:
         return known[1]
 
     @contextmanager
-    def lend(self, key: ModelKey) -> Iterator[LoadedModel]:
+    def lend(self, key: ModelKey, *, fresh: bool = False) -> Iterator[LoadedModel]:
         """Load the model if need be, and keep it in memory for the length of the `with` block.
+
+        With `fresh` it has an empty prefix cache: nothing that another request left shows in its times.
 
         Raises ValueError if there is no such model, if its checkpoint cannot be used, or if it does not fit the budget.
         """
         slot = self._take(key)
         try:
-            yield slot.value
+            yield replace(slot.value, prefixes=PrefixCache()) if fresh else slot.value
         finally:
             self._residents.release(slot)
 

@@ -9,7 +9,7 @@ from gptdesk.cli.parsing import UsageError, add_encoding_option, read_standard_i
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
 from gptdesk.desk import Desk
 from gptdesk.encodings import AUTO
-from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStart, cut_prompt
+from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult, GenerationStart, cut_prompt
 from models.manager import ModelKey
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ def _stream(desk: Desk, key: ModelKey, request: GenerationRequest, *, as_json: b
     with stop_on_interrupt() as stop:
         for event in desk.generate(key, request, stop=stop):
             result.add(event)
+            if isinstance(event, GenerationQueued):
+                continue
             if isinstance(event, GenerationStart):
                 if cut := cut_prompt(event):
                     log.warning("%s", cut)

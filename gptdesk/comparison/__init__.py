@@ -5,12 +5,10 @@ A side is a model and what it is asked. The first side is the reference that the
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gptdesk.generation import GenerationRequest, drawn_seed
-from models.manager import LoadedModel, ModelKey, ModelManager
-from models.prefix import PrefixCache
+from models.manager import ModelKey, ModelManager
 
 MOST_SIDES = 3
 
@@ -66,10 +64,3 @@ def in_turn_note(manager: ModelManager, keys: Sequence[ModelKey]) -> str | None:
         return None
     budget = f"{(manager.memory_budget or 0) / 1e6:,.0f} MB"
     return f"they do not fit the memory budget of {budget} together, so they were loaded in turn"
-
-
-@contextmanager
-def lend_fresh(manager: ModelManager, key: ModelKey) -> Iterator[LoadedModel]:
-    """The model as `lend` gives it, but as if it had read nothing yet: what another request left would flatter it."""
-    with manager.lend(key) as loaded:
-        yield replace(loaded, prefixes=PrefixCache())

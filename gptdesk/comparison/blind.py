@@ -1,12 +1,31 @@
-"""Which of two texts is better, when nobody says who wrote which: rounds, votes, and what they prove."""
+"""Blind test: rounds of texts without names, votes, and their significance."""
 
 import math
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from gptdesk.comparison import Side, Stage, prepare
+from gptdesk.generation import GenerationResult, collect, generate
+from models.manager import ModelManager
 
 Vote = Literal["left", "right", "tie"]
 SIGNIFICANT = 0.05
 MOST_VOTES = 100_000  # of one kind; nobody gets so far
+
+
+def write_round(
+    manager: ModelManager, sides: Sequence[Side], *, stop: threading.Event
+) -> Iterator[Stage | GenerationResult]:
+    """Yield the text of each side, one after the other; once `stop` is set, no more. Errors as `generate`."""
+    yield from prepare(manager, [side.key for side in sides], stop=stop)
+    for side in sides:
+        with manager.lend(side.key, fresh=True) as loaded:
+            result = collect(generate(loaded, side.request, stop=stop), n=1)
+        if stop.is_set():
+            return
+        yield result
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gptdesk.comparison import Side, lend_fresh
+from gptdesk.comparison import Side
 from gptdesk.generation import GenerationResult, prompt_tokens
 from models.cache import KVCache
 from models.manager import LoadedModel, ModelManager
@@ -91,7 +91,7 @@ def diverge_all(manager: ModelManager, asked: Sequence[Asked]) -> list[tuple[Div
     for who, side in enumerate(models):
         for_it = [(place, question) for place, question in questions.items() if who in (0, place[1])]
         if for_it:
-            with lend_fresh(manager, side.key) as loaded:
+            with manager.lend(side.key, fresh=True) as loaded:
                 for (row, i), question in for_it:
                     answers[row, i, who] = _probabilities(loaded, asked[row][0][who], question)
     for row, i in questions:

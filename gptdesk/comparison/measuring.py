@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
+from gptdesk.comparison import Side, Stage, in_turn_note, prepare
 from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStart, GenerationStep, generate
 from gptdesk.system.cpu_load import CpuLoad
 from models.manager import LoadedModel, ModelManager
@@ -100,7 +100,7 @@ def measure(
         for count, i in enumerate(order):
             done = (repeat * len(sides) + count) / (repeats * len(sides))
             yield Stage(f"measuring {sides[i].name}, {repeat + 1} of {repeats}", done)
-            with lend_fresh(manager, sides[i].key) as loaded:
+            with manager.lend(sides[i].key, fresh=True) as loaded:
                 if note:  # it has just been loaded anew
                     _warm_up(loaded, sides[i].request, stop)
                 _time(loaded, sides[i].request, runs[i], stop)
@@ -131,7 +131,7 @@ def _load(manager: ModelManager, side: Side, runs: _Runs, *, times: int, stop: t
         with manager.lend(side.key) as lent:
             runs.load_seconds.append(time.perf_counter() - started)
             runs.memory_bytes = lent.memory_bytes
-    with lend_fresh(manager, side.key) as loaded:
+    with manager.lend(side.key, fresh=True) as loaded:
         _warm_up(loaded, side.request, stop)
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
+from gptdesk.comparison import Side, Stage, in_turn_note, prepare
 from gptdesk.comparison.divergence import Divergence, diverge_all
 from gptdesk.generation import GenerationResult, collect, generate
 from gptdesk.stop_strings import unescape
@@ -53,7 +53,7 @@ def compare_prompts(
         for s, side in enumerate(sides):
             for row, p in zip(results, group, strict=True):
                 yield Stage(f"prompt {p + 1} of {len(prompts)}, {side.name}", done / total)
-                with lend_fresh(manager, side.key) as loaded:
+                with manager.lend(side.key, fresh=True) as loaded:
                     row.append(collect(generate(loaded, asked[p][s].request, stop=stop), n=1))
                 if stop is not None and stop.is_set():
                     return

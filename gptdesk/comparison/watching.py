@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from gptdesk.comparison import Side, Stage, in_turn_note, lend_fresh, prepare
+from gptdesk.comparison import Side, Stage, in_turn_note, prepare
 from gptdesk.comparison.divergence import Divergence, diverge
 from gptdesk.generation import GenerationEvent, GenerationResult, generate
 from models.manager import LoadedModel, ModelManager
@@ -48,7 +48,7 @@ def watch(manager: ModelManager, sides: Sequence[Side], *, stop: threading.Event
             loaded = []
             for i in group:
                 yield Stage(f"loading {sides[i].key}")
-                loaded.append(stack.enter_context(lend_fresh(manager, sides[i].key)))
+                loaded.append(stack.enter_context(manager.lend(sides[i].key, fresh=True)))
             yield Stage("writing")
             for event in _in_step(group, loaded, sides, stop):
                 results[event.side].add(event.event)

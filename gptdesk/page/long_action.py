@@ -1,9 +1,11 @@
-"""What happens when a button starts something long: its turn, its Stop, its end; every fault becomes a sentence."""
+"""Long-running actions: queueing, Stop, error display."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 
 import gradio as gr
 
@@ -15,14 +17,20 @@ from gptdesk.settings import on_space
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[Place], Iterator[Updates]]
-
-DEAF = 2.0  # seconds that a page may take to listen to what it has asked for
+DEAF = 2.0  # seconds that a page may not listen to what it has asked for
 UNHEARD = "the page that asked for this does not listen"
 
 
+@dataclass(frozen=True)
+class Call:
+    """What a page asked for."""
+
+    stop: threading.Event  # set by Stop, and when the page has gone
+    owner: str | None  # who asked, where that counts: the address of a visitor of a public desk
+
+
 class LongActions:
-    """Long actions: one at a time on each page, and in turn with those of other pages and tabs.
+    """Long actions of a page: one at a time, queued with those of other pages and tabs.
 
     While one runs, `buttons` cannot be pressed and `stop` can. `line` is the Markdown that says what is going on.
     `running` holds the stop event of what a page, by its session, is doing; who shares it ends the others' actions.
@@ -57,34 +65,48 @@ class LongActions:
         """What `run` updates by itself; an event that runs something names them among its outputs."""
         return [*self._buttons, self._stop, self.line]
 
-    def run(self, work: Work, request: gr.Request, *, alone: bool = False) -> Iterator[Updates]:
-        """Yield the updates of `work`, once there is a place for it; `alone`, nothing else is computed meanwhile.
-
-        `work` gets its place, with the event that Stop sets.
-        """
+    def run(self, work: Callable[[Call], Generator[Updates, None, None]], request: gr.Request) -> Iterator[Updates]:
+        """Yield the updates of `work`; a ValueError that it raises is shown, and any other error, which is logged."""
         session, stop = request.session_hash or "", threading.Event()
-        owner = _address(request) if self._desk.settings.public else None
+        call = Call(stop, _address(request) if self._desk.settings.public else None)
         if before := self._running.get(session):
             before.set()  # the newer one has the page
         self._running[session] = stop
         try:
             yield self._pressable(False) | {self.line: ""}
-            with self._desk.scheduler.admitted(owner):
+            with self._desk.scheduler.admitted(call.owner):
                 yield from self._until_heard(session)
-                with self._desk.scheduler.queue(alone=alone, stop=stop, owner=owner) as place:
-                    yield from self._waiting(place, session)
-                    yield from work(place)
+                yield from self._while_heard(work(call), session, stop)
             yield self._pressable(True)
         except ValueError as error:
             yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
         except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
             log.exception("what a page asked for failed")
-            told = markdown_text(f"{error} (the terminal has the details)")
-            yield self._pressable(True) | {self.line: f"⚠ {told}"}
+            sentence = markdown_text(f"{error} (the terminal has the details)")
+            yield self._pressable(True) | {self.line: f"⚠ {sentence}"}
         finally:
             stop.set()
             if self._running.get(session) is stop:
                 del self._running[session]
+
+    def run_queued(
+        self, work: Callable[[Place], Iterator[Updates]], request: gr.Request, *, alone: bool = False
+    ) -> Iterator[Updates]:
+        """Yield the updates of `work` as `run` does, once there is a place in the scheduler for it.
+
+        With `alone` nothing else computes meanwhile.
+        """
+
+        def queued(call: Call) -> Generator[Updates, None, None]:
+            with self._desk.scheduler.queue(alone=alone, stop=call.stop, owner=call.owner) as place:
+                yield from map(self.waiting, place.positions())
+                yield from work(place)
+
+        yield from self.run(queued, request)
+
+    def waiting(self, position: int) -> Updates:
+        """Return updates that show a place in the queue."""
+        return {self.line: f"Waiting for what is being generated elsewhere: place {position} in the queue …"}
 
     def _pressable(self, idle: bool) -> Updates:
         return {button: gr.update(interactive=idle) for button in self._buttons} | {
@@ -100,20 +122,19 @@ class LongActions:
             time.sleep(LOOK / 2)
             yield gr.skip()
 
-    def _waiting(self, place: Place, session: str) -> Iterator[Updates]:
-        """Yield updates that show the place in the queue; ValueError if it is stopped before its turn."""
-        shown = 0
-        while not place.wait(LOOK if shown else 0.0):
-            if place.stop.is_set():
-                raise ValueError("stopped before it began: something else was being generated")
-            if not self._is_heard(session):
-                raise ValueError(UNHEARD)
-            number = place.number
-            if number not in (shown, 0):
-                shown = number
-                yield {self.line: f"Waiting for what is being generated elsewhere: place {number} in the queue …"}
-            else:
-                yield gr.skip()  # so that a page that has gone is noticed
+    def _while_heard(
+        self, updates: Generator[Updates, None, None], session: str, stop: threading.Event
+    ) -> Iterator[Updates]:
+        """Yield the updates as long as the page listens; ValueError if it does not for some time."""
+        heard = time.monotonic()
+        with closing(updates):
+            for update in updates:
+                yield update
+                if self._is_heard(session):
+                    heard = time.monotonic()
+                elif time.monotonic() > heard + DEAF:
+                    stop.set()
+                    raise ValueError(UNHEARD)
 
     def _is_heard(self, session: str) -> bool:
         """Return whether the page of this session listens, as far as that is known."""

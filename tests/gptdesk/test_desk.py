@@ -2,13 +2,17 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 
 from gptdesk.desk import Desk, JsonStore, built_in_presets
-from gptdesk.generation import GenerationRequest, collect
+from gptdesk.errors import Busy
+from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult, GenerationStart, collect
+from gptdesk.scheduler import Scheduler
 from gptdesk.settings import Settings, load_settings
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -152,3 +156,42 @@ def test_a_public_desk_does_not_tell_what_was_asked_before(tmp_path: Path) -> No
     request = GenerationRequest(prompt="My secret is a red kite", max_new_tokens=1)
     starts = [collect(desk.generate(ModelKey("starter"), request), n=1).start for _ in range(2)]
     assert [start.known_tokens for start in starts if start] == [0, 0]
+
+
+def test_a_text_that_is_interrupted_by_another_is_the_same_text(settings: Settings) -> None:
+    """With one place and no time to keep it, two generations take turns token by token."""
+    request = GenerationRequest(prompt="Once", seed=5, n=2, max_new_tokens=20)
+    alone = collect(Desk(settings).generate(ModelKey("starter"), request), n=2)
+    desk = Desk(settings)
+    desk.scheduler = Scheduler(1)
+    order: list[int] = []
+
+    def write(number: int) -> GenerationResult:
+        result = GenerationResult(2)
+        for event in desk.generate(ModelKey("starter"), request):
+            result.add(event)
+            order.append(number)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr("gptdesk.desk.SLICE", 0.0)
+        results = list(pool.map(write, range(2)))
+    assert [result.texts for result in results] == [alone.texts] * 2
+    assert sum(a != b for a, b in pairwise(order)) > 10
+
+
+def test_who_waits_sees_his_place_in_the_queue(settings: Settings) -> None:
+    desk, stop = Desk(settings), threading.Event()
+    request = GenerationRequest(prompt="Once", seed=5, max_new_tokens=2)
+    with desk.scheduler.queue(alone=True) as measurement:
+        assert measurement.wait()
+        waiting = desk.generate(ModelKey("starter"), request, stop=stop)
+        assert next(waiting) == GenerationQueued(1)
+        late = desk.generate(ModelKey("starter"), request)
+        assert next(late) == GenerationQueued(2)
+        stop.set()
+        with pytest.raises(Busy):
+            next(waiting)
+    events = list(late)
+    assert isinstance(next(event for event in events if event != GenerationQueued(1)), GenerationStart)
+    assert collect(iter(events), n=1).finish_reasons == ["length"]

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from gptdesk import scheduler as module
+from gptdesk.errors import Busy
 from gptdesk.scheduler import OpenCounter, Place, Scheduler
 
 LONG = 60.0  # seconds; nobody waits so long unless something is wrong
@@ -256,3 +257,98 @@ def test_a_measurement_is_not_starved_by_a_stream_of_texts(monkeypatch: pytest.M
     for thread in threads:
         thread.join()
     assert User(scheduler, alone=True).computes()
+
+
+def test_two_texts_take_turns_when_there_is_one_place() -> None:
+    scheduler, written, both = Scheduler(1), [], threading.Barrier(2)
+
+    def write(name: str) -> None:
+        with scheduler.queue() as place:
+            both.wait()
+            for _ in place.positions():
+                pass
+            for _ in place.shared(iter(range(5))):
+                written.append(name)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(written) == list("aaaaabbbbb")
+    assert "".join(written) not in ("aaaaabbbbb", "bbbbbaaaaa")
+
+
+def test_a_text_is_not_interrupted_before_its_slice_is_over() -> None:
+    scheduler = Scheduler(1)
+    first, second = User(scheduler), User(scheduler)
+    assert first.computes()
+    assert list(first.place.shared(iter(range(5)), every=LONG)) == list(range(5))
+    assert not second.computes()
+
+
+def test_a_text_is_interrupted_by_another_but_not_by_a_measurement_that_has_just_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduler = Scheduler(1)
+    text, measurement = User(scheduler), User(scheduler, alone=True)
+    assert text.computes()
+    stream = text.place.shared(iter(range(9)))
+    assert [next(stream), next(stream)] == [0, 1]
+    assert text.place.number == 0
+    monkeypatch.setattr(module, "OVERTAKEN", 0.0)
+    thread = threading.Thread(target=lambda: next(stream))
+    thread.start()
+    assert measurement.place.wait(LONG)
+    assert text.place.number == 1
+    measurement.leaves()
+    thread.join()
+    assert text.place.number == 0
+
+
+def test_only_so_many_have_begun_and_those_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them holds its KV cache, also while it stands back."""
+    monkeypatch.setattr(module, "MOST_BEGUN", 2)
+    scheduler = Scheduler(1)
+    first, second, third = (User(scheduler) for _ in range(3))
+    assert first.computes()
+
+    def write_the_first() -> None:
+        for _ in first.place.shared(iter(range(3))):
+            pass
+        first.leaves()
+
+    thread = threading.Thread(target=write_the_first)
+    thread.start()
+    assert second.place.wait(LONG)
+    assert not third.computes()
+    assert list(second.place.shared(iter(range(2)))) == [0, 1]  # the first goes on meanwhile, past the third
+    assert not third.computes()
+    second.leaves()
+    thread.join()
+    assert third.computes()
+
+
+def test_the_queue_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    scheduler = Scheduler(1)
+    users = [User(scheduler) for _ in range(2)]
+    with pytest.raises(Busy, match=r"^2 requests wait already; try again in a minute$"):
+        User(scheduler)
+    assert users[0].computes()
+    User(scheduler).leaves()
+
+
+def test_positions_are_told_until_it_may_compute_or_is_stopped() -> None:
+    scheduler, stop = Scheduler(1), threading.Event()
+    first = User(scheduler)
+    assert list(first.place.positions()) == []
+    second, third = User(scheduler), scheduler.queue(stop=stop)
+    with third as place:
+        positions = place.positions()
+        assert [next(positions), next(positions)] == [2, 2]
+        second.leaves()
+        assert next(positions) == 1
+        stop.set()
+        with pytest.raises(Busy, match="stopped before it began"):
+            next(positions)

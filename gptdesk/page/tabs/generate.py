@@ -1,7 +1,6 @@
 """The Generate tab: a prompt, a model and a sampler chain; text streams in, with the figures of the engine below it."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import gradio as gr
@@ -9,16 +8,15 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationRequest, GenerationResult, dropped_tokens, new_tokens_after
+from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult, dropped_tokens, new_tokens_after
 from gptdesk.markup import markdown_text
-from gptdesk.page.long_action import LongActions
+from gptdesk.page.long_action import Call, LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, ChainPanel, Updates, Values
 from gptdesk.page.persistence import MOST_KEPT, SavedState
 from gptdesk.page.pickers import ModelPicker, PresetBar
 from gptdesk.page.stats import stats_line
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.scheduler import Place
 from gptdesk.stop_strings import unescape
 from models.manager import ModelKey
 
@@ -162,20 +160,24 @@ class GenerateTab:
     def _run(self, values: Values, prompt: str, request: gr.Request) -> Iterator[Updates]:
         """Stream into the text boxes; whatever goes wrong ends as one sentence below them."""
 
-        def work(place: Place) -> Iterator[Updates]:
+        def work(call: Call) -> Generator[Updates, None, None]:
             key, asked = self._request(values, prompt)
             self.kept.remember(values)
             yield self._begin(asked)
-            yield from self._stream(key, asked, place.stop)
+            yield from self._stream(key, asked, call)
 
         yield from self.actions.run(work, request)
 
-    def _stream(self, key: ModelKey, request: GenerationRequest, stop: threading.Event) -> Iterator[Updates]:
+    def _stream(self, key: ModelKey, request: GenerationRequest, call: Call) -> Iterator[Updates]:
         result = GenerationResult(request.n)
-        for events in in_batches(self.desk.generate(key, request, stop=stop), stop=stop):
+        stream = self.desk.generate(key, request, stop=call.stop, owner=call.owner)
+        for events in in_batches(stream, stop=call.stop):
             for event in events:
                 result.add(event)
-            yield self._progress(request, result, key) if events else gr.skip()
+            if events and isinstance(events[-1], GenerationQueued):
+                yield self.actions.waiting(events[-1].position)
+            else:
+                yield self._progress(request, result, key) if events else gr.skip()
         texts = [request.prompt + new for new in result.texts]
         self.kept.put(f"{TITLE}: texts", texts if sum(map(len, texts)) < MOST_KEPT else None)
 

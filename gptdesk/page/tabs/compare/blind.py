@@ -1,15 +1,14 @@
 """Blind test: two texts without names, sides swapped at random; the votes are counted on disk."""
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from gptdesk.comparison import Side, Stage, lend_fresh, prepare
-from gptdesk.comparison.blind import Tally, Vote, told
+from gptdesk.comparison import Side
+from gptdesk.comparison.blind import Tally, Vote, told, write_round
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationResult, collect, drawn_seed, generate
+from gptdesk.generation import GenerationResult, drawn_seed
 from gptdesk.markup import markdown_text, pane
 from gptdesk.page.long_action import starter
 from gptdesk.page.option_widgets import MAY_SPEAK, STREAMING, Updates, Values
@@ -59,7 +58,7 @@ class BlindView:
             sides = self._sides.sides(values, seed=drawn_seed())[:2]
             yield self._votable(False) | {self._actions.line: "Both sides are writing …", self.round: None}
             results: list[GenerationResult] = []
-            for events in in_batches(self._write(sides, place.stop), stop=place.stop):
+            for events in in_batches(write_round(self._desk.manager, sides, stop=place.stop), stop=place.stop):
                 results += [event for event in events if isinstance(event, GenerationResult)]
                 yield gr.skip()
             if len(results) < len(sides):
@@ -67,7 +66,7 @@ class BlindView:
                 return
             yield self._asked(sides, [result.texts[0] for result in results])
 
-        yield from self._actions.run(work, request)
+        yield from self._actions.run_queued(work, request)
 
     def _asked(self, sides: list[Side], texts: list[str]) -> Updates:
         """Show both texts, swapped or not, and let the votes be pressed."""
@@ -88,15 +87,6 @@ class BlindView:
             "shown": shown,
         }
         return updates
-
-    def _write(self, sides: list[Side], stop: threading.Event) -> Iterator[Stage | GenerationResult]:
-        yield from prepare(self._desk.manager, [side.key for side in sides])
-        for side in sides:
-            with lend_fresh(self._desk.manager, side.key) as loaded:
-                result = collect(generate(loaded, side.request, stop=stop), n=1)
-            if stop.is_set():
-                return
-            yield result
 
     def _voter(self, vote: Vote) -> Callable[[dict[str, object] | None], object]:
         @as_message

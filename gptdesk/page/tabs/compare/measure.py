@@ -13,6 +13,7 @@ from gptdesk.comparison.measuring import MOST_REPEATS
 from gptdesk.comparison.report import Report, caveats, partings, sentences, study
 from gptdesk.comparison.texts import held_out_of
 from gptdesk.desk import Desk
+from gptdesk.errors import Busy, TooLarge
 from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.page.long_action import starter
 from gptdesk.page.option_widgets import MAY_SPEAK, STREAMING, Updates, Values, told
@@ -122,14 +123,14 @@ class MeasureView:
                 updates[self._actions.line] = f"⚠ Measured, but {markdown_text(str(error))}"
             yield updates
 
-        yield from self._actions.run(work, request, alone=True)
+        yield from self._actions.run_queued(work, request, alone=True)
 
     def _check_modest(self, sides: Sequence[Side], text: str | None, repeats: int) -> None:
         """Raise ValueError for what would hold up everyone else on a public desk: a text is timed without a break."""
         longest = max(side.request.max_new_tokens for side in sides)
         given = (repeats, PUBLIC_REPEATS), (longest, PUBLIC_TOKENS), (len(text or ""), PUBLIC_CHARACTERS)
         if self._desk.settings.public and any(value > most for value, most in given):
-            raise ValueError(
+            raise TooLarge(
                 f"a public desk measures at most {PUBLIC_REPEATS} repeats of {PUBLIC_TOKENS} tokens and a text of "
                 f"{PUBLIC_CHARACTERS:,} characters; run one of your own for more"
             )
@@ -189,9 +190,7 @@ class MeasureView:
             return gr.skip()
         with self._desk.scheduler.queue() as place:
             if not place.wait(PATIENCE):
-                raise ValueError(
-                    "something else is being measured or generated; choose the part again when that is done"
-                )
+                raise Busy("something else is being measured or generated; choose the part again when that is done")
             return self._strip(judged, part, candidate)
 
     def _strip(self, judged: dict[str, object], part: object, candidate: object) -> tuple[object, str]:

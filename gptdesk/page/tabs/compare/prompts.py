@@ -9,6 +9,7 @@ from gptdesk.comparison import Side, Stage, in_turn_note
 from gptdesk.comparison.export import prompts_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_prompts
 from gptdesk.desk import Desk
+from gptdesk.errors import TooLarge
 from gptdesk.markup import html_table, markdown_text
 from gptdesk.page.long_action import starter
 from gptdesk.page.option_widgets import STREAMING, Updates, Values
@@ -58,7 +59,7 @@ class PromptsView:
             given = self.prompts.read(values)
             prompts = read_prompts(given.text)
             if self._desk.settings.public and len(prompts) > PUBLIC_PROMPTS:
-                raise ValueError(
+                raise TooLarge(
                     f"a public desk compares at most {PUBLIC_PROMPTS} prompts in one go, not {len(prompts)}; take some "
                     "away, or run one of your own"
                 )
@@ -82,7 +83,7 @@ class PromptsView:
             if found:
                 yield self.export.filled(prompts_document(sides, found, note=note))
 
-        yield from self._actions.run(work, request)
+        yield from self._actions.run_queued(work, request)
 
     def _shown(self, sides: list[Side], found: list[PromptResult], note: str | None) -> Updates:
         document = prompts_document(sides, found, note=note)

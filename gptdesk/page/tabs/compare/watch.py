@@ -56,7 +56,7 @@ class WatchView:
                         updates |= self._ended(sides, results, event)
                 yield updates
 
-        yield from self._actions.run(work, request)
+        yield from self._actions.run_queued(work, request)
 
     def _ended(self, sides: list[Side], results: list[GenerationResult], last: Divergences) -> Updates:
         updates: Updates = {}

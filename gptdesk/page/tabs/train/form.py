@@ -197,7 +197,7 @@ class FormView:
                     else:
                         yield event
 
-            yield from self._actions.run(work, request)
+            yield from self._actions.run_queued(work, request)
 
         self.start.click(begin, inputs | set(given), [*self._actions.outputs, *started], **STREAMING)
 
@@ -282,7 +282,7 @@ class FormView:
                 else:
                     yield event
 
-        yield from self._actions.run(work, request)
+        yield from self._actions.run_queued(work, request)
 
     def _look(self, plan: RunPlan, text: str | None, stop: threading.Event) -> Iterator[Updates]:
         """Updates while a plan is looked at, and what was found."""

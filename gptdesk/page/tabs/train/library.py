@@ -72,7 +72,7 @@ class LibraryPanel:
             said = "It is on this computer now." if done else STOPPED
             yield {self._actions.line: said} | self.shown(name)
 
-        yield from self._actions.run(work, request)
+        yield from self._actions.run_queued(work, request)
 
     def _sources(self) -> list[datasets.Source]:
         return datasets.listing(self._texts)
