@@ -12,7 +12,7 @@ import gradio as gr
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates
-from gptdesk.scheduler import LOOK, Place
+from gptdesk.scheduler import Place
 from gptdesk.settings import on_space
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,8 @@ class LongActions:
         try:
             yield self._pressable(False) | {self.line: ""}
             with self._desk.scheduler.admitted(call.owner):
-                yield from self._until_heard(session)
+                if self._desk.listeners is not None and not self._desk.listeners.wait_for(session, DEAF):
+                    raise ValueError(UNHEARD)  # nothing is computed for nobody
                 yield from self._while_heard(work(call), session, stop)
             yield self._pressable(True)
         except ValueError as error:
@@ -112,15 +113,6 @@ class LongActions:
         return {button: gr.update(interactive=idle) for button in self._buttons} | {
             self._stop: gr.update(interactive=not idle)
         }
-
-    def _until_heard(self, session: str) -> Iterator[Updates]:
-        """Wait until the page listens, for nothing is computed for nobody; ValueError if it does not."""
-        patience = time.monotonic() + DEAF
-        while not self._is_heard(session):
-            if time.monotonic() > patience:
-                raise ValueError(UNHEARD)
-            time.sleep(LOOK / 2)
-            yield gr.skip()
 
     def _while_heard(
         self, updates: Generator[Updates, None, None], session: str, stop: threading.Event
