@@ -1,5 +1,6 @@
 """What happens when a button starts something long: its turn, its Stop, its end; every fault becomes a sentence."""
 
+import ipaddress
 import logging
 import threading
 import time
@@ -11,7 +12,7 @@ from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates
 from gptdesk.scheduler import LOOK, Place
-from gptdesk.settings import on_space
+from gptdesk.settings import Settings, on_space
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class LongActions:
         `work` gets its place, with the event that Stop sets.
         """
         session, stop = request.session_hash or "", threading.Event()
-        owner = _address(request) if self._desk.settings.public else None
+        owner = owner_of(request, self._desk.settings) if self._desk.settings.public else None
         if before := self._running.get(session):
             before.set()  # the newer one has the page
         self._running[session] = stop
@@ -148,10 +149,23 @@ def starter(
     return LongActions(desk, buttons=[start], stop=stop, line=line, running=running)
 
 
-def _address(request: gr.Request) -> str:
-    """Return the address that a request comes from: on a Space the one that its proxy saw, which it names last.
+def owner_of(request: gr.Request, settings: Settings) -> str:
+    """Return who has asked, by the address that the request comes from.
 
-    Elsewhere there may be no proxy, and the header says what the visitor likes.
+    On a Space that is the one that its proxy saw, which it names last. What comes by a link was passed on by a share
+    server and its own proxies, all of which add what they saw: the last address that is on the internet is the
+    visitor's, whatever the visitor wrote before it. A server in a network of one's own names none; then it is the
+    session. Elsewhere there may be no proxy, and the header says what the visitor likes.
     """
+    if settings.behind_link:
+        named = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+        return next(filter(_is_on_internet, map(str.strip, reversed(named))), request.session_hash or "")
     forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip() if on_space() else ""
     return forwarded or str(getattr(request.client, "host", ""))
+
+
+def _is_on_internet(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
