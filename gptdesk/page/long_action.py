@@ -77,15 +77,21 @@ class LongActions:
                     yield from work(place)
             yield self._pressable(True)
         except ValueError as error:
-            yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
+            yield self._pressable(True) | {self.line: self._explained(error)}
         except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
             log.exception("what a page asked for failed")
-            told = markdown_text(f"{error} (the terminal has the details)")
-            yield self._pressable(True) | {self.line: f"⚠ {told}"}
+            yield self._pressable(True) | {self.line: self._explained(f"{error} (the terminal has the details)")}
         finally:
             stop.set()
             if self._running.get(session) is stop:
                 del self._running[session]
+
+    def _explained(self, error: object) -> str:
+        """Return a fault as Markdown; on a public desk without the path of the home folder, which may name its owner."""
+        text = str(error)
+        if self._desk.settings.public:
+            text = text.replace(str(self._desk.settings.home), "<home>")
+        return f"⚠ {markdown_text(text)}"
 
     def _pressable(self, idle: bool) -> Updates:
         return {button: gr.update(interactive=idle) for button in self._buttons} | {

@@ -10,13 +10,14 @@ from gptdesk.system.share_link import LinkState, ShareLink, svg_code
 SOON, LATER = 1.0, 5.0  # seconds between two looks: while a link is made, and while there is one
 STARTING = "Asking for a link … the first time a small program is downloaded for it."
 ON = (
-    "Whoever has this link can generate and compare with your models, within the limits of a public desk. They see none "
-    "of your texts, presets and files, and cannot train. It lasts a week at most, and no longer than the desk runs."
+    "Whoever has this link can generate and compare with your models, within the limits of a public desk. They see "
+    "their names, but none of your texts, presets and files. It lasts a week at most, and no longer than the desk runs."
 )
 
 CSS = """
 #top { align-items: center; flex-wrap: nowrap; }
-#share { flex: 0 0 auto; min-width: 0 !important; width: auto; background: none; border: 0; padding: 2px 4px; }
+#share { flex: 0 0 auto; min-width: 0 !important; width: auto; background: none; border: 0; padding: 4px;
+  overflow: visible !important; }
 #share label { gap: 8px; cursor: pointer; }
 #share input { appearance: none; width: 34px; height: 20px; border-radius: 10px; margin: 0; cursor: pointer;
   border: 1px solid var(--border-color-primary); background: var(--neutral-300) !important; position: relative; }
@@ -30,7 +31,7 @@ CSS = """
   border-radius: var(--radius-lg); padding: 10px 12px; }
 #share-code { flex: 0 0 116px !important; min-width: 116px !important; padding: 0; }
 #share-code svg { display: block; width: 116px; height: 116px; border-radius: 6px; }
-@media (max-width: 600px) { #share-panel { flex-wrap: wrap; } }
+@media (max-width: 600px) { #share-panel { flex-wrap: wrap; justify-content: center; } }
 """
 
 
