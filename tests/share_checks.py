@@ -14,7 +14,7 @@ VISITOR = "93.184.216.34"  # the address that the share server sees, unless the 
 
 # Takes the arguments of frpc and prints what it prints. It is the share server as well: it listens where visitors come,
 # adds the address it saw to the header, and passes everything on to the desk. With --tls it wants the certificate.
-CLIENT = '''#!{python} -IS
+CLIENT = f"""#!{sys.executable} -IS
 import os, re, socket, sys, threading, time
 given = dict(zip(sys.argv, sys.argv[1:]))
 certificate = given.get("--tls_trusted_ca_file")
@@ -51,7 +51,7 @@ def serve(visitor):
         head += data
     head, _, rest = head.partition(b"\\r\\n\\r\\n")
     pretended = re.search(rb"(?i)\\r\\nx-pretended: (\\S*)", head)
-    seen = pretended[1] if pretended else b"{visitor}"
+    seen = pretended[1] if pretended else b"{VISITOR}"
     said = re.search(rb"(?i)\\r\\nx-forwarded-for: ([^\\r]*)", head)
     head = re.sub(rb"(?i)\\r\\n(connection|x-forwarded-for):[^\\r]*", b"", head)
     chain = (said[1] + b", " if said else b"") + seen + b", 10.0.0.7"
@@ -67,7 +67,7 @@ print(f"2027/01/01 [I] [control.go:172] [random] start proxy success: {{name}}",
 print("x" * 200_000, file=sys.stderr, flush=True)  # more than a pipe holds, if nobody reads it
 while True:
     threading.Thread(target=serve, args=(door.accept()[0],), daemon=True).start()
-'''.format(python=sys.executable, visitor=VISITOR)
+"""
 
 # Read by every Python that starts; the client process of a link gets the stand-ins instead of what is on the internet.
 CUSTOMIZED = """

@@ -87,7 +87,7 @@ class LongActions:
                 del self._running[session]
 
     def _explained(self, error: object) -> str:
-        """Return a fault as Markdown; on a public desk without the path of the home folder, which may name its owner."""
+        """Return a fault as Markdown; on a public desk without the path of the home, which may name its owner."""
         text = str(error)
         if self._desk.settings.public:
             text = text.replace(str(self._desk.settings.home), "<home>")

@@ -202,7 +202,7 @@ def _refusal(error: ValueError, *, is_silent: bool) -> str:
     if is_silent:
         return f"{server} did not answer in {SILENCE:.0f} seconds; check the connection, or try again later"
     tunnel = tunneling.CURRENT_TUNNELS[-1]
-    words = last or _rest(tunnel) or "it said nothing"
+    words = _rest(tunnel) or last or "it said nothing"
     return f"its client program ended by itself ({words}); try again, or allow it in the antivirus program"
 
 
