@@ -29,7 +29,7 @@ from gradio.tunneling import Tunnel
 
 LOOK = 0.1  # seconds between two looks at the client program while it starts
 SILENCE = float(tunneling.TUNNEL_TIMEOUT_SECONDS)  # seconds in which the share server must have given an address
-LAST_WORDS = 1.0  # seconds for a client program to end
+LAST_WORDS = 1.0  # seconds to read what a client program that has ended wrote
 SHOWN = 200  # characters of what another program says
 OWN = "GRADIO_SHARE_SERVER_ADDRESS"
 AGAIN = "switch Share on again"
@@ -67,13 +67,11 @@ def hold_link(port: int, answers: TextIO) -> NoReturn:
 
 def end() -> NoReturn:
     """End this process and the client program."""
+    if sys.platform != "win32" and os.getpgrp() == os.getpid():  # both at once, also one that has just been started
+        os.killpg(0, signal.SIGKILL)
     for tunnel in tunneling.CURRENT_TUNNELS:
         if program := _program(tunnel):
-            program.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                program.wait(LAST_WORDS)
-    if sys.platform != "win32" and os.getpgrp() == os.getpid():  # also for a client program that has just been started
-        os.killpg(0, signal.SIGKILL)
+            program.kill()
     os._exit(0)
 
 
