@@ -1,39 +1,35 @@
 """The public link of a running desk: what comes by it is public, and the desk and its owner's page go on beside it."""
 
 import os
-import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
-import gradio as gr
 import httpx
 import psutil
 import pytest
 from conftest import WHISPER
 from gradio_client.utils import apply_diff
-from page_checks import RunningDesk
+from page_checks import NEEDS_BROWSER, RunningDesk, running_browser, sync_api
 from share_checks import VISITOR, share_service
-from starlette.datastructures import Headers
 
 from benchmarks.visitor import Json, Visitor
 from gptdesk.desk import Desk
-from gptdesk.page.long_action import owner_of
 from gptdesk.server import web_app
-from gptdesk.settings import LinkSettings, Settings, load_settings
+from gptdesk.settings import load_settings
 from gptdesk.starter.stories import stories
-from gptdesk.system.share_link import svg_code, terminal_code
 from gptdesk.training.lock import holding_process
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in of the client program is a script")
 ROOT = Path(__file__).parents[2]
 TEXT = "\n".join(stories(5, 40))
-CHAIN = [{"name": "temperature", "temperature": 0.5}]
+LONG = 60_000  # milliseconds that a browser may take on a busy machine
 
 
 @dataclass
@@ -301,54 +297,32 @@ def test_a_client_that_dies_is_one_sentence_and_the_desk_goes_on(shared: Shared,
     shared.link()  # for the end of the module
 
 
-# Without a desk
+@NEEDS_BROWSER
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_switch_is_reached_by_keyboard_and_fits_the_page(shared: Shared, width: int) -> None:
+    address = shared.link()
+    with running_browser() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        page.goto(shared.desk.url)
+        box = page.locator("#share-link input, #share-link textarea")
+        sync_api.expect(box).to_have_value(address.replace("http", "https"), timeout=LONG)  # at once
+        assert page.locator("#share-code svg").bounding_box()["width"] > 100  # type: ignore[index]
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        switch = page.locator("#share input")
+        sync_api.expect(switch).to_be_checked(timeout=LONG)
+        switch.focus()
+        page.keyboard.press("Space")
+        sync_api.expect(page.locator("#share-panel")).to_be_hidden(timeout=LONG)
+        assert shared.look()[0] is False
+        page.keyboard.press("Space")
+        sync_api.expect(page.locator("#share-note")).to_contain_text("Whoever has this link", timeout=LONG)
 
 
-@pytest.mark.parametrize(
-    ("headers", "owner"),
-    [
-        ([b"9.9.9.9"], "9.9.9.9"),
-        ([b"1.1.1.1, 9.9.9.9"], "9.9.9.9"),
-        ([b"1.1.1.1", b"9.9.9.9, 10.0.0.3, 127.0.0.1"], "9.9.9.9"),
-        ([b"2606:4700::1111"], "2606:4700::1111"),
-        ([b"192.168.1.4, nonsense, 169.254.1.1, ::1"], "session"),
-        ([b""], "session"),
-        ([], "session"),
-    ],
-)
-def test_who_asks_through_a_link_is_known_by_the_address_the_server_saw(headers: list[bytes], owner: str) -> None:
-    request = SimpleNamespace(
-        headers=Headers(raw=[(b"x-forwarded-for", value) for value in headers]),
-        client=SimpleNamespace(host="127.0.0.1"),
-        session_hash="session",
+def test_a_second_start_says_where_to_switch_it_on(shared: Shared) -> None:
+    command = [sys.executable, "-m", "gptdesk", "--share", "--no-browser", "--home", str(shared.home)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
-    assert owner_of(request, LinkSettings(home=Path("x"))) == owner  # type: ignore[arg-type]
-    assert owner_of(request, Settings(home=Path("x"))) == "127.0.0.1"  # type: ignore[arg-type]
-
-
-def test_no_handler_makes_a_widget() -> None:
-    """It would become part of the public page, if that is made at the same moment: Gradio has one place for both."""
-    widgets = "|".join(
-        name for name, kind in vars(gr).items() if isinstance(kind, type) and issubclass(kind, gr.blocks.Block)
+    assert done.stderr == (
+        f"GPT Desk is already running at {shared.desk.url}; switch Share on there for a public link\n"
     )
-    for file in (ROOT / "gptdesk" / "page").rglob("*.py"):
-        assert not re.search(
-            rf"[\w\]]: gr\.({widgets})\((selected|active|visible|value|choices|label|interactive)=",
-            file.read_text("utf-8"),
-        ), file
-
-
-class _Terminal:
-    def __init__(self, encoding: str, *, is_terminal: bool = True) -> None:
-        self.encoding = encoding
-        self.isatty = lambda: is_terminal
-
-
-def test_the_code_is_shown_where_it_can_be() -> None:
-    url = "https://0123456789abcdef01.gradio.live"
-    code = terminal_code(url, _Terminal("utf-8"))  # type: ignore[arg-type]
-    assert set(code) == set("█▀▄ \n")
-    assert len({len(line) for line in code.splitlines()}) == 1
-    assert terminal_code(url, _Terminal("cp1252")) == ""  # type: ignore[arg-type]
-    assert terminal_code(url, _Terminal("utf-8", is_terminal=False)) == ""  # type: ignore[arg-type]
-    assert svg_code(url).startswith("<svg")
