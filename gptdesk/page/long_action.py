@@ -1,5 +1,6 @@
 """Long-running actions: queueing, Stop, error display."""
 
+import ipaddress
 import logging
 import threading
 import time
@@ -13,7 +14,7 @@ from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates
 from gptdesk.scheduler import Place
-from gptdesk.settings import on_space
+from gptdesk.settings import Settings, on_space
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class LongActions:
     def run(self, work: Callable[[Call], Generator[Updates, None, None]], request: gr.Request) -> Iterator[Updates]:
         """Yield the updates of `work`; a ValueError that it raises is shown, and any other error, which is logged."""
         session, stop = request.session_hash or "", threading.Event()
-        call = Call(stop, _address(request) if self._desk.settings.public else None)
+        owner = owner_of(request, self._desk.settings) if self._desk.settings.public else None
+        call = Call(stop, owner)
         if before := self._running.get(session):
             before.set()  # the newer one has the page
         self._running[session] = stop
@@ -80,11 +82,10 @@ class LongActions:
                 yield from self._while_heard(work(call), session, stop)
             yield self._pressable(True)
         except ValueError as error:
-            yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
+            yield self._pressable(True) | {self.line: self._explained(error)}
         except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
             log.exception("what a page asked for failed")
-            sentence = markdown_text(f"{error} (the terminal has the details)")
-            yield self._pressable(True) | {self.line: f"⚠ {sentence}"}
+            yield self._pressable(True) | {self.line: self._explained(f"{error} (the terminal has the details)")}
         finally:
             stop.set()
             if self._running.get(session) is stop:
@@ -108,6 +109,13 @@ class LongActions:
     def waiting(self, position: int) -> Updates:
         """Return updates that show a place in the queue."""
         return {self.line: f"Waiting for what is being generated elsewhere: place {position} in the queue …"}
+
+    def _explained(self, error: object) -> str:
+        """Return a fault as Markdown; on a public desk without the path of the home, which may name its owner."""
+        text = str(error)
+        if self._desk.settings.public:
+            text = text.replace(str(self._desk.settings.home), "<home>")
+        return f"⚠ {markdown_text(text)}"
 
     def _pressable(self, idle: bool) -> Updates:
         return {button: gr.update(interactive=idle) for button in self._buttons} | {
@@ -161,10 +169,23 @@ def starter(
     return LongActions(desk, buttons=[start], stop=stop, line=line, running=running)
 
 
-def _address(request: gr.Request) -> str:
-    """Return the address that a request comes from: on a Space the one that its proxy saw, which it names last.
+def owner_of(request: gr.Request, settings: Settings) -> str:
+    """Return who has asked, by the address that the request comes from.
 
-    Elsewhere there may be no proxy, and the header says what the visitor likes.
+    On a Space that is the one that its proxy saw, which it names last. What comes by a link was passed on by a share
+    server and its own proxies, all of which add what they saw: the last address that is on the internet is the
+    visitor's, whatever the visitor wrote before it. A server in a network of one's own names none; then it is the
+    session. Elsewhere there may be no proxy, and the header says what the visitor likes.
     """
+    if settings.behind_link:
+        named = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+        return next(filter(_is_on_internet, map(str.strip, reversed(named))), request.session_hash or "")
     forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip() if on_space() else ""
     return forwarded or str(getattr(request.client, "host", ""))
+
+
+def _is_on_internet(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False

@@ -1,7 +1,7 @@
 """Options as widgets and back: one widget an option, and all those of a sampler chain."""
 
 import html
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, Literal, ParamSpec, get_args, get_origin
 
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from gptdesk.markup import markdown_text
 from gptdesk.stored_values import is_number
-from samplers import Chain, Options, build, default_chain, get, names
+from samplers import Chain, Options, build, default_chain, get
 
 Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
 Updates = dict[Block, object]  # what an event returns
@@ -136,14 +136,16 @@ class ChainPanel:
     """The widgets of a sampler chain: which samplers in which order, and a widget for every option of each.
 
     `place` puts the options it names where it is called, `place_rest` everything else. Only the options of samplers
-    that are in the chain are shown. The ids of its elements begin with `prefix`.
+    that are in the chain are shown. It has the samplers that are `offered` and takes no others. The ids of its elements
+    begin with `prefix`.
     """
 
-    def __init__(self, *, prefix: str = "") -> None:
+    def __init__(self, offered: Sequence[str], *, prefix: str = "") -> None:
+        self._offered = tuple(offered)
         self._prefix = prefix
         self._chosen = [sampler.name for sampler in default_chain().samplers]
         self.order = gr.Dropdown(
-            [(label(name), name) for name in names()],
+            [(label(name), name) for name in self._offered],
             value=self._chosen,
             multiselect=True,
             label="Sampler chain",
@@ -156,7 +158,7 @@ class ChainPanel:
 
     def place(self, *options: str) -> None:
         """Lay out the widgets of these options here."""
-        for sampler, option, field in _all_options():
+        for sampler, option, field in self._all_options():
             if option in options:
                 self._add(sampler, option, field)
 
@@ -164,7 +166,7 @@ class ChainPanel:
         """Lay out the order of the chain and all options that have no place yet."""
         self.order.render()
         self.meaning.render()
-        for sampler, option, field in _all_options():
+        for sampler, option, field in self._all_options():
             if option not in self._options:
                 self._add(sampler, option, field)
         self.order.change(
@@ -174,6 +176,13 @@ class ChainPanel:
             **QUIETLY,
         )
 
+    def _all_options(self) -> Iterator[tuple[str, str, FieldInfo]]:
+        """Yield (sampler, option, field) of every sampler that is offered."""
+        for name in self._offered:
+            cls: type[Options] = get(name)
+            for option, field in cls.model_fields.items():
+                yield name, option, field
+
     def _add(self, sampler: str, option: str, field: FieldInfo) -> None:
         component = widget(option, field)
         component.visible = sampler in self._chosen
@@ -181,7 +190,7 @@ class ChainPanel:
         self._options[option] = (sampler, component)
 
     def _show_options(self, order: list[str]) -> list[object]:
-        order = [name for name in order if name in names()]
+        order = [name for name in order if name in self._offered]
         return [_meaning(order), *(gr.update(visible=sampler in order) for sampler, _ in self._options.values())]
 
     @property
@@ -193,6 +202,8 @@ class ChainPanel:
         """The chain that the widgets show; ValueError as `Chain.from_data`."""
         order = values[self.order]
         links: list[dict[str, object]] = [{"name": name} for name in order] if isinstance(order, list) else []
+        if unknown := next((link["name"] for link in links if link["name"] not in self._offered), None):
+            raise ValueError(f"there is no sampler {unknown!r:.60}; the samplers are: {', '.join(self._offered)}")
         for option, (sampler, component) in self._options.items():
             for link in links:
                 if link["name"] == sampler:
@@ -220,7 +231,7 @@ class ChainPanel:
         order, options = kept.get("order"), kept.get("options")
         if not isinstance(order, list) or not isinstance(options, dict):
             return {}
-        order = list(dict.fromkeys(name for name in order if isinstance(name, str) and name in names()))
+        order = list(dict.fromkeys(name for name in order if isinstance(name, str) and name in self._offered))
         updates: Updates = {self.order: gr.update(value=order)}
         for option, (sampler, component) in self._options.items():
             value = {"value": options[option]} if option in options and _suits(sampler, option, options[option]) else {}
@@ -242,11 +253,3 @@ def _meaning(order: list[str]) -> str:
     """Markdown that says in a line each what the samplers of a chain do."""
     lines = (f"**{label(name)}:** {markdown_text(get(name).summary())}" for name in order)
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
-
-
-def _all_options() -> Iterator[tuple[str, str, FieldInfo]]:
-    """(sampler, option, field) of every registered sampler."""
-    for name in names():
-        cls: type[Options] = get(name)
-        for option, field in cls.model_fields.items():
-            yield name, option, field

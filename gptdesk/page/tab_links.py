@@ -39,7 +39,7 @@ class TabLinks:
     def use(self, title: str, name: str) -> Updates:
         """Updates that open the tab `title` with the model `name` picked first; `used` lists what they touch."""
         picker = self.pickers[title][0]
-        return {self.tabs: gr.Tabs(selected=title)} | picker.shown(name, None)
+        return {self.tabs: gr.update(selected=title)} | picker.shown(name, None)
 
     def used(self, title: str) -> list[gr.Tabs | gr.Dropdown]:
         """The outputs of an event that returns what `use` does."""
