@@ -1,4 +1,4 @@
-"""GELU by its tanh formula, while training on a CPU: its slope is found together with it, from one exponential.
+"""GELU for training: on a CPU, its value and slope in one pass, from one exponential.
 
 There, torch's own kernel takes two thirds of the time of the product before it, and as much again for the gradient.
 """
@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 1 << 16  # numbers that are computed together: so few that they stay near the processor
+# numbers that are computed together: so few that they stay in the processor's cache
+CHUNK = 1 << 16
+# of z = LINEAR x + CUBIC x^3
 LINEAR = 2 * math.sqrt(2 / math.pi)
 CUBIC = LINEAR * 0.044715
 _LINEAR, _ONE = torch.tensor(LINEAR), torch.tensor(1.0)
 
 
 def gelu(x: Tensor, approximate: str) -> Tensor:
-    """GELU (Hendrycks and Gimpel 2016) of `x`, which it may overwrite; `approximate` is as in torch."""
-    learns = x.requires_grad and torch.is_grad_enabled()
-    if learns and approximate == "tanh" and x.device.type == "cpu":
+    """Return the GELU (Hendrycks and Gimpel 2016) of `x`, which it may overwrite; `approximate` is as in torch."""
+    # without gradients there is no slope to compute
+    training = x.requires_grad and torch.is_grad_enabled()
+    if training and approximate == "tanh" and x.device.type == "cpu":
         y: Tensor = _TanhGELU.apply(x)
         return y
     return F.gelu(x, approximate=approximate)
@@ -31,11 +34,13 @@ class _TanhGELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y = x.contiguous().view(-1)
+        # the slope is kept for the gradient in place of x
         slope = torch.empty_like(y)
         for part, its_slope in zip(y.split(CHUNK), slope.split(CHUNK), strict=True):
             if y.dtype == torch.float32:
                 _value_and_slope(part, its_slope)
             else:
+                # under autocast: bfloat16 has too few digits for the steps between
                 exact, exact_slope = part.float(), torch.empty(len(part), device=x.device)
                 _value_and_slope(exact, exact_slope)
                 part.copy_(exact)
