@@ -19,6 +19,7 @@ from gptdesk.stored_values import warn_once
 from gptdesk.training.context import RunContext
 from gptdesk.training.run_models import run_models
 from models.engine import get_device
+from models.library import ModelLibrary
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
 from models.prefix import PrefixCache
@@ -62,17 +63,20 @@ class Desk:
         self.settings = settings
         for folder in (settings.models, settings.samplers, settings.vocabularies):
             make_folder(folder)
-        self.manager = ModelManager(
+        self.library = ModelLibrary(
             settings.models,
             bundled=[STARTER],
-            elsewhere=partial(run_models, settings.runs),
+            supplier=partial(run_models, settings.runs),
             reserved=partial(names, settings.runs),
             cache_folder=settings.vocabularies,
-            copies=settings.copies,
+            quantized_cache=settings.copies,
+        )
+        self.manager = ModelManager(
+            self.library,
             device=get_device(settings.device),
             memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
-        self.places = RunContext(settings, self.manager)
+        self.places = RunContext(settings, self.library)
         self.scheduler = Scheduler(AT_ONCE)
         self.listeners: OpenCounter | None = None  # sessions whose page reads what it is sent; None: nobody counts them
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
@@ -103,11 +107,11 @@ class Desk:
 
     def model(self, name: str) -> ModelInfo:
         """What is known of a model by name; ValueError lists the names there are."""
-        return self.manager.info(name)
+        return self.library.info(name)
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights, to count tokens while someone types."""
-        return self.manager.tokenizer(name)
+        return self.library.tokenizer(name)
 
     def preset_names(self) -> list[str]:
         """Return the names of the built-in presets, then of the user's own, MOST_PRESETS at most."""
