@@ -34,7 +34,8 @@ class KVCache:
         shape = (config.n_layer, 2, rows, config.n_head, capacity, D)
         # float32 on every device: attention in half precision is slower on a CPU, and gains little elsewhere
         try:
-            self._store = torch.empty(shape, device=device, dtype=torch.float32)  # (L, 2, B, H, capacity, D)
+            # (L, 2, B, H, capacity, D)
+            self._store = torch.empty(shape, device=device, dtype=torch.float32)
         except RuntimeError as error:
             # torch has no error of its own for a failed allocation
             raise ValueError(
@@ -64,8 +65,10 @@ class KVCache:
         """
         # S = end: tokens held and T new ones
         end = self.length + T
-        new = self._store[..., self.length : end, :].unbind(0)  # L times (2, B, H, T, D)
-        keys, values = (self._store[:, i, :, :, :end].unbind(0) for i in (0, 1))  # L times (B, H, S, D)
+        # L times (2, B, H, T, D)
+        new = self._store[..., self.length : end, :].unbind(0)
+        # L times (B, H, S, D)
+        keys, values = (self._store[:, i, :, :, :end].unbind(0) for i in (0, 1))
         return list(zip(new, keys, values, strict=True))
 
     def advance(self, T: int) -> None:
@@ -76,6 +79,7 @@ class KVCache:
     def rewind(self, length: int) -> None:
         """Forget every token from position `length` on."""
         if not 0 <= length <= self.length:
+            # tokens that were never held are not known
             raise ValueError(f"cannot rewind to {length} tokens: the KV cache holds {self.length}")
         self.length = length
 
@@ -87,6 +91,7 @@ class KVCache:
         if self.rows != 1:
             raise ValueError(f"only a KV cache of one row can be copied, this one has {self.rows}")
         length = self.length if length is None else length
+        # with room of its own, so that the copies can be continued apart
         copy = KVCache(self.config, rows=rows, capacity=capacity or self.capacity, device=self._store.device)
         # (L, 2, 1, H, length, D) is broadcast to all rows
         copy._store[..., :length, :] = self._store[..., :length, :]

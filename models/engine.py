@@ -84,11 +84,13 @@ class Engine:
         self._source, self._encoded = source, encoded
         with self._own_threads():
             self._load()
+        # neither a file nor tensors that are being trained are needed any more
         del self._source
 
     @property
     def chunk(self) -> int:
         """Tokens of a prompt to read at once: few enough that a Stop between two chunks is noticed soon."""
+        # a token takes about one multiplication for each parameter
         most = CHUNK_WORK.get(self.precision.name, LESS_WORK) / self.config.parameters()
         return next((chunk for chunk in CHUNKS if chunk <= most), CHUNKS[-1] // 2)
 
@@ -122,6 +124,7 @@ class Engine:
         # rows that every kernel of the model can multiply at a time while tokens come one by one
         blocks = [matrix.kernel.rows for layer in self._layers for matrix in (layer.c_attn, layer.mlp_proj)]
         self._block = max(1, self._head.kernel.rows, *blocks)
+        # a tied head is packed beside the table, which stays to be looked up
         table = sum(part.nbytes for part in self._table[1].values())
         self.memory_bytes = table + self._positions.nbytes + sum(matrix.nbytes for matrix in self._matrices)
         self.kernels = ", ".join(dict.fromkeys(matrix.kernel.name for matrix in self._matrices))
@@ -146,17 +149,19 @@ class Engine:
         cache = KVCache(self.config, rows=B, capacity=T, device=self.device) if cache is None else cache
         tokens = tokens.to(self.device)
         encoding, table = self._table
-        x = encoding.look_up(table, tokens.flatten()).view(B, T, C) + self._positions[past : past + T]  # (B, T, C)
-        x = x.view(B * T, C)  # (M, C)
+        # (M,) ids -> (B, T, C), plus positions (T, C), -> (M, C): layers know rows only
+        x = encoding.look_up(table, tokens.flatten()).view(B, T, C) + self._positions[past : past + T]
+        x = x.view(B * T, C)
         if T == 1 and B % self._block:
             # rows of zeros are multiplied along, so that every kernel always multiplies whole blocks
             x = F.pad(x, (0, 0, 0, -B % self._block))
         mask = None
         if past and T > 1:
-            # is_causal would align the triangle with the first key, not with the last
-            mask = torch.ones(T, past + T, dtype=torch.bool, device=self.device).tril(past)  # (T, S)
+            # (T, S), for is_causal would align the triangle with the first key, not with the last
+            mask = torch.ones(T, past + T, dtype=torch.bool, device=self.device).tril(past)
         for layer, slots in zip(self._layers, cache.slots(T), strict=True):
             x = self._run(layer, x, slots, mask)
+        # only now, so that an interrupted pass leaves the cache as it was
         cache.advance(T)
         if last_only and T > 1:
             # the head is the largest matrix: of a prompt, only the last position is multiplied by it
@@ -164,9 +169,10 @@ class Engine:
             T = 1
             if B % self._block:
                 x = F.pad(x, (0, 0, 0, -B % self._block))
+        # (M, C) -> (M, V), padding included -> (B, T, V)
         x = torch.layer_norm(x, (C,), *self._ln_f, self.config.layer_norm_epsilon)
         # one token at a time as always the same number of rows, so that no row's bits depend on the others
-        logits = (self._head.each if T == 1 else self._head.all)(x)  # (M, V), with the rows of padding
+        logits = (self._head.each if T == 1 else self._head.all)(x)
         return logits[: B * T].view(B, T, -1)
 
     def _run(self, layer: Layer, x: Tensor, slots: tuple[Tensor, Tensor, Tensor], mask: Tensor | None) -> Tensor:
@@ -175,18 +181,23 @@ class Engine:
         new, keys, values = slots
         _, B, H, T, D = new.shape
         C, epsilon = H * D, self.config.layer_norm_epsilon
+        # one token at a time, or a prompt: `each` keeps the bits of a row, `all` is faster
         single = T == 1
         # attention: (M, C) -> (M, C), added to the residual stream
         h = torch.layer_norm(x, (C,), *layer.ln_1, epsilon)
-        qkv = layer.c_attn.each(h) if single else layer.c_attn.all(h)  # (M, 3C)
+        # (M, C) -> (M, 3C): queries, keys and values side by side
+        qkv = layer.c_attn.each(h) if single else layer.c_attn.all(h)
         # the rows of padding have no place in the cache
         qkv = qkv[: B * T] if len(x) != B * T else qkv
         qkv = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        # now `keys` and `values` have all S positions
         new.copy_(qkv[1:])
-        causal = mask is None and not single  # one new token may look at everything
+        # one new token may look at everything; (B, H, T, D) queries on (B, H, S, D) -> (B, H, T, D)
+        causal = mask is None and not single
         y = F.scaled_dot_product_attention(qkv[0], keys, values, attn_mask=mask, is_causal=causal)
         y = y.transpose(1, 2).reshape(B * T, C)  # (B, H, T, D) -> (M, C), the heads side by side again
         if len(x) != B * T:
+            # the rows of padding again, as zeros
             y = F.pad(y, (0, 0, 0, len(x) - B * T))
         x = x + (layer.attn_proj.each(y) if single else layer.attn_proj.all(y))
         # MLP: (M, C) -> (M, 4C) -> (M, C), added likewise
@@ -207,6 +218,7 @@ class Engine:
         if tokens.ndim != 2 or not tokens.numel():
             raise ValueError(f"tokens must have the shape (B, T) with at least one token, not {tuple(tokens.shape)}")
         B, T = tokens.shape
+        # the network has no positions beyond its context, and a cache is no longer than that
         if cache is None:
             if self.config.block_size < T:
                 raise ValueError(f"{T} tokens do not fit the model's context of {self.config.block_size}")

@@ -29,10 +29,11 @@ def gelu(x: Tensor, approximate: str) -> Tensor:
 
 
 class _TanhGELU(torch.autograd.Function):
-    """x s(z), where s is the logistic function and z = LINEAR x + CUBIC x^3: the same as 0.5 x (1 + tanh(z / 2))."""
+    """The function x s(z), with the logistic s and z = LINEAR x + CUBIC x^3: the same as 0.5 x (1 + tanh(z / 2))."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        # flat, and x itself if that is contiguous: it is overwritten
         y = x.contiguous().view(-1)
         # the slope is kept for the gradient in place of x
         slope = torch.empty_like(y)
@@ -56,8 +57,11 @@ class _TanhGELU(torch.autograd.Function):
 
 def _value_and_slope(x: Tensor, slope: Tensor) -> None:
     """Overwrite x by y = x s(z), and `slope` by dy/dx = s + (1 - s) y dz/dx."""
+    # x^2, in the memory of the slope
     torch.mul(x, x, out=slope)
+    # s(z), where z = x (LINEAR + CUBIC x^2)
     s = torch.add(_LINEAR, slope, alpha=CUBIC).mul_(x).sigmoid_()
     x.mul_(s)
+    # dz/dx = LINEAR + 3 CUBIC x^2; s + (1 - s) w is lerp(s, 1, w)
     torch.add(_LINEAR, slope, alpha=3 * CUBIC, out=slope)
     torch.lerp(s, _ONE, slope.mul_(x), out=slope)

@@ -102,9 +102,8 @@ class Attention(nn.Module):
         B, T, C = x.shape
         # queries, keys and values from one matrix: (B, T, C) -> (B, T, 3C) -> (B, T, C) each
         parts = self.c_attn(x).split(C, dim=2)
-        q, k, v = (
-            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts
-        )  # (B, H, T, D) each
+        # (B, T, C) -> (B, H, T, D) each
+        q, k, v = (part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts)
         # softmax(q k^T / sqrt(D)) v over the positions up to each one's own: (B, H, T, D)
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
         # the heads side by side again: (B, H, T, D) -> (B, T, C)
@@ -123,8 +122,9 @@ class MLP(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        x = gelu(self.c_fc(x), self.approximate)  # (B, T, 4C)
-        return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, C)
+        # (B, T, C) -> (B, T, 4C) -> (B, T, C)
+        x = gelu(self.c_fc(x), self.approximate)
+        return F.dropout(self.c_proj(x), self.dropout, self.training)
 
 
 class Block(nn.Module):
@@ -167,8 +167,9 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer))
             elif parameter.ndim == 2:
                 nn.init.normal_(parameter, std=0.02)
+            # the weights of layer norms are ones already
             elif name.endswith("bias"):
-                nn.init.zeros_(parameter)  # layer norm weights are ones already
+                nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (B, T, V) of the token after each of `tokens` (B, T); ValueError beyond the context."""
@@ -179,7 +180,9 @@ class GPT(nn.Module):
 
         A target of -100 is skipped.
         """
-        x = self._hidden(tokens).flatten(0, 1)  # (B * T, C)
+        # (B, T) -> (B, T, C) -> (B * T, C)
+        x = self._hidden(tokens).flatten(0, 1)
+        # (B * T, V) logits of 50,257 tokens would take most of the memory of a step
         if self.config.vocab_size > LARGE_VOCABULARY:
             head = self.wte if self.lm_head is None else self.lm_head
             return linear_cross_entropy(x, head.weight, targets.flatten())
@@ -199,6 +202,7 @@ class GPT(nn.Module):
         # (B, T, C) + (T, C)
         x = self.wte(tokens) + self.wpe.weight[:T]
         x = F.dropout(x, self.config.dropout, self.training)
+        # (B, T, C) -> (B, T, C) through every block
         for block in self.h:
             x = block(x)
         normed: Tensor = self.ln_f(x)

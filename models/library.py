@@ -108,7 +108,7 @@ class ModelLibrary:
         return ModelKey(key.name, info.precisions[0])
 
     def open(self, path: Path, *, keep: bool = True) -> Checkpoint:
-        """Return the opened checkpoint of a folder, if it is kept and the folder has not changed the same one.
+        """Return the checkpoint of a folder: the one opened before if it is kept and the folder has not changed since.
 
         Raises ValueError as `Checkpoint.open`.
         """
@@ -118,7 +118,7 @@ class ModelLibrary:
                 self._opened[path] = self._opened.pop(path)  # the most recently used last
                 return self._opened[path][1]
         checkpoint = Checkpoint.open(path)
-        if not keep:
+        if not keep or not signature:  # without one, the folder was just being replaced
             return checkpoint
         with self._lock:
             self._opened.pop(path, None)

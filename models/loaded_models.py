@@ -12,10 +12,12 @@ log = logging.getLogger(__name__)
 
 
 class Sized(Protocol):
-    """A value that knows how much memory it takes."""
+    """A value with a size in memory."""
 
     @property
-    def memory_bytes(self) -> int: ...
+    def memory_bytes(self) -> int:
+        """Bytes of memory that it takes."""
+        ...
 
 
 Key = TypeVar("Key", bound=Hashable)

@@ -32,11 +32,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         skipped = (targets == SKIPPED)[:, None]  # (N, 1)
         counted, some = len(targets) - int(skipped.sum()), bool(skipped.any())
         total = torch.zeros((), device=x.device)
+        # (N, C) and (V, C)
         dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
         for start in range(0, len(x), ROWS):
             rows = slice(start, start + ROWS)
-            logits = F.linear(x[rows], weight)  # (ROWS, V), under autocast in bfloat16
-            logp = F.log_softmax(logits.float(), dim=-1)  # (ROWS, V)
+            # (ROWS, C) @ (C, V) -> (ROWS, V), under autocast in bfloat16
+            logits = F.linear(x[rows], weight)
+            logp = F.log_softmax(logits.float(), dim=-1)
             total += F.nll_loss(logp, targets[rows], ignore_index=SKIPPED, reduction="sum")
             if wanted:
                 # softmax minus one at the target, (ROWS, V), in the memory of logp
@@ -48,6 +50,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     slope.masked_fill_(skipped[rows], 0)
                 # (ROWS, V) @ (V, C), then the sum over rows of (V, ROWS) @ (ROWS, C)
                 dx[rows] = slope @ weight
+                # addmm_ needs one type; under autocast the product is bfloat16 and the sum is not
                 if logits.dtype == dweight.dtype:
                     dweight.addmm_(slope.t(), x[rows])
                 else:

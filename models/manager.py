@@ -1,4 +1,4 @@
-"""ModelManager: lends models and evicts them; the only owner of weights in memory."""
+"""ModelManager: loans and eviction of loaded models; the only owner of weights in memory."""
 
 import logging
 import threading
@@ -26,7 +26,7 @@ MOST_READS = 20  # of a checkpoint that changes while it is read
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for inference. Only its lender may keep it beyond the end of the loan."""
+    """A model ready for inference. Callers must not keep it beyond the end of the loan."""
 
     key: ModelKey
     model: Engine

@@ -46,25 +46,30 @@ class PrefixCache:
         None if no chunk of `chunk` tokens is known.
         """
         with self._lock:
+            # tokens in common, by prompt
             shared = {prompt: _shared(prompt.tokens, tokens, chunk) for prompt in self._prompts}
             best = max(shared, key=shared.__getitem__, default=None)
             if best is None or not shared[best]:
                 return None
+            # the one used last at the end
             self._prompts.remove(best)
             self._prompts.append(best)
+        # outside the lock: copying takes a while, and the first tokens of a prompt do not change
         whole = shared[best] == len(tokens)
         cache = best.cache.copy(capacity=capacity, length=shared[best])
         return Prefix(cache, best.logits if whole else None)
 
     def keep(self, tokens: Tensor, cache: KVCache, logits: Tensor) -> None:
         """Store a prompt (T,) just read into `cache`, with the logits (1, V) after it, and evict the oldest ones."""
-        if cache.capacity > 2 * len(tokens):  # most of it is room for a text to come
+        # most of it is room for a text to come
+        if cache.capacity > 2 * len(tokens):
             cache = cache.copy(capacity=len(tokens), length=len(tokens))
         if cache.nbytes > MOST_BYTES:
             return
         with self._lock:
             others = [prompt for prompt in self._prompts if not torch.equal(prompt.tokens, tokens)]
             self._prompts = [*others, _Prompt(tokens, cache, logits)][-MOST_PROMPTS:]
+            # the newest stays, however large it is
             while len(self._prompts) > 1 and self.nbytes > MOST_BYTES:
                 del self._prompts[0]
 
@@ -79,7 +84,10 @@ def _shared(known: Tensor, wanted: Tensor, chunk: int) -> int:
     if torch.equal(known, wanted):
         return len(wanted)
     length = min(len(known), len(wanted))
+    # ones up to the first difference: (length,) -> their number
     same = int((known[:length] == wanted[:length]).long().cumprod(0).sum())
-    if same == len(wanted):  # `known` is longer, and the logits at this place were not kept
+    # `known` is longer, and the logits at this place were not kept
+    if same == len(wanted):
         same -= 1
+    # another division into chunks would give other bits
     return same // chunk * chunk

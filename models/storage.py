@@ -1,4 +1,4 @@
-"""Atomic writes: a file or folder appears under its name whole and on disk, or not at all. And JSON in files.
+"""Atomic writes: a file or folder appears under its name whole and on disk, or not at all; and JSON in files.
 
 Everything is built under a temporary name beside the target, flushed and synced, renamed, and the rename is synced.
 A crash at any point leaves the previous file or folder (atomicity and durability, as databases promise them).
@@ -255,7 +255,7 @@ def _move_if_free(new: Path, path: Path) -> None:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """`os.replace`; on Windows repeated for a second, while a virus scanner or indexer holds the file."""
+    """Replace `target` by `source`; on Windows try for a second, while a virus scanner or indexer has the file open."""
     for delay in (0.05, 0.1, 0.2, 0.4, 0.8) if WINDOWS else ():
         try:
             os.replace(source, target)

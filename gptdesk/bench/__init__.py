@@ -32,8 +32,8 @@ class Case:
     """What one process measures."""
 
     folder: str  # the checkpoint, as stored at the precision
-    name: str  # by which the manager knows it
-    vocabularies: str  # the manager's cache folder
+    name: str  # by which the library knows it
+    vocabularies: str  # the library's cache folder
     device: str  # as in the settings
     precision: str
     prompt: int  # tokens

@@ -42,10 +42,12 @@ class Precision:
     def memory_bytes(self, config: GPTConfig) -> int:
         """Return about how many bytes of memory the weights take at most, with the token table once more to look up."""
         shapes = self.matrices(config)
+        # a tied head is packed to multiply, in addition to the table
         shapes.setdefault(HEAD, shapes[WTE])
         # float32 positions, the encoded token table for looking up, and every matrix as packed
         positions = 4 * config.block_size * config.n_embd
         table = self.encoding(WTE, config).nbytes(*shapes[WTE])
+        # N * K weights of each matrix that is multiplied by
         multiplied = {name: N * K for name, (N, K) in shapes.items() if name not in (WTE, WPE)}
         packed = sum(count * self.encoding(name, config).most_per_weight for name, count in multiplied.items())
         return round(positions + table + packed)
@@ -57,6 +59,7 @@ class Precision:
 
     def device(self, preferred: torch.device) -> torch.device:
         """Return the device it runs on: the one preferred, if it has kernels there, else the CPU."""
+        # all or nothing: activations do not move between devices
         encodings = {self.encoding(name, _ANY) for name in (*self.matrices(_ANY), HEAD)}
         return preferred if all(encoding.device_kernel for encoding in encodings) else torch.device("cpu")
 

@@ -33,6 +33,7 @@ def _half(parts: Parts, bias: Tensor | None) -> Product:
     exponents = torch.frexp(weight.abs().amax(dim=1))[1]
     # (N,), above the largest of the row; 2 ** 128 would be infinite
     scale = torch.exp2(exponents.clamp(max=127).float())
+    # (N, K) within -1 to 1
     packed = torch.ops.quantized.linear_prepack_fp16(weight / scale[:, None], None)
     multiply = torch.ops.quantized.linear_dynamic_fp16
 

@@ -23,6 +23,7 @@ def _plain(parts: Parts, bias: Tensor | None) -> Product:
 def _transposed(parts: Parts, bias: Tensor | None) -> Product:
     # (K, N), copied, so that no product needs to transpose
     weight = parts["weight"].t().contiguous()
+    # (M, K) @ (K, N) + (N,)
     if bias is None:
         return lambda x: torch.mm(x, weight)
     return lambda x: torch.addmm(bias, x, weight)
@@ -37,6 +38,7 @@ def _packed(parts: Parts, bias: Tensor | None) -> Product:
 
 def has_onednn(N: int, K: int) -> str | None:
     """Return the reason why matrices cannot be packed for oneDNN here, None if they can."""
+    # the operators are private to torch, and a build may lack them
     usable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return None if usable else "this build of torch has no oneDNN"
 

@@ -31,6 +31,7 @@ def encode(weight: Tensor) -> Parts:
     for share in TRIED:
         # a smaller scale cuts off the largest weights and rounds all others better
         scale = _representable(largest / LOWEST * share)
+        # (N, G, 1), of all weights of a group together
         error = (_steps(groups, scale) * scale - groups).square().sum(dim=2, keepdim=True)
         better = error < best_error
         best_error, best_scale = torch.where(better, error, best_error), torch.where(better, scale, best_scale)
@@ -42,6 +43,7 @@ def encode(weight: Tensor) -> Parts:
 def _representable(scale: Tensor) -> Tensor:
     """Return the nearest float16 numbers, none of them zero or infinite, as float32."""
     limits = torch.finfo(torch.float16)
+    # what will be stored, so that steps are chosen for the very scale they are multiplied by
     half = scale.clamp(-limits.max, limits.max).half().float()
     return torch.where(half == 0, limits.smallest_normal, half)
 
@@ -53,6 +55,7 @@ def _steps(groups: Tensor, scale: Tensor) -> Tensor:
 
 def _whole(parts: Parts) -> Tensor:
     """Return the steps (N, K), 0 to 15."""
+    # (N, K / 2) -> (N, K / 2, 2) -> (N, K)
     packed = parts["weight"]
     return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1)
 

@@ -81,6 +81,7 @@ def _fbgemm(parts: Parts, bias: Tensor | None) -> Product:
 def _onednn(parts: Parts, bias: Tensor | None) -> Product:
     # (N, K) in the blocks that oneDNN multiplies by
     weight = torch.ops.onednn.qlinear_prepack(parts["weight"], None)
+    # (N,): of a row's steps, and of the 127 steps of an input
     scale = parts["scale"] / MOST
     ones, zeros = torch.ones(len(scale)), torch.zeros(len(scale), dtype=torch.int32)
     multiply = torch.ops.onednn.qlinear_pointwise
@@ -101,6 +102,7 @@ def _int8pack(parts: Parts, bias: Tensor | None) -> Product:
     weight, scale = parts["weight"].clone(), parts["scale"]
 
     def product(x: Tensor) -> Tensor:
+        # (M, K) -> (M, N), summed in float: one row at a time keeps its bits
         aligned = x.contiguous() if x.data_ptr() % 64 == 0 else x.clone(memory_format=torch.contiguous_format)
         y = torch.ops.aten._weight_int8pack_mm(aligned, weight, scale)
         return y if bias is None else y + bias

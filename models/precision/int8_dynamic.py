@@ -29,6 +29,7 @@ def _dynamic(parts: Parts, bias: Tensor | None) -> Product:
     with fbgemm():
         matrix = torch._make_per_tensor_quantized_tensor(parts["weight"], parts["scale"].item(), 0)
         packed = torch.ops.quantized.linear_prepack(matrix, bias)
+    # (M, K) -> (M, N)
     multiply = torch.ops.quantized.linear_dynamic
     N = len(parts["weight"])
 

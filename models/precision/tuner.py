@@ -17,10 +17,14 @@ log = logging.getLogger(__name__)
 # rounds of timing every kernel in turn; the best of each counts, since other programs may be running
 ROUNDS = 20
 TIME_LIMIT = 0.5  # seconds of timing, after which it ends with the round
-PROMPT_ROWS = 32  # of the prompt that is timed
-PROMPT_WEIGHT = 4  # tokens of a prompt that count as much as one to generate
-CLEARLY_FASTER = 0.75  # share of the preferred kernel's time below which another one takes its place
-ERROR_LIMIT = 0.05  # relative, of a product of random numbers: no kernel that works comes near
+# rows of the prompt that is timed
+PROMPT_ROWS = 32
+# tokens of a prompt that count as much as one to generate
+PROMPT_WEIGHT = 4
+# share of the preferred kernel's time below which another one takes its place
+CLEARLY_FASTER = 0.75
+# relative, of a product of random numbers: no kernel that works comes near
+ERROR_LIMIT = 0.05
 
 
 class KernelTuner:
@@ -39,16 +43,19 @@ class KernelTuner:
 
         All matrices of an encoding and a width get the kernel that is fastest for the largest, that of the MLP.
         """
+        # (N, K) of the MLP's first matrix
         timed = 4 * width, width
         able = [k for k in encoding.kernels if k.missing(*shape) is None and k.missing(*timed) is None]
         if not able:
             raise ValueError(f"{encoding.name}: {encoding.kernels[0].missing(*shape)}")
+        # a fallback loses what the encoding is for, and is not timed against the others
         able = [kernel for kernel in able if not kernel.fallback] or able
         if len(able) == 1:
             return able[0]
         case = f"{encoding.name}, {width} wide, {_computer()}"
         if case not in self.chosen and self._file is not None:
-            self.chosen = _read(self._file, quietly=True) | self.chosen  # another process may have chosen
+            # another process may have chosen meanwhile
+            self.chosen = _read(self._file, quietly=True) | self.chosen
         kernel = next((kernel for kernel in able if kernel.name == self.chosen.get(case)), None)
         if kernel is None:
             kernel = _fastest(encoding, able, *timed)
@@ -106,6 +113,7 @@ def _fastest(encoding: Encoding, kernels: list[Kernel], N: int, K: int) -> Kerne
             log.warning("%s computes %s wrongly on this computer (error %.2g)", kernel.name, encoding.name, error)
     if not correct:
         raise ValueError(f"{encoding.name}: no kernel of this computer computes it right")
+    # one matrix of the shape timed stands for all of the network
     costs = _costs(correct, x)
     cheapest = min(range(len(correct)), key=costs.__getitem__)
     # a small gain may be noise, and another kernel computes other bits
@@ -119,6 +127,7 @@ def _costs(matrices: list[Matrix], x: Tensor) -> list[float]:
     for _ in range(ROUNDS):
         # in turn, so that other programs slow all of them down alike
         for i, matrix in enumerate(matrices):
+            # the best of each: what other programs add is never negative
             singles[i] = min(singles[i], _seconds(matrix.each, x[: matrix.kernel.rows or 1]))
             prompts[i] = min(prompts[i], _seconds(matrix.all, x))
         if time.perf_counter() - started > TIME_LIMIT:
