@@ -41,7 +41,7 @@ from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.system.environment import threads
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, PRESETS
-from models.manager import ModelManager
+from models.library import ModelLibrary
 from models.precision import PRECISIONS
 
 log = logging.getLogger("benchmarks")
@@ -190,10 +190,10 @@ def numbers(text: str) -> tuple[int, ...]:
 def run_all(given: argparse.Namespace) -> None:
     """Measure, and print what came of it."""
     settings = load_settings()
-    manager = ModelManager(settings.models, bundled=[STARTER], cache_folder=settings.vocabularies)
+    library = ModelLibrary(settings.models, bundled=[STARTER], cache_folder=settings.vocabularies)
     with tempfile.TemporaryDirectory(prefix="gptdesk-bench-") as temporary:
         made = given.model is None
-        folder = random_checkpoint(given.preset, Path(temporary)) if made else find_folder(manager, given.model)
+        folder = random_checkpoint(given.preset, Path(temporary)) if made else find_folder(library, given.model)
         with prepared(
             folder,
             given.precision,

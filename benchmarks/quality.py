@@ -18,6 +18,7 @@ from torch import Tensor
 from gptdesk.evaluation import Closeness, closeness, compare, in_pieces, text_windows
 from gptdesk.settings import load_settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
+from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 from models.precision import PRECISIONS
 
@@ -41,8 +42,9 @@ def open_model(name: str) -> tuple[ModelManager, str]:
     make_folder(settings.vocabularies)
     if Path(name).is_dir():
         folder = Path(name).resolve()
-        return ModelManager(folder.parent, cache_folder=settings.vocabularies), folder.name
-    return ModelManager(settings.models, bundled=[STARTER], cache_folder=settings.vocabularies), name
+        return ModelManager(ModelLibrary(folder.parent, cache_folder=settings.vocabularies)), folder.name
+    library = ModelLibrary(settings.models, bundled=[STARTER], cache_folder=settings.vocabularies)
+    return ModelManager(library), name
 
 
 def first(windows: list[Tensor], tokens: int) -> list[Tensor]:
@@ -105,7 +107,7 @@ def run(given: argparse.Namespace) -> None:
     text = given.text.read_text(encoding="utf-8")
     manager, name = open_model(given.model)
     rows: list[Row] = []
-    for precision in given.precision or manager.info(name).precisions:
+    for precision in given.precision or manager.library.info(name).precisions:
         key = ModelKey(name, precision)
         for row in measure(manager, key, text, tokens=given.tokens, single_tokens=given.single_tokens):
             rows.append(row)

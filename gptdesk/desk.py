@@ -20,6 +20,7 @@ from gptdesk.system.share_link import ShareLink
 from gptdesk.training.context import RunContext
 from gptdesk.training.run_models import run_models
 from models.engine import get_device
+from models.library import ModelLibrary
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
 from models.storage import json_bytes, names, read_json, write_file
@@ -69,8 +70,9 @@ class Desk:
         self.settings = settings
         for folder in (settings.models, settings.samplers, settings.vocabularies):
             make_folder(folder)
-        self.manager: ModelManager = beside.manager if beside else _model_manager(settings)
-        self.places = RunContext(settings, self.manager)
+        self.library: ModelLibrary = beside.library if beside else _library(settings)
+        self.manager: ModelManager = beside.manager if beside else _manager(settings, self.library)
+        self.places = RunContext(settings, self.library)
         self.scheduler: Scheduler = beside.scheduler if beside else Scheduler(AT_ONCE)
         self.listeners: OpenCounter | None = None  # sessions whose page reads what it is sent; None: nobody counts them
         self.link: ShareLink | None = None  # set by the server; a public desk has none
@@ -126,11 +128,11 @@ class Desk:
 
     def model(self, name: str) -> ModelInfo:
         """What is known of a model by name; ValueError lists the names there are."""
-        return self.manager.info(name)
+        return self.library.info(name)
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A model's tokenizer without its weights, to count tokens while someone types."""
-        return self.manager.tokenizer(name)
+        return self.library.tokenizer(name)
 
     def preset_names(self) -> list[str]:
         """Return the names of the built-in presets, then of the user's own, MOST_PRESETS at most."""
@@ -182,17 +184,20 @@ class Desk:
                 yield name
 
 
-def _model_manager(settings: Settings) -> ModelManager:
-    return ModelManager(
+def _library(settings: Settings) -> ModelLibrary:
+    return ModelLibrary(
         settings.models,
         bundled=[STARTER],
-        elsewhere=partial(run_models, settings.runs),
+        supplier=partial(run_models, settings.runs),
         reserved=partial(names, settings.runs),
         cache_folder=settings.vocabularies,
-        copies=settings.copies,
-        device=get_device(settings.device),
-        memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
+        quantized_cache=settings.copies,
     )
+
+
+def _manager(settings: Settings, library: ModelLibrary) -> ModelManager:
+    memory = int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2
+    return ModelManager(library, device=get_device(settings.device), memory_budget=memory)
 
 
 def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:

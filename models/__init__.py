@@ -1,1 +1,1 @@
-"""GPT-2 models: the network, its tokenizers, checkpoints on disk, and the manager that lends them out."""
+"""GPT-2 models: the network, its tokenizers, the library of models on disk, and the manager of those in memory."""

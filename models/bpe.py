@@ -1,4 +1,4 @@
-"""Byte-level BPE vocabularies: train one, read and write the two file layouts the Hugging Face world uses.
+"""Byte-level BPE vocabularies: training, and the two file layouts that Hugging Face's libraries use.
 
 Sennrich et al. 2016, over bytes as in GPT-2. A merge joins two neighbouring tokens; earlier merges go first. Files
 spell each of the 256 bytes as one printable character: bytes that print stand for themselves, the others follow from
@@ -29,11 +29,11 @@ _BYTES = {byte: 0xFFFF for byte in _OTHERS} | {character: byte for byte, charact
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens as bytes with their ids, the merges that build them in order of priority, and special tokens by text."""
+    """Tokens of a byte-level BPE."""
 
-    tokens: dict[bytes, int]
-    merges: tuple[Merge, ...]
-    specials: dict[str, int]
+    tokens: dict[bytes, int]  # ids
+    merges: tuple[Merge, ...]  # that build the tokens, in order of priority
+    specials: dict[str, int]  # ids of special tokens by their texts
 
     @property
     def size(self) -> int:
@@ -42,6 +42,7 @@ class Vocabulary:
 
     @cached_property
     def is_gpt2(self) -> bool:
+        """Whether it is the vocabulary that OpenAI published with GPT-2."""
         return self.size == 50257 and _merges_digest(self.merges) == GPT2_MERGES_SHA256
 
 
@@ -70,13 +71,13 @@ def train(texts: Iterable[str], vocab_size: int, *, specials: Sequence[str]) -> 
 
 
 def merge_lines(text: str) -> list[str]:
-    """The lines of a vocab.bpe or merges.txt that hold a merge, two tokens each; the first may hold the version."""
+    """Return the lines of a vocab.bpe or merges.txt that have a merge, two tokens each, without the version."""
     lines = text.split("\n")
     return [line for line in (lines[1:] if lines[0].startswith("#version") else lines) if line]
 
 
 def from_files(vocabulary: object, merges: Iterable[object], added: Iterable[str] = ()) -> Vocabulary:
-    """Check what files say, token text -> id and the merges, and make a vocabulary of it; raises ValueError.
+    """Return the vocabulary that files describe by token text -> id and merges; ValueError if it is inconsistent.
 
     Texts in `added`, and all that no merge builds, are special. tiktoken joins any two neighbours whose bytes make a
     token, Hugging Face only the listed pairs: the two agree if each token's own bytes lead to its listed merge.
@@ -108,7 +109,7 @@ def from_files(vocabulary: object, merges: Iterable[object], added: Iterable[str
 
 
 def to_huggingface(vocabulary: Vocabulary) -> HuggingFaceTokenizer:
-    """The same tokenizer for the `tokenizers` and `transformers` libraries."""
+    """Return the same tokenizer for the `tokenizers` and `transformers` libraries."""
     ids = {to_text(token): i for token, i in vocabulary.tokens.items()} | vocabulary.specials
     merges = [(to_text(left), to_text(right)) for left, right in vocabulary.merges]
     backend = HuggingFaceTokenizer(models.BPE(ids, merges))
@@ -120,12 +121,12 @@ def to_huggingface(vocabulary: Vocabulary) -> HuggingFaceTokenizer:
 
 
 def to_text(token: bytes) -> str:
-    """Bytes in the spelling of the files."""
+    """Return bytes in the spelling of the files."""
     return token.decode("latin-1").translate(_SPELLING)
 
 
 def to_bytes(text: str) -> bytes:
-    """Bytes from the spelling of the files; raises ValueError for a character that spells none."""
+    """Return bytes from the spelling of the files; ValueError for a character that spells none."""
     try:
         return text.translate(_BYTES).encode("latin-1")
     except UnicodeEncodeError as error:
@@ -133,7 +134,7 @@ def to_bytes(text: str) -> bytes:
 
 
 def to_merge(entry: object) -> Merge:
-    """One merge as files have it, "left right" or the list of both; raises ValueError if it is neither."""
+    """Return a merge from how files have it, "left right" or the list of both; ValueError if it is neither."""
     parts = entry.split(" ") if isinstance(entry, str) else entry
     if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
         raise ValueError(f"{entry!r} is not a merge of two tokens")
@@ -141,13 +142,13 @@ def to_merge(entry: object) -> Merge:
 
 
 def _merges_digest(merges: Iterable[Merge]) -> str:
-    """The SHA-256 of the merges in the layout of vocab.bpe."""
+    """Return the SHA-256 of the merges in the layout of vocab.bpe."""
     lines = ["#version: 0.2", *(f"{to_text(left)} {to_text(right)}" for left, right in merges), ""]
     return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
 
 
 def _last_merge(token: bytes, tokens: dict[bytes, int]) -> tuple[bytes, ...]:
-    """The parts that merging finds in `token` when every smaller id has had its turn."""
+    """Return the parts of `token` after all merges to tokens with smaller ids."""
     parts = [token[i : i + 1] for i in range(len(token))]
     limit = tokens[token]
     while len(parts) > 1:

@@ -1,16 +1,15 @@
-"""A checkpoint is a folder that `transformers` opens as it is: written whole or not at all, checked when it is read.
+"""Checkpoint: a folder that `transformers` opens, written whole or not at all and verified when it is read.
 
-config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, our about.json, which
-says where the model comes from, and held_out.txt if there is text that its training did not see. Folders of GPT-2
-models made elsewhere are read too. Nothing is ever unpickled.
+config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, our about.json with the
+origin of the model, and held_out.txt with text that its training did not use, if there is any. Folders of GPT-2 models
+made elsewhere are read too. Nothing is ever unpickled.
 """
 
 import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -19,18 +18,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models import layout, storage
+from models.about import ABOUT, About, about_to_json, read_about
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.precision import Precision
 from models.precision.tuner import KernelTuner
+from models.signature import Signature, signature_of
 from models.tokenizer import Tokenizer, gpt2_tokenizer
-from models.weights import WEIGHTS, WeightFile
+from models.weights import WEIGHTS, TensorSource, WeightFile, build_network, encoded_tensors, float_tensors
 
 log = logging.getLogger(__name__)
 
 HELD_OUT = "held_out.txt"
 FILES = (
-    *("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "about.json"),
+    *("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "generation_config.json", ABOUT),
     HELD_OUT,
 )
 CONFIG_LIMIT = 1_000_000  # bytes
@@ -38,22 +39,8 @@ GPT2_VOCABULARIES = (50257, 50304)  # GPT-2's own, and padded to a multiple of 6
 
 
 @dataclass(frozen=True)
-class About:
-    """Where a model comes from, in its author's words and numbers; losses in nats per token."""
-
-    source: str = ""
-    data: str = ""
-    steps: int | None = None
-    tokens: int | None = None
-    loss: float | None = None
-    validation_loss: float | None = None
-    created: str = ""  # ISO 8601; the time of saving if empty
-    licence: str = ""
-
-
-@dataclass(frozen=True)
 class Checkpoint:
-    """A folder that has been looked through and found good, but for the values of its weights."""
+    """A folder that has been opened: verified, but for the values of its weights."""
 
     path: Path
     config: GPTConfig
@@ -61,85 +48,97 @@ class Checkpoint:
     tokenizer_kind: str  # "gpt2", "bpe", "characters", or "none"
     parameters: int
     size_bytes: int  # of all files
-    quantized: Precision | None = None  # what its weights are stored as, if not as floats
+    quantized: Precision | None = None  # the precision that its weights are stored at; None for floats
+    # the tokenizer as read last, by the signature of the folder at that time
+    _tokenizers: dict[Signature, Tokenizer] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> "Checkpoint":
-        """Check everything about a folder but the weights' values; reads headers only.
+        """Verify everything in a folder but the values of its weights, of which only the header is read.
 
-        Raises ValueError, naming the folder and the fault, if it cannot be used.
+        The tokenizer is read whole, and kept for `load_tokenizer`. Raises ValueError, naming the folder and the fault,
+        if the folder cannot be used.
         """
         path = path.absolute()
         storage.recover(path)
         if not path.is_dir():
             raise ValueError(f"there is no checkpoint folder {path}")
         with _naming(path):
+            signature = signature_of(path)  # before anything is read: what changes later is read again
             data = storage.read_json(path / "config.json", limit=CONFIG_LIMIT)
             config, quantized = layout.config_from_json(data), layout.quantization_from_json(data)
             WeightFile(path, config, quantized)
-            kind = _tokenizer_kind(path, config)
+            tokenizer = _read_tokenizer(path, config)
+            kind = tokenizer.kind if tokenizer else "gpt2" if config.vocab_size in GPT2_VOCABULARIES else "none"
             size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-            return cls(path, config, _read_about(path), kind, config.parameters(), size, quantized)
+            kept = {signature: tokenizer} if tokenizer else {}
+            return cls(path, config, read_about(path), kind, config.parameters(), size, quantized, kept)
 
     def is_copy_at(self, precision: str) -> bool:
-        """Whether `save_quantized` made it, to this precision."""
+        """Return whether `save_quantized` made it, at this precision."""
         if self.quantized:
             return self.quantized.name == precision
-        return self.about.source.endswith(_made(precision))
+        return self.about.source.endswith(_source_suffix(precision))
 
     @property
     def held_out(self) -> Path | None:
-        """The file of text that training did not see, if there is one."""
+        """The file of text that training did not use, if there is one."""
         file = self.path / HELD_OUT
         return file if file.is_file() else None
 
     def load_model(self) -> GPT:
-        """The network to train, in float32 and set to eval; ValueError if it is quantized or a weight is not finite."""
+        """Return the network to train, in float32 and set to eval.
+
+        Raises ValueError if it is quantized, if the file is not the one that was opened, or if a weight is not finite.
+        """
         if self.quantized:
             raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and only runs; take the original")
-        with torch.device("meta"):
-            model = GPT(self.config)
-        model = model.to_empty(device="cpu").eval()  # skips the initialisation; every weight is read below
-        with _naming(self.path), torch.no_grad():
-            weights = self._weights()
-            for name, parameter in model.named_parameters():
-                value = weights.read(name)
-                assert value is not None, "the names were compared when the file was opened"
-                parameter.copy_(value)
-        return model
+        with _naming(self.path):
+            return build_network(self.config, self.open_weights())
 
     def load_engine(
-        self, precision: Precision, *, choices: KernelTuner | None = None, device: torch.device | None = None
+        self, precision: Precision, *, tuner: KernelTuner | None = None, device: torch.device | None = None
     ) -> Engine:
-        """The network to run; a quantized one only at the precision it is stored in. ValueError as `load_model`."""
+        """Return the network to run; a quantized one only at the precision it is stored at. ValueError as `load_model`.
+
+        The kernels are those that `tuner` chooses.
+        """
         self.check_runs(precision)
         with _naming(self.path):
             encoded = self.quantized is not None
-            source = self._weights().read
-            return Engine(self.config, precision, source, encoded=encoded, choices=choices, device=device)
+            return Engine(self.config, precision, self.open_weights(), encoded=encoded, tuner=tuner, device=device)
 
     def check_runs(self, precision: Precision) -> None:
-        """ValueError if it is quantized to another precision."""
+        """Raise ValueError if it is quantized to another precision."""
         if self.quantized not in (None, precision):
             raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
 
-    def _weights(self) -> WeightFile:
-        """The weights, after a look at what the network would leave out."""
+    def open_weights(self) -> WeightFile:
+        """Return the source of its weights; ValueError if the file does not fit config.json."""
         weights = WeightFile(self.path, self.config, self.quantized)
-        if not self.config.bias:
+        if not self.config.bias:  # the network would leave them out
             for name in weights.names():
                 if name.endswith(".bias") and (value := weights.read(name)) is not None and value.any():
                     raise ValueError(f"config.json says that there are no biases, but {name} is not zero")
         return weights
 
     def load_tokenizer(self, cache_folder: Path | None = None) -> Tokenizer:
-        """The folder's own tokenizer, or for a GPT-2 without one the one in `cache_folder`; raises ValueError."""
+        """Return the folder's own tokenizer, or for a GPT-2 without one the one in `cache_folder`.
+
+        It is read again only if the folder has changed. Raises ValueError if there is none, or if it cannot be used.
+        """
+        signature = signature_of(self.path)
+        if kept := self._tokenizers.get(signature):
+            return kept
         with _naming(self.path):
-            if _has_tokenizer(self.path):
-                return Tokenizer.load(self.path)
-            if self.tokenizer_kind == "gpt2" and cache_folder is not None:
-                return gpt2_tokenizer(cache_folder)
-            raise ValueError("it has no tokenizer; put the tokenizer.json made with it into the folder")
+            tokenizer = _read_tokenizer(self.path, self.config)
+            if tokenizer is None:
+                if self.tokenizer_kind != "gpt2" or cache_folder is None:
+                    raise ValueError("it has no tokenizer; put the tokenizer.json made with it into the folder")
+                tokenizer = gpt2_tokenizer(cache_folder)
+        self._tokenizers.clear()
+        self._tokenizers[signature] = tokenizer
+        return tokenizer
 
 
 def save_checkpoint(
@@ -147,7 +146,7 @@ def save_checkpoint(
 ) -> Checkpoint:
     """Write `model` as the folder `path`, in place of a checkpoint there; a crash leaves the old one.
 
-    `held_out` is text like that of the training which the training did not see, to judge the model by. Raises
+    `held_out` is text like that of the training which the training did not use, to evaluate the model on. Raises
     ValueError if the model cannot be used or the folder holds anything else, OSError if the disk refuses.
     """
     if tokenizer.vocab_size > model.config.vocab_size:
@@ -156,9 +155,13 @@ def save_checkpoint(
             f"{model.config.vocab_size}"
         )
     _check_replaceable(path)
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"the model cannot be saved: its weights {name} are not all finite numbers")
     config = layout.config_to_json(model.config, end_of_text=tokenizer.end_of_text)
+    tensors = float_tensors(model.config, TensorSource.of(model), torch.float32)
     texts = {} if held_out is None else {HELD_OUT: held_out.encode("utf-8")}
-    return _write(path, model.config, config, _stored(model), tokenizer=tokenizer, about=about, others=texts)
+    return _write(path, model.config, config, tensors, tokenizer=tokenizer, about=about, others=texts)
 
 
 def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, tokenizer: Tokenizer) -> Checkpoint:
@@ -173,20 +176,20 @@ def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, to
     dtype = precision.name if precision.is_float else "float32"
     data = layout.config_to_json(config, end_of_text=tokenizer.end_of_text, dtype=dtype)
     with _naming(original.path):
-        weights = original._weights()
+        weights = original.open_weights()
         if precision.is_float:
-            tensors = _recast(config, weights, getattr(torch, dtype))
+            tensors = float_tensors(config, weights, getattr(torch, dtype))
         else:
             data |= layout.quantization_to_json(precision)
-            tensors = _encoded(config, weights, precision)
-    source = f"{original.about.source or original.path.name}{_made(precision.name)}"
+            tensors = encoded_tensors(config, weights, precision)
+    source = f"{original.about.source or original.path.name}{_source_suffix(precision.name)}"
     about = replace(original.about, source=source)
     texts = {HELD_OUT: original.held_out.read_bytes()} if original.held_out else {}
     return _write(path, config, data, tensors, tokenizer=tokenizer, about=about, others=texts)
 
 
-def _made(precision: str) -> str:
-    """How the source of a copy ends."""
+def _source_suffix(precision: str) -> str:
+    """Return the end of the source that a quantized copy has in about.json."""
     return f", as {precision}"
 
 
@@ -201,12 +204,11 @@ def _write(
     others: dict[str, bytes],
 ) -> Checkpoint:
     """Write the folder: `data` is its config.json, `others` are more files by name."""
-    created = about.created or datetime.now(UTC).isoformat(timespec="seconds")
     end = tokenizer.end_of_text
     documents = {
         "config.json": data,
         "generation_config.json": {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "do_sample": True},
-        "about.json": asdict(replace(about, created=created)) | {"parameters": config.parameters()},
+        ABOUT: about_to_json(about, parameters=config.parameters()),
     }
     files = others | {name: storage.json_bytes(document) for name, document in documents.items()}
     with storage.new_folder(path) as folder:
@@ -223,46 +225,25 @@ def _write(
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn every fault into one sentence that names the checkpoint."""
+    """Turn every fault within the block into one sentence that names the checkpoint."""
     try:
         yield
     except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the checkpoint {path.name} in {path.parent} cannot be used: {error}") from error
 
 
-def _has_tokenizer(path: Path) -> bool:
-    return (path / "tokenizer.json").exists() or (path / "vocab.json").exists()
-
-
-def _tokenizer_kind(path: Path, config: GPTConfig) -> str:
-    """What the folder's tokenizer is, after loading it; raises ValueError if it does not fit the network."""
-    if not _has_tokenizer(path):
-        return "gpt2" if config.vocab_size in GPT2_VOCABULARIES else "none"
+def _read_tokenizer(path: Path, config: GPTConfig) -> Tokenizer | None:
+    """Return the tokenizer in a folder, None if there is none; ValueError if it does not fit the network."""
+    if not (path / "tokenizer.json").exists() and not (path / "vocab.json").exists():
+        return None
     tokenizer = Tokenizer.load(path)
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(f"its tokenizer has {tokenizer.vocab_size} tokens, config.json only {config.vocab_size}")
-    return tokenizer.kind
-
-
-def _read_about(path: Path) -> About:
-    if not (path / "about.json").exists():
-        return About()
-    data = storage.read_json(path / "about.json", limit=CONFIG_LIMIT)
-    known = {field.name: data[field.name] for field in fields(About) if field.name in data}
-    for name, value in known.items():
-        allowed = str if isinstance(getattr(About, name), str) else int | float | None
-        if not isinstance(value, allowed) or isinstance(value, bool) or not _is_sane(value):
-            raise ValueError(f"about.json has {name} = {value!r}, which is no {'text' if allowed is str else 'number'}")
-    return About(**known)  # type: ignore[arg-type]
-
-
-def _is_sane(value: object) -> bool:
-    """Return whether a value is no NaN, infinity or giant number, which no JSON and no page could hold."""
-    return not isinstance(value, int | float) or abs(value) < 1e18
+    return tokenizer
 
 
 def _check_replaceable(path: Path) -> None:
-    """Saving replaces the folder, so it must hold nothing that we do not write."""
+    """Raise ValueError if saving to `path` would delete anything that no checkpoint has."""
     if path.is_dir():
         others = sorted(p.name for p in path.iterdir() if p.name not in FILES and not p.name.startswith("."))
         if others:
@@ -271,53 +252,3 @@ def _check_replaceable(path: Path) -> None:
             )
     elif path.exists():
         raise ValueError(f"{path} is a file; choose another name for the checkpoint")
-
-
-def _stored(model: GPT) -> dict[str, Tensor]:
-    """The tensors of model.safetensors; raises ValueError if a weight is not a finite number."""
-    parameters = {name: parameter.detach().float().cpu() for name, parameter in model.named_parameters()}
-    tensors = {}
-    for tensor in layout.stored_tensors(model.config):
-        value = parameters.get(tensor.name)
-        if value is None:  # a bias of a network without them
-            value = torch.zeros(tensor.shape)
-        if not torch.isfinite(value).all():
-            raise ValueError(f"the model cannot be saved: its weights {tensor.name} are not all finite numbers")
-        tensors[tensor.stored_name] = (value.t() if tensor.transposed else value).contiguous()
-    return tensors
-
-
-def _recast(config: GPTConfig, weights: WeightFile, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors of a float folder with its matrices as `dtype`; what belongs to no matrix stays float32."""
-    tensors = {}
-    for tensor in layout.stored_tensors(config):
-        value = weights.read(tensor.name)
-        assert value is not None
-        value = value.to(dtype if value.ndim == 2 else torch.float32)
-        _check_finite(tensor.name, value)
-        tensors[tensor.stored_name] = (value.t() if tensor.transposed else value).contiguous()
-    return tensors
-
-
-def _check_finite(name: str, value: Tensor) -> None:
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        raise ValueError(f"the weights {name} are too large for this precision")
-
-
-@torch.inference_mode()
-def _encoded(config: GPTConfig, weights: WeightFile, precision: Precision) -> dict[str, Tensor]:
-    """The tensors of a quantized folder; each matrix is read, encoded and let go."""
-    stored = {tensor.name: tensor.stored_name for tensor in layout.stored_tensors(config, precision)}
-    tensors = {}
-    for matrix in precision.matrices(config):
-        weight = weights.read(f"{matrix}.weight")
-        weight = weights.read("wte.weight") if weight is None else weight  # a head of its own, of a tied network
-        assert weight is not None
-        for part, value in precision.encoding(matrix, config).encode(weight.float()).items():
-            _check_finite(matrix, value)
-            tensors[stored.pop(f"{matrix}.{part}")] = value.contiguous()
-    for name, stored_name in stored.items():
-        vector = weights.read(name)
-        assert vector is not None
-        tensors[stored_name] = vector.float()
-    return tensors

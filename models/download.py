@@ -1,4 +1,4 @@
-"""Fetches files: GPT-2's vocabulary once, with a time limit and a checksum, and others a piece at a time."""
+"""File downloads: any file piece by piece, and GPT-2's vocabulary once, with a time limit and a checksum."""
 
 import contextlib
 import hashlib
@@ -26,17 +26,18 @@ AGENT = {"User-Agent": "gptdesk"}  # some servers refuse Python's own
 
 @dataclass(frozen=True)
 class Received:
-    """Bytes that are there, and how many there will be, if the server says so."""
+    """Bytes that have arrived, and all there will be, if the server says so."""
 
     done: int
     total: int | None
 
 
 def download(url: str, path: Path, *, timeout: float, limit: int) -> Iterator[Received]:
-    """Fetch a file of at most `limit` bytes to `path`, waiting at most `timeout` seconds for each piece of it.
+    """Fetch a file of at most `limit` bytes to `path`, and yield the progress after each piece.
 
-    What has arrived when that fails, or is abandoned, lies beside it, and the next try goes on there if the server
-    still has the same file. Raises ValueError, saying why, and OSError if the disk refuses.
+    Each piece may take `timeout` seconds. A part that has arrived when that fails, or is abandoned, is kept beside the
+    file, and the next call resumes there if the server still has the same file. Raises ValueError, saying why, and
+    OSError if the disk refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = next(path.parent.glob(f".{path.name}.*.part"), None)
@@ -64,13 +65,13 @@ def download(url: str, path: Path, *, timeout: float, limit: int) -> Iterator[Re
 
 
 def _part(path: Path, version: str) -> Path:
-    """Where a file is gathered; the name tells its version, the ETag, if that stands for the very same bytes."""
+    """Return the file that a part is written to; its name has the version, the ETag, if that is a strong one."""
     strong = version.startswith('"') and len(version) <= 64
     return path.with_name(f".{path.name}.{version.encode('latin-1').hex() if strong else ''}.part")
 
 
 def _opened(url: str, begun: Path | None, *, timeout: float) -> http.client.HTTPResponse:
-    """The answer of a server, asked for the rest if some of the file is there in a version that has a name."""
+    """Return the response of a server, asked for the rest only if a part with a version has arrived before."""
     headers = dict(AGENT)
     if begun and (version := bytes.fromhex(begun.name.split(".")[-2]).decode("latin-1")):
         headers |= {"Range": f"bytes={begun.stat().st_size}-", "If-Range": version}
@@ -82,11 +83,12 @@ def _opened(url: str, begun: Path | None, *, timeout: float) -> http.client.HTTP
             return opened
     except ValueError as error:
         if begun and isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == 416:
-            begun.unlink()  # no rest is left of it, so it is no part
+            begun.unlink()  # the server has no bytes beyond it, so it is no part of the file
         raise
 
 
 def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
+    """Yield the body of a response piece by piece; ValueError if the connection fails."""
     while True:
         with _naming(url):
             chunk = response.read1(CHUNK)
@@ -97,7 +99,7 @@ def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _naming(url: str) -> Iterator[None]:
-    """Tell what the network or the server refuses in one sentence."""
+    """Turn a fault of the network or the server within the block into a ValueError of one sentence."""
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
@@ -105,7 +107,7 @@ def _naming(url: str) -> Iterator[None]:
 
 
 def gpt2_merges_file(cache_folder: Path, *, timeout: float, url: str = GPT2_VOCABULARY_URL) -> str:
-    """The text of vocab.bpe, from `cache_folder` or else from `url` within `timeout` seconds.
+    """Return the text of vocab.bpe, from `cache_folder` or else from `url` within `timeout` seconds.
 
     A file there with a wrong checksum is fetched again. Raises ValueError, saying what to do, if that fails too.
     """
@@ -132,7 +134,7 @@ def gpt2_merges_file(cache_folder: Path, *, timeout: float, url: str = GPT2_VOCA
 
 
 def _fetch(url: str, *, timeout: float) -> bytes:
-    """The genuine file at `url`; raises OSError or ValueError."""
+    """Return the file at `url` after checking its digest; raises OSError or ValueError."""
     deadline = time.monotonic() + timeout
     data = b""
     request = urllib.request.Request(url, headers=AGENT)
@@ -153,7 +155,7 @@ def _is_genuine(data: bytes) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in the words of the system or the server."""
+    """Return what went wrong, in the words of the system or the server."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server says {error.code} {error.reason}"
     return str(getattr(error, "reason", None) or error or type(error).__name__)

@@ -1,4 +1,4 @@
-"""The whole GPT-2 network in one file, to read and to train: configuration, presets and the model itself.
+"""GPT-2 network to read and to train: configuration, presets and the model itself.
 
 `models.engine` runs it. B batch, T tokens, L layers, C channels, H heads, D = C / H head width, V vocabulary. The names
 of the modules are those of the published GPT-2 (Radford et al. 2019), so its weights map one to one.
@@ -14,9 +14,11 @@ from torch.nn import functional as F
 from models.gelu import gelu
 from models.loss import linear_cross_entropy
 
-GELU = {"gelu_tanh": "tanh", "gelu_erf": "none"}  # our names -> torch's `approximate`
+# our names -> torch's `approximate`
+GELU = {"gelu_tanh": "tanh", "gelu_erf": "none"}
 LIMITS = {"vocab_size": 1_000_000, "block_size": 131_072, "n_layer": 1_000, "n_head": 1_024, "n_embd": 65_536}
-LARGE_VOCABULARY = 8_192  # tokens, beyond which the logits of a batch are not held all at once
+# tokens, beyond which the logits of a batch are not in memory all at once
+LARGE_VOCABULARY = 8_192
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class GPTConfig:
     n_embd: int
     dropout: float = 0.0  # used while training only
     bias: bool = True  # in every linear layer and layer norm
+    # "gelu_tanh" is what GPT-2 was trained with, "gelu_erf" the exact function
     activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
     tied: bool = True  # the output head is the token embedding
     layer_norm_epsilon: float = 1e-5
@@ -52,10 +55,12 @@ class GPTConfig:
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
     def parameters(self) -> int:
-        """How many weights the network has; a tied head counts once."""
+        """Return the number of parameters; a tied head counts once."""
         C, L = self.n_embd, self.n_layer
         embeddings = (self.vocab_size * (1 if self.tied else 2) + self.block_size) * C
+        # of a block: matrices (3C, C), (C, C), (4C, C), (C, 4C), their biases, and two layer norms
         block = 12 * C * C + (13 * C if self.bias else 2 * C)
+        # and the last layer norm
         return embeddings + L * block + (2 * C if self.bias else C)
 
 
@@ -72,7 +77,7 @@ def _gpt2(n_layer: int, n_head: int, n_embd: int) -> GPTConfig:
 
 
 PRESETS: dict[str, GPTConfig] = {
-    "tiny": _laptop(2, 2, 64),  #               247,552 weights: seconds to train, for tests and first steps
+    "tiny": _laptop(2, 2, 64),  #               247,552 parameters: seconds to train, for tests and first steps
     "mini": _laptop(4, 4, 128),  #            1,088,256
     "small": _laptop(6, 6, 192),  #           3,111,936
     "base": _laptop(8, 8, 256),  #            6,908,416
@@ -95,12 +100,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
+        # queries, keys and values from one matrix: (B, T, C) -> (B, T, 3C) -> (B, T, C) each
         parts = self.c_attn(x).split(C, dim=2)
-        q, k, v = (
-            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts
-        )  # (B, H, T, D) each
+        # (B, T, C) -> (B, H, T, D) each
+        q, k, v = (part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts)
+        # softmax(q k^T / sqrt(D)) v over the positions up to each one's own: (B, H, T, D)
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
-        y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
+        # the heads side by side again: (B, H, T, D) -> (B, T, C)
+        y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return F.dropout(y, self.dropout, self.training)
 
 
@@ -115,8 +122,9 @@ class MLP(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        x = gelu(self.c_fc(x), self.approximate)  # (B, T, 4C)
-        return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, C)
+        # (B, T, C) -> (B, T, 4C) -> (B, T, C)
+        x = gelu(self.c_fc(x), self.approximate)
+        return F.dropout(self.c_proj(x), self.dropout, self.training)
 
 
 class Block(nn.Module):
@@ -130,12 +138,13 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
+        # (B, T, C) all along; the layer norms come before each part ("pre-norm"), as in GPT-2
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
 
 class GPT(nn.Module):
-    """Tokens in, logits of the next token after each of them out."""
+    """Network from tokens (B, T) to the logits (B, T, V) of the token after each of them."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -144,46 +153,56 @@ class GPT(nn.Module):
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon, bias=config.bias)
+        # tied, the head is wte itself: there is no matrix of its own to train or to store
         self.lm_head: nn.Linear | None = None
         if not config.tied:
             self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self._initialise()
 
     def _initialise(self) -> None:
-        """GPT-2's start: normal weights, zero biases, and a residual stream whose variance does not grow with L."""
+        """Set the weights as GPT-2 does: normal, with zero biases."""
         for name, parameter in self.named_parameters():
+            # each block adds to the residual stream twice: smaller by sqrt(2 L), its variance does not grow with L
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer))
             elif parameter.ndim == 2:
                 nn.init.normal_(parameter, std=0.02)
+            # the weights of layer norms are ones already
             elif name.endswith("bias"):
-                nn.init.zeros_(parameter)  # layer norm weights are ones already
+                nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) of the token after each of `tokens` (B, T); ValueError if they do not fit the context."""
+        """Return logits (B, T, V) of the token after each of `tokens` (B, T); ValueError beyond the context."""
         return self._logits(self._hidden(tokens))
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of `targets` (B, T), the tokens that follow `tokens` (B, T); -100 is skipped."""
-        x = self._hidden(tokens).flatten(0, 1)  # (B * T, C)
+        """Return the mean cross-entropy in nats of `targets` (B, T), each the token after one of `tokens` (B, T).
+
+        A target of -100 is skipped.
+        """
+        # (B, T) -> (B, T, C) -> (B * T, C)
+        x = self._hidden(tokens).flatten(0, 1)
+        # (B * T, V) logits of 50,257 tokens would take most of the memory of a step
         if self.config.vocab_size > LARGE_VOCABULARY:
             head = self.wte if self.lm_head is None else self.lm_head
             return linear_cross_entropy(x, head.weight, targets.flatten())
         return F.cross_entropy(self._logits(x), targets.flatten())
 
     def _logits(self, x: Tensor) -> Tensor:
-        """Logits (..., V) of the last layer's output (..., C)."""
+        """Return logits (..., V) of the last layer's output (..., C)."""
         return F.linear(x, self.wte.weight) if self.lm_head is None else self.lm_head(x)
 
     def _hidden(self, tokens: Tensor) -> Tensor:
-        """The output (B, T, C) of the last layer norm for `tokens` (B, T)."""
+        """Return the output (B, T, C) of the last layer norm for `tokens` (B, T)."""
         if tokens.ndim != 2 or not tokens.numel():
             raise ValueError(f"tokens must have the shape (B, T) with at least one token, not {tuple(tokens.shape)}")
         T = tokens.shape[1]
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens do not fit the model's context of {self.config.block_size}")
-        x = self.wte(tokens) + self.wpe.weight[:T]  # (B, T, C)
+        # (B, T, C) + (T, C)
+        x = self.wte(tokens) + self.wpe.weight[:T]
         x = F.dropout(x, self.config.dropout, self.training)
+        # (B, T, C) -> (B, T, C) through every block
         for block in self.h:
             x = block(x)
         normed: Tensor = self.ln_f(x)

@@ -1,10 +1,10 @@
-"""How Hugging Face lays out a GPT-2 folder: the fields of config.json, the names and shapes of the tensors.
+"""Hugging Face's layout of a GPT-2 folder: the fields of config.json, the names and shapes of the tensors.
 
-There, the weights of the four linear layers of a block lie transposed ("Conv1D"), every layer has biases, and names
+In it, the weights of the four linear layers of a block lie transposed ("Conv1D"), every layer has biases, and names
 start with "transformer."; files without the prefix exist too, the original GPT-2 among them.
 
-A quantized checkpoint has the same names and config.json. Each of its matrices lies our way round, as the parts that
-its encoding stores, and config.json names the scheme where `transformers` looks for one, to find it unknown.
+A quantized checkpoint has the same names and config.json. Each of its matrices is stored as (rows out, columns in), in
+the parts of its encoding, and config.json names the scheme where `transformers` looks for one and finds it unknown.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,19 +35,19 @@ _UNSUPPORTED = {  # field: the only value that this network computes
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of the file: our name and theirs, its shape there, whether it lies transposed, its possible types."""
+    """One tensor of the file."""
 
-    name: str
-    stored_name: str
-    shape: tuple[int, ...]
-    transposed: bool
-    kinds: tuple[str, ...] = FLOATS
+    name: str  # ours
+    stored_name: str  # Hugging Face's
+    shape: tuple[int, ...]  # in the file
+    transposed: bool  # stored as (columns in, rows out)
+    kinds: tuple[str, ...] = FLOATS  # types that it may have
 
 
 def stored_tensors(config: GPTConfig, precision: Precision | None = None) -> Iterator[StoredTensor]:
-    """Every tensor that a folder of a network of this shape holds, with float weights or quantized to a precision.
+    """Yield every tensor in the folder of a network of this shape, with float weights or quantized to a precision.
 
-    Without biases, the float folder holds zeros for them.
+    The float folder of a network without biases has zeros for them.
     """
     for name, shape in parameter_shapes(config if precision else replace(config, bias=True)).items():
         stored_name = _stored_name(name)
@@ -64,7 +64,7 @@ def stored_tensors(config: GPTConfig, precision: Precision | None = None) -> Ite
 
 
 def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter of `GPT(config)`, by name, without making one."""
+    """Return the shape of every parameter of `GPT(config)`, by name, without making a network."""
     matrices = PRECISIONS["float32"].matrices(config)
     shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in matrices.items()}
     norms = ["ln_f", *(f"h.{i}.{norm}" for i in range(config.n_layer) for norm in ("ln_1", "ln_2"))]
@@ -81,16 +81,18 @@ def _stored_name(name: str) -> str:
 
 
 def quantization_to_json(precision: Precision) -> dict[str, object]:
-    """What config.json of a checkpoint quantized to `precision` has beside the rest."""
+    """Return the fields that config.json of a checkpoint quantized to `precision` has in addition."""
     return {QUANTIZATION: {"quant_method": METHOD, "scheme": precision.name}}
 
 
 def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
-    """The precision that a config.json says its checkpoint is quantized to, if any; ValueError if we do not know it."""
-    told = data.get(QUANTIZATION)
-    if told is None:
+    """Return the precision that a config.json says its checkpoint is quantized to, if any; ValueError if unknown."""
+    field = data.get(QUANTIZATION)
+    if field is None:
         return None
-    method, scheme = (told.get(name) for name in ("quant_method", "scheme")) if isinstance(told, dict) else (told, None)
+    method, scheme = field, None
+    if isinstance(field, dict):
+        method, scheme = field.get("quant_method"), field.get("scheme")
     precision = PRECISIONS.get(scheme) if isinstance(scheme, str) and method == METHOD else None
     if precision is None or precision.is_float:
         raise ValueError(f"config.json says that it is quantized by {method!r:.60} to {scheme!r:.60}, which is unknown")
@@ -98,7 +100,7 @@ def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
 
 
 def config_to_json(config: GPTConfig, *, end_of_text: int | None, dtype: str = "float32") -> dict[str, object]:
-    """The config.json from which `transformers`, vLLM and llama.cpp's converter build the same network."""
+    """Return the config.json from which `transformers`, vLLM and llama.cpp's converter build the same network."""
     activation = next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == config.activation)
     return {
         "architectures": ["GPT2LMHeadModel"],
@@ -119,28 +121,28 @@ def config_to_json(config: GPTConfig, *, end_of_text: int | None, dtype: str = "
 
 
 def config_from_json(data: Mapping[str, object]) -> GPTConfig:
-    """The network a config.json describes; raises ValueError with the reason if it is not a GPT-2 as we know it."""
+    """Return the shape of the network that a config.json describes; ValueError if it is no GPT-2 that we can run."""
     kind = data.get("model_type")
     if kind != "gpt2":
         raise ValueError(f"config.json describes a model of the type {kind!r}, not 'gpt2'")
     for field, only in _UNSUPPORTED.items():
         if data.get(field, only) != only:
             raise ValueError(f"config.json has {field} = {data[field]!r}, and only {only!r} is supported")
-    given = {**data, "n_positions": data.get("n_positions", data.get("n_ctx"))}
-    missing = [field for field in _SIZES.values() if given.get(field) is None]
+    values = {**data, "n_positions": data.get("n_positions", data.get("n_ctx"))}
+    missing = [field for field in _SIZES.values() if values.get(field) is None]
     if missing:
         raise ValueError(f"config.json does not say {' and '.join(missing)}")
-    name = given.get("activation_function", "gelu_new")
+    name = values.get("activation_function", "gelu_new")
     activation = _ACTIVATIONS.get(name) if isinstance(name, str) else None
     if activation is None:
         raise ValueError(f"config.json has activation_function = {name!r}; {', '.join(_ACTIVATIONS)} are supported")
     optional = {"dropout": "resid_pdrop", "bias": "bias", "tied": "tie_word_embeddings"}
     optional["layer_norm_epsilon"] = "layer_norm_epsilon"
-    fields = _SIZES | {ours: theirs for ours, theirs in optional.items() if theirs in given}
+    fields = _SIZES | {ours: theirs for ours, theirs in optional.items() if theirs in values}
     try:
-        config = GPTConfig(**{o: given[t] for o, t in fields.items()}, activation=activation)  # type: ignore
+        config = GPTConfig(**{o: values[t] for o, t in fields.items()}, activation=activation)  # type: ignore
     except ValueError as error:
         raise ValueError(f"config.json is out of range: {error}") from error
-    if given.get("n_inner") not in (None, 4 * config.n_embd):
-        raise ValueError(f"config.json has n_inner = {given['n_inner']!r}, and only {4 * config.n_embd} is supported")
+    if values.get("n_inner") not in (None, 4 * config.n_embd):
+        raise ValueError(f"config.json has n_inner = {values['n_inner']!r}, and only {4 * config.n_embd} is supported")
     return config

@@ -1,4 +1,4 @@
-"""Which models there are, what is told of one before it is loaded, and whether its folder has changed."""
+"""Catalogue: model names and their folders; and the description of a model in a list."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,13 +7,12 @@ from pathlib import Path
 
 from models import storage
 from models.checkpoint import Checkpoint
-from models.names import KNOWN_AS, NAME_RULE, check_new_name, folded
+from models.names import KNOWN_AS, NAME_RULE, folded
 from models.precision import PRECISIONS
 
 log = logging.getLogger(__name__)
 
-Supplier = Callable[[], Mapping[str, Path]]  # checkpoint folders by name, those there are now
-Signature = tuple[tuple[str, int, int, int], ...]  # name, inode, time of change and size of each file
+Supplier = Callable[[], Mapping[str, Path]]  # gives checkpoint folders by name, those that exist when it is called
 
 
 @dataclass(frozen=True)
@@ -26,25 +25,25 @@ class ModelInfo:
     context: int  # tokens
     vocab_size: int  # logits for each token; the tokenizer may have fewer tokens
     tokenizer: str
-    precisions: tuple[str, ...]  # that this computer can run, the one to begin with first
+    precisions: tuple[str, ...]  # that this computer can run, the default first
     size_bytes: int  # on disk
     problem: str | None
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """The folder of a model, and why it cannot go by its name, if so."""
+class Entry:
+    """The folder of a model, and the reason why it cannot go by its name, if there is one."""
 
     path: Path
     clash: str | None = None
 
 
 class Catalogue:
-    """Every model by its name: those in the sub-folders of `folder`, the `bundled` ones, and those from `elsewhere`.
+    """Folders by model name: the sub-folders of `folder`, the `bundled` ones, and those that `supplier` gives.
 
     A folder whose name, but for capitals, is that of a bundled model or of another folder cannot be used: it is listed
-    with that as its problem. A folder hides what has its name elsewhere. No model can get one of the names that
-    `reserved` gives.
+    with that as its problem. A folder hides a model of the supplier that has its name. No new model can have one of
+    the names that `reserved` gives.
     """
 
     def __init__(
@@ -52,33 +51,20 @@ class Catalogue:
         folder: Path,
         *,
         bundled: Sequence[Path],
-        elsewhere: Supplier | None,
+        supplier: Supplier | None,
         reserved: Callable[[], Iterable[str]] | None = None,
     ) -> None:
         self.folder = folder
         self.bundled = {path.parent.name if path.name == "checkpoint" else path.name: path for path in bundled}
-        self._elsewhere = elsewhere
+        self._supplier = supplier
         self._reserved = reserved
-        self._described: dict[tuple[str, Path], tuple[Signature, ModelInfo]] = {}
-
-    def paths(self) -> dict[str, Path]:
-        """Return the folder of each model, in order of their names; those from elsewhere follow in their own order."""
-        return {name: entry.path for name, entry in self._entries().items()}
 
     def find(self, name: str) -> Path:
-        """Return the folder of a model; ValueError names those there are, or says why this one cannot be used."""
-        entry = self._entry(name)
+        """Return the folder of a model; ValueError lists the models that exist, or says why this one cannot be used."""
+        entry = self.entry(name)
         if entry.clash:
             raise ValueError(entry.clash)
         return entry.path
-
-    def info(self, name: str) -> ModelInfo:
-        """Return one line of the list; ValueError names those there are."""
-        return self._info(name, self._entry(name))
-
-    def available(self) -> list[ModelInfo]:
-        """Return all models, in the order of `paths`."""
-        return [self._info(name, entry) for name, entry in self._entries().items()]
 
     def names(self) -> dict[str, str]:
         """Return the names that a new model cannot have, each with what has it: see `check_new_name`."""
@@ -87,44 +73,40 @@ class Catalogue:
             others | dict.fromkeys(storage.names(self.folder), "model") | dict.fromkeys(self.bundled, "bundled model")
         )
 
-    def check_copy_name(self, name: str, *, precision: str) -> None:
-        """Raise ValueError unless a copy at `precision` can have the name: it may replace an older one of its name."""
-        names = self.names()
-        if names.get(name) == "model" and _is_copy_at(self.folder / name, precision):
-            del names[name]
-        check_new_name(name, names)
-
-    def _entry(self, name: str) -> _Entry:
-        entries = self._entries()
+    def entry(self, name: str) -> Entry:
+        """Return the entry of a model; ValueError lists the models that exist."""
+        entries = self.entries()
         if name in entries:
             return entries[name]
         of, state, _ = name.partition("@")
-        if states := [there for there in entries if state and there.startswith(f"{of}@")]:
+        if states := [known for known in entries if state and known.startswith(f"{of}@")]:
             raise ValueError(f"there is no {name!r} now, it may have been replaced; there is: {', '.join(states)}")
-        there = ", ".join(name for name, entry in entries.items() if "@" not in name and not entry.clash)
-        raise ValueError(f"there is no model {name!r}; the models here are: {there or 'none'}")
+        usable = ", ".join(name for name, entry in entries.items() if "@" not in name and not entry.clash)
+        raise ValueError(f"there is no model {name!r}; the models here are: {usable or 'none'}")
 
-    def _entries(self) -> dict[str, _Entry]:
-        entries = {name: _Entry(path) for name, path in self.bundled.items()}
+    def entries(self) -> dict[str, Entry]:
+        """Return the entry of each model, in order of their names; those of the supplier follow in their own order."""
+        entries = {name: Entry(path) for name, path in self.bundled.items()}
         holders = {folded(name): name for name in self.bundled}
         for path in sorted(self._folders(), key=lambda path: (path.name != folded(path.name), path.name)):
             name, holder = path.name, holders.setdefault(folded(path.name), path.name)
             if name in entries:
                 clash = f"the folder {path} has the name of a bundled model; rename the folder to use what is in it"
-                entries[f"{path.parent.name}/{name}"] = _Entry(path, clash)
+                entries[f"{path.parent.name}/{name}"] = Entry(path, clash)
             elif name != holder:
                 clash = (
                     f"the folder {path} differs from the model {holder} only in capitals; rename the folder to use it"
                 )
-                entries[name] = _Entry(path, clash)
+                entries[name] = Entry(path, clash)
             else:
-                entries[name] = _Entry(path)
-        others = self._elsewhere() if self._elsewhere else {}
+                entries[name] = Entry(path)
+        others = self._supplier() if self._supplier else {}
         return dict(sorted(entries.items())) | {
-            name: _Entry(path) for name, path in others.items() if name not in entries
+            name: Entry(path) for name, path in others.items() if name not in entries
         }
 
     def _folders(self) -> list[Path]:
+        """Return the sub-folders of the user's folder of models; none, with a warning, if they cannot be listed."""
         try:
             return storage.folders(self.folder)
         except FileNotFoundError:
@@ -133,29 +115,19 @@ class Catalogue:
             log.warning("the models in %s cannot be listed: %s", self.folder, error)
         return []
 
-    def _info(self, name: str, entry: _Entry) -> ModelInfo:
-        """Return what is told of a model, looked up again if its folder has changed."""
-        if entry.clash:
-            return _unusable(name, entry.path, entry.clash)
-        signature = signature_of(entry.path)
-        known = self._described.get((name, entry.path))
-        if known is None or known[0] != signature:
-            known = self._described[name, entry.path] = (signature, describe(name, entry.path))
-        return known[1]
 
-
-def describe(name: str, path: Path) -> ModelInfo:
-    """Look through a checkpoint folder; what is wrong with it becomes the `problem`."""
+def describe(name: str, path: Path, opened: Callable[[Path], Checkpoint]) -> ModelInfo:
+    """Return the description of the checkpoint that `opened` gives; what it refuses becomes the `problem`."""
     try:
         if not KNOWN_AS.fullmatch(name):
             raise ValueError(f"rename the folder {name!r}: {NAME_RULE}")
-        checkpoint = Checkpoint.open(path)
+        checkpoint = opened(path)
         if checkpoint.tokenizer_kind == "none":
             checkpoint.load_tokenizer()  # raises
         if checkpoint.quantized and (reason := checkpoint.quantized.missing()):
             raise ValueError(f"this computer cannot run {checkpoint.quantized.name}: {reason}")
     except ValueError as error:
-        return _unusable(name, path, str(error))
+        return unusable(name, path, str(error))
     stored = checkpoint.quantized
     offered = [precision for precision in PRECISIONS.values() if stored in (None, precision)]
     offered.sort(key=lambda precision: not checkpoint.is_copy_at(precision.name))  # what it was made for comes first
@@ -173,21 +145,6 @@ def describe(name: str, path: Path) -> ModelInfo:
     )
 
 
-def _is_copy_at(path: Path, precision: str) -> bool:
-    try:
-        return Checkpoint.open(path).is_copy_at(precision)
-    except ValueError:
-        return False
-
-
-def _unusable(name: str, path: Path, problem: str) -> ModelInfo:
+def unusable(name: str, path: Path, problem: str) -> ModelInfo:
+    """Return the description of a folder that cannot be used."""
     return ModelInfo(name, path, 0, 0, 0, "", (), 0, problem)
-
-
-def signature_of(path: Path) -> Signature:
-    """What changes when a checkpoint does; empty if it cannot be read."""
-    try:
-        files = [(file.name, file.stat()) for file in path.iterdir()]
-    except OSError:
-        return ()
-    return tuple(sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in files))

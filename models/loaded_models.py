@@ -1,4 +1,4 @@
-"""What is in memory: who uses it now, what is out of date, and what goes first when there is need of room."""
+"""LRU cache of loaded models, which counts their users."""
 
 import logging
 import threading
@@ -6,16 +6,18 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from models.listing import Signature
+from models.signature import Signature
 
 log = logging.getLogger(__name__)
 
 
 class Sized(Protocol):
-    """Anything that takes memory."""
+    """A value with a size in memory."""
 
     @property
-    def memory_bytes(self) -> int: ...
+    def memory_bytes(self) -> int:
+        """Bytes of memory that it takes."""
+        ...
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -24,11 +26,11 @@ Value = TypeVar("Value", bound=Sized)
 
 @dataclass(eq=False)
 class Slot(Generic[Key, Value]):
-    """One value in memory: how many use it now, and whether it goes when they are done."""
+    """One value in memory, with the number of its users; a retired one is evicted when they are done."""
 
     key: Key
     value: Value
-    signature: Signature
+    signature: Signature  # of the folder it was read from
     users: int = 0
     retired: bool = False
 
@@ -42,7 +44,10 @@ class LoadedModels(Generic[Key, Value]):
         self._lock = threading.Lock()  # held for moments
 
     def use(self, key: Key, signature: Signature | None) -> Slot[Key, Value] | None:
-        """Count one more user of what is there, if it is and, with a signature, has not changed on disk."""
+        """Return the slot of a key with one more user, None if it is not in memory.
+
+        With a signature, None too if the value has changed on disk. Callers must release the slot.
+        """
         with self._lock:
             for slot in self._slots:
                 if slot.key == key and not slot.retired and signature in (None, slot.signature):
@@ -53,14 +58,14 @@ class LoadedModels(Generic[Key, Value]):
         return None
 
     def release(self, slot: Slot[Key, Value]) -> None:
-        """Count one user less."""
+        """Count one user less, and evict the value if it is retired and has none."""
         with self._lock:
             slot.users -= 1
             if slot.retired and not slot.users:
                 self._slots.remove(slot)
 
     def add(self, key: Key, value: Value, signature: Signature) -> Slot[Key, Value]:
-        """Let it take the place of its older self and of what the budget has no room for; counted as used once."""
+        """Return a new slot with one user, in place of its older self and of what the budget has no room for."""
         new = Slot(key, value, signature, users=1)
         with self._lock:
             for slot in [slot for slot in self._slots if slot.key == key]:
@@ -74,23 +79,23 @@ class LoadedModels(Generic[Key, Value]):
         return new
 
     def remove(self, key: Key | None) -> None:
-        """Let one value go, or with None all; those in use go when their last user is done."""
+        """Evict one value, or with None all; those in use are evicted when their last user is done."""
         with self._lock:
             for slot in [slot for slot in self._slots if key in (None, slot.key)]:
                 self._retire(slot)
 
     def keys(self) -> list[Key]:
-        """What is there and not about to go."""
+        """Return the keys of the values that are not retired, the least recently used first."""
         with self._lock:
             return [slot.key for slot in self._slots if not slot.retired]
 
     def in_use(self, *, but: Key) -> list[Value]:
-        """What cannot go now, whatever has this key left out."""
+        """Return the values that have users, except those of the key `but`."""
         with self._lock:
             return [slot.value for slot in self._slots if slot.users and slot.key != but]
 
     def memory_bytes(self) -> int:
-        """What all of them take."""
+        """Return the bytes that all values take together."""
         return sum(slot.value.memory_bytes for slot in list(self._slots))
 
     def _retire(self, slot: Slot[Key, Value]) -> None:

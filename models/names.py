@@ -1,4 +1,4 @@
-"""Names of models and runs: what may be one, and which ones every file system keeps apart."""
+"""Names of models and runs: validity, and equality on every file system."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NAME_RULE = (
     "a model's name has up to 80 letters, digits, dots, dashes and underscores, and starts with one of the first two"
 )
-KNOWN_AS = re.compile(rf"{NAME.pattern}(@[A-Za-z0-9]{{1,20}})?")  # NAME@STATE: what a model was like at some time
+KNOWN_AS = re.compile(rf"{NAME.pattern}(@[A-Za-z0-9]{{1,20}})?")  # NAME@STATE: a model as it was at some time
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
 
 
@@ -20,20 +20,20 @@ def check_name(name: str, allowed: re.Pattern[str]) -> None:
 
 
 def folded(name: str) -> str:
-    """Return what two names share if some file system takes them for one: macOS and Windows ignore capitals."""
+    """Return a form that is equal for names that some file system does not tell apart: macOS and Windows fold case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def same_as(name: str, names: Iterable[str]) -> str | None:
-    """Return which of `names` some file system takes for `name`: the same if it is there; None if there is none."""
-    found = [other for other in names if folded(other) == folded(name)]
-    return name if name in found else next(iter(found), None)
+    """Return the one of `names` that some file system does not tell from `name`, `name` itself if possible, or None."""
+    equal = [other for other in names if folded(other) == folded(name)]
+    return name if name in equal else next(iter(equal), None)
 
 
 def check_new_name(name: str, taken: Mapping[str, str]) -> None:
     """Raise ValueError if no new model or run can have this name.
 
-    `taken` are the names there are, each with what has it: "model", "bundled model" or "run".
+    `taken` are the names in use, each with what has it: "model", "bundled model" or "run".
     """
     check_name(name, NAME)
     if _is_device(name):
@@ -51,7 +51,7 @@ def check_new_name(name: str, taken: Mapping[str, str]) -> None:
 
 
 def free_name(wished: str, taken: Iterable[str]) -> str:
-    """Return a name like the one wished that every system has room for beside those that are taken."""
+    """Return a valid name like the one wished that every file system tells apart from those taken."""
     base = re.sub(r"[^A-Za-z0-9._-]+", "-", wished).strip("-._")[:60].rstrip("-._") or "run"
     base = f"run-{base}" if _is_device(base) else base
     names = (f"{base}-{i}" if i else base for i in itertools.count())
@@ -59,5 +59,5 @@ def free_name(wished: str, taken: Iterable[str]) -> str:
 
 
 def _is_device(name: str) -> bool:
-    """Return whether Windows keeps the name for a device, whatever follows its first dot."""
+    """Return whether Windows reserves the name for a device, whatever follows its first dot."""
     return name.split(".")[0].casefold() in DEVICES

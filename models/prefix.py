@@ -1,4 +1,4 @@
-"""Prompts that a model has read, so that the same or a longer one need not be read from its beginning."""
+"""Prefix cache: prompts that a model has read, so that the same or a longer one is not read from its beginning."""
 
 import threading
 from dataclasses import dataclass
@@ -8,30 +8,32 @@ from torch import Tensor
 
 from models.cache import KVCache
 
-MOST_BYTES = 256_000_000  # of all caches kept for one model
+MOST_BYTES = 256_000_000  # of all KV caches kept for one model
 MOST_PROMPTS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """The start of a prompt that has been read, in a cache for its reader alone; logits (1, V) if it is all of it."""
+    """The start of a prompt that has been read."""
 
-    cache: KVCache
-    logits: Tensor | None
+    cache: KVCache  # a copy, for its caller to append to
+    logits: Tensor | None  # (1, V) after the last token, if it is the whole prompt
 
 
 @dataclass(frozen=True, eq=False)
 class _Prompt:
+    """A prompt that has been read."""
+
     tokens: Tensor  # (T,)
-    cache: KVCache  # of which the first T tokens are the prompt's; whoever keeps it may append, not rewind
+    cache: KVCache  # its first T tokens are the prompt's; others may append to it, not rewind
     logits: Tensor  # (1, V) after the last of them
 
 
 class PrefixCache:
-    """The prompts read last, for all threads. What it gives is exact: the same bits as reading the prompt afresh.
+    """The prompts read last, safe from any thread. A prefix is bit-exact, as if the prompt had been read afresh.
 
     For that, a prompt must be read in chunks of one size from its beginning, since another division gives other bits.
-    So what is reused of another prompt is a number of whole chunks, or all of it.
+    So a number of whole chunks of another prompt is reused, or all of it.
     """
 
     def __init__(self) -> None:
@@ -39,42 +41,53 @@ class PrefixCache:
         self._lock = threading.Lock()
 
     def find(self, tokens: Tensor, *, chunk: int, capacity: int) -> Prefix | None:
-        """The longest known start of the prompt `tokens` (T,), copied to a cache for `capacity` tokens."""
+        """Return the longest known start of the prompt `tokens` (T,), copied to a KV cache for `capacity` tokens.
+
+        None if no chunk of `chunk` tokens is known.
+        """
         with self._lock:
+            # tokens in common, by prompt
             shared = {prompt: _shared(prompt.tokens, tokens, chunk) for prompt in self._prompts}
             best = max(shared, key=shared.__getitem__, default=None)
             if best is None or not shared[best]:
                 return None
+            # the one used last at the end
             self._prompts.remove(best)
             self._prompts.append(best)
+        # outside the lock: copying takes a while, and the first tokens of a prompt do not change
         whole = shared[best] == len(tokens)
         cache = best.cache.copy(capacity=capacity, length=shared[best])
         return Prefix(cache, best.logits if whole else None)
 
     def keep(self, tokens: Tensor, cache: KVCache, logits: Tensor) -> None:
-        """Remember a prompt (T,) just read into `cache`, with the logits (1, V) after it; old ones make room."""
-        if cache.capacity > 2 * len(tokens):  # most of it is room for a text to come
+        """Store a prompt (T,) just read into `cache`, with the logits (1, V) after it, and evict the oldest ones."""
+        # most of it is room for a text to come
+        if cache.capacity > 2 * len(tokens):
             cache = cache.copy(capacity=len(tokens), length=len(tokens))
         if cache.nbytes > MOST_BYTES:
             return
         with self._lock:
-            known = [prompt for prompt in self._prompts if not torch.equal(prompt.tokens, tokens)]
-            self._prompts = [*known, _Prompt(tokens, cache, logits)][-MOST_PROMPTS:]
+            others = [prompt for prompt in self._prompts if not torch.equal(prompt.tokens, tokens)]
+            self._prompts = [*others, _Prompt(tokens, cache, logits)][-MOST_PROMPTS:]
+            # the newest stays, however large it is
             while len(self._prompts) > 1 and self.nbytes > MOST_BYTES:
                 del self._prompts[0]
 
     @property
     def nbytes(self) -> int:
-        """Memory of the prompts that are kept."""
+        """Bytes of all KV caches kept."""
         return sum(prompt.cache.nbytes for prompt in self._prompts)
 
 
 def _shared(known: Tensor, wanted: Tensor, chunk: int) -> int:
-    """How many tokens of `wanted` need not be read again."""
+    """Return the number of tokens of `wanted` (T,) that need not be read again, as `known` (T,) begins with them."""
     if torch.equal(known, wanted):
         return len(wanted)
     length = min(len(known), len(wanted))
+    # ones up to the first difference: (length,) -> their number
     same = int((known[:length] == wanted[:length]).long().cumprod(0).sum())
-    if same == len(wanted):  # `known` goes on where it ends, and the logits after it are not known
+    # `known` is longer, and the logits at this place were not kept
+    if same == len(wanted):
         same -= 1
+    # another division into chunks would give other bits
     return same // chunk * chunk

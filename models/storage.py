@@ -1,7 +1,7 @@
-"""The one place that writes files: a file or folder appears under its name whole and on disk, or not at all.
+"""Atomic writes: a file or folder appears under its name whole and on disk, or not at all; and JSON in files.
 
 Everything is built under a temporary name beside the target, flushed and synced, renamed, and the rename is synced.
-A crash at any point leaves what was there before (P1 and P2 of the "kill -9 at any instant" promise of databases).
+A crash at any point leaves the previous file or folder (atomicity and durability, as databases promise them).
 """
 
 import errno
@@ -19,7 +19,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 WINDOWS = os.name == "nt"
-STALE = 3600.0  # seconds after which a temporary name can only be what a crash left
+STALE = 3600.0  # seconds after which a temporary file can only come from a crash
 PATIENCE = 1.0  # seconds, for two renames in a row
 ASIDE = ".previous"
 HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # in JSON, of a pair or alone
@@ -50,11 +50,11 @@ def move_file(source: Path, path: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Yield a fresh folder to fill; when the block ends well it takes the place of whatever folder was at `path`.
+    """Yield a fresh folder to fill; when the block ends without an error it replaces the folder at `path`.
 
-    Unless it is to `replace` one: then what is at `path` stays, and FileExistsError is raised, however late it came.
-    There is no portable way to swap two full folders in one step, so the old one moves aside first; `recover` undoes
-    that should the process die between the two renames.
+    Without `replace`, FileExistsError is raised if there is anything at `path`, however late it came. There is no
+    portable way to swap two full folders in one step, so the old one moves aside first; `recover` undoes that should
+    the process die between the two renames.
     """
     path = path.resolve()  # of a link, the folder it leads to
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,26 +78,26 @@ def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder: it has gone from under its name at once, whatever happens to its content afterwards."""
+    """Delete a folder: its name is free at once, whatever happens to its content afterwards."""
     trash = _temporary(path)
     _rename(path, trash)
     shutil.rmtree(trash, ignore_errors=True)  # what cannot be removed now is an hour later, by `remove_leftovers`
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what crashes and unfinished deletions have left in `folder`, but nothing young."""
+    """Delete the temporary files and folders of crashes and unfinished deletions in `folder`, but nothing recent."""
     for leftover in folder.glob(".*.partial"):
         _remove_if_stale(leftover)
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Add a line to a file of lines; after a crash its last line may be unfinished, and `read_lines` leaves it out."""
+    """Add a line to a file of lines; after a crash the last line may be unfinished, and `read_lines` skips it."""
     with open(path, "ab") as file:
         file.write(line + b"\n")
 
 
 def read_lines(path: Path, *, last_bytes: int | None = None) -> list[bytes]:
-    """The finished lines of a file, or those in its last bytes, without their ends; none if it is not there."""
+    """Return the finished lines of a file, or those in its last bytes, without their ends; none if there is no file."""
     try:
         with open(path, "rb") as file:
             if last_bytes is not None and file.seek(0, os.SEEK_END) > last_bytes:
@@ -127,22 +127,22 @@ def recover(path: Path) -> None:
 
 
 def folders(folder: Path) -> list[Path]:
-    """The sub-folders of `folder` but the hidden ones, with those that are being replaced at this very moment."""
-    with os.scandir(folder) as entries:  # one look at the disk: a rename cannot hide between two
-        found = {entry.name for entry in entries if entry.is_dir()}
-    names = {name for name in found if not name.startswith(".")}
-    names |= {name[1 : -len(ASIDE)] for name in found if name.startswith(".") and name.endswith(ASIDE)}
+    """Return the sub-folders of `folder` but the hidden ones, with those that are being replaced at this moment."""
+    with os.scandir(folder) as entries:  # one scan: a rename cannot hide between two
+        on_disk = {entry.name for entry in entries if entry.is_dir()}
+    names = {name for name in on_disk if not name.startswith(".")}
+    names |= {name[1 : -len(ASIDE)] for name in on_disk if name.startswith(".") and name.endswith(ASIDE)}
     return [folder / name for name in sorted(names)]
 
 
 def names(folder: Path) -> set[str]:
-    """Return the names of all that is in `folder` but what is hidden, with folders that are being replaced right now.
+    """Return the names of all files and folders in `folder` but the hidden ones, with folders being replaced right now.
 
-    A folder that is not there is empty; ValueError if it cannot be looked at.
+    None if there is no such folder; ValueError if it cannot be read.
     """
     try:
-        found = {path.name for path in folder.iterdir()}
-        return {name for name in found if not name.startswith(".")} | {path.name for path in folders(folder)}
+        on_disk = {path.name for path in folder.iterdir()}
+        return {name for name in on_disk if not name.startswith(".")} | {path.name for path in folders(folder)}
     except FileNotFoundError:
         return set()
     except OSError as error:
@@ -150,7 +150,7 @@ def names(folder: Path) -> set[str]:
 
 
 def disk_error(error: Exception, path: Path) -> OSError:
-    """What a library in Rust says of a file it could not write, as the OSError that it was: "... (os error 28)"."""
+    """Return the OSError behind the error of a library in Rust that could not write a file: "... (os error 28)"."""
     number = re.search(r"\(os error (\d+)\)", str(error))
     if number is None:
         return OSError(f"{path} could not be written: {error}")
@@ -158,7 +158,7 @@ def disk_error(error: Exception, path: Path) -> OSError:
 
 
 def read_json(path: Path, *, limit: int, file_names: bool = False) -> dict[str, object]:
-    """The JSON object in a file of at most `limit` bytes; anything else is a ValueError naming the file.
+    """Return the JSON object in a file of at most `limit` bytes; ValueError, naming the file, for anything else.
 
     With `file_names` as `parse_json`.
     """
@@ -179,7 +179,7 @@ def read_json(path: Path, *, limit: int, file_names: bool = False) -> dict[str, 
 
 
 def parse_json(data: bytes, *, file_names: bool = False) -> object:
-    """Return what UTF-8 JSON says; ValueError if it is none, or too deep.
+    """Return the value that UTF-8 JSON has; ValueError if it is no JSON, or too deep.
 
     An escaped half of a surrogate pair, which no text can be written with, becomes U+FFFD, unless `file_names` may be
     in it and it stands for a byte of one; NaN, infinity and numbers beyond a float, which JSON does not have, become
@@ -213,7 +213,7 @@ def _whole(value: object, halves: re.Pattern[str]) -> object:
 
 
 def json_bytes(value: object, *, errors: str = "strict") -> bytes:
-    """`value` as the indented JSON text this project writes; raises ValueError for NaN, which JSON does not have.
+    """Return `value` as the indented JSON text this project writes; ValueError for NaN, which JSON does not have.
 
     With `errors="backslashreplace"` it may hold names of files that are no valid UTF-8: they are escaped.
     """
@@ -255,7 +255,7 @@ def _move_if_free(new: Path, path: Path) -> None:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """`os.replace`; on Windows repeated for a second, while a virus scanner or indexer holds the file."""
+    """Replace `target` by `source`; on Windows try for a second, while a virus scanner or indexer has the file open."""
     for delay in (0.05, 0.1, 0.2, 0.4, 0.8) if WINDOWS else ():
         try:
             os.replace(source, target)
@@ -283,7 +283,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Delete what earlier crashes left of this name; young ones may belong to a save that is still running."""
+    """Delete the temporary files of earlier crashes under this name; recent ones may belong to a running save."""
     for leftover in path.parent.glob(f".{path.name}.*.partial"):
         _remove_if_stale(leftover)
 

@@ -1,4 +1,4 @@
-"""Text to token ids and back: GPT-2's BPE, BPE trained on a corpus, and plain characters.
+"""Tokenizers: GPT-2's BPE, BPE trained on a corpus, and plain characters.
 
 tiktoken does the encoding, the `tokenizers` library the training and the file format, so that a saved tokenizer
 opens in `transformers` with equal ids. Text is never searched for special tokens: a user who types "<|endoftext|>"
@@ -25,17 +25,18 @@ from models.download import GPT2_VOCABULARY_URL, gpt2_merges_file
 Kind = Literal["gpt2", "bpe", "characters"]
 
 END_OF_TEXT = "<|endoftext|>"
-UNKNOWN = "\ufffd".encode()  # the bytes of an id outside the vocabulary: models may have more rows than tokens
+# the bytes of an id outside the vocabulary: models may have more rows than tokens
+UNKNOWN = "\ufffd".encode()
 FILE_LIMIT = 64_000_000  # bytes
 SAMPLE = 200_000  # characters of a corpus on which a trained tokenizer is checked
 
-# What Rust's \s matches. Before a word, GPT2_PATTERN goes back by one over a run of these, and overflows its stack
-# on runs of a million.
+# what Rust's \s matches: before a word, GPT2_PATTERN goes back by one over a run of these, and overflows its stack on
+# runs of a million
 _LONG_SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{1000,}")
 
 
 class Tokenizer(ABC):
-    """What every tokenizer can do. Ids run from 0 to vocab_size - 1."""
+    """Interface of a tokenizer. Ids run from 0 to vocab_size - 1."""
 
     kind: Kind
     vocab_size: int
@@ -43,25 +44,25 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`; raises ValueError if a tokenizer of characters does not know one."""
+        """Return the ids of `text`; raises ValueError if a tokenizer of characters does not know one."""
 
     @abstractmethod
     def token_bytes(self, token: int) -> bytes:
-        """The UTF-8 bytes one id stands for, maybe only a part of a character; those of U+FFFD for an unknown id."""
+        """Return the UTF-8 bytes of one id, maybe only a part of a character; those of U+FFFD for an unknown id."""
 
     @abstractmethod
     def _to_huggingface(self) -> HuggingFaceTokenizer: ...
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of `tokens`, with U+FFFD where their bytes are no valid UTF-8."""
+        """Return the text of `tokens`, with U+FFFD where their bytes are no valid UTF-8."""
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", "replace")
 
     def stream(self) -> "StreamDecoder":
-        """A decoder for tokens that arrive one at a time."""
+        """Return a decoder for tokens that arrive one at a time."""
         return StreamDecoder(self)
 
     def save(self, folder: Path, *, context: int | None = None) -> None:
-        """Write tokenizer.json and tokenizer_config.json into `folder`; `context` is the most tokens a model takes."""
+        """Write tokenizer.json and tokenizer_config.json into `folder`; `context` is the model's, in tokens."""
         end = None if self.end_of_text is None else END_OF_TEXT
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast" if end is None else "GPT2Tokenizer",
@@ -76,7 +77,7 @@ class Tokenizer(ABC):
 
     @staticmethod
     def load(folder: Path) -> "Tokenizer":
-        """The tokenizer in `folder`, from tokenizer.json or else vocab.json and merges.txt; raises ValueError."""
+        """Return the tokenizer in `folder`, of tokenizer.json or else vocab.json and merges.txt; raises ValueError."""
         path = folder / "tokenizer.json"
         if path.exists():
             try:
@@ -119,7 +120,7 @@ class BytePairTokenizer(Tokenizer):
 
 
 class CharacterTokenizer(Tokenizer):
-    """One id for each character of an alphabet, and no way to write any other."""
+    """Tokenizer with one id for each character of an alphabet; no other text can be encoded."""
 
     kind = "characters"
     end_of_text = None
@@ -134,8 +135,8 @@ class CharacterTokenizer(Tokenizer):
             return [self._ids[character] for character in text]
         except KeyError:
             unknown = list(dict.fromkeys(character for character in text if character not in self._ids))
-            shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if unknown[5:] else "")
-            message = f"the model knows {self.vocab_size} characters and these are not among them: {shown}"
+            listed = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if unknown[5:] else "")
+            message = f"the model knows {self.vocab_size} characters and these are not among them: {listed}"
             raise ValueError(message) from None
 
     def token_bytes(self, token: int) -> bytes:
@@ -149,9 +150,9 @@ class CharacterTokenizer(Tokenizer):
 
 
 class StreamDecoder:
-    """Turns ids into text as they come: text already returned is never changed, half a character waits for the rest.
+    """Decoder of ids that arrive one at a time: the texts of all pushes and the flush together are that of `decode`.
 
-    All pushed texts and the flushed one together equal `Tokenizer.decode` of the same ids.
+    Text once returned is never changed: half a character waits for the rest.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -159,25 +160,26 @@ class StreamDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token: int) -> str:
-        """The text that `token` completes, maybe none."""
+        """Return the text that `token` completes, maybe none."""
         return self._decoder.decode(self._tokenizer.token_bytes(token))
 
     def flush(self) -> str:
-        """What is left when no more tokens come: U+FFFD for an unfinished character, or nothing."""
+        """Return the rest when no more tokens come: U+FFFD for an unfinished character, or nothing."""
         return self._decoder.decode(b"", final=True)
 
 
 def gpt2_tokenizer(cache_folder: Path, *, timeout: float = 30.0, url: str = GPT2_VOCABULARY_URL) -> Tokenizer:
-    """GPT-2's tokenizer of 50,257 tokens; its vocabulary is fetched into `cache_folder` once, within `timeout` seconds.
+    """Return GPT-2's tokenizer of 50,257 tokens.
 
-    Raises ValueError, saying what to do, if it is not there and cannot be fetched.
+    Its vocabulary is fetched into `cache_folder` once, within `timeout` seconds. Raises ValueError, saying what to do,
+    if it is not in the folder and cannot be fetched.
     """
     lines = bpe.merge_lines(gpt2_merges_file(cache_folder, timeout=timeout, url=url))
     return BytePairTokenizer(bpe.from_merges(map(bpe.to_merge, lines), specials=[END_OF_TEXT]))
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """BPE with at most `vocab_size` tokens, learnt from `texts`; the last id is the end of text.
+    """Return a BPE with at most `vocab_size` tokens, trained on `texts`; the last id is the end of text.
 
     Fewer tokens come out of a corpus too small for so many. The encoding by tiktoken is compared with that of the
     library that trained it, on the beginning of the texts and on random Unicode.
@@ -185,7 +187,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     if not 257 <= vocab_size <= 1_000_000:
         raise ValueError(f"vocab_size must be from 257 (256 bytes and the end of text) to 1000000, not {vocab_size}")
     sample: list[str] = []
-    vocabulary = bpe.train(_remember(texts, sample), vocab_size, specials=[END_OF_TEXT])
+    vocabulary = bpe.train(_sampled(texts, sample), vocab_size, specials=[END_OF_TEXT])
     tokenizer = BytePairTokenizer(vocabulary)
     reference = bpe.to_huggingface(vocabulary)
     for text in [*sample, *_random_texts()]:
@@ -195,7 +197,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def character_tokenizer(text: str) -> Tokenizer:
-    """A tokenizer for the characters of `text`, numbered in code point order."""
+    """Return a tokenizer for the characters of `text`, numbered in code point order; ValueError if there are none."""
     alphabet = sorted(set(text))
     if not alphabet:
         raise ValueError("a tokenizer of characters needs a text with at least one character")
@@ -205,7 +207,7 @@ def character_tokenizer(text: str) -> Tokenizer:
 
 
 def _from_json(data: dict[str, object]) -> Tokenizer:
-    """The tokenizer a tokenizer.json describes, if it is one of ours or GPT-2's kind; raises ValueError."""
+    """Return the tokenizer that a tokenizer.json describes; ValueError if it is neither ours nor GPT-2's kind."""
     model = data.get("model")
     if not isinstance(model, dict):
         raise ValueError("tokenizer.json has no model")
@@ -231,14 +233,14 @@ def _from_json(data: dict[str, object]) -> Tokenizer:
 
 
 def _check_byte_level(pre_tokenizer: object) -> None:
-    """Refuse ways of splitting a text that are not GPT-2's."""
+    """Raise ValueError for a way of splitting a text that is not GPT-2's."""
     step = pre_tokenizer if isinstance(pre_tokenizer, dict) else {}
     if step.get("type") != "ByteLevel" or step.get("add_prefix_space") or step.get("use_regex") is False:
         raise ValueError("it does not split text the way GPT-2 does (ByteLevel without a prefix space)")
 
 
 def _cut_long_space(text: str) -> Iterator[str]:
-    """Pieces of `text` with the same ids as the whole, without the long runs of white space before a word."""
+    """Yield pieces of `text` with the same ids as the whole, without the long runs of white space before a word."""
     start = 0
     for run in _LONG_SPACE.finditer(text):
         if run.end() < len(text):
@@ -247,8 +249,8 @@ def _cut_long_space(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _remember(texts: Iterable[str], sample: list[str]) -> Iterator[str]:
-    """Pass `texts` on and keep their first SAMPLE characters."""
+def _sampled(texts: Iterable[str], sample: list[str]) -> Iterator[str]:
+    """Yield `texts`, and add their first SAMPLE characters to `sample`."""
     room = SAMPLE
     for text in texts:
         if room > 0:
@@ -258,7 +260,7 @@ def _remember(texts: Iterable[str], sample: list[str]) -> Iterator[str]:
 
 
 def _random_texts() -> Iterator[str]:
-    """Strings of code points from everywhere in Unicode, the same every time."""
+    """Yield strings of code points from everywhere in Unicode, the same every time."""
     source = random.Random(0)
     for limit in (0x80, 0x250, 0x3000, 0x110000):
         for _ in range(25):

@@ -16,6 +16,7 @@ from gptdesk.starter.stories import stories
 from models.checkpoint import About, save_checkpoint
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
+from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.precision import PRECISIONS, Precision
 from models.precision.matrix import Encoding
@@ -122,7 +123,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    manager = ModelManager(tiny_folder, cache_folder=tmp_path_factory.mktemp("vocabularies"))
+    manager = ModelManager(ModelLibrary(tiny_folder, cache_folder=tmp_path_factory.mktemp("vocabularies")))
     with manager.lend(ModelKey("tiny")) as loaded:
         return loaded
 

@@ -19,7 +19,7 @@ from gptdesk.training.context import RunContext
 from gptdesk.training.run_directory import RunDirectory, RunPlan
 from gptdesk.training.runner import Event, carry_on
 from models.checkpoint import Checkpoint
-from models.manager import ModelManager
+from models.library import ModelLibrary
 
 ROOT = Path(__file__).parent.parent
 TINY = {"tokenizer": "chars", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 16}
@@ -29,7 +29,7 @@ QUICK = {"steps": 20, "batch_size": 4, "evaluate_every": 5, "save_every": 4, "lo
 def places_in(home: Path) -> RunContext:
     settings = Settings(home=home)
     settings.models.mkdir(parents=True, exist_ok=True)
-    return RunContext(settings, ModelManager(settings.models, cache_folder=settings.vocabularies))
+    return RunContext(settings, ModelLibrary(settings.models, cache_folder=settings.vocabularies))
 
 
 def write_text(path: Path, *, count: int = 12) -> Path:

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from gptdesk.system.environment import lacking
 from models.gpt import GPTConfig
-from models.manager import ModelKey, ModelManager
+from models.library import ModelKey, ModelLibrary
 from models.precision import HEAD, PRECISIONS, WPE, WTE, Precision
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class Case:
     """What one process measures."""
 
     folder: str  # the checkpoint, as stored at the precision
-    name: str  # by which the manager knows it
-    vocabularies: str  # the manager's cache folder
+    name: str  # by which the library knows it
+    vocabularies: str  # the library's cache folder
     device: str  # as in the settings
     precision: str
     prompt: int  # tokens
@@ -97,12 +97,12 @@ def share_of_limit(measured: Measured, bandwidth: float) -> float:
     return measured.row.tokens_per_second * measured.step_bytes / (measured.row.n * bandwidth)
 
 
-def find_folder(manager: ModelManager, text: str) -> Path:
+def find_folder(library: ModelLibrary, text: str) -> Path:
     """The checkpoint of a model by its name or, if there is none of that name, the folder; ValueError if neither."""
-    named = {info.name: info.path for info in manager.available()}
+    named = {info.name: info.path for info in library.available()}
     if text not in named and Path(text).is_dir():
         return Path(text).resolve()
-    return named.get(text) or manager.info(text).path
+    return named.get(text) or library.info(text).path
 
 
 def fitting(context: int, *, prompts: Sequence[int], sequences: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -131,8 +131,8 @@ def prepared(
     if the disk refuses.
     """
     with TemporaryDirectory(prefix="gptdesk-bench-") as temporary:
-        manager = ModelManager(Path(temporary), cache_folder=vocabularies, bundled=[folder])
-        [info] = manager.available()
+        library = ModelLibrary(Path(temporary), cache_folder=vocabularies, bundled=[folder])
+        [info] = library.available()
         if info.problem:
             raise ValueError(info.problem)
         keys = [ModelKey(info.name, precision) for precision in precisions or info.precisions]
@@ -145,7 +145,7 @@ def prepared(
         for key in keys if shapes else []:
             log.info("preparing %s", key)
             as_it_is = key.precision == "float32" or len(info.precisions) == 1
-            path = folder if as_it_is else manager.quantize(key.name, key.precision).path
+            path = folder if as_it_is else library.quantize(key.name, key.precision).path
             name = key.name if as_it_is else path.name
             case = Case(str(path), name, str(vocabularies), device, key.precision, prompt=1, n=1, new=1)
             run(case)

@@ -18,6 +18,7 @@ from gptdesk.generation import GenerationRequest, GenerationStep, generate
 from gptdesk.system.cpu_load import CpuLoad
 from models.cache import KVCache
 from models.engine import get_device
+from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.precision import PRECISIONS
 from models.prefix import PrefixCache
@@ -35,7 +36,8 @@ def measure(case: Case) -> Measured:
     empty = peak_bytes()
     folder = Path(case.folder)
     cache_folder, device = Path(case.vocabularies), get_device(case.device)
-    manager = ModelManager(folder / "none", cache_folder=cache_folder, bundled=[folder], device=device)
+    library = ModelLibrary(folder / "none", cache_folder=cache_folder, bundled=[folder])
+    manager = ModelManager(library, device=device)
     started = time.perf_counter()
     with manager.lend(ModelKey(case.name, case.precision)) as lent:
         load_seconds = time.perf_counter() - started

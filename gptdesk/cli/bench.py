@@ -31,7 +31,7 @@ def bench(desk: Desk, arguments: Sequence[str]) -> int:
     parser.add_argument("model", type=path, metavar="MODEL", help="name of a model, or a checkpoint folder")
     parser.add_argument("--precision", nargs="+", default=[], metavar="P", help="default: all there are")
     options = parser.parse_args(arguments)
-    folder = find_folder(desk.manager, options.model)
+    folder = find_folder(desk.library, options.model)
     measured = _measure(desk.settings, folder, options)
     if options.json:
         print(json.dumps([asdict(one.row) for one in measured], indent=1))

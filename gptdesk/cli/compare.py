@@ -50,7 +50,7 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
         raise UsageError(
             f"compare takes 2 or {MOST_SIDES} models, not {len(options.models)}; see `{parser.prog} --help`"
         )
-    keys = [desk.manager.key(text) for text in options.models]
+    keys = [desk.library.key(text) for text in options.models]
     request = one_seed(read_request(options, options.prompt))
     sides = [Side(name, key, request) for name, key in zip(side_names(keys), keys, strict=True)]
     text, text_name = _text(desk, options, keys)
@@ -74,8 +74,8 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     add_encoding_option(parser, of="--text")
     parser.add_argument("--against", metavar=MODEL, help="the reference to compare it with")
     options = parser.parse_args(arguments)
-    key = desk.manager.key(options.model)
-    keys = [desk.manager.key(options.against), key] if options.against else [key]
+    key = desk.library.key(options.model)
+    keys = [desk.library.key(options.against), key] if options.against else [key]
     text, text_name = _text(desk, options, keys)
     if text is None:
         raise ValueError(f"{text_name} with --text")

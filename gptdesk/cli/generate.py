@@ -27,7 +27,7 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
     add_request_options(parser, "max_new_tokens", "n", "seed", "deadline")
     options = parser.parse_args(arguments)
 
-    key = desk.manager.key(options.model)
+    key = desk.library.key(options.model)
     if options.interactive and (options.json or options.prompt):
         raise UsageError(
             "--interactive asks for the prompts itself and prints plain text; leave out --prompt and --json"

@@ -32,7 +32,7 @@ def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words:
 
 
 def _list(desk: Desk, options: argparse.Namespace) -> int:
-    found = desk.manager.available()
+    found = desk.library.available()
     if options.json:
         print(json.dumps([_as_json(info) for info in found], indent=1))
         return 0
@@ -51,7 +51,7 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
     """Write the new model, and say what came of it. Raises ValueError if that cannot be done."""
     original = desk.model(options.name)
     try:
-        made = desk.manager.quantize(options.name, options.precision, to=options.to)
+        made = desk.library.quantize(options.name, options.precision, to=options.to)
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"{options.name} was not quantized, and nothing has changed: {reason}") from error

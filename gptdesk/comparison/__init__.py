@@ -49,13 +49,13 @@ def one_seed(request: GenerationRequest) -> GenerationRequest:
 
 
 def prepare(manager: ModelManager, keys: Sequence[ModelKey], *, stop: threading.Event | None = None) -> Iterator[Stage]:
-    """Quantize into the cache what is not there yet, until `stop` is set; ValueError as `ModelManager.copy`."""
+    """Quantize into the cache what is not there yet, until `stop` is set; ValueError as `ModelLibrary.copy`."""
     for key in dict.fromkeys(keys):
         if stop is not None and stop.is_set():
             return
-        if not manager.has_copy(key):
+        if not manager.library.has_copy(key):
             yield Stage(f"quantizing {key.name} to {key.precision}, once")
-        manager.copy(key)
+        manager.library.copy(key)
 
 
 def in_turn_note(manager: ModelManager, keys: Sequence[ModelKey]) -> str | None:

@@ -75,7 +75,7 @@ def diverge(
 def diverge_all(manager: ModelManager, asked: Sequence[Asked]) -> list[tuple[Divergence, ...]]:
     """As `diverge`, for several prompts that the same models were asked; each model is lent once at most."""
     models = asked[0][0] if asked else ()
-    tokenizers = [manager.tokenizer(side.key.name) for side in models]
+    tokenizers = [manager.library.tokenizer(side.key.name) for side in models]
     alike = [same_vocabulary(tokenizers[0], tokenizer) for tokenizer in tokenizers]
     found: dict[tuple[int, int], Divergence] = {}
     questions: dict[tuple[int, int], _Question] = {}

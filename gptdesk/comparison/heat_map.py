@@ -45,12 +45,12 @@ def strip(
 
     Raises ValueError if there is no such window, if the models cannot be compared by tokens, and as `lend`.
     """
-    ours, theirs = (manager.tokenizer(key.name) for key in keys)
+    ours, theirs = (manager.library.tokenizer(key.name) for key in keys)
     if not same_vocabulary(ours, theirs):
         raise ValueError(OTHER_TOKENS)
     if note := not_by_token(manager, keys):
         raise ValueError(f"the models are not compared token by token: {note}")
-    context = min(longest, *(manager.info(key.name).context for key in keys))
+    context = min(longest, *(manager.library.info(key.name).context for key in keys))
     rows = text_windows(text, ours, context=context)
     if not 0 <= number < len(rows):
         raise ValueError(f"the text has the parts 1 to {len(rows)}, not {number + 1}")

@@ -120,7 +120,7 @@ def _load(manager: ModelManager, side: Side, runs: _Runs, *, times: int, stop: t
     with manager.lend(side.key):
         pass
     try:
-        runs.file_bytes = (manager.copy(side.key) / WEIGHTS).stat().st_size
+        runs.file_bytes = (manager.library.copy(side.key) / WEIGHTS).stat().st_size
     except OSError as error:
         raise ValueError(f"the file of {side.key} cannot be looked at: {error.strerror or error}") from error
     for _ in range(times):

@@ -66,7 +66,7 @@ def compare_prompts(
 def _check_encodable(manager: ModelManager, keys: Sequence[ModelKey], prompts: Sequence[str]) -> None:
     """ValueError naming the first prompt that one of the models cannot read."""
     for name in dict.fromkeys(key.name for key in keys):
-        tokenizer = manager.tokenizer(name)
+        tokenizer = manager.library.tokenizer(name)
         for i, prompt in enumerate(prompts, 1):
             try:
                 tokenizer.encode(prompt)

@@ -95,7 +95,7 @@ def _check_size(text: str) -> None:
 
 def not_by_token(manager: ModelManager, keys: tuple[ModelKey, ModelKey]) -> str | None:
     """Why two models with the same tokenizer cannot be compared token by token; None if they can."""
-    widths = [manager.info(key.name).vocab_size for key in keys]
+    widths = [manager.library.info(key.name).vocab_size for key in keys]
     if widths[0] != widths[1]:
         return f"their networks have {widths[0]:,} and {widths[1]:,} outputs"
     return in_turn_note(manager, keys)
@@ -111,11 +111,11 @@ class _Reading:
     def __init__(self, manager: ModelManager, keys: Sequence[ModelKey], text: str, stop: threading.Event) -> None:
         _check_size(text)
         self.evaluations: dict[int, Evaluation] = {}
-        self.context = min(manager.info(key.name).context for key in keys)
+        self.context = min(manager.library.info(key.name).context for key in keys)
         self._manager = manager
         self._keys = keys
         self._stop = stop
-        self._tokenizers = [manager.tokenizer(key.name) for key in keys]
+        self._tokenizers = [manager.library.tokenizer(key.name) for key in keys]
         cut: dict[int, list[Tensor]] = {}  # windows by tokenizer, which models share
         for tokenizer in self._tokenizers:
             if id(tokenizer) not in cut:

@@ -37,7 +37,7 @@ def held_out_of(manager: ModelManager, keys: Sequence[ModelKey]) -> tuple[str | 
     """The held-out text of the first of these models that has one, and what to call it; else None, and why."""
     names = list(dict.fromkeys(key.name for key in keys))
     for name in names:
-        if text := held_out_text(manager.info(name)):
+        if text := held_out_text(manager.library.info(name)):
             return text, f"held-out text of {name}"
     return None, f"there is no held-out text of {' or '.join(names)}; give a text"
 

@@ -57,7 +57,7 @@ class ModelPicker:
 
     def first_of(self, *wished: object) -> str | None:
         """The first of these names that can be used, else the starter, else the first model there is."""
-        usable = [info.name for info in self._desk.manager.available() if info.problem is None]
+        usable = [info.name for info in self._desk.library.available() if info.problem is None]
         return next((name for name in (*wished, STARTER) if name in usable), next(iter(usable), None))
 
     def shown(self, name: object, precision: object) -> Updates:
@@ -80,7 +80,7 @@ class ModelPicker:
         return list(self._desk.model(name).precisions) if name else []
 
     def _listed(self) -> list[tuple[str, str]]:
-        models = self._desk.manager.available()
+        models = self._desk.library.available()
         return [(title(info.name) + (" (cannot be used)" if info.problem else ""), info.name) for info in models]
 
 

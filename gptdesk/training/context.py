@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gptdesk.settings import Settings
 from models import storage
-from models.manager import ModelManager
+from models.library import ModelLibrary
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,8 @@ class RunContext:
     """What every run of a desk shares."""
 
     settings: Settings  # its folders
-    manager: ModelManager  # the models that a run may go on from
+    library: ModelLibrary  # the models that a run may go on from
 
     def names(self) -> dict[str, str]:
         """Return every name that a new run cannot have, each with what has it: "model", "bundled model" or "run"."""
-        return dict.fromkeys(storage.names(self.settings.runs), "run") | self.manager.names()
+        return dict.fromkeys(storage.names(self.settings.runs), "run") | self.library.names()

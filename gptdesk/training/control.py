@@ -270,7 +270,7 @@ def memory(places: RunContext, name: str) -> int | None:
 def model_of(places: RunContext, info: RunInfo) -> str:
     """The model of a run: what came of it if it has ended, else its newest save. ValueError if there is none yet."""
     made = info.status.model or info.name
-    there = places.settings.models / made in (model.path for model in places.manager.available() if not model.problem)
+    there = places.settings.models / made in (model.path for model in places.library.available() if not model.problem)
     if there and info.state in ("finished", "stopped") and info.status.saved_step:
         return made
     if not info.status.saved_step:

@@ -27,7 +27,7 @@ def origin(plan: RunPlan, *, places: RunContext, save: Path | None = None) -> Ch
     """
     if not plan.model.start:
         return None
-    return Checkpoint.open(save / MODEL if save else places.manager.info(plan.model.start).path)
+    return Checkpoint.open(save / MODEL if save else places.library.info(plan.model.start).path)
 
 
 def read_text(plan: RunPlan, *, places: RunContext, origin: Checkpoint | None) -> Iterator[CorpusProgress]:

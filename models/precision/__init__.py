@@ -1,4 +1,4 @@
-"""Ways to hold and multiply a model's weights, by name; each other file of this package is one of them."""
+"""Precisions: ways to store and multiply a model's weights, by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,64 +13,74 @@ from models.precision.int8 import INT8
 from models.precision.int8_dynamic import INT8_DYNAMIC
 from models.precision.matrix import Encoding, first_missing
 
-WTE, WPE, HEAD = "wte", "wpe", "lm_head"  # the matrices that are not of a layer
-_ANY = GPTConfig(vocab_size=64, block_size=64, n_layer=1, n_head=1, n_embd=64)  # to ask what a precision needs
+# the matrices that are not of a layer
+WTE, WPE, HEAD = "wte", "wpe", "lm_head"
+_ANY = GPTConfig(vocab_size=64, block_size=64, n_layer=1, n_head=1, n_embd=64)  # for questions of kernels alone
 
 
 @dataclass(frozen=True)
 class Precision:
-    """One way to run a model: which encoding each of its matrices gets. Everything else stays float32."""
+    """One way to run a model: an encoding for each of its matrices. Layer norms and biases stay float32."""
 
     name: str  # as users write it: "starter:float32"
     title: str
-    encoding: Callable[[str, GPTConfig], Encoding]  # by a matrix's name: "wte", "h.0.attn.c_attn" ...
-    own_head: bool = False  # the head is quantized apart from the token table that it is tied to
+    # by a matrix's name: "wte", "h.0.attn.c_attn" ...
+    encoding: Callable[[str, GPTConfig], Encoding]
+    # the head is quantized apart from the token table that it is tied to
+    own_head: bool = False
 
     def matrices(self, config: GPTConfig) -> dict[str, tuple[int, int]]:
-        """The shape (N, K) of every matrix it holds, by name; of a head that is the token table, none."""
+        """Return the shape (N, K) of every matrix that is stored, by name; a head that is the token table is not."""
         C = config.n_embd
         shapes = {WTE: (config.vocab_size, C), WPE: (config.block_size, C)}
         for i in range(config.n_layer):
+            # rows out, columns in
             block = {"attn.c_attn": (3 * C, C), "attn.c_proj": (C, C), "mlp.c_fc": (4 * C, C), "mlp.c_proj": (C, 4 * C)}
             shapes |= {f"h.{i}.{name}": shape for name, shape in block.items()}
         return shapes if config.tied and not self.own_head else shapes | {HEAD: (config.vocab_size, C)}
 
     def memory_bytes(self, config: GPTConfig) -> int:
-        """About how much memory the weights take at most, with the table once more to look up."""
+        """Return about how many bytes of memory the weights take at most, with the token table once more to look up."""
         shapes = self.matrices(config)
+        # a tied head is packed to multiply, in addition to the table
         shapes.setdefault(HEAD, shapes[WTE])
+        # float32 positions, the encoded token table for looking up, and every matrix as packed
         positions = 4 * config.block_size * config.n_embd
         table = self.encoding(WTE, config).nbytes(*shapes[WTE])
+        # N * K weights of each matrix that is multiplied by
         multiplied = {name: N * K for name, (N, K) in shapes.items() if name not in (WTE, WPE)}
         packed = sum(count * self.encoding(name, config).most_per_weight for name, count in multiplied.items())
         return round(positions + table + packed)
 
     @property
     def is_float(self) -> bool:
-        """Whether a checkpoint so stored is one that `transformers` opens."""
+        """Whether `transformers` opens a checkpoint stored at this precision."""
         return self.name in ("float32", "bfloat16")
 
     def device(self, preferred: torch.device) -> torch.device:
-        """Where it runs: on the device preferred, if it has kernels there, else on the CPU."""
+        """Return the device it runs on: the one preferred, if it has kernels there, else the CPU."""
+        # all or nothing: activations do not move between devices
         encodings = {self.encoding(name, _ANY) for name in (*self.matrices(_ANY), HEAD)}
-        return preferred if all(encoding.elsewhere for encoding in encodings) else torch.device("cpu")
+        return preferred if all(encoding.device_kernel for encoding in encodings) else torch.device("cpu")
 
     def missing(self) -> str | None:
-        """Why this computer cannot run it, or None."""
+        """Return the reason why this computer cannot run it, None if it can."""
         reasons = (first_missing(self.encoding(name, _ANY)) for name in (*self.matrices(_ANY), HEAD))
         return next((reason for reason in reasons if reason), None)
 
 
 def _int8(name: str, config: GPTConfig) -> Encoding:
+    # positions are decoded to float32 on loading: bfloat16 only saves disk
     return BFLOAT16 if name == WPE else INT8
 
 
 def _int8_dynamic(name: str, config: GPTConfig) -> Encoding:
+    # quantize_dynamic leaves embeddings alone
     return FLOAT32 if name in (WTE, WPE) else INT8_DYNAMIC
 
 
 def _int4(name: str, config: GPTConfig) -> Encoding:
-    """The tables and the first attention, which suffer most, keep eight bits; so does what GROUP does not divide."""
+    """Return int8 for the tables and the first attention, which lose most, and where GROUP does not divide the rows."""
     if name == WPE:
         return BFLOAT16
     return INT8 if name in (WTE, HEAD) or name.startswith("h.0.attn.") or config.n_embd % GROUP else INT4
@@ -89,6 +99,6 @@ PRECISIONS: dict[str, Precision] = {
 
 
 def missing_here() -> dict[str, str]:
-    """The precisions that this computer cannot run, each with the reason."""
+    """Return the precisions that this computer cannot run, each with the reason."""
     reasons = {name: precision.missing() for name, precision in PRECISIONS.items()}
     return {name: reason for name, reason in reasons.items() if reason}

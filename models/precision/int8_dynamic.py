@@ -1,4 +1,4 @@
-"""int8-dynamic: what `torch.ao.quantization.quantize_dynamic` makes of every nn.Linear, as in the tutorials.
+"""int8-dynamic precision: every nn.Linear as `torch.ao.quantization.quantize_dynamic` makes it, as in the tutorials.
 
 One scale for a whole matrix, inputs quantized over a whole prompt or batch at once, and a table of embeddings in
 float32 beside an output head of its own: larger and coarser than `int8`, here to be compared with it.
@@ -12,26 +12,30 @@ from models.precision.matrix import Encoding, Kernel, Parts, Product
 
 
 def encode(weight: Tensor) -> Parts:
-    """As torch's default observer does: the largest magnitude becomes 127.5 steps."""
+    """Round to whole multiples of one scale: (N, K) -> int8 (N, K) and float32 (1,)."""
+    # as torch's default observer does: the largest magnitude becomes 127.5 steps
     scale = (weight.abs().amax() / 127.5).clamp_(min=torch.finfo(torch.float32).eps).reshape(1)
     whole = (weight * scale.reciprocal()).round_().clamp_(-128, 127)
     return {"weight": whole.to(torch.int8), "scale": scale}
 
 
 def decode(parts: Parts) -> Tensor:
-    """The matrix (N, K) in float32."""
+    """Return the matrix (N, K) in float32."""
     return parts["weight"] * parts["scale"]
 
 
 def _dynamic(parts: Parts, bias: Tensor | None) -> Product:
+    # the bias (N,) is packed along and added in float32
     with fbgemm():
         matrix = torch._make_per_tensor_quantized_tensor(parts["weight"], parts["scale"].item(), 0)
         packed = torch.ops.quantized.linear_prepack(matrix, bias)
+    # (M, K) -> (M, N)
     multiply = torch.ops.quantized.linear_dynamic
     N = len(parts["weight"])
 
     def product(x: Tensor) -> Tensor:
         try:
+            # (M, K) -> (M, N), the range of inputs found over all rows; True: 7 bits, which cannot overflow
             return multiply(x, packed, True)
         except RuntimeError:
             if torch.isfinite(x).all():

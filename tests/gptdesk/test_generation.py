@@ -27,6 +27,7 @@ from gptdesk.generation import (
 )
 from gptdesk.page.streaming import in_batches
 from models.cache import KVCache
+from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.prefix import MOST_PROMPTS
 from models.tokenizer import Tokenizer
@@ -351,7 +352,7 @@ def test_an_error_in_the_thread_reaches_the_reader() -> None:
 def test_two_hundred_cancelled_streams_leave_threads_loans_and_memory_as_they_were(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    manager = ModelManager(tiny_folder, cache_folder=tmp_path)
+    manager = ModelManager(ModelLibrary(tiny_folder, cache_folder=tmp_path))
     with manager.lend(ModelKey("tiny")):
         pass
     threads, before = threading.active_count(), len(_caches())
@@ -362,7 +363,7 @@ def test_two_hundred_cancelled_streams_leave_threads_loans_and_memory_as_they_we
         _cancelled(manager, i)
     assert psutil.Process().memory_info().rss - used < 30_000_000
     assert threading.active_count() == threads
-    assert [slot.users for slot in manager._residents._slots] == [0]
+    assert [slot.users for slot in manager._loaded_models._slots] == [0]
     assert len(_caches()) <= before + MOST_PROMPTS
     manager.unload()
     assert len(_caches()) <= before

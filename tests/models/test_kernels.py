@@ -52,7 +52,7 @@ def bound(encoding: Encoding, kernel: Kernel, parts: Parts, x: Tensor, bias: Ten
         "int8-dynamic": (high - low) / 127 * weight.sum(1),  # half a step, and half of one for the zero point
         "int4": 4 * HALF_STEP * sums + inputs + again,
     }
-    own = by_scheme["float32" if kernel.last_resort else encoding.name]
+    own = by_scheme["float32" if kernel.fallback else encoding.name]
     magnitudes = sums if bias is None else sums + bias.double().abs()
     return own * 1.0001 + (x.shape[1] + 4) * 2**-24 * magnitudes + 1e-37
 
@@ -184,9 +184,9 @@ def test_one_token_at_a_time_a_row_does_not_depend_on_the_others(encoding: Encod
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=list(ENCODINGS))
 @torch.inference_mode()
 def test_the_kernel_of_other_devices_is_right_on_the_cpu_too(encoding: Encoding) -> None:
-    if encoding.elsewhere is None:
+    if encoding.device_kernel is None:
         pytest.skip("it runs on the CPU only")
     for N, K in SHAPES:
         for bias in (None, random(N, seed=1) * 1e4):
             for M in ROWS:
-                check(encoding, encoding.elsewhere, random(N, K), random(M, K, seed=M), bias=bias)
+                check(encoding, encoding.device_kernel, random(N, K), random(M, K, seed=M), bias=bias)

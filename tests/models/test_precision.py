@@ -162,8 +162,8 @@ def encoding(*kernels: Kernel) -> Encoding:
     return dataclasses.replace(ENCODINGS["float32"], kernels=kernels)
 
 
-def take(choices: KernelTuner, *kernels: Kernel, width: int = 64) -> Kernel:
-    return choices.take(encoding(*kernels), (width, width), width=width)
+def tuned(tuner: KernelTuner, *kernels: Kernel, width: int = 64) -> Kernel:
+    return tuner.kernel_for(encoding(*kernels), (width, width), width=width)
 
 
 def lacking(N: int, K: int) -> str | None:
@@ -172,38 +172,38 @@ def lacking(N: int, K: int) -> str | None:
 
 def test_a_kernel_that_computes_wrongly_is_never_taken(caplog: pytest.LogCaptureFixture) -> None:
     wrong = [kernel("off", factor=1.1), kernel("nan", factor=float("nan")), kernel("zero", factor=0)]
-    choices = KernelTuner()
+    tuner = KernelTuner()
     with caplog.at_level(logging.WARNING):
-        assert take(choices, *wrong, kernel("right")).name == "right"
+        assert tuned(tuner, *wrong, kernel("right")).name == "right"
     assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == ["off", "nan", "zero"]
     with pytest.raises(ValueError, match="no kernel of this computer computes it right"):
-        take(choices, *wrong, width=32)
+        tuned(tuner, *wrong, width=32)
 
 
 def test_a_choice_is_kept_and_does_not_change() -> None:
     pair = kernel("one"), kernel("other")
-    choices = KernelTuner()
-    taken = take(choices, *pair)
-    assert list(choices.known.values()) == [taken.name]
+    tuner = KernelTuner()
+    taken = tuned(tuner, *pair)
+    assert list(tuner.chosen.values()) == [taken.name]
     other = next(k.name for k in pair if k is not taken)
     for name in (other, "gone since"):
         turned = KernelTuner()
-        turned.known = dict.fromkeys(choices.known, name)
-        assert take(turned, *pair).name == (other if name == other else turned.known.popitem()[1])
-    before = dict(choices.known)
-    take(choices, *pair, width=32)
-    assert len(choices.known) == 2
-    assert choices.known.items() > before.items()
+        turned.chosen = dict.fromkeys(tuner.chosen, name)
+        assert tuned(turned, *pair).name == (other if name == other else turned.chosen.popitem()[1])
+    before = dict(tuner.chosen)
+    tuned(tuner, *pair, width=32)
+    assert len(tuner.chosen) == 2
+    assert tuner.chosen.items() > before.items()
 
 
-def test_what_the_computer_lacks_is_not_tried_and_the_last_resort_comes_last() -> None:
-    absent, slow = kernel("absent", missing=lacking), kernel("slow", last_resort=True)
-    choices = KernelTuner()
-    assert take(choices, absent, slow, kernel("good")).name == "good"
-    assert take(choices, slow, absent).name == "slow"
-    assert choices.known == {}  # there was nothing to choose
+def test_what_the_computer_lacks_is_not_tried_and_the_fallback_comes_last() -> None:
+    absent, slow = kernel("absent", missing=lacking), kernel("slow", fallback=True)
+    tuner = KernelTuner()
+    assert tuned(tuner, absent, slow, kernel("good")).name == "good"
+    assert tuned(tuner, slow, absent).name == "slow"
+    assert tuner.chosen == {}  # there was nothing to choose
     with pytest.raises(ValueError, match="float32: this processor is too old"):
-        take(choices, absent)
+        tuned(tuner, absent)
 
 
 def test_the_reason_names_what_a_precision_lacks() -> None:

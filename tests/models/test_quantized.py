@@ -20,6 +20,7 @@ from models.gpt import GPT, PRESETS, GPTConfig
 from models.precision import HEAD, PRECISIONS
 from models.precision.tuner import KernelTuner
 from models.tokenizer import Tokenizer, character_tokenizer
+from models.weights import TensorSource
 
 CONFIG = GPTConfig(vocab_size=70, block_size=24, n_layer=2, n_head=2, n_embd=64)
 CONFIGS = [
@@ -63,7 +64,7 @@ def original(tmp_path: Path, tokenizer: Tokenizer) -> Checkpoint:
 def test_a_saved_precision_computes_the_bits_of_one_made_on_the_fly(
     name: str, config: GPTConfig, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    precision, choices = PRECISIONS[name], KernelTuner()
+    precision, tuner = PRECISIONS[name], KernelTuner()
     original = save(tmp_path, tokenizer, config)
     saved = save_quantized(tmp_path / "small", original, precision, tokenizer=tokenizer)
     assert saved == Checkpoint.open(tmp_path / "small")
@@ -71,9 +72,9 @@ def test_a_saved_precision_computes_the_bits_of_one_made_on_the_fly(
     assert saved.parameters == original.parameters
     weights = {n: p.detach() for n, p in network(config).named_parameters()}
     engines = [
-        Engine(config, precision, weights.get, choices=choices),
-        original.load_engine(precision, choices=choices),
-        saved.load_engine(precision, choices=choices),
+        Engine(config, precision, TensorSource(weights), tuner=tuner),
+        original.load_engine(precision, tuner=tuner),
+        saved.load_engine(precision, tuner=tuner),
     ]
     assert len({engine.memory_bytes for engine in engines}) == 1
     caches = [KVCache(config, rows=2) for _ in engines]
@@ -246,7 +247,7 @@ def test_weights_cut_off_anywhere_are_refused(quantized: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "sentence"),
+    ("scheme", "sentence"),
     [
         ({"quant_method": "gptdesk", "scheme": "int3"}, "quantized by 'gptdesk' to 'int3', which is unknown"),
         ({"quant_method": "gptdesk", "scheme": "bfloat16"}, "to 'bfloat16', which is unknown"),
@@ -258,9 +259,9 @@ def test_weights_cut_off_anywhere_are_refused(quantized: Checkpoint) -> None:
         (None, "model.safetensors"),
     ],
 )
-def test_a_config_that_names_another_scheme_is_refused(quantized: Checkpoint, told: object, sentence: str) -> None:
+def test_a_config_that_names_another_scheme_is_refused(quantized: Checkpoint, scheme: object, sentence: str) -> None:
     data = json.loads((quantized.path / "config.json").read_text())
-    (quantized.path / "config.json").write_text(json.dumps(data | {"quantization_config": told}))
+    (quantized.path / "config.json").write_text(json.dumps(data | {"quantization_config": scheme}))
     assert sentence in refused(quantized)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from models.checkpoint import HELD_OUT, About, Checkpoint, save_checkpoint
 from models.gpt import GPT, GPTConfig
+from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.precision import PRECISIONS
 from models.tokenizer import character_tokenizer
@@ -42,7 +43,7 @@ def manager(folder: Path) -> ModelManager:
 
 def fresh(folder: Path) -> ModelManager:
     """A manager that has nothing in memory."""
-    return ModelManager(folder, cache_folder=folder.parent / "cache")
+    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
 def lent(manager: ModelManager, key: ModelKey) -> LoadedModel:
@@ -63,13 +64,13 @@ def test_a_copy_is_made_once_and_lent_with_the_same_bits(folder: Path, precision
     key = ModelKey("a", precision)
     on_the_fly = lent(fresh(folder), key)
     manager = fresh(folder)
-    assert not manager.has_copy(key)
-    path = manager.copy(key)
-    assert manager.has_copy(key)
+    assert not manager.library.has_copy(key)
+    path = manager.library.copy(key)
+    assert manager.library.has_copy(key)
     written = contents(path)
     assert written[HELD_OUT][1] == b"a bad cage"
     assert Checkpoint.open(path).is_copy_at(precision)
-    assert (manager.copy(key), fresh(folder).copy(key)) == (path, path)
+    assert (manager.library.copy(key), fresh(folder).library.copy(key)) == (path, path)
     assert contents(path) == written
     loaded = lent(manager, key)
     assert torch.equal(loaded.model(IDS), on_the_fly.model(IDS))
@@ -79,7 +80,7 @@ def test_a_copy_is_made_once_and_lent_with_the_same_bits(folder: Path, precision
 def test_the_copy_is_what_is_read_from_then_on(folder: Path, manager: ModelManager) -> None:
     """Put another model's weights in its place: they are what comes."""
     key = ModelKey("a", "int8")
-    path, other = manager.copy(key), manager.copy(ModelKey("aa", "int8"))
+    path, other = manager.library.copy(key), manager.library.copy(ModelKey("aa", "int8"))
     (path / WEIGHTS).write_bytes((other / WEIGHTS).read_bytes())
     assert torch.equal(lent(manager, key).model(IDS), lent(manager, ModelKey("aa", "int8")).model(IDS))
     assert not torch.equal(lent(fresh(folder), ModelKey("a")).model(IDS), lent(manager, ModelKey("aa")).model(IDS))
@@ -87,12 +88,12 @@ def test_the_copy_is_what_is_read_from_then_on(folder: Path, manager: ModelManag
 
 def test_a_changed_original_gets_a_new_copy_in_place_of_the_old(folder: Path, manager: ModelManager) -> None:
     key = ModelKey("a", "int8")
-    old = manager.copy(key)
+    old = manager.library.copy(key)
     before = lent(manager, key).model(IDS)
     save(folder, "a", seed=9)
-    assert not manager.has_copy(key)
+    assert not manager.library.has_copy(key)
     assert not torch.equal(lent(manager, key).model(IDS), before)  # not from the copy of what was there before
-    new = manager.copy(key)
+    new = manager.library.copy(key)
     assert new != old
     assert copies(folder) == [new.name]
     assert torch.equal(lent(fresh(folder), key).model(IDS), lent(manager, key).model(IDS))
@@ -101,14 +102,14 @@ def test_a_changed_original_gets_a_new_copy_in_place_of_the_old(folder: Path, ma
 def test_copies_of_models_with_similar_names_stay(folder: Path, manager: ModelManager) -> None:
     others = [ModelKey(*names) for names in (("a-b", "int8"), ("a-int8", "int8"), ("aa", "int8"), ("a", "bfloat16"))]
     others += [ModelKey("a", "int8-dynamic")] if "int8-dynamic" in QUANTIZED else []
-    kept = {manager.copy(key): contents(manager.copy(key)) for key in others}
-    manager.copy(ModelKey("a", "int8"))
+    kept = {manager.library.copy(key): contents(manager.library.copy(key)) for key in others}
+    manager.library.copy(ModelKey("a", "int8"))
     save(folder, "a", seed=9)
     others = [key for key in others if key.name != "a"]
-    new = manager.copy(ModelKey("a", "int8"))
+    new = manager.library.copy(ModelKey("a", "int8"))
     assert {path: contents(path) for path in kept} == kept
     assert copies(folder) == sorted([new.name, *(path.name for path in kept)])
-    assert all(manager.has_copy(key) for key in others)
+    assert all(manager.library.has_copy(key) for key in others)
 
 
 def truncated(path: Path) -> None:
@@ -134,14 +135,14 @@ def test_a_damaged_copy_is_deleted_and_the_original_serves(
     key = ModelKey("a", "int8")
     expected = lent(fresh(folder), key).model(IDS)
     manager = fresh(folder)
-    path = manager.copy(key)
+    path = manager.library.copy(key)
     damage(path)
     with caplog.at_level(logging.WARNING):
         assert torch.equal(lent(manager, key).model(IDS), expected)
     assert sum("is damaged and was deleted" in record.message for record in caplog.records) == 1
     assert not path.exists()
-    assert not manager.has_copy(key)
-    assert manager.copy(key) == path
+    assert not manager.library.has_copy(key)
+    assert manager.library.copy(key) == path
     assert torch.equal(lent(fresh(folder), key).model(IDS), expected)
 
 
@@ -149,40 +150,40 @@ def test_a_damaged_copy_is_deleted_and_the_original_serves(
 
 
 def test_a_model_that_is_at_this_precision_is_its_own_copy(folder: Path, manager: ModelManager) -> None:
-    manager.quantize("aa", "int8")
+    manager.library.quantize("aa", "int8")
     for key in (ModelKey("a"), ModelKey("aa-int8", "int8")):
-        assert manager.has_copy(key)
-        assert manager.copy(key) == folder / key.name
+        assert manager.library.has_copy(key)
+        assert manager.library.copy(key) == folder / key.name
     assert not (folder.parent / "cache" / "copies").exists()
 
 
 def test_a_quantized_model_has_no_copy_at_another_precision(folder: Path, manager: ModelManager) -> None:
-    manager.quantize("aa", "int8")
+    manager.library.quantize("aa", "int8")
     key = ModelKey("aa-int8", "int4")
-    assert not manager.has_copy(key)
+    assert not manager.library.has_copy(key)
     with pytest.raises(ValueError, match=r"^aa-int8 is quantized to int8 and can only run so$"):
-        manager.copy(key)
+        manager.library.copy(key)
     assert not (folder.parent / "cache" / "copies").exists()
 
 
 def test_a_quantized_model_has_no_float_copy(manager: ModelManager) -> None:
-    manager.quantize("aa", "int8")
+    manager.library.quantize("aa", "int8")
     with pytest.raises(ValueError, match=r"^aa-int8 is quantized"):
-        manager.copy(ModelKey("aa-int8"))
+        manager.library.copy(ModelKey("aa-int8"))
 
 
 def test_a_model_that_is_not_there_is_named(manager: ModelManager) -> None:
-    for ask in (manager.has_copy, manager.copy):
+    for ask in (manager.library.has_copy, manager.library.copy):
         with pytest.raises(ValueError, match=r"^there is no model 'x'; the models here are: a, a-b, a-int8, aa$"):
             ask(ModelKey("x", "int8"))
     with pytest.raises(ValueError, match="there is no model 'x'"):
-        ModelManager(manager.folder, cache_folder=manager.cache_folder, memory_budget=1).fit([ModelKey("x")])
+        ModelManager(manager.library, memory_budget=1).fit([ModelKey("x")])
 
 
 def test_a_damaged_original_is_one_sentence(folder: Path, manager: ModelManager) -> None:
     truncated(folder / "a")
     with pytest.raises(ValueError, match=r"^the checkpoint a in .* cannot be used: ") as caught:
-        manager.copy(ModelKey("a", "int8"))
+        manager.library.copy(ModelKey("a", "int8"))
     assert "\n" not in str(caught.value)
     assert not (folder.parent / "cache" / "copies").exists()
 
@@ -198,7 +199,7 @@ def test_a_precision_that_the_computer_lacks(
 
     monkeypatch.setitem(PRECISIONS, "int8", replace(whole, encoding=encoding))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"^this computer cannot run a · int8: {REASON}$"):
-        manager.copy(ModelKey("a", "int8"))
+        manager.library.copy(ModelKey("a", "int8"))
     assert not (folder.parent / "cache" / "copies").exists()
 
 
@@ -209,10 +210,10 @@ def test_a_disk_that_refuses_is_one_sentence(folder: Path, place: str) -> None:
     file.write_text("mine")
     manager, key = fresh(folder), ModelKey("a", "int8")
     with pytest.raises(ValueError, match=r"^the copy of a at int8 cannot be written: ") as caught:
-        manager.copy(key)
+        manager.library.copy(key)
     assert "\n" not in str(caught.value)
     assert file.read_text() == "mine"
-    assert not manager.has_copy(key)
+    assert not manager.library.has_copy(key)
     assert lent(manager, key).model(IDS).isfinite().all()  # it runs all the same
 
 
@@ -220,13 +221,13 @@ def test_two_who_want_a_copy_at_once_make_one(
     folder: Path, manager: ModelManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    encode = Checkpoint._weights
-    monkeypatch.setattr(Checkpoint, "_weights", lambda self: made.append(self.path.name) or encode(self))
+    opened = Checkpoint.open_weights
+    monkeypatch.setattr(Checkpoint, "open_weights", lambda self: made.append(self.path.name) or opened(self))
     together, found = threading.Barrier(4), []
 
     def want() -> None:
         together.wait()
-        found.append(manager.copy(ModelKey("a", "int8")))
+        found.append(manager.library.copy(ModelKey("a", "int8")))
 
     threads = [threading.Thread(target=want) for _ in range(4)]
     for thread in threads:
@@ -246,15 +247,15 @@ def test_models_fit_if_all_of_them_together_are_within_the_budget(folder: Path) 
     one, small = (PRECISIONS[name].memory_bytes(CONFIG) for name in ("float32", "int8"))
     keys = [ModelKey("a"), ModelKey("a", "int8"), ModelKey("aa")]
     for budget, count in ((one + small, 2), (one + small - 1, 1), (2 * one + small, 3), (None, 3)):
-        manager = ModelManager(folder, cache_folder=folder.parent, memory_budget=budget)
+        manager = ModelManager(ModelLibrary(folder, cache_folder=folder.parent), memory_budget=budget)
         assert [manager.fit(keys[:n]) for n in (1, 2, 3)] == [n <= count for n in (1, 2, 3)]
         assert manager.fit(3 * keys[:1])  # the same model is there once
 
 
 def test_copies_of_models_that_are_gone_go_too(folder: Path, manager: ModelManager) -> None:
-    gone = manager.copy(ModelKey("aa", "int8"))
+    gone = manager.library.copy(ModelKey("aa", "int8"))
     for file in (folder / "aa").iterdir():
         file.unlink()
     (folder / "aa").rmdir()
-    manager.copy(ModelKey("a", "int8"))
+    manager.library.copy(ModelKey("a", "int8"))
     assert not gone.exists()

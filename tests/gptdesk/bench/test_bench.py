@@ -19,7 +19,8 @@ from gptdesk.bench import Case, Measured, Row, find_folder, fitting, median, pre
 from gptdesk.bench.__main__ import plain_tokenizer, step_times, timed_run
 from models.checkpoint import Checkpoint
 from models.gpt import GPTConfig
-from models.manager import LoadedModel, ModelManager
+from models.library import ModelLibrary
+from models.manager import LoadedModel
 from models.precision import PRECISIONS
 from samplers import Chain, build
 
@@ -41,8 +42,8 @@ def case(folder: Path, tmp_path: Path, **others: object) -> Case:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_step_bytes_are_those_on_disk_without_the_tables(tiny_folder: Path, tmp_path: Path, precision: str) -> None:
-    manager = ModelManager(tmp_path / "models", cache_folder=tmp_path, bundled=[tiny_folder / "tiny"])
-    path = manager.info("tiny").path if precision == "float32" else manager.quantize("tiny", precision).path
+    library = ModelLibrary(tmp_path / "models", cache_folder=tmp_path, bundled=[tiny_folder / "tiny"])
+    path = library.info("tiny").path if precision == "float32" else library.quantize("tiny", precision).path
     sizes = {name: tensor.nbytes for name, tensor in load_file(path / "model.safetensors").items()}
     own_head = any(name.startswith("lm_head") for name in sizes)
     tables = ("transformer.wpe", "transformer.wte") if own_head else ("transformer.wpe",)
@@ -188,8 +189,8 @@ def test_each_precision_is_measured_as_it_is_stored(tiny_folder: Path, tmp_path:
 
 
 def test_a_quantized_model_is_measured_as_it_is(tiny_folder: Path, tmp_path: Path) -> None:
-    manager = ModelManager(tmp_path / "models", cache_folder=tmp_path, bundled=[tiny_folder / "tiny"])
-    folder = manager.quantize("tiny", "int8").path
+    library = ModelLibrary(tmp_path / "models", cache_folder=tmp_path, bundled=[tiny_folder / "tiny"])
+    folder = library.quantize("tiny", "int8").path
     with prepared(folder, vocabularies=tmp_path, prompts=(8,), sequences=(1,)) as cases:
         assert [(one.folder, one.name, one.precision) for one in cases] == [(str(folder), "tiny-int8", "int8")]
     for precision in ("float32", "int4"):
@@ -211,15 +212,15 @@ def test_the_words_under_start_the_measurement(tiny_folder: Path, tmp_path: Path
 
 
 def test_a_model_is_found_by_its_name_first(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = ModelManager(tiny_folder, cache_folder=tmp_path)
+    library = ModelLibrary(tiny_folder, cache_folder=tmp_path)
     (tmp_path / "tiny").mkdir()
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert find_folder(manager, "tiny") == tiny_folder / "tiny"
-    assert find_folder(manager, "other") == tmp_path / "other"
-    assert find_folder(manager, str(tiny_folder / "tiny")) == tiny_folder / "tiny"
+    assert find_folder(library, "tiny") == tiny_folder / "tiny"
+    assert find_folder(library, "other") == tmp_path / "other"
+    assert find_folder(library, str(tiny_folder / "tiny")) == tiny_folder / "tiny"
     with pytest.raises(ValueError, match="there is no model 'nosuch'"):
-        find_folder(manager, "nosuch")
+        find_folder(library, "nosuch")
 
 
 # The command

@@ -16,6 +16,7 @@ from gptdesk.comparison.report import study
 from gptdesk.comparison.watching import Divergences, SideEvent, watch
 from gptdesk.generation import GenerationResult, GenerationStart
 from models.checkpoint import Checkpoint
+from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 from models.precision import PRECISIONS
 from models.tokenizer import Tokenizer
@@ -37,7 +38,7 @@ def manager_of(folder: Path, *models: str, short: int = 0) -> ModelManager:
         PRECISIONS[key.precision].memory_bytes(Checkpoint.open(folder / key.name).config) for key in dict.fromkeys(keys)
     ]
     budget = sum(sizes) - short if models else None
-    return ModelManager(folder, cache_folder=folder.parent / "cache", memory_budget=budget)
+    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"), memory_budget=budget)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_figures_are_consistent(manager: ModelManager) -> None:
         with manager.lend(side.key) as loaded:
             assert (timing.kernels, timing.memory_bytes) == (loaded.model.kernels, loaded.memory_bytes)
             assert timing.prompt_tokens == len(loaded.tokenizer.encode("Once"))
-        assert timing.file_bytes == (manager.copy(side.key) / WEIGHTS).stat().st_size
+        assert timing.file_bytes == (manager.library.copy(side.key) / WEIGHTS).stat().st_size
         assert len(timing.latencies) == len(result.tokens[0]) - 1 > 0
         p50, p95 = timing.latency_p50, timing.latency_p95
         assert timing.speed is not None
@@ -245,10 +246,10 @@ def test_sides_that_do_not_fit_together_are_measured_in_turn(folder: Path) -> No
 
 
 def test_a_copy_without_weights_does_not_end_a_measurement(folder: Path, tmp_path: Path) -> None:
-    manager = ModelManager(folder, cache_folder=tmp_path)
-    (manager.copy(ModelKey("tiny", "int8")) / WEIGHTS).unlink()
+    manager = ModelManager(ModelLibrary(folder, cache_folder=tmp_path))
+    (manager.library.copy(ModelKey("tiny", "int8")) / WEIGHTS).unlink()
     found = only(measure(manager, _two(), repeats=1), Measurement)
-    assert found.timings[1].file_bytes == (manager.copy(ModelKey("tiny", "int8")) / WEIGHTS).stat().st_size
+    assert found.timings[1].file_bytes == (manager.library.copy(ModelKey("tiny", "int8")) / WEIGHTS).stat().st_size
 
 
 @pytest.mark.parametrize(

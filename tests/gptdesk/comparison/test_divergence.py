@@ -13,6 +13,7 @@ from gptdesk.comparison import Side
 from gptdesk.comparison.divergence import END, Chances, diverge, same_vocabulary
 from gptdesk.generation import GenerationResult, generate
 from models.checkpoint import Checkpoint
+from models.library import ModelLibrary
 from models.manager import ModelManager
 from models.tokenizer import Tokenizer, character_tokenizer
 
@@ -24,7 +25,7 @@ def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, tokenize
 
 @pytest.fixture
 def manager(folder: Path) -> ModelManager:
-    return ModelManager(folder, cache_folder=folder.parent / "cache")
+    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
 def texts_of(manager: ModelManager, sides: list[Side]) -> list[GenerationResult]:
@@ -79,7 +80,7 @@ def test_greedy_texts_part_where_the_most_likely_token_differs(manager: ModelMan
         sides = sides_of(asked(prompt, chain=GREEDY, tokens=40), "tiny", "damaged")
         (found,) = diverge(manager, sides, texts_of(manager, sides))
         assert found.same is not None
-        ids = manager.tokenizer("tiny").encode(prompt)
+        ids = manager.library.tokenizer("tiny").encode(prompt)
         with torch.inference_mode():
             for place in range(found.same + (not found.identical)):
                 best = [int(network(torch.tensor([ids]))[0, -1].argmax()) for network in networks]

@@ -17,6 +17,7 @@ from gptdesk.comparison.prompts import PromptResult, compare_prompts
 from gptdesk.comparison.report import Report, study, to_json
 from gptdesk.comparison.table import lines
 from gptdesk.starter.stories import story
+from models.library import ModelLibrary
 from models.manager import ModelManager
 
 HOSTILE = (
@@ -35,7 +36,7 @@ def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def manager(folder: Path) -> ModelManager:
-    return ModelManager(folder, cache_folder=folder.parent / "cache")
+    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
 @pytest.fixture(scope="module")

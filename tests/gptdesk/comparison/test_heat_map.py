@@ -10,6 +10,7 @@ from transformers import GPT2LMHeadModel
 
 from gptdesk.comparison.heat_map import strip
 from gptdesk.comparison.quality import OTHER_TOKENS, Quality, judge
+from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 
 LINE = "Once upon a time, a fox met a bear. They went for a walk, and it rained all day long."
@@ -22,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def manager(folder: Path) -> ModelManager:
-    return ModelManager(folder, cache_folder=folder.parent / "cache")
+    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
 def test_the_strip_shows_what_was_summed_up(manager: ModelManager, folder: Path) -> None:
@@ -46,7 +47,7 @@ def test_the_strip_shows_what_was_summed_up(manager: ModelManager, folder: Path)
 
 def test_the_strip_lists_what_each_model_expected(manager: ModelManager, folder: Path) -> None:
     found = strip(manager, (ModelKey("whole"), ModelKey("damaged")), LINE)
-    tokenizer = manager.tokenizer("whole")
+    tokenizer = manager.library.tokenizer("whole")
     ids = torch.tensor([tokenizer.encode(LINE)])
     for name, side in (("whole", "reference"), ("damaged", "candidate")):
         with torch.inference_mode():
@@ -75,6 +76,6 @@ def test_what_has_no_strip_is_one_sentence(manager: ModelManager, folder: Path) 
             strip(manager, keys, LINE, number=number)
     with pytest.raises(ValueError, match=f"^{OTHER_TOKENS}$"):
         strip(manager, (keys[0], ModelKey("letters")), LINE)
-    short = ModelManager(folder, cache_folder=folder.parent / "cache", memory_budget=10_000_000)
+    short = ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"), memory_budget=10_000_000)
     with pytest.raises(ValueError, match=r"^the models are not compared token by token: they do not fit"):
         strip(short, keys, LINE)

@@ -17,6 +17,7 @@ from gptdesk.comparison.table import lines
 from gptdesk.comparison.verdict import parting, summary, verdict
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
+from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 from models.tokenizer import Tokenizer, character_tokenizer
 
@@ -33,7 +34,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> M
         torch.manual_seed(5)
         model = GPT(GPTConfig(vocab_size=vocab_size, block_size=48, n_layer=1, n_head=2, n_embd=32))
         save_checkpoint(folder / "models" / name, model, tokenizer=own, about=About(source="a test"))
-    return ModelManager(folder / "models", cache_folder=folder)
+    return ModelManager(ModelLibrary(folder / "models", cache_folder=folder))
 
 
 def keys(*models: str) -> list[ModelKey]:

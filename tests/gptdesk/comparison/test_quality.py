@@ -22,6 +22,7 @@ from gptdesk.evaluation import Closeness, text_windows
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.stories import stories
 from models.checkpoint import About, Checkpoint, save_checkpoint
+from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 from models.precision import PRECISIONS
 from models.tokenizer import END_OF_TEXT, Tokenizer
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def manager(folder: Path) -> ModelManager:
-    return ModelManager(folder, cache_folder=folder.parent / "cache")
+    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
 def judged(manager: ModelManager, *models: str, text: str = TEXT) -> Quality:
@@ -109,7 +110,7 @@ def test_a_damaged_layer_shows_where_the_texts_part(manager: ModelManager, folde
     for prompt in ("Once", "The fox"):
         sides = sides_of(asked(prompt, chain=GREEDY, tokens=60), "whole", "damaged")
         (found,) = diverge(manager, sides, [written(manager, side) for side in sides])
-        ids, best = manager.tokenizer("whole").encode(prompt), [0, 0]
+        ids, best = manager.library.tokenizer("whole").encode(prompt), [0, 0]
         start = len(ids)
         while best[0] == best[1] and len(ids) < start + 60:
             with torch.inference_mode():
@@ -117,7 +118,7 @@ def test_a_damaged_layer_shows_where_the_texts_part(manager: ModelManager, folde
             ids.append(best[0])
         assert best[0] != best[1]
         assert found.same == len(ids) - 1 - start
-        tokenizer = manager.tokenizer("whole")
+        tokenizer = manager.library.tokenizer("whole")
         assert (found.reference, found.candidate) == (tokenizer.decode(best[:1]), tokenizer.decode(best[1:]))
 
 
@@ -161,7 +162,7 @@ def test_different_tokenizers_are_compared_by_characters_only(manager: ModelMana
 def test_models_that_do_not_fit_together_have_the_same_ratio_but_no_kl(folder: Path, manager: ModelManager) -> None:
     config = Checkpoint.open(folder / "whole").config
     budget = 2 * PRECISIONS["float32"].memory_bytes(config) - 1
-    short = ModelManager(folder, cache_folder=folder.parent / "cache", memory_budget=budget)
+    short = ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"), memory_budget=budget)
     (together,), (apart,) = (judged(m, "whole", "damaged", text=TEXT[:2500]).pairs for m in (manager, short))
     assert apart.closeness is None
     assert apart.perplexity_ratio == pytest.approx(together.perplexity_ratio, rel=1e-9)
@@ -177,7 +178,7 @@ def test_models_that_do_not_fit_together_are_loaded_a_few_times(folder: Path, ca
     budget = 2 * PRECISIONS["float32"].memory_bytes(config) - 1
     shutil.copytree(folder / "tiny", folder / "tiny-twin", dirs_exist_ok=True)
     save_damaged_table(folder / "tiny", folder / "tiny-twin")
-    short = ModelManager(folder, cache_folder=folder.parent / "cache", memory_budget=budget)
+    short = ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"), memory_budget=budget)
     with caplog.at_level(logging.INFO, logger="models"):
         judged(short, "tiny", "tiny-twin", text=TEXT[:2500])
     assert sum(record.message.startswith("loaded") for record in caplog.records) <= 6

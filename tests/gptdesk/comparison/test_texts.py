@@ -13,7 +13,8 @@ from gptdesk.comparison.texts import held_out_text, read_text
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.stories import stories
 from models.checkpoint import HELD_OUT, Checkpoint, save_checkpoint
-from models.manager import ModelKey, ModelManager
+from models.library import ModelLibrary
+from models.manager import ModelKey
 from models.tokenizer import END_OF_TEXT, Tokenizer
 
 WORDS = "Grüße, a café \u2013 “really” for 5 €\nsecond line"
@@ -94,16 +95,16 @@ def test_a_guess_is_told_and_an_encoding_that_is_given_decides(tmp_path: Path) -
 
 
 def test_the_starter_is_judged_by_new_stories(tmp_path: Path) -> None:
-    manager = ModelManager(tmp_path / "models", cache_folder=tmp_path, bundled=[CHECKPOINT])
-    text = held_out_text(manager.info("starter"))
+    library = ModelLibrary(tmp_path / "models", cache_folder=tmp_path, bundled=[CHECKPOINT])
+    text = held_out_text(library.info("starter"))
     assert text is not None
     told = text.split(f"\n{END_OF_TEXT}\n")
     assert len(set(told)) == len(told) == 60
     assert not set(told) & {*stories(0, 200), *stories(1, 200)}
-    assert len(manager.tokenizer("starter").encode(text)) > 10_000
-    assert held_out_text(manager.info("starter")) == text
+    assert len(library.tokenizer("starter").encode(text)) > 10_000
+    assert held_out_text(library.info("starter")) == text
     shutil.copytree(CHECKPOINT, tmp_path / "models" / "mine")
-    assert held_out_text(manager.info("mine")) is None  # who knows what it was trained on
+    assert held_out_text(library.info("mine")) is None  # who knows what it was trained on
 
 
 def test_what_a_training_held_out_goes_with_every_copy(tiny_folder: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -111,10 +112,10 @@ def test_what_a_training_held_out_goes_with_every_copy(tiny_folder: Path, tmp_pa
     folder = tmp_path / "models"
     save_checkpoint(folder / "m", original.load_model(), tokenizer=tokenizer, about=original.about, held_out=WORDS)
     save_checkpoint(folder / "n", original.load_model(), tokenizer=tokenizer, about=original.about)
-    manager = ModelManager(folder, cache_folder=tmp_path)
-    assert held_out_text(manager.info("m")) == WORDS
-    assert held_out_text(manager.info("n")) is None
+    library = ModelLibrary(folder, cache_folder=tmp_path)
+    assert held_out_text(library.info("m")) == WORDS
+    assert held_out_text(library.info("n")) is None
     for precision in ("int8", "bfloat16"):
-        assert held_out_text(manager.quantize("m", precision)) == WORDS
-        assert held_out_text(manager.quantize("n", precision)) is None
-        assert (manager.copy(ModelKey("m", precision)) / HELD_OUT).read_bytes() == WORDS.encode()
+        assert held_out_text(library.quantize("m", precision)) == WORDS
+        assert held_out_text(library.quantize("n", precision)) is None
+        assert (library.copy(ModelKey("m", precision)) / HELD_OUT).read_bytes() == WORDS.encode()

@@ -37,7 +37,7 @@ def desk(run: RunDirectory) -> Desk:
 
 
 def test_the_saves_are_listed_after_the_models(desk: Desk, run: RunDirectory) -> None:
-    assert [info.name for info in desk.manager.available()] == ["starter", "book@latest", "book@8", "book@4"]
+    assert [info.name for info in desk.library.available()] == ["starter", "book@latest", "book@8", "book@4"]
     assert [title(name) for name in ("book", "book@8", "book@latest")] == [
         "book",
         "run book, step 8",
@@ -72,7 +72,7 @@ def test_a_newer_save_takes_over_and_the_old_one_serves_to_the_end(desk: Desk, r
         assert torch.equal(latest.model(ids), before[1])
     with desk.manager.lend(ModelKey("book@latest")) as latest:
         assert not torch.equal(latest.model(ids), before[1])
-    names = [info.name for info in desk.manager.available()]
+    names = [info.name for info in desk.library.available()]
     assert names == ["book", "starter", "book@latest", "book@20", "book@16"]
     expected = r"^there is no 'book@4' now, it may have been replaced; there is: book@latest, book@20, book@16$"
     with pytest.raises(ValueError, match=expected), desk.manager.lend(ModelKey("book@4")):
@@ -99,11 +99,11 @@ def test_at_another_precision_on_the_fly_as_a_copy_and_as_a_model(desk: Desk, ru
     key = ModelKey("book@8", "int8")
     with desk.manager.lend(key) as loaded:
         assert loaded.memory_bytes < desk.model("book@8").parameters * 4
-    assert Checkpoint.open(desk.manager.copy(key)).is_copy_at("int8")
-    assert desk.manager.has_copy(key)
-    assert desk.manager.quantize("book@8", "int8").name == "book-8-int8"
+    assert Checkpoint.open(desk.library.copy(key)).is_copy_at("int8")
+    assert desk.library.has_copy(key)
+    assert desk.library.quantize("book@8", "int8").name == "book-8-int8"
     with pytest.raises(ValueError, match=r"^'book@9' cannot be a model: a model's name has up to 80 letters"):
-        desk.manager.quantize("book@8", "int8", to="book@9")
+        desk.library.quantize("book@8", "int8", to="book@9")
 
 
 def test_they_are_judged_by_what_the_run_holds_out(desk: Desk, run: RunDirectory) -> None:
@@ -132,4 +132,4 @@ def test_a_model_of_that_very_name_hides_it_and_odd_folders_are_no_saves(desk: D
     assert desk.model("book@4").path == home / "models" / "book@4"
     runs_left = RunDirectory(home / "runs" / "book")
     storage.remove_folder(runs_left.path)
-    assert "book@8" not in [info.name for info in desk.manager.available()]
+    assert "book@8" not in [info.name for info in desk.library.available()]

@@ -221,7 +221,7 @@ class FormView:
         return gr.update(choices=models, value=name if name in {value for _, value in models} else "")
 
     def _models(self) -> list[tuple[str, str]]:
-        found = [info.name for info in self._desk.manager.available() if "float32" in info.precisions]
+        found = [info.name for info in self._desk.library.available() if "float32" in info.precisions]
         return [(NEW, ""), *((title(name), name) for name in found)]
 
     # What was chosen

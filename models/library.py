@@ -1,0 +1,224 @@
+"""ModelLibrary: the models on disk, by name."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from models.checkpoint import Checkpoint, save_quantized
+from models.engine import Engine
+from models.listing import Catalogue, Entry, ModelInfo, Supplier, describe, unusable
+from models.names import KNOWN_AS, check_name, check_new_name
+from models.precision import PRECISIONS, Precision
+from models.precision.tuner import KernelTuner
+from models.quantized_cache import QuantizedCache
+from models.signature import Signature, signature_of
+from models.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+MOST_OPENED = 8  # checkpoints kept with their tokenizers, which may have tens of megabytes
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """A model and the precision to run it in; raises ValueError for what cannot be one."""
+
+    name: str
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_name(self.name, KNOWN_AS)
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"there is no precision {self.precision[:100]!r}; there is: {', '.join(PRECISIONS)}")
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelKey":
+        """Return the key spelled NAME or NAME:PRECISION; without a precision it is float32."""
+        name, colon, precision = text.strip().partition(":")
+        return cls(name, precision) if colon else cls(name)
+
+    @property
+    def spelled(self) -> str:
+        """NAME:PRECISION, as `parse` reads it."""
+        return f"{self.name}:{self.precision}"
+
+    def __str__(self) -> str:
+        return f"{self.name} · {self.precision}"
+
+
+class ModelLibrary:
+    """The models in the sub-folders of `folder`, the `bundled` ones, and those that `supplier` gives.
+
+    `cache_folder` is for what can be made again: GPT-2's vocabulary, and the quantized cache unless that has a folder
+    of its own. `reserved` gives the names of runs, which no new model can have. A folder is opened once and again only
+    when it has changed. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        cache_folder: Path,
+        quantized_cache: Path | None = None,
+        bundled: Sequence[Path] = (),
+        supplier: Supplier | None = None,
+        reserved: Callable[[], Iterable[str]] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.cache_folder = cache_folder
+        self._catalogue = Catalogue(folder, bundled=bundled, supplier=supplier, reserved=reserved)
+        self._quantized_cache = QuantizedCache(quantized_cache or cache_folder / "copies")
+        self._infos: dict[tuple[str, Path], tuple[Signature, ModelInfo]] = {}
+        self._opened: dict[Path, tuple[Signature, Checkpoint]] = {}  # the least recently used first
+        self._lock = threading.Lock()  # of _opened; held for moments
+
+    def available(self) -> list[ModelInfo]:
+        """Return all models in order of their names, then those of the supplier; an unusable one has its problem."""
+        look_through = partial(self.open, keep=False)
+        return [self._info(name, entry, look_through) for name, entry in self._catalogue.entries().items()]
+
+    def info(self, name: str) -> ModelInfo:
+        """Return one model of the list; ValueError lists the models that exist."""
+        return self._info(name, self._catalogue.entry(name), self.open)
+
+    def find(self, name: str) -> Path:
+        """Return the folder of a model; ValueError lists the models that exist, or says why this one cannot be used."""
+        return self._catalogue.find(name)
+
+    def names(self) -> dict[str, str]:
+        """Return every name that a new model cannot have, each with what has it: "model", "bundled model" or "run"."""
+        return self._catalogue.names()
+
+    def key(self, text: str) -> ModelKey:
+        """Return the key spelled NAME or NAME:PRECISION; a bare NAME runs at the first precision it can.
+
+        Raises ValueError for a text that is no key, and for a bare NAME that cannot be used.
+        """
+        if ":" in text:
+            return ModelKey.parse(text)
+        key = ModelKey(text.strip())
+        info = self.info(key.name)
+        if info.problem:
+            raise ValueError(info.problem)
+        return ModelKey(key.name, info.precisions[0])
+
+    def open(self, path: Path, *, keep: bool = True) -> Checkpoint:
+        """Return the checkpoint of a folder: the one opened before if it is kept and the folder has not changed since.
+
+        Raises ValueError as `Checkpoint.open`.
+        """
+        signature = signature_of(path)
+        with self._lock:
+            if path in self._opened and self._opened[path][0] == signature:
+                self._opened[path] = self._opened.pop(path)  # the most recently used last
+                return self._opened[path][1]
+        checkpoint = Checkpoint.open(path)
+        if not keep or not signature:  # without one, the folder was just being replaced
+            return checkpoint
+        with self._lock:
+            self._opened.pop(path, None)
+            self._opened[path] = signature, checkpoint
+            for old in list(self._opened)[:-MOST_OPENED]:
+                del self._opened[old]
+        return checkpoint
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Return the opened checkpoint of a model; ValueError as `find`, or if the checkpoint cannot be used."""
+        return self.open(self.find(name))
+
+    def tokenizer(self, name: str) -> Tokenizer:
+        """Return a model's tokenizer, without reading its weights; ValueError as `checkpoint`."""
+        return self.checkpoint(name).load_tokenizer(self.cache_folder)
+
+    def load_engine(self, key: ModelKey, path: Path, *, tuner: KernelTuner, device: torch.device) -> Engine:
+        """Read the weights of the model whose folder is `path`, from its copy in the quantized cache if it has one.
+
+        A damaged copy is deleted, and the model read from its own folder. Raises ValueError if that cannot be used.
+        """
+        precision = PRECISIONS[key.precision]
+        if copy := self._quantized_cache.find(key.name, path, precision):
+            try:
+                return Checkpoint.open(copy).load_engine(precision, tuner=tuner, device=device)
+            except ValueError as error:
+                log.warning("%s", error)
+                if not isinstance(error.__cause__, OSError):  # which would say nothing about the copy
+                    self._quantized_cache.remove(copy)
+        return self.open(path).load_engine(precision, tuner=tuner, device=device)
+
+    def quantize(self, name: str, precision: str, *, to: str | None = None) -> ModelInfo:
+        """Save a model at another precision, as the model `to` or as NAME-PRECISION over an older one of that name.
+
+        Raises ValueError if that cannot be done, OSError if the disk refuses; then nothing has changed.
+        """
+        key = ModelKey(name, precision)
+        target = f"{name.replace('@', '-')}-{precision}" if to is None else to
+        if precision == "float32":
+            raise ValueError(
+                f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
+            )
+        self._check_copy_name(target, precision=precision)
+        original = self.checkpoint(key.name)
+        tokenizer = original.load_tokenizer(self.cache_folder)
+        save_quantized(self.folder / target, original, PRECISIONS[precision], tokenizer=tokenizer)
+        return self.info(target)
+
+    def has_copy(self, key: ModelKey) -> bool:
+        """Return whether `copy` would return at once; ValueError if there is no such model."""
+        return self._stored_at(key, self.find(key.name)) is not None
+
+    def copy(self, key: ModelKey) -> Path:
+        """Return the folder that holds a model at this very precision: its own, or a copy, written now if need be.
+
+        From then on the model is loaded from there. Raises ValueError if the model cannot be used at this precision,
+        or if the disk refuses.
+        """
+        path, precision = self.find(key.name), runnable(key)
+        original = self.open(path)
+        original.check_runs(precision)
+        if folder := self._stored_at(key, path):
+            return folder
+        tokenizer = original.load_tokenizer(self.cache_folder)
+        names = self._catalogue.entries()
+        return self._quantized_cache.make(key.name, original, precision, tokenizer=tokenizer, names=names)
+
+    def _info(self, name: str, entry: Entry, opened: Callable[[Path], Checkpoint]) -> ModelInfo:
+        """Return the description of a model, made again if its folder has changed."""
+        if entry.clash:
+            return unusable(name, entry.path, entry.clash)
+        signature = signature_of(entry.path)
+        known = self._infos.get((name, entry.path))
+        if known is None or known[0] != signature:
+            known = self._infos[name, entry.path] = signature, describe(name, entry.path, opened)
+        return known[1]
+
+    def _check_copy_name(self, name: str, *, precision: str) -> None:
+        """Raise ValueError unless a copy at `precision` can have the name: it may replace an older one of its name."""
+        names = self.names()
+        if names.get(name) == "model" and self._is_copy_at(self.folder / name, precision):
+            del names[name]
+        check_new_name(name, names)
+
+    def _is_copy_at(self, path: Path, precision: str) -> bool:
+        try:
+            return self.open(path).is_copy_at(precision)
+        except ValueError:
+            return False
+
+    def _stored_at(self, key: ModelKey, path: Path) -> Path | None:
+        """Return the folder that holds a model at this very precision, None if there is none."""
+        if key.precision == "float32" or self.open(path).is_copy_at(key.precision):
+            return path
+        return self._quantized_cache.find(key.name, path, PRECISIONS[key.precision])
+
+
+def runnable(key: ModelKey) -> Precision:
+    """Return the precision of a key; ValueError if this computer cannot run it."""
+    precision = PRECISIONS[key.precision]
+    if reason := precision.missing():
+        raise ValueError(f"this computer cannot run {key}: {reason}")
+    return precision
