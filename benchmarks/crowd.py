@@ -1,8 +1,8 @@
-"""A desk under load: `python -m benchmarks.crowd` measures what one visitor notices of all the others.
+"""Load test of a desk: `python -m benchmarks.crowd` measures the waits of one visitor among many.
 
-While others join and never listen, leave in the middle of a text, all want a text at once, hold idle connections or
-send bodies that are too large, one visitor with an address of his own asks for a text again and again, and /health is
-asked in short intervals. In local and in public mode. Linux only: visitors have addresses of their own in 127.0.0.0/8.
+Others join and never read, leave in the middle of a text, request texts all at once, hold idle connections or send
+bodies that are too large. Meanwhile one visitor with an address of its own requests texts, and /health is requested in
+short intervals. In local and in public mode. Linux only: visitors have addresses of their own in 127.0.0.0/8.
 """
 
 import argparse
@@ -31,8 +31,8 @@ HEAD = f"{'':34} {'first text, s':>13} {'worst':>6} {'/health, ms':>11} {'99 %':
 
 
 @dataclass(frozen=True)
-class Noticed:
-    """Waits of one visitor, in seconds, while others do `situation`."""
+class Waits:
+    """Waits of one visitor, in seconds, in a situation of other visitors."""
 
     situation: str
     first_texts: list[float]
@@ -61,8 +61,8 @@ def time_to_first_text(url: str, *, address: str) -> float:
 
 
 @contextlib.contextmanager
-def asked_for_health(url: str) -> Iterator[list[float]]:
-    """Ask for /health for the length of the block, on one connection; the seconds that each answer took."""
+def poll_health(url: str) -> Iterator[list[float]]:
+    """Request /health for the length of the block, on one connection; yield the seconds that each answer took."""
     waits: list[float] = []
     ended = threading.Event()
 
@@ -82,16 +82,16 @@ def asked_for_health(url: str) -> Iterator[list[float]]:
         thread.join()
 
 
-def notice(situation: str, url: str, others: Callable[[], object]) -> Noticed:
+def measure_waits(situation: str, url: str, others: Callable[[], object]) -> Waits:
     """Let one visitor ask for TEXTS texts, each a moment after the `others` began once more."""
     first_texts = []
-    with asked_for_health(url) as health, ThreadPoolExecutor(1) as pool:
+    with poll_health(url) as health, ThreadPoolExecutor(1) as pool:
         for i in range(TEXTS):
             crowd = pool.submit(others)
             time.sleep(0.3)
             first_texts.append(time_to_first_text(url, address=f"127.0.1.{i + 1}"))
             crowd.result()
-    return Noticed(situation, first_texts, health)
+    return Waits(situation, first_texts, health)
 
 
 def join_unread(visitors: list[Visitor]) -> None:
@@ -103,7 +103,7 @@ def join_unread(visitors: list[Visitor]) -> None:
 
 
 def leave_texts(visitors: list[Visitor]) -> None:
-    """Let each visitor go in the middle of his text."""
+    """Let each visitor leave in the middle of a text."""
 
     def leave(visitor: Visitor) -> None:
         visitor.session = secrets.token_hex(6)
@@ -131,7 +131,7 @@ def write_texts(visitors: list[Visitor], *, tokens: int) -> None:
 
 @contextlib.contextmanager
 def idle_connections(url: str, number: int) -> Iterator[None]:
-    """Hold connections: half of them say nothing, half have begun a request."""
+    """Hold connections: half of them send nothing, half have begun a request."""
     address = urlsplit(url).hostname, urlsplit(url).port
     with contextlib.ExitStack() as stack:
         for i in range(number):
@@ -142,7 +142,7 @@ def idle_connections(url: str, number: int) -> Iterator[None]:
 
 
 def refuse_body(url: str, process: psutil.Process, megabytes: int) -> str:
-    """Send an event whose text has so many megabytes; what was answered, after what time, at what cost of memory."""
+    """Send an event with a text of this size; return the status, the time and the memory it took."""
     with contextlib.closing(Visitor(url, address="127.0.2.1")) as visitor:
         event = visitor.event("generate")
         size = megabytes * MEGABYTE
@@ -166,9 +166,9 @@ def refuse_body(url: str, process: psutil.Process, megabytes: int) -> str:
                     time.sleep(0.0005)
         seconds = time.perf_counter() - started
         time.sleep(0.2)
-        left = (process.memory_info().rss - memory) / MEGABYTE
+        grown = (process.memory_info().rss - memory) / MEGABYTE
         status = answer.split(b" ", 2)[1].decode()
-        return f"  {megabytes:>4} MB: {status} after {seconds * 1000:6.1f} ms, memory {left:+.1f} MB"
+        return f"  {megabytes:>4} MB: {status} after {seconds * 1000:6.1f} ms, memory {grown:+.1f} MB"
 
 
 def main() -> None:
@@ -190,10 +190,10 @@ def main() -> None:
                 f"20 visitors, {options.tokens} tokens each": lambda: write_texts(many[:20], tokens=options.tokens),  # noqa: B023
             }
             for situation, others in situations.items():
-                print(notice(situation, url, others).line(), flush=True)
+                print(measure_waits(situation, url, others).line(), flush=True)
             with idle_connections(url, 1_000):
-                print(notice("1,000 idle connections", url, lambda: None).line(), flush=True)
-            print("bodies that are too large, or hold no event")
+                print(measure_waits("1,000 idle connections", url, lambda: None).line(), flush=True)
+            print("bodies that are too large, or without an event")
             for megabytes in (1, 10, 40, 400):
                 print(refuse_body(url, process, megabytes), flush=True)
 
