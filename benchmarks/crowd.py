@@ -1,8 +1,8 @@
-"""A desk under load: `python -m benchmarks.crowd` measures what one visitor notices of all the others.
+"""Load test of a desk: `python -m benchmarks.crowd` measures the waits of one visitor among many.
 
-While others join and never listen, leave in the middle of a text, all want a text at once, hold idle connections or
-send bodies that are too large, one visitor with an address of his own asks for a text again and again, and /health is
-asked in short intervals. In local and in public mode. Linux only: visitors have addresses of their own in 127.0.0.0/8.
+Others join and never read, leave in the middle of a text, request texts all at once, hold idle connections or send
+bodies that are too large. Meanwhile one visitor with an address of its own requests texts, and /health is requested in
+short intervals. In local and in public mode. Linux only: visitors have addresses of their own in 127.0.0.0/8.
 """
 
 import argparse
@@ -34,8 +34,8 @@ HEAD = f"{'':34} {'first text, s':>13} {'worst':>6} {'/health, ms':>11} {'99 %':
 
 
 @dataclass(frozen=True)
-class Noticed:
-    """Waits of one visitor, in seconds, while others do `situation`."""
+class Waits:
+    """Waits of one visitor, in seconds, in a situation of other visitors."""
 
     situation: str
     first_texts: list[float]
@@ -64,8 +64,8 @@ def time_to_first_text(url: str, *, address: str) -> float:
 
 
 @contextlib.contextmanager
-def asked_for_health(url: str) -> Iterator[list[float]]:
-    """Ask for /health for the length of the block, on one connection; the seconds that each answer took."""
+def poll_health(url: str) -> Iterator[list[float]]:
+    """Request /health for the length of the block, on one connection; yield the seconds that each answer took."""
     waits: list[float] = []
     ended = threading.Event()
 
@@ -85,16 +85,16 @@ def asked_for_health(url: str) -> Iterator[list[float]]:
         thread.join()
 
 
-def notice(situation: str, url: str, others: "Crowd") -> Noticed:
+def measure_waits(situation: str, url: str, others: "Crowd") -> Waits:
     """Let one visitor ask for TEXTS texts, each a moment after the `others` began once more."""
     first_texts = []
-    with asked_for_health(url) as health:
+    with poll_health(url) as health:
         for i in range(TEXTS):
             others.begin()
             time.sleep(0.3)
             first_texts.append(time_to_first_text(url, address=f"127.0.1.{i + 1}"))
             others.wait()
-    return Noticed(situation, first_texts, health)
+    return Waits(situation, first_texts, health)
 
 
 class Crowd:
@@ -139,7 +139,7 @@ def join_unread(visitors: list[Visitor]) -> None:
 
 
 def leave_texts(visitors: list[Visitor]) -> None:
-    """Let each visitor go in the middle of his text."""
+    """Let each visitor leave in the middle of a text."""
 
     def leave(visitor: Visitor) -> None:
         visitor.session = secrets.token_hex(6)
@@ -167,7 +167,7 @@ def write_texts(visitors: list[Visitor], *, tokens: int) -> None:
 
 @contextlib.contextmanager
 def idle_connections(url: str, number: int) -> Iterator[None]:
-    """Hold connections: half of them say nothing, half have begun a request."""
+    """Hold connections: half of them send nothing, half have begun a request."""
     address = urlsplit(url).hostname, urlsplit(url).port
     with contextlib.ExitStack() as stack:
         for i in range(number):
@@ -178,7 +178,7 @@ def idle_connections(url: str, number: int) -> Iterator[None]:
 
 
 def refuse_body(url: str, process: psutil.Process, megabytes: int) -> str:
-    """Send an event whose text has so many megabytes; what was answered, after what time, at what cost of memory."""
+    """Send an event with a text of this size; return the status, the time and the memory it took."""
     with contextlib.closing(Visitor(url, address="127.0.2.1")) as visitor:
         event = visitor.event("generate")
         size = megabytes * MEGABYTE
@@ -202,9 +202,9 @@ def refuse_body(url: str, process: psutil.Process, megabytes: int) -> str:
                     time.sleep(0.0005)
         seconds = time.perf_counter() - started
         time.sleep(0.2)
-        left = (process.memory_info().rss - memory) / MEGABYTE
+        grown = (process.memory_info().rss - memory) / MEGABYTE
         status = answer.split(b" ", 2)[1].decode()
-        return f"  {megabytes:>4} MB: {status} after {seconds * 1000:6.1f} ms, memory {left:+.1f} MB"
+        return f"  {megabytes:>4} MB: {status} after {seconds * 1000:6.1f} ms, memory {grown:+.1f} MB"
 
 
 def main() -> None:
@@ -224,10 +224,10 @@ def main() -> None:
             }
             for situation, (visitors, act) in situations.items():
                 with contextlib.closing(Crowd(url, act, visitors=visitors)) as crowd:
-                    print(notice(situation, url, crowd).line(), flush=True)
+                    print(measure_waits(situation, url, crowd).line(), flush=True)
             with idle_connections(url, 1_000), contextlib.closing(Crowd(url, None)) as crowd:
-                print(notice("1,000 idle connections", url, crowd).line(), flush=True)
-            print("bodies that are too large, or hold no event")
+                print(measure_waits("1,000 idle connections", url, crowd).line(), flush=True)
+            print("bodies that are too large, or without an event")
             for megabytes in (1, 10, 40, 400):
                 print(refuse_body(url, process, megabytes), flush=True)
 

@@ -1,7 +1,7 @@
-"""Measure how fast and how large a model is, in turn with other programs: `python -m benchmarks.decode --peers DIR`.
+"""Speed and size of a model, in turn with other programs: `python -m benchmarks.decode --peers DIR`.
 
-Prints the Markdown of docs/performance.md. DIR is what the peers' setup.sh has made; without it we are alone. Close
-everything else meanwhile: what counts are the ratios within one run.
+Prints the Markdown of docs/performance.md. DIR is the folder that the peers' setup.sh has made; without it only we are
+measured. Close other programs meanwhile: only ratios within one run are comparable.
 """
 
 import argparse
@@ -51,7 +51,7 @@ SCRIPT = Path(__file__).parents[1] / "../shared/bench/peers.py"
 
 @dataclass(frozen=True)
 class Outcome:
-    """The medians of all rounds."""
+    """Medians of all rounds."""
 
     ours: list[Measured]
     theirs: list[Row]
@@ -70,11 +70,11 @@ def measure(cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under:
         for one in in_turn(cases, list(theirs)):
             if isinstance(one, Case):
                 ours[one].append(run(one, under=under))
-                tell(ours[one][-1].row, f"round {i} of {rounds}")
+                log_row(ours[one][-1].row, f"round {i} of {rounds}")
                 continue
             try:
                 theirs[one].append(one.run(under=under))
-                tell(theirs[one][-1], f"round {i} of {rounds}")
+                log_row(theirs[one][-1], f"round {i} of {rounds}")
             except (ValueError, OSError) as error:
                 log.warning("left out: %s", error)
                 del theirs[one]
@@ -84,13 +84,13 @@ def measure(cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under:
     return Outcome([*map(median, ours.values())], [*map(median_row, theirs.values())], rounds, bandwidth, spread)
 
 
-def tell(row: Row, when: str) -> None:
+def log_row(row: Row, when: str) -> None:
     """Log a measurement."""
     log.info("%s: %s, prompt %d, n = %d, %.1f tokens/s", when, row.precision, row.prompt, row.n, row.tokens_per_second)
 
 
 def in_turn(cases: Sequence[Case], peers: Sequence[Peer]) -> Iterator[Case | Peer]:
-    """Ours, theirs, ours, theirs: what is compared with one another lies close together in time."""
+    """Yield ours and theirs in turn, so that compared measurements are close in time."""
     for prompt in dict.fromkeys(case.prompt for case in cases):
         mine = sorted((case for case in cases if case.prompt == prompt), key=lambda case: case.n)
         for pair in zip_longest(mine, (peer for peer in peers if peer.prompt == prompt)):
@@ -98,7 +98,7 @@ def in_turn(cases: Sequence[Case], peers: Sequence[Peer]) -> Iterator[Case | Pee
 
 
 def report(outcome: Outcome, checkpoint: Checkpoint) -> Iterator[str]:
-    """The lines of the Markdown."""
+    """Yield the lines of the Markdown."""
     ours = outcome.ours
     others, empty = max(one.others for one in ours), ours[0].empty_mb
     yield f"On {machine()}, which reads memory at {outcome.bandwidth / 1e9:.1f} GB/s."
@@ -131,7 +131,7 @@ def report(outcome: Outcome, checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def table_line(row: Row, share: str) -> str:
-    """A measurement as a line of the table; ours are bold."""
+    """Return a measurement as a line of the table; ours are bold."""
     name = PEERS[row.precision][0] if row.precision in PEERS else f"**{row.precision}**"
     load = "" if row.load_seconds is None else f"{row.load_seconds:.2f}"
     speed = f"{row.seconds_to_first_token * 1e3:,.1f} | {row.tokens_per_second:,.1f} | {share}"
@@ -139,7 +139,7 @@ def table_line(row: Row, share: str) -> str:
 
 
 def machine() -> str:
-    """This computer in words."""
+    """Return a description of this computer."""
     name = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
@@ -154,7 +154,7 @@ def machine() -> str:
 
 
 def random_checkpoint(preset: str, into: Path) -> Path:
-    """A network of a preset's shape with random weights, the same every time."""
+    """Save a network of a preset's shape with the same random weights every time; return its folder."""
     torch.manual_seed(0)
     config = PRESETS[preset]
     model, tokenizer = GPT(config), plain_tokenizer(config.vocab_size)
@@ -162,7 +162,7 @@ def random_checkpoint(preset: str, into: Path) -> Path:
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """What to measure."""
+    """Parse the arguments."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("model", nargs="?", help="folder of a checkpoint, or the name of a model of the desk")
@@ -180,7 +180,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers of at least 1 between commas."""
+    """Parse whole numbers of at least 1 between commas."""
     found = tuple(int(part) for part in text.split(","))
     if min(found) < 1:
         raise ValueError(text)
@@ -188,7 +188,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def run_all(given: argparse.Namespace) -> None:
-    """Measure, and print what came of it."""
+    """Measure, and print the result."""
     settings = load_settings()
     library = ModelLibrary(settings.models, bundled=[STARTER], cache_folder=settings.vocabularies)
     with tempfile.TemporaryDirectory(prefix="gptdesk-bench-") as temporary:

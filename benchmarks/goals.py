@@ -1,4 +1,4 @@
-"""What we want to reach for the network of GPT-2's size and for the starter, and whether a run reaches it."""
+"""Performance goals for a network of GPT-2's size and for the starter, compared with a run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Key = tuple[str, int, int]  # precision or peer, prompt, n
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted, `at_most` or else at least, and what was measured."""
+    """Goal, `at_most` or else at least, with the measurement."""
 
     words: str
     wanted: float
@@ -37,24 +37,24 @@ class Goal:
 
     @property
     def missed_by(self) -> float:
-        """The share of what is wanted by which it is missed; 0 or less if it is met."""
+        """Share of the goal by which it is missed; 0 or less if it is met."""
         over = self.measured / self.wanted - 1
         return over if self.at_most else -over
 
     def line(self) -> str:
-        """The goal as a line of a Markdown table."""
-        wanted = f"{'≤' if self.at_most else '≥'} {self._said(self.wanted)}"
+        """Return the goal as a line of a Markdown table."""
+        wanted = f"{'≤' if self.at_most else '≥'} {self._formatted(self.wanted)}"
         met = "yes" if self.missed_by <= 0 else f"no, by {self.missed_by:.{self.missed_by < 0.01:d}%}"
-        return f"| {self.words} | {wanted} | {self._said(self.measured)} | {met} |"
+        return f"| {self.words} | {wanted} | {self._formatted(self.measured)} | {met} |"
 
-    def _said(self, value: float) -> str:
+    def _formatted(self, value: float) -> str:
         if self.unit == "share":
             return f"{value:.1%}"
         return f"{value:,.0f}{self.unit}" if value >= 50 else f"{value:.2f}{self.unit}"
 
 
 def goals(ours: Sequence[Measured], theirs: Sequence[Row]) -> Iterator[Goal]:
-    """Every goal for the network of GPT-2's size of which both sides were measured."""
+    """Yield every goal for the network of GPT-2's size of which both sides were measured."""
     found = {_key(one.row): one.row for one in ours}
     peers = {_key(row): row for row in theirs}
     for factor, mine, other, words in _pairs(DECODE, found, peers):
@@ -81,7 +81,7 @@ def goals(ours: Sequence[Measured], theirs: Sequence[Row]) -> Iterator[Goal]:
 
 
 def starter_goals(ours: Sequence[Measured]) -> Iterator[Goal]:
-    """The goal for the starter, at each precision."""
+    """Yield the goal for the starter, at each precision."""
     for row in (one.row for one in ours):
         if row.n == 1:
             yield Goal(f"decode, starter, {row.precision}, context {row.context}", STARTER, row.tokens_per_second, "")
@@ -94,7 +94,7 @@ def _key(row: Row) -> Key:
 def _pairs(
     table: Sequence[tuple[str, str, float]], found: Mapping[Key, Row], peers: Mapping[Key, Row]
 ) -> Iterator[tuple[float, Row, Row, str]]:
-    """The factor wanted, our row, the peer's, and what they are, for every prompt that both were given."""
+    """Yield the factor, our row, the peer's and a description, for every prompt that both were measured with."""
     for precision, peer, factor in table:
         for (name, prompt, n), row in found.items():
             if (name, n) == (precision, 1) and (peer, prompt, 1) in peers:

@@ -1,6 +1,6 @@
-"""nanoGPT's quick run on a CPU, by its own program and by ours: the same network, recipe and text, in processes alike.
+"""nanoGPT's quick run on a CPU, by its own program and by ours, with the same network, recipe and text.
 
-A clone of nanoGPT lies in a folder of the user's. `python -m benchmarks.nanogpt TEXT` is our side of the comparison.
+The user gives the folder of a clone of nanoGPT. `python -m benchmarks.nanogpt TEXT` is our side of the comparison.
 """
 
 import json
@@ -53,9 +53,9 @@ STEP = re.compile(r"^iter \d+: loss [\d.]+, time ([\d.]+)ms", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Trained:
-    """A run: the median speed of its steps, the time of its whole process, and the loss on all text held out.
+    """Result of a run: median speed of its steps, time of its process, loss on all held-out text.
 
-    Its process had a processor for `processor_seconds`, all threads together: on a busy computer as on a quiet one.
+    `processor_seconds` is the processor time of all threads, which other programs affect little.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Trained:
 
 
 def split(text: Path) -> tuple[np.ndarray, np.ndarray, Tokenizer]:
-    """The first nine tenths of a text and its last tenth in numbers of its characters, as nanoGPT has them."""
+    """Return the first nine tenths of a text and its last tenth as character ids, as nanoGPT has them."""
     content = text.read_text(encoding="utf-8")
     tokenizer = character_tokenizer(content)
     ids = np.array(tokenizer.encode(content), dtype=np.uint16)
@@ -76,14 +76,14 @@ def split(text: Path) -> tuple[np.ndarray, np.ndarray, Tokenizer]:
 
 
 def loss(model: GPT, held_out: np.ndarray) -> float:
-    """Mean loss over all of a text, in rows as long as the model's context."""
+    """Return the mean loss over all of a text, in rows as long as the model's context."""
     rows = held_out_rows(held_out, model.config.block_size, most=len(held_out))
     assert rows is not None
     return evaluate(model, rows)
 
 
 def run_theirs(clone: Path, text: Path) -> Trained:
-    """nanoGPT's train.py in a folder with the text as it wants it; ValueError if it fails."""
+    """Run nanoGPT's train.py in a folder with the text in its format. Raises ValueError if it fails."""
     with TemporaryDirectory(prefix="gptdesk-bench-") as temporary:
         data = Path(temporary) / "data" / "shakespeare_char"
         data.mkdir(parents=True)
@@ -94,15 +94,15 @@ def run_theirs(clone: Path, text: Path) -> Trained:
         held_out.tofile(data / "val.bin")
         with open(data / "meta.pkl", "wb") as file:
             pickle.dump({"vocab_size": tokenizer.vocab_size}, file)
-        said, *times = _timed([sys.executable, str(clone / "train.py"), *THEIRS, "--out_dir=out"], temporary)
-        steps = [float(found) for found in STEP.findall(said)][STEPS // 10 :]
+        output, *times = _timed([sys.executable, str(clone / "train.py"), *THEIRS, "--out_dir=out"], temporary)
+        steps = [float(ms) for ms in STEP.findall(output)][STEPS // 10 :]
         model = their_model(Path(temporary) / "out" / "ckpt.pt", vocab_size=tokenizer.vocab_size)
     speed = ROWS * NANO.block_size / statistics.median(steps) * 1e3
     return Trained("nanoGPT", speed, *times, loss(model, held_out), TOKENS)
 
 
 def their_model(path: Path, *, vocab_size: int) -> GPT:
-    """The network in nanoGPT's ckpt.pt, as one of ours."""
+    """Return the network in nanoGPT's ckpt.pt as one of ours."""
     assert vocab_size == NANO.vocab_size
     weights = torch.load(path, weights_only=True)["model"]
     model = GPT(NANO)
@@ -113,14 +113,14 @@ def their_model(path: Path, *, vocab_size: int) -> GPT:
 
 
 def run_ours(text: Path) -> Trained:
-    """The same by our trainer, in a process in the environment that the desk trains in."""
-    said, *times = _timed([sys.executable, "-m", "benchmarks.nanogpt", str(text.resolve())])
-    found = json.loads(said)
-    return Trained("the same recipe, ours", found["tokens_per_second"], *times, found["loss"], TOKENS)
+    """Run nanoGPT's recipe by our trainer, in a process with the environment of the desk's training."""
+    output, *times = _timed([sys.executable, "-m", "benchmarks.nanogpt", str(text.resolve())])
+    result = json.loads(output)
+    return Trained("the same recipe, ours", result["tokens_per_second"], *times, result["loss"], TOKENS)
 
 
 def run_recipe(text: Path, *, steps: int) -> Trained:
-    """`gptdesk train` with nanoGPT's characters, size, block and batch, and the defaults for all that is left."""
+    """Run `gptdesk train` with nanoGPT's tokenizer, size, block and batch, and the defaults for everything else."""
     with TemporaryDirectory(prefix="gptdesk-bench-") as home:
         shape = ["--tokenizer", "chars", "--preset", "mini", "--block-size", str(NANO.block_size)]
         command = [sys.executable, "-m", "gptdesk", "--home", home, "train", "--name", "run", *shape]
@@ -134,7 +134,7 @@ def run_recipe(text: Path, *, steps: int) -> Trained:
 
 
 def _timed(command: Sequence[str], folder: str | None = None) -> tuple[str, float, float]:
-    """What a program said, how long its process took and how long it had a processor; ValueError if it fails."""
+    """Run a program; return its output, seconds, and processor seconds. Raises ValueError if it fails."""
     environment = os.environ | lacking(os.environ)
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
@@ -145,7 +145,7 @@ def _timed(command: Sequence[str], folder: str | None = None) -> tuple[str, floa
 
 
 def train_ours(text: Path) -> dict[str, float]:
-    """nanoGPT's recipe by our trainer: its speed and its loss."""
+    """Train by nanoGPT's recipe with our trainer; return the speed and the loss."""
     train, held_out, _ = split(text)
     torch.manual_seed(OURS.seed)
     model, rows = GPT(NANO), StreamRows(train, NANO.block_size, seed=OURS.seed)

@@ -1,4 +1,4 @@
-"""Other programs that run the same network, each in a process of its own. They are installed apart from us."""
+"""Peers: other programs that run the same network, each in its own process and environment."""
 
 import os
 import re
@@ -21,7 +21,7 @@ PEERS = {  # name: title, file with its weights
     "gguf_Q8_0": ("llama.cpp Q8_0", "gguf_Q8_0.gguf"),
     "gguf_Q4_0": ("llama.cpp Q4_0", "gguf_Q4_0.gguf"),
 }
-SAID = re.compile(r"first token ([\d.]+) ms, decode ([\d.]+) tok/s, peak ([\d.]+) MB")
+LINE = re.compile(r"first token ([\d.]+) ms, decode ([\d.]+) tok/s, peak ([\d.]+) MB")
 # A process counts what the one that started it had in memory as its own peak, so that one must be small.
 SMALL = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
 
@@ -43,14 +43,14 @@ class Peer:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         row = read_line(done.stdout, self)
         if done.returncode or row is None:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise ValueError(f"{self.name} ended with exit code {done.returncode}: {last}")
         return row
 
 
-def read_line(said: str, peer: Peer) -> Row | None:
-    """The row that a peer's line amounts to; its precision is the peer's name."""
-    found = SAID.search(said)
+def read_line(output: str, peer: Peer) -> Row | None:
+    """Return a peer's line as a row; its precision is the peer's name."""
+    found = LINE.search(output)
     if found is None:
         return None
     first, speed, peak = map(float, found.groups())
@@ -69,7 +69,7 @@ def read_line(said: str, peer: Peer) -> Row | None:
 
 
 def median_row(rows: Sequence[Row]) -> Row:
-    """The medians of one peer's figures."""
+    """Return the medians of one peer's measurements."""
     names = ("seconds_to_first_token", "tokens_per_second", "peak_mb")
     medians = {name: statistics.median(getattr(row, name) for row in rows) for name in names}
     return Row(**asdict(rows[0]) | medians)

@@ -1,4 +1,4 @@
-"""Measure what a precision costs in quality: `python -m benchmarks.quality MODEL --text FILE`.
+"""Quality loss of a precision: `python -m benchmarks.quality MODEL --text FILE`.
 
 Each precision is compared with float32 on the text, once reading whole windows, as a long prompt is read, and once
 token by token through the KV cache, as a text is generated. The float32 of both comparisons reads whole windows.
@@ -28,7 +28,7 @@ WIDTHS = (12, 6, 7, 19, 8, 8, 8, 16, 6, 6)
 
 @dataclass(frozen=True)
 class Row:
-    """One precision, read one way: "prompt", whole windows, or "single", token by token."""
+    """Measurement of one precision, read as a "prompt", whole windows, or "single", token by token."""
 
     precision: str
     way: str
@@ -37,7 +37,7 @@ class Row:
 
 
 def open_model(name: str) -> tuple[ModelManager, str]:
-    """A manager and the name by which it knows the model: a checkpoint folder, or one of the desk's own models."""
+    """Return a manager and the name of a model in it, given a checkpoint folder or the name of a model of the desk."""
     settings = load_settings()
     make_folder(settings.vocabularies)
     if Path(name).is_dir():
@@ -48,7 +48,7 @@ def open_model(name: str) -> tuple[ModelManager, str]:
 
 
 def first(windows: list[Tensor], tokens: int) -> list[Tensor]:
-    """As many windows from the front as it takes to score `tokens` of them, or all."""
+    """Return the first windows with at least `tokens` scored tokens, or all windows."""
     scored = 0
     for count, window in enumerate(windows):
         if scored >= tokens:
@@ -58,7 +58,7 @@ def first(windows: list[Tensor], tokens: int) -> list[Tensor]:
 
 
 def measure(manager: ModelManager, key: ModelKey, text: str, *, tokens: int, single_tokens: int) -> Iterator[Row]:
-    """How close a model is to its float32 self, on that many tokens either way; none of a way with 0 tokens."""
+    """Yield the closeness of a model to its float32 version, for each way that has more than 0 tokens."""
     with manager.lend(ModelKey(key.name)) as reference, manager.lend(key) as candidate:
         windows = text_windows(text, reference.tokenizer, context=reference.config.block_size)
         engine = candidate.model
@@ -69,7 +69,7 @@ def measure(manager: ModelManager, key: ModelKey, text: str, *, tokens: int, sin
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A line of the table under HEAD."""
+    """Return the cells of a line of the table under HEAD."""
     found = row.closeness
     return (
         row.precision,
@@ -103,7 +103,7 @@ def parse() -> argparse.Namespace:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print a line for every precision and way as it is known, or all of them as JSON."""
+    """Print a line for every precision and way once it is measured, or all of them as JSON."""
     text = given.text.read_text(encoding="utf-8")
     manager, name = open_model(given.model)
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Time one step of sampling: `python -m benchmarks.sampling`, by default on a vocabulary of GPT-2's size."""
+"""Time of one sampling step: `python -m benchmarks.sampling`, by default on a vocabulary of GPT-2's size."""
 
 import argparse
 import statistics
@@ -11,11 +11,11 @@ import torch
 from samplers import Chain, build, default_chain
 
 VOCABULARY = 50_257
-DIFFERENT = 8  # logits that take turns: a processor learns to predict the branches of a sort that is repeated
+DIFFERENT = 8  # logits used in turn: with the same ones, branch prediction would speed up a sort
 
 
 def median_ms(call: Callable[[], object], *, steps: int) -> float:
-    """The median time of one call in milliseconds, after a tenth as many calls that are not counted."""
+    """Return the median time of one call in milliseconds, after a tenth as many calls that are not counted."""
     times = []
     for step in range(-(steps // 10), steps):
         start = time.perf_counter()
@@ -26,7 +26,7 @@ def median_ms(call: Callable[[], object], *, steps: int) -> float:
 
 
 def cases(rows: int, vocabulary: int) -> dict[str, Callable[[], object]]:
-    """What is timed, by the words it is reported with: each call draws, sorts or filters (rows, V) random logits."""
+    """Return the timed functions by description: each call draws, sorts or filters (rows, V) random logits."""
     generator = torch.Generator().manual_seed(0)
     turns = cycle([3 * torch.randn(rows, vocabulary, generator=generator) for _ in range(DIFFERENT)])
     tokens = torch.randint(0, vocabulary, (rows, 256), generator=generator)
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    print(f"ms a step, {arguments.rows} x {arguments.vocabulary} logits, torch {torch.__version__} on the CPU")
+    print(f"ms per step, {arguments.rows} x {arguments.vocabulary} logits, torch {torch.__version__} on the CPU")
     for words, call in cases(arguments.rows, arguments.vocabulary).items():
         print(f"{median_ms(call, steps=arguments.steps):8.3f}  {words}")
 

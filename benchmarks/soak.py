@@ -1,4 +1,4 @@
-"""Long days of a desk: `python -m benchmarks.soak` counts what texts, sessions and page loads leave behind.
+"""Soak test of a desk: `python -m benchmarks.soak` measures leaks by texts, sessions and page loads.
 
 A desk in a process of its own is used by raw clients, which send what the page sends, and by a real browser where there
 is Chromium and playwright. Memory is the resident set of the desk's process, threads and open files are the system's
@@ -48,7 +48,7 @@ HEAD = f"{'what':22} {'times':>6} {'KB each':>9} {'threads':>8} {'files':>6} {'m
 
 @contextmanager
 def running_desk(*, host: str = "127.0.0.1") -> Iterator[tuple[str, psutil.Process]]:
-    """Start a desk on a home of its own for the length of the block; its address and process."""
+    """Start a desk on a temporary home for the length of the block; yield its address and process."""
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", home, "--host", host]
         desk = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -67,7 +67,7 @@ def running_desk(*, host: str = "127.0.0.1") -> Iterator[tuple[str, psutil.Proce
 
 
 def grow(name: str, step: Callable[[int], None], *, times: int, process: psutil.Process) -> Growth:
-    """Return what `step`, done so many times, leaves behind in a process."""
+    """Return the growth of a process by `step`, repeated this many times."""
     warm_up = max(1, times // 10)
     for i in range(warm_up):
         step(i)
@@ -77,13 +77,13 @@ def grow(name: str, step: Callable[[int], None], *, times: int, process: psutil.
         step(i)
     seconds, counted = time.perf_counter() - started, times - warm_up
     time.sleep(1)  # threads that are about to end
-    left = process.memory_info().rss - memory
+    grown = process.memory_info().rss - memory
     changed = process.num_threads() - threads, process.num_fds() - files
-    return Growth(name, counted, left / counted / 1024, *changed, seconds / counted)
+    return Growth(name, counted, grown / counted / 1024, *changed, seconds / counted)
 
 
 def generations(url: str) -> Callable[[int], None]:
-    """A text of ten tokens in one session."""
+    """Return a step that generates ten tokens in one session."""
     visitor = Visitor(url)
     event = visitor.event("generate")
     values = visitor.values(event, prompt="Once upon a time", max_new_tokens=10)
@@ -96,7 +96,7 @@ def generations(url: str) -> Callable[[int], None]:
 
 
 def sessions(url: str) -> Callable[[int], None]:
-    """A session whose heartbeat ends after one light event."""
+    """Return a step that opens a session and ends it after one light event."""
     visitor = Visitor(url)
     event = visitor.event("prompt", "change")
     values = visitor.values(event)
@@ -111,7 +111,7 @@ def sessions(url: str) -> Callable[[int], None]:
 
 
 def abandoned(url: str) -> Callable[[int], None]:
-    """A text that is left in its middle."""
+    """Return a step that leaves a text in the middle."""
     visitor = Visitor(url)
     event = visitor.event("generate")
     values = visitor.values(event, prompt="Once upon a time", max_new_tokens=1000)
@@ -129,7 +129,7 @@ def abandoned(url: str) -> Callable[[int], None]:
 
 @contextmanager
 def page_loads(url: str) -> Iterator[Callable[[int], None] | None]:
-    """The page opened in a browser and closed again; None where there is no browser."""
+    """Yield a step that opens and closes the page in a browser; None where there is no browser."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with suppress(ImportError):
         from playwright.sync_api import sync_playwright

@@ -1,4 +1,4 @@
-"""How fast we train networks of three sizes, as a share of how fast this computer multiplies matrices.
+"""Training speed of networks of three sizes, as a share of this computer's rate of matrix products.
 
 L layers, C channels, V vocabulary, T tokens of a row. `python -m benchmarks.speed CASE PRECISION` measures one of them
 in this process and prints JSON.
@@ -30,7 +30,7 @@ PRODUCTS = 8
 
 @dataclass(frozen=True)
 class Case:
-    """A network, in words too, the rows of a step, the steps that are timed, and the share that is wanted."""
+    """Network with its description, the rows of a step, the number of timed steps, and the goal as a share."""
 
     words: str
     config: GPTConfig
@@ -40,8 +40,10 @@ class Case:
     wanted: float
 
     def flops(self) -> float:
-        """Of a token, forward and backward: 6 for each weight that it is multiplied by, and attention as if it looked
-        at all T tokens, although the causal one needs half of that."""
+        """Return the operations of a token, forward and backward: 6 per parameter it is multiplied by, and attention.
+
+        Attention counts as if it were over all T tokens, although the causal one needs half of that.
+        """
         c = self.config
         C, L = c.n_embd, c.n_layer
         return 6 * (12 * L * C * C + c.vocab_size * C) + 12 * L * C * self.T
@@ -57,7 +59,7 @@ CASES = {
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians of what was measured; rates in floating-point operations per second."""
+    """Median measurements of a case; rates in floating-point operations per second."""
 
     case: str
     precision: str
@@ -91,12 +93,12 @@ def measure(name: str, precision: str) -> Speed:
 
 
 def clock() -> float:
-    """Seconds; of this process alone if it has one thread, so that others may run meanwhile."""
+    """Return seconds; of this process alone if it has one thread, so that others may run meanwhile."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def product_rate(dtype: torch.dtype) -> float:
-    """Operations per second in products of square matrices: the best of PRODUCTS."""
+    """Return operations per second in products of square matrices: the best of PRODUCTS."""
     a, b = torch.randn(SIDE, SIDE).to(dtype), torch.randn(SIDE, SIDE).to(dtype)
     seconds = []
     for _ in range(PRODUCTS):
@@ -116,14 +118,14 @@ def run(name: str, precision: str) -> Speed:
 
 
 def median(speeds: Sequence[Speed]) -> Speed:
-    """Of several measurements of one case; the rate of products is the best of all."""
+    """Return the median of measurements of one case; the rate of products is the best of all."""
     speed = statistics.median(one.tokens_per_second for one in speeds)
     name, fastest = speeds[0].case, max(one.product_rate for one in speeds)
     return Speed(name, speeds[0].precision, speed, speed * CASES[name].flops(), fastest)
 
 
 def report(speeds: Sequence[Speed]) -> Iterator[str]:
-    """The lines of the Markdown."""
+    """Yield the lines of the Markdown."""
     yield "| network | in | tokens a step | tokens/s | GFLOP/s | of the rate of products |"
     yield "|---|---|--:|--:|--:|--:|"
     for one in speeds:

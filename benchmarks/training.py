@@ -1,4 +1,4 @@
-"""Measure how fast and how well we train: `python -m benchmarks.training PART` prints the Markdown of docs/training.md.
+"""Training speed and quality: `python -m benchmarks.training PART` prints the Markdown of docs/training.md.
 
 published: the first losses of a published run of GPT-2's size, by its recipe. nanogpt: nanoGPT's quick run on a CPU, by
 its own program and by ours, in turn. speed: tokens per second of three sizes. Close everything else for the last two.
@@ -49,7 +49,7 @@ SOON, WHOLE = 550, nanogpt.STEPS  # steps of the defaults: until THEIR_LOSS is r
 
 
 def published(text: Path, vocabularies: Path) -> Iterator[str]:
-    """The lines of the Markdown on the first steps of a published run, done again."""
+    """Yield the Markdown on the first steps of a published run, repeated."""
     tokens = np.array(gpt2_tokenizer(vocabularies).encode(text.read_text(encoding="utf-8")), dtype=np.int64)
     torch.manual_seed(RECIPE.seed)
     model, rows = GPT(PRESETS["gpt2"]), StreamRows(tokens, BLOCK, seed=RECIPE.seed)
@@ -70,7 +70,7 @@ def published(text: Path, vocabularies: Path) -> Iterator[str]:
 
 
 def quick_run(text: Path, clone: Path, rounds: int) -> Iterator[str]:
-    """The lines of the Markdown on nanoGPT's quick run; the medians of all rounds."""
+    """Yield the Markdown on nanoGPT's quick run; the medians of all rounds."""
     found: list[list[Trained]] = []
     for i in range(1, rounds + 1):
         theirs, ours = nanogpt.run_theirs(clone, text), nanogpt.run_ours(text)
@@ -100,14 +100,14 @@ def quick_run(text: Path, clone: Path, rounds: int) -> Iterator[str]:
 
 
 def middle(runs: Sequence[Trained]) -> Trained:
-    """The medians of one program's runs."""
+    """Return the medians of one program's runs."""
     names = ("tokens_per_second", "seconds", "processor_seconds", "loss")
     figures = {name: statistics.median(getattr(run, name) for run in runs) for name in names}
     return replace(runs[0], **figures)
 
 
 def sizes(precisions: Sequence[str], rounds: int) -> Iterator[str]:
-    """The lines of the Markdown on the speed of three sizes; the medians of all rounds."""
+    """Yield the Markdown on the speed of three sizes; the medians of all rounds."""
     cases = [(name, precision) for name in speed.CASES for precision in precisions]
     found = [[speed.run(*case) for case in cases] for _ in range(rounds)]
     yield f"On {machine()}."
@@ -116,7 +116,7 @@ def sizes(precisions: Sequence[str], rounds: int) -> Iterator[str]:
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """What to measure."""
+    """Parse the arguments."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("part", choices=["published", "nanogpt", "speed"])
     parser.add_argument("--text", type=Path, default=TEXT, help="default: ../shared/data/tinyshakespeare.txt")

@@ -1,4 +1,4 @@
-"""A visitor without a browser: sends the events of a running desk's page as the page does, or as it never would."""
+"""Visitor without a browser: sends events to a running desk as its page does, or malformed ones."""
 
 import json
 import re
@@ -14,7 +14,7 @@ NO_FILE = "never-uploaded.txt"
 
 @dataclass
 class Visitor:
-    """One browser: a session, its cookies, and every byte it was answered."""
+    """Session with its cookies and all received bytes."""
 
     url: str
     address: str | None = None  # of this computer, from which it comes
@@ -33,13 +33,13 @@ class Visitor:
         self.events: list[Json] = config["dependencies"]
 
     def request(self, method: str, path: str, **options: object) -> httpx.Response:
-        """Ask for something, and keep what was answered."""
+        """Send a request and store the answer."""
         answer = self.client.request(method, path, **options)  # type: ignore[arg-type]
         self.received.append(answer.content)
         return answer
 
     def event(self, ident: str, trigger: str = "click") -> Json:
-        """The event of the widget with this id."""
+        """Return the event of the widget with this id."""
         number = next(n for n, one in self.components.items() if _props(one).get("elem_id") == ident)
         return next(event for event in self.events if [number, trigger] in event["targets"])  # type: ignore[operator]
 
@@ -78,7 +78,7 @@ class Visitor:
         return list(self.messages())
 
     def upload(self, name: str, data: bytes) -> str:
-        """Upload a file; its path on the desk."""
+        """Upload a file and return its path on the desk."""
         answer = self.request("POST", "/gradio_api/upload", files={"files": (name, data)})
         assert answer.status_code == 200, answer.text
         return answer.json()[0]

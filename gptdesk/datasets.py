@@ -1,4 +1,4 @@
-"""Texts to train on by name, without a file of one's own: stories of the starter's world, and classics to fetch."""
+"""Training texts by name: generated stories, and classics to download."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,8 @@ from models.tokenizer import END_OF_TEXT
 STORY_WORLD, CLASSIC = "story-world", "classic:"
 STORIES, MOST_STORIES = 5_500, 80_000  # 5 MB, and 74 MB
 STORY_BYTES = 922  # of a story, on average
-COLLECTION = 3  # the seed: neither those that the starter learns from nor those that models are judged by
-AT_ONCE = 200  # stories between two signs of progress
+COLLECTION = 3  # seed of the stories: neither the starter's training stories nor those of evaluations
+AT_ONCE = 200  # stories between progress reports
 WAIT = 30.0  # seconds for each piece of a download
 LARGEST = 4  # times the expected size that a download may have
 START, END = (re.compile(rf"^\*\*\* ?{word} OF TH(E|IS) PROJECT GUTENBERG EBOOK.*$", re.M) for word in ("START", "END"))
@@ -22,13 +22,13 @@ START, END = (re.compile(rf"^\*\*\* ?{word} OF TH(E|IS) PROJECT GUTENBERG EBOOK.
 
 @dataclass(frozen=True)
 class Classic:
-    """A book in the public domain in the USA, and where its author died more than 70 years ago."""
+    """Book in the public domain in the USA and in countries with a term of 70 years after the author's death."""
 
     title: str
     author: str
     year: int
     url: str
-    size: int  # bytes, about
+    size: int  # bytes, approximately
 
 
 def _gutenberg(number: int) -> str:
@@ -49,78 +49,78 @@ CLASSICS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A text that has a name, as it is listed."""
+    """Entry of the list of texts."""
 
-    name: str  # as it is given in the place of a file
+    name: str  # given instead of a file
     title: str
-    note: str  # where it comes from, and what one may do with it
-    size: int  # bytes, about if it is not there
-    path: Path  # where it is kept
-    there: bool
+    note: str  # origin and licence
+    size: int  # bytes, approximately if the file does not exist
+    path: Path  # of its file
+    available: bool  # the file exists
 
 
 @dataclass(frozen=True)
 class TextProgress:
-    """How far the making or fetching of a text is; with the last of them comes its file."""
+    """Progress of generating or downloading a text; the last one has the path of the file."""
 
     stage: str
-    done: int  # bytes, about
+    done: int  # bytes, approximately
     total: int
     path: Path | None = None
 
 
 def listing(texts: Path) -> list[Source]:
-    """What there is by name, kept or to be kept in the folder `texts`."""
-    world = "told by the generator that the starter learnt from; MIT"
-    found = [(STORY_WORLD, "Stories of a small world", world, STORIES * STORY_BYTES)]
+    """Return the texts that are available by name; `texts` is the folder for their files."""
+    origin = "generated like the training text of the starter model; MIT"
+    entries = [(STORY_WORLD, "Stories of a small world", origin, STORIES * STORY_BYTES)]
     for key, book in CLASSICS.items():
         note = f"{book.year}, public domain, from Project Gutenberg"
-        found.append((f"{CLASSIC}{key}", f"{book.author}: {book.title}", note, book.size))
-    return [_source(*line, path=_path(line[0], texts)) for line in found]
+        entries.append((f"{CLASSIC}{key}", f"{book.author}: {book.title}", note, book.size))
+    return [_source(*line, path=_path(line[0], texts)) for line in entries]
 
 
 def is_named(place: str) -> bool:
-    """Whether a place to take text from is the name of a source, not a file or folder."""
+    """Return whether a place is the name of a text, not a file or folder."""
     return place.partition(":")[0] == STORY_WORLD or place.startswith(CLASSIC)
 
 
 def obtain(places: Sequence[str], texts: Path) -> Iterator[TextProgress | tuple[str, ...]]:
-    """Make or fetch what is given by name and not in the folder `texts` yet; at last all places, as files and folders.
+    """Generate or download named texts that the folder `texts` lacks; yield progress, then all places as paths.
 
-    Raises ValueError for names that are none, and in a sentence if a classic cannot be fetched.
+    Raises ValueError for unknown names, and if a classic cannot be downloaded.
     """
-    found = {place: str(_path(place, texts)) if is_named(place) else place for place in places}
-    for place in filter(is_named, found):
+    paths = {place: str(_path(place, texts)) if is_named(place) else place for place in places}
+    for place in filter(is_named, paths):
         yield from _obtain(place, texts)
-    yield tuple(found.values())
+    yield tuple(paths.values())
 
 
 def fetch(classic: Classic, path: Path) -> Iterator[TextProgress]:
-    """Fetch a classic and keep its words at `path`, without what Project Gutenberg puts around them.
+    """Download a classic to `path`, without Project Gutenberg's header and footer.
 
-    Raises ValueError if there is no network, or what arrives is not the book.
+    Raises ValueError if there is no network, or the downloaded file is not the book.
     """
     raw = path.with_name(f"{path.name}.fetched")
     try:
         for received in download(classic.url, raw, timeout=WAIT, limit=LARGEST * classic.size):
-            yield TextProgress(f"fetching {classic.title}", received.done, received.total or classic.size)
+            yield TextProgress(f"downloading {classic.title}", received.done, received.total or classic.size)
         text = words_of(raw.read_text("utf-8-sig", errors="replace"))
     except ValueError as error:
         raise ValueError(
-            f"{classic.title} is not on this computer yet and could not be had: {error}; connect to the internet and "
-            "try again, or choose another text"
+            f"{classic.title} is not on this computer yet and could not be downloaded: {error}; connect to the "
+            "internet and try again, or choose another text"
         ) from error
     finally:
         raw.unlink(missing_ok=True)
     storage.write_file(path, text.encode("utf-8"))
-    yield TextProgress(f"fetching {classic.title}", classic.size, classic.size, path)
+    yield TextProgress(f"downloading {classic.title}", classic.size, classic.size, path)
 
 
 def words_of(text: str) -> str:
-    """The book within a file of Project Gutenberg; ValueError if its lines of START and END are not there."""
+    """Return the book within a file of Project Gutenberg. Raises ValueError if its START and END lines are missing."""
     start, end = START.search(text), END.search(text)
     if start is None or end is None or end.start() <= start.end():
-        raise ValueError("what arrived is no book of Project Gutenberg: its lines of START and END are missing")
+        raise ValueError("the downloaded file is no book of Project Gutenberg: its START and END lines are missing")
     return text[start.end() : end.start()].strip() + "\n"
 
 
@@ -137,24 +137,24 @@ def _obtain(name: str, texts: Path) -> Iterator[TextProgress]:
 
 
 def _write_stories(count: int, path: Path) -> Iterator[TextProgress]:
-    """Stories with lines of END_OF_TEXT between them."""
-    told: list[str] = []
+    """Write stories with lines of END_OF_TEXT between them."""
+    texts: list[str] = []
     for story in stories(COLLECTION, count):
-        told.append(story)
-        if len(told) % AT_ONCE == 0:
-            yield TextProgress("telling stories", len(told) * STORY_BYTES, count * STORY_BYTES)
-    text = f"\n{END_OF_TEXT}\n".join(told) + "\n"
+        texts.append(story)
+        if len(texts) % AT_ONCE == 0:
+            yield TextProgress("generating stories", len(texts) * STORY_BYTES, count * STORY_BYTES)
+    text = f"\n{END_OF_TEXT}\n".join(texts) + "\n"
     storage.write_file(path, text.encode("utf-8"))
-    yield TextProgress("telling stories", len(text), len(text), path)
+    yield TextProgress("generating stories", len(text), len(text), path)
 
 
 def _path(name: str, texts: Path) -> Path:
-    """Where a source is kept; ValueError if there is none of this name."""
+    """Return the path of a text. Raises ValueError if there is none of this name."""
     if not name.startswith(CLASSIC):
         return texts / f"{STORY_WORLD}-{_count(name)}.txt"
     key = name.removeprefix(CLASSIC)
     if key not in CLASSICS:
-        raise ValueError(f"there is no classic {key[:40]!r}; there is: {', '.join(CLASSICS)}")
+        raise ValueError(f"there is no classic {key[:40]!r}; the classics are: {', '.join(CLASSICS)}")
     return texts / f"{key}.txt"
 
 
@@ -168,5 +168,5 @@ def _count(name: str) -> int:
 
 
 def _source(name: str, title: str, note: str, size: int, *, path: Path) -> Source:
-    there = path.is_file()
-    return Source(name, title, note, path.stat().st_size if there else size, path, there)
+    available = path.is_file()
+    return Source(name, title, note, path.stat().st_size if available else size, path, available)

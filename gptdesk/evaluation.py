@@ -1,8 +1,8 @@
-"""How well a model predicts a text, and how close one model is to another on it: perplexity, KL divergence, agreement.
+"""Evaluation of models on a text: perplexity of one; KL divergence, agreement and more of two.
 
-A text is cut into windows that are read once, and nothing but a few numbers a token outlives its window. Sums and
-logarithms are in float64: in float32 the log of a probability is off by about 1e-6, more than a good copy differs by.
-Figures that llama.cpp's perplexity tool has, too, mean the same, but that it scores the second half of a window only.
+A text is cut into windows that are read once, and only a few numbers per token are kept of each. Sums and logarithms
+are in float64: in float32 the log of a probability is off by about 1e-6, more than a good quantized copy differs by.
+Values that llama.cpp's perplexity tool also has mean the same, except that it scores the second half of a window only.
 """
 
 import math
@@ -29,7 +29,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Scores:
-    """What one model made of one window: nats (T,) float64 is -ln of the probability that it gave each of tokens (T,).
+    """Scores of one window by one model: nats (T,) float64 is -ln of the probability of each of tokens (T,).
 
     The tokens are those scored; the window's first is not among them.
     """
@@ -40,7 +40,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class PairedScores:
-    """What two models made of the same window; every tensor has the shape (T,)."""
+    """Scores of one window by two models; every tensor has the shape (T,)."""
 
     reference: Scores
     candidate: Scores
@@ -51,9 +51,9 @@ class PairedScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well one model predicts a text. The figures per character and byte are None if its tokenizer was not given.
+    """Quality of one model on a text. The values per character and byte are None if its tokenizer was not given.
 
-    Standard errors, here and below, take tokens to be independent of their neighbours, which they are not quite.
+    Standard errors, here and below, assume independent tokens, which is not quite true.
     """
 
     tokens: int  # scored
@@ -67,10 +67,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Closeness:
-    """How close a candidate is to a reference on a text. KL is KL(reference || candidate) of a token, in nats.
+    """Closeness of a candidate to a reference on a text. KL is KL(reference || candidate) of a token, in nats.
 
-    The standard error of the perplexity ratio is that of paired figures (the mean of each token's difference in nats,
-    times the ratio): far smaller than the two perplexities' own. "True" is the token that the text really has next.
+    The standard error of the perplexity ratio is that of paired values (the mean of each token's difference in nats,
+    times the ratio): far smaller than the two perplexities' own. "True" is the next token of the text.
     """
 
     reference: Evaluation
@@ -95,14 +95,14 @@ def windows(tokens: Sequence[int] | Tensor, context: int) -> list[Tensor]:
     So each token but the first is scored once, with 1 to `context` tokens before it. Raises ValueError if there is
     none to score.
     """
-    ids = torch.as_tensor(tokens, dtype=torch.int64)
+    ids = torch.as_tensor(tokens, dtype=torch.int64)  # (N,)
     if len(ids) < 2:
         raise ValueError(f"the text is too short (tokens: {len(ids)}, at least 2 are needed); give a longer one")
     return [ids[start : start + context + 1] for start in range(0, len(ids) - 1, context)]
 
 
 def text_windows(text: str, tokenizer: Tokenizer, *, context: int) -> list[Tensor]:
-    """The windows of a text, anew at every document if lines of END_OF_TEXT, as corpora have them, stand between them.
+    """Return the windows of a text; every document begins a new one, if lines of END_OF_TEXT separate them.
 
     Such a line is the tokenizer's end-of-text token, if it has one: the document before it must end with it, and the
     one behind it begins with it. Raises ValueError as `windows`, or if the tokenizer does not know a character.
@@ -113,13 +113,14 @@ def text_windows(text: str, tokenizer: Tokenizer, *, context: int) -> list[Tenso
 
 
 def score(model: Model, rows: Iterable[Tensor], *, stop: threading.Event | None = None) -> Iterator[Scores]:
-    """Read window after window (T + 1,); ends early, between two of them, once `stop` is set.
+    """Yield the scores of each window (T + 1,); end early, between two of them, once `stop` is set.
 
-    Raises ValueError if the model gives something else than finite numbers.
+    Raises ValueError if a logit is not finite.
     """
     for row in rows:
         if (logits := _read(model, row, "model", stop)) is None:
             return
+        # (T, V), (T,) -> parts of (ROWS, V), (ROWS,): float64 copies of all logits would leave the processor's cache.
         parts = zip(logits.split(ROWS), row[1:].split(ROWS), strict=True)
         nats = [_nats(_log_probabilities(part), tokens) for part, tokens in parts]
         yield Scores(row[1:], torch.cat(nats))
@@ -128,9 +129,9 @@ def score(model: Model, rows: Iterable[Tensor], *, stop: threading.Event | None 
 def compare(
     reference: Model, candidate: Model, rows: Iterable[Tensor], *, stop: threading.Event | None = None
 ) -> Iterator[PairedScores]:
-    """Read window after window (T + 1,) with both models; ends early, between two readings, once `stop` is set.
+    """Yield the scores of each window (T + 1,) by both models; end early, between two of them, once `stop` is set.
 
-    Raises ValueError if the models do not have the same vocabulary, or one gives something else than finite numbers.
+    Raises ValueError if the models do not have the same vocabulary, or a logit is not finite.
     """
     for row in rows:
         ours = _read(reference, row, "reference", stop)
@@ -142,8 +143,9 @@ def compare(
                 "the models cannot be compared token by token: "
                 f"the reference knows {ours.shape[1]} tokens, the candidate {theirs.shape[1]}"
             )
-        tokens = row[1:]
+        tokens = row[1:]  # (T,), predicted at positions 0 to T - 1
         parts = zip(ours.split(ROWS), theirs.split(ROWS), tokens.split(ROWS), strict=True)
+        # Five columns of parts (ROWS,) -> five tensors (T,).
         p, q, kl, same, shared = (
             torch.cat(column) for column in zip(*(_compare_rows(*part) for part in parts), strict=True)
         )
@@ -151,7 +153,7 @@ def compare(
 
 
 def in_pieces(engine: Engine, *, size: int) -> Model:
-    """The engine as it reads a window through its KV cache, `size` tokens at a time; 1 is how it generates."""
+    """Return the engine as a model that reads through its KV cache, `size` tokens at a time; 1 as in generation."""
 
     def read(tokens: Tensor) -> Tensor:
         cache = KVCache(engine.config, capacity=tokens.shape[1], device=engine.device)
@@ -161,12 +163,13 @@ def in_pieces(engine: Engine, *, size: int) -> Model:
 
 
 def evaluation(scores: Iterable[Scores], tokenizer: Tokenizer | None = None) -> Evaluation:
-    """Sum up the windows of one model; raises ValueError for fewer than LEAST tokens."""
+    """Sum up the windows of one model. Raises ValueError for fewer than LEAST tokens."""
     windows_read = list(scores)
-    nats = _joined(s.nats for s in windows_read)
+    nats = _joined(s.nats for s in windows_read)  # (N,)
     mean = nats.mean()
     per_character = per_byte = None
     if tokenizer is not None:
+        # All nats over all characters, not a mean of quotients: tokens differ in length.
         characters, size = _extent(torch.cat([s.tokens for s in windows_read]), tokenizer)
         if characters:
             per_character, per_byte = float(nats.sum() / characters), float(nats.sum() / size)
@@ -182,11 +185,12 @@ def evaluation(scores: Iterable[Scores], tokenizer: Tokenizer | None = None) -> 
 
 
 def closeness(scores: Iterable[PairedScores], tokenizer: Tokenizer | None = None) -> Closeness:
-    """Sum up the windows of two models; raises ValueError for fewer than LEAST tokens."""
+    """Sum up the windows of two models. Raises ValueError for fewer than LEAST tokens."""
     pairs = list(scores)
-    kl = _joined(pair.kl for pair in pairs).sort().values
+    kl = _joined(pair.kl for pair in pairs).sort().values  # (N,), ascending for the quantiles
     p = torch.cat([pair.reference.nats for pair in pairs])
     q = torch.cat([pair.candidate.nats for pair in pairs])
+    # Of the true token's probability, from nats: (N,).
     change = (-q).exp() - (-p).exp()
     ratio, ratio_se = perplexity_ratio(p, q)
     same = float(torch.cat([pair.same_top1 for pair in pairs]).double().mean())
@@ -209,7 +213,7 @@ def closeness(scores: Iterable[PairedScores], tokenizer: Tokenizer | None = None
 
 
 def check_enough(tokens: int) -> None:
-    """ValueError if so few scored tokens tell nothing."""
+    """Raise ValueError for fewer than LEAST scored tokens."""
     if tokens < LEAST:
         raise ValueError(
             f"the text is too short (tokens scored: {tokens}, at least {LEAST} are needed); give a longer one"
@@ -217,13 +221,14 @@ def check_enough(tokens: int) -> None:
 
 
 def perplexity_ratio(reference: Tensor, candidate: Tensor) -> tuple[float, float]:
-    """Candidate's perplexity over the reference's, and its standard error, from the nats (N,) of the same tokens."""
+    """Return candidate's perplexity over the reference's and its standard error, from nats (N,) of the same tokens."""
+    # The mean of paired differences: what makes a token difficult for both models cancels.
     ratio = float((candidate - reference).mean().exp())
     return ratio, ratio * _standard_error(candidate - reference)
 
 
 def _documents(text: str, tokenizer: Tokenizer) -> Iterator[list[int]]:
-    """The tokens of every document that is not empty, with the ends of text around it."""
+    """Yield the tokens of every document that is not empty, with the ends of text around it."""
     documents = BREAK.split(text)
     last = len(documents) - 1
     end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
@@ -235,21 +240,23 @@ def _documents(text: str, tokenizer: Tokenizer) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def _read(model: Model, row: Tensor, who: str, stop: threading.Event | None) -> Tensor | None:
-    """Logits (T, V) of what follows each of the first T tokens of a window (T + 1,), or None when told to stop."""
+def _read(model: Model, row: Tensor, role: str, stop: threading.Event | None) -> Tensor | None:
+    """Return the logits (T, V) after each of the first T tokens of a window (T + 1,), or None once `stop` is set."""
     if stop is not None and stop.is_set():
         return None
     logits = model(row[None, :-1])[0].cpu()  # (1, T) -> (T, V)
     if not logits.isfinite().all():
-        raise ValueError(f"the {who} gives no usable prediction: some of its logits are not finite numbers")
+        raise ValueError(f"the {role} gives no usable prediction: some of its logits are not finite")
     return logits
 
 
 def _compare_rows(ours: Tensor, theirs: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Nats of the reference and of the candidate, KL, same top 1, shared top 5: (R, V), (R, V), (R,) -> (R,) each."""
+    """Return both nats, KL, same top 1 and shared top 5: (R, V), (R, V), (R,) -> (R,) each."""
     log_p, log_q = _log_probabilities(ours), _log_probabilities(theirs)
-    kl = (log_p.exp() * (log_p - log_q)).sum(1).clamp(min=0)  # rounding can bring 0 to -1e-17
+    # KL(p || q), at least 0; rounding can bring 0 to -1e-17.
+    kl = (log_p.exp() * (log_p - log_q)).sum(1).clamp(min=0)  # (R, V) -> (R,)
     top_p, top_q = best(ours.float(), TOP).ids, best(theirs.float(), TOP).ids  # (R, 5), fewer in a tiny vocabulary
+    # (R, 5, 1) == (R, 1, 5): pairs of equal ids; ids of one side differ, so each counts once.
     shared = (top_p[:, :, None] == top_q[:, None, :]).sum((1, 2)).double() / top_p.shape[1]
     return _nats(log_p, tokens), _nats(log_q, tokens), kl, top_p[:, 0] == top_q[:, 0], shared
 
@@ -259,7 +266,7 @@ def _log_probabilities(logits: Tensor) -> Tensor:
 
 
 def _nats(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
-    """(R, V), (R,) -> (R,)"""
+    """Return -ln of the probability of each token: (R, V), (R,) -> (R,)."""
     return -log_probabilities.gather(1, tokens[:, None])[:, 0]
 
 
@@ -270,23 +277,24 @@ def _joined(parts: Iterable[Tensor]) -> Tensor:
 
 
 def _standard_error(values: Tensor) -> float:
-    """Of the mean of independent values."""
+    """Return the standard error of the mean of independent values."""
     return float(values.std() / len(values) ** 0.5)
 
 
 def _quantile(ordered: Tensor, share: float) -> float:
-    """Interpolated between neighbours; torch.quantile refuses more than 16 million values."""
+    """Return an interpolated quantile of ascending values (N,); torch.quantile refuses more than 16 million."""
     at = share * (len(ordered) - 1)
     low = int(at)
     return float(ordered[low].lerp(ordered[min(low + 1, len(ordered) - 1)], at - low))
 
 
 def _extent(tokens: Tensor, tokenizer: Tokenizer) -> tuple[int, int]:
-    """How many characters and UTF-8 bytes of text the tokens stand for; the end of a text is no text."""
+    """Return the number of characters and UTF-8 bytes of the tokens (N,); the end of text has none."""
     characters = size = 0
     for token, count in enumerate(tokens.bincount().tolist()):
         if count and token != tokenizer.end_of_text:
             data = tokenizer.token_bytes(token)
-            characters += count * sum(byte & 0xC0 != 0x80 for byte in data)  # each begins with one such byte
+            # Every character has one byte that is no UTF-8 continuation byte (10xxxxxx).
+            characters += count * sum(byte & 0xC0 != 0x80 for byte in data)
             size += count * len(data)
     return characters, size

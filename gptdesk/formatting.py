@@ -2,7 +2,7 @@
 
 
 def clock(seconds: float) -> str:
-    """A duration as a clock shows it: 5:30 or 1:05:30."""
+    """Return a duration as a clock shows it: 5:30 or 1:05:30."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -17,7 +17,7 @@ def duration(seconds: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number as an axis or a tile shows it: 1.25, 0.0003, 15k, 2.4M."""
+    """Return a number in at most four digits: 1.25, 0.0003, 15k, 2.4M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         rounded = float(f"{value / size:.3g}")
         if abs(rounded) >= (10 if letter == "k" else 1):

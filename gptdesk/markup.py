@@ -1,4 +1,4 @@
-"""Text as markup that shows it as it is, whatever characters it holds."""
+"""Text as HTML and Markdown, with all characters escaped."""
 
 import html
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ CSS = """
 
 
 def markdown_text(text: str) -> str:
-    """Markdown that shows `text`."""
+    """Return Markdown that shows `text` literally."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
 
 
 def pane(name: str, prompt: str, text: str, *, mark: tuple[int, int] | None = None) -> str:
-    """A text under its name, the prompt paler than the rest; `mark` is the start and the end of what stands out."""
+    """Return a text under its name, the prompt paler; `mark` is the start and the end of a highlight."""
     start, end = mark or (len(text), len(text))
     marked = f"<mark>{html.escape(text[start:end])}</mark>" if mark else ""
     body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}"
@@ -41,7 +41,7 @@ def pane(name: str, prompt: str, text: str, *, mark: tuple[int, int] | None = No
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, with every cell as the text it is; a row of one cell is a heading."""
+    """Return a table with escaped cells; a row of one cell is a heading."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join(_html_row(row, len(head)) for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

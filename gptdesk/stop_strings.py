@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 
 def unescape(line: str) -> str:
-    r"""A line as it was typed, with each \n made a new line, and each \\n a backslash and an n."""
-    return re.sub(r"(\\?)\\n", lambda found: r"\n" if found[1] else "\n", line)
+    r"""Return a typed line with each \n replaced by a new line, and each \\n by a backslash and an n."""
+    return re.sub(r"(\\?)\\n", lambda match: r"\n" if match[1] else "\n", line)
 
 
 class StopStrings:
-    """Lets text through up to the first stop string, holding back an end that may become one."""
+    """Filter of streamed text up to the first stop string; holds back an end that may become one."""
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stops)
@@ -18,26 +18,26 @@ class StopStrings:
         self.hit = False
 
     def push(self, text: str) -> str:
-        """Text that can be shown for certain after `text` came in; nothing more once a stop string was hit."""
+        """Add `text` and return what is certainly no part of a stop string; nothing once one was hit."""
         if self.hit:
             return ""
         self._held += text
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:  # the one that was complete first, so that the result does not depend on how the text came in
+        hits = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if hits:  # the one that was complete first, so that the result does not depend on how the text came in
             self.hit = True
-            shown, self._held = self._held[: min(found)[1]], ""
-            return shown
+            released, self._held = self._held[: min(hits)[1]], ""
+            return released
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep
-        shown, self._held = self._held[:cut], self._held[cut:]
-        return shown
+        released, self._held = self._held[:cut], self._held[cut:]
+        return released
 
     def flush(self) -> str:
-        """What is still held back, when nothing more will come."""
-        shown, self._held = self._held, ""
-        return shown
+        """Return the text that is still held back, at the end of the stream."""
+        released, self._held = self._held, ""
+        return released
 
     def _overlap(self, stop: str) -> int:
-        """Length of the longest end of the held text that `stop` begins with."""
+        """Return the length of the longest end of the held text that `stop` begins with."""
         longest = min(len(stop) - 1, len(self._held))
         return next((size for size in range(longest, 0, -1) if self._held.endswith(stop[:size])), 0)

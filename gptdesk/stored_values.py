@@ -1,4 +1,4 @@
-"""Values of a kept file that fit their types: what somebody or something has damaged is left out, and told once."""
+"""Lenient validation of stored JSON: damaged values are left out, with one warning."""
 
 import logging
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 log = logging.getLogger(__name__)
 
-LARGEST = 10**15  # of a number in a kept file: beyond it, sums and quotients leave what a float or a page can hold
+LARGEST = 10**15  # largest stored number: beyond it, sums and quotients exceed what a float or a page can hold
 Kind = TypeVar("Kind")
 
 
 def fitting(kind: type[Kind], data: Mapping[str, object]) -> tuple[Kind, list[str]]:
     """Return the dataclass with those values of `data` that fit its fields, and the names of those that do not.
 
-    The others have their defaults; ValueError if a field has none. Names that it does not have are passed over.
+    The others have their defaults; raises ValueError if a field has none. Unknown names are ignored.
     """
     adapters, good, bad = _adapters(kind), {}, []  # type: ignore[arg-type]
     for field in fields(kind):  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ def fitting(kind: type[Kind], data: Mapping[str, object]) -> tuple[Kind, list[st
 
 
 def is_number(value: object) -> bool:
-    """Return whether this is a number that can be computed with and shown: no NaN, infinity, boolean or giant."""
+    """Return whether this is a number that can be computed with and shown: no boolean, finite, at most LARGEST."""
     return type(value) in (int, float) and -LARGEST <= value <= LARGEST  # type: ignore[operator]
 
 
@@ -46,5 +46,5 @@ def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
 
 @lru_cache(maxsize=1000)
 def warn_once(sentence: str) -> None:
-    """Log a warning that was not logged lately: what is wrong with a file that is read again and again."""
+    """Log a warning unless it was logged recently, for files that are read repeatedly."""
     log.warning("%s", sentence)

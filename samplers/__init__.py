@@ -1,4 +1,4 @@
-"""Samplers: from the logits of a model to the next token. Torch and pydantic, nothing else."""
+"""Samplers: from the logits of a model to the next token. Needs torch and pydantic only."""
 
 from samplers.base import Sampler
 from samplers.chain import Chain, Link, Sampling, default_chain

@@ -1,28 +1,55 @@
 """Chain: samplers applied in order, then one draw per row."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Self, TypeAlias
 
 import torch
 from pydantic import field_serializer, field_validator
 from torch import Tensor
 
-from samplers.base import Filter, Monotone, OptionValue, Sampler, Step
+from samplers.base import OptionValue, Sampler, Step
 from samplers.draw import KeyStream, draw
+from samplers.greedy import Greedy
+from samplers.min_p import MinP
 from samplers.options import Options
-from samplers.ranking import Ranked, Rows, Shortlist, spread
+from samplers.ranking import Candidates, Ranked, Rows, spread
 from samplers.registry import build
+from samplers.temperature import Temperature
+from samplers.top_k import TopK
+from samplers.top_p import TopP
+from samplers.typical import Typical
 
 DEFAULT_ORDER = ("repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p")
 LARGEST_SEED = 2**63 - 1
 MODEL = "model"
 
 
+# (candidates, tokens (B, T), V) -> candidates: one sampler of a chain in one generation, called once per token.
+ChainStep: TypeAlias = Callable[[Candidates, Tensor, int], Candidates]
+
+# Shortcuts of built-in samplers, which judge by the logits alone: the same result as their `__call__`, from the tokens
+# that are left instead of whole rows. Every row keeps its best token, finite, so the results need no check.
+SHORTCUTS: Mapping[type[Sampler], Callable[[Any, Rows | Ranked], Candidates]] = MappingProxyType(
+    {
+        Greedy: lambda greedy, candidates: candidates.best(1),
+        MinP: lambda min_p, candidates: candidates.reaching(min_p.floor(candidates.top)),
+        Temperature: lambda temperature, candidates: (
+            candidates.changed(temperature.scale) if temperature.temperature else candidates.best(1)
+        ),
+        TopK: lambda top_k, candidates: candidates.best(top_k.top_k),
+        TopP: lambda top_p, candidates: candidates.nucleus(top_p.top_p),
+        Typical: lambda typical, candidates: candidates.heaviest(typical.scores, typical.typical_p),
+    }
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Link:
-    """The distribution after one link of a chain: its name, and probabilities (B, V) float32."""
+    """Distribution after one link of a chain: its name, and probabilities (B, V) float32."""
 
     name: str
     probabilities: Tensor
@@ -35,11 +62,14 @@ class Chain(Options):
 
     @classmethod
     def from_data(cls, data: Iterable[Mapping[str, object]]) -> Self:
-        """Read what `to_data` wrote; options left out take their defaults. ValueError says what is wrong."""
+        """Build a chain from the data that `to_data` returns; options left out take their defaults.
+
+        Raises ValueError with one sentence that names the sampler or the option.
+        """
         return cls(samplers=data)  # the validator below builds the samplers
 
     def to_data(self) -> list[dict[str, OptionValue]]:
-        """The chain as plain data, for JSON: [{"name": "top_k", "top_k": 50}, ...]."""
+        """Return the chain as plain data, for JSON: [{"name": "top_k", "top_k": 50}, ...]."""
         return [sampler.to_data() for sampler in self.samplers]
 
     def start(self, *, seed: int, rows: int = 1) -> "Sampling":
@@ -47,10 +77,10 @@ class Chain(Options):
         return Sampling(self, seed=seed, rows=rows)
 
     def explain(self, logits: Tensor, tokens: Tensor) -> list[Link]:
-        """The distribution of the model, then after every sampler: (B, V), (B, T) -> one Link for each."""
+        """Return the distribution of the model, then after every sampler: (B, V), (B, T) -> one Link for each."""
         links = []
-        for name, left in _apply(_started(self), logits, tokens):
-            links.append(Link(name, _whole(left, logits.shape[1]).softmax(dim=1)))
+        for name, candidates in _apply(_started(self), logits, tokens):
+            links.append(Link(name, spread(candidates, logits.shape[1]).softmax(dim=1)))
         return links
 
     @field_validator("samplers", mode="before")
@@ -69,7 +99,7 @@ class Chain(Options):
 
 
 class Sampling:
-    """One generation under way: call it once per step to draw the next token of every row."""
+    """State of one generation: call it once per step to draw the next token of every row."""
 
     def __init__(self, chain: Chain, *, seed: int, rows: int = 1) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
@@ -83,21 +113,22 @@ class Sampling:
     def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
         """Draw the next ids: logits (B, V) and the text so far (B, T) -> (B,) int64 on the CPU.
 
-        Logits of any device and float type are drawn from in float32 on the CPU. A logit of +inf is
-        taken as the limit: such tokens share everything. Raises ValueError, naming the model or the sampler,
-        when a row has NaN or nothing left to draw.
+        Logits of any device and float type are drawn from in float32 on the CPU. A logit of +inf is taken as the
+        limit: such tokens share the whole probability. Raises ValueError, naming the model or the sampler, when a row
+        has NaN or no token that can be drawn.
         """
         assert logits.ndim == 2, f"logits must be (B, V), not {tuple(logits.shape)}"
         assert logits.shape[0] == tokens.shape[0] == self._rows, "logits, tokens and this Sampling differ in rows"
-        keys = self._next_keys()  # taken first: an error must not put this generation's rows out of step
+        # The keys come first: after an error the next step must still use the next ones.
+        keys = self._next_keys()  # (B,)
         with torch.inference_mode():
-            *_, (_, left) = _apply(self._steps, logits, tokens)
-            drawn = draw(left.finite() if isinstance(left, Rows) else left, keys)
+            *_, (_, candidates) = _apply(self._steps, logits, tokens)
+            drawn = draw(candidates.finite(), keys)
         return drawn.clone()  # an ordinary tensor again
 
 
 def default_chain() -> Chain:
-    """The chain of our choice, each sampler with its defaults."""
+    """Return the default chain, each sampler with its defaults."""
     return Chain(samplers=tuple(build(name) for name in DEFAULT_ORDER))
 
 
@@ -108,59 +139,65 @@ def _built(data: object) -> Sampler:
     return build(data["name"], **options)
 
 
-def _started(chain: Chain) -> list[tuple[str, Step | None]]:
-    """Every sampler's name and what to call once per token; None for one that would change nothing."""
-    return [(sampler.name, None if sampler.is_neutral else sampler.start()) for sampler in chain.samplers]
+def _started(chain: Chain) -> list[tuple[str, ChainStep | None]]:
+    """Return every sampler's name and what to call once per token; None for one that would change nothing."""
+    return [(sampler.name, None if sampler.is_neutral else _step(sampler)) for sampler in chain.samplers]
+
+
+def _step(sampler: Sampler) -> ChainStep:
+    """Begin one generation of a sampler: by its shortcut if it has one, else on whole rows."""
+    shortcut = SHORTCUTS.get(type(sampler))  # a derived class may do otherwise, so it has none
+    if shortcut is None:
+        return partial(_on_whole_rows, sampler.name, sampler.start())
+    return partial(_on_candidates, partial(shortcut, sampler))
 
 
 def _apply(
-    steps: Iterable[tuple[str, Step | None]], logits: Tensor, tokens: Tensor
-) -> Iterator[tuple[str, Rows | Shortlist]]:
-    """Name and tokens of the model, then what every step leaves of them, checked."""
-    left: Rows | Shortlist = _sound(Rows.of(logits.detach().to("cpu", torch.float32)), MODEL)
-    yield MODEL, left
+    steps: Iterable[tuple[str, ChainStep | None]], logits: Tensor, tokens: Tensor
+) -> Iterator[tuple[str, Candidates]]:
+    """Yield the model's name and candidates, then those that every step leaves."""
+    candidates: Candidates = require_drawable(Rows.of(logits.detach().to("cpu", torch.float32)), "the model")
+    yield MODEL, candidates
     for name, step in steps:
         if step is not None:
-            try:
-                left = _after(step, left, tokens, logits.shape[1])
-            except Exception as error:  # whatever a stranger's sampler does, the message says whose fault it is
-                said = " ".join(str(error).split())[:300]
-                raise ValueError(f"the sampler {name} failed with {type(error).__name__}: {said}") from error
-            if not isinstance(step, Monotone):
-                left = _sound(left, name)
-        yield name, left
+            candidates = step(candidates, tokens, logits.shape[1])
+        yield name, candidates
 
 
-def _after(step: Step, left: Rows | Shortlist, tokens: Tensor, vocabulary: int) -> Rows | Shortlist:
-    if isinstance(step, Filter):  # from here only the tokens it leaves are carried along ...
-        return step.narrow(left)
-    if isinstance(step, Monotone):
-        return left.changed(step.change)
-    given = _whole(left, vocabulary)  # ... until a sampler needs to see whole rows
-    changed = step(given, tokens.to("cpu"))
-    if not isinstance(changed, Tensor) or changed.shape != given.shape:
-        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-        raise TypeError(f"it returned {shape} for logits of shape {tuple(given.shape)}")
-    return Rows.of(changed.to(given))
+def _on_candidates(
+    shortcut: Callable[[Rows | Ranked], Candidates], candidates: Candidates, tokens: Tensor, vocabulary: int
+) -> Candidates:
+    """Carry along only the tokens that are left."""
+    if isinstance(candidates, Rows | Ranked):
+        return shortcut(candidates)
+    return candidates.narrowed(shortcut)
 
 
-def _whole(left: Rows | Shortlist, vocabulary: int) -> Tensor:
-    return left.whole() if isinstance(left, Rows) else spread(left, vocabulary)
+def _on_whole_rows(name: str, step: Step, candidates: Candidates, tokens: Tensor, vocabulary: int) -> Candidates:
+    """Call a sampler as its interface says, (B, V), (B, T) -> (B, V), and check what it returns."""
+    logits = spread(candidates, vocabulary)
+    try:
+        changed = step(logits, tokens.to("cpu"))
+        if not isinstance(changed, Tensor) or changed.shape != logits.shape:
+            shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+            raise TypeError(f"it returned {shape} for logits of shape {tuple(logits.shape)}")
+        rows = Rows.of(changed.to(logits))
+    except Exception as error:  # whatever a plugin does, the message says whose fault it is
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"the sampler {name} failed with {type(error).__name__}: {reason}") from error
+    return require_drawable(rows, f"the sampler {name}")
 
 
-def _sound(left: Rows | Shortlist, name: str) -> Rows | Shortlist:
-    """What can be drawn from: no NaN, nothing above the finite, something finite in every row."""
-    if isinstance(left, Ranked):
-        return left
-    top = left.top if isinstance(left, Rows) else left.values.amax(dim=1, keepdim=True)  # NaN if the row has one
+def require_drawable(rows: Rows, source: str) -> Rows:
+    """Return rows without NaN or +inf that have something finite each, or raise ValueError that names their source."""
+    top = rows.top  # (B, 1), NaN if the row has one
     if all(-math.inf < best < math.inf for (best,) in top.tolist()):
-        return left
-    source = "the model" if name == MODEL else f"the sampler {name}"
+        return rows
     if top.isnan().any():
         raise ValueError(f"{source} gave NaN (not a number) for the next token, so nothing can be drawn")
     if (top == -math.inf).any():
         raise ValueError(f"{source} left no token that can be drawn: every logit in a row is -inf")
-    logits = left.whole() if isinstance(left, Rows) else left.values
+    # The limit of logits that grow: those at +inf share everything.
+    logits = rows.whole()
     certain = torch.where(logits == math.inf, 0.0, -math.inf)
-    logits = torch.where(top == math.inf, certain, logits)
-    return Rows.of(logits) if isinstance(left, Rows) else Shortlist(logits, left.ids)
+    return Rows.of(torch.where(top == math.inf, certain, logits))

@@ -1,4 +1,4 @@
-"""Draw one token per row with noise that belongs to the token id, so that one seed suits two models.
+"""Random draw of one token per row, with noise by token id, so that one seed suits two models.
 
 Two models that are given the same seed see the same noise on the same token at the same step, and choose different
 tokens only where their distributions differ (common random numbers).
@@ -13,7 +13,7 @@ from samplers.ranking import Shortlist
 
 
 def _word(bits: int) -> Tensor:
-    """64 bits as torch's signed type holds them; a tensor, because torch would make one of a number at every use."""
+    """Return 64 bits in torch's signed type, as a tensor: torch would make one of a number at every use."""
     return torch.tensor(bits - (1 << 64) if bits >> 63 else bits)
 
 
@@ -24,7 +24,7 @@ AHEAD = 16  # steps whose keys are made together
 
 
 class KeyStream:
-    """One fresh 63-bit key per row and step. Row i depends on the seed and on i, not on how many rows there are."""
+    """Stream of 63-bit keys, one per row and step. Row i depends on the seed and on i, not on the number of rows."""
 
     def __init__(self, seed: int, rows: int) -> None:
         self._salt = mix(mix(torch.tensor(seed)) + torch.arange(rows))  # (B,)
@@ -32,13 +32,15 @@ class KeyStream:
         self._keys = self._stream()
 
     def __call__(self) -> Tensor:
-        """The next key of every row: -> (B,) int64."""
+        """Return the next key of every row: (B,) int64."""
         return next(self._keys)
 
     def _stream(self) -> Iterator[Tensor]:
         while True:
-            words = [torch.empty(AHEAD, dtype=torch.int64).random_(generator=one) for one in self._generators]
-            # torch seeds a CPU generator with 32 bits only: the salt keeps apart the rows that coincide in them
+            words = [
+                torch.empty(AHEAD, dtype=torch.int64).random_(generator=generator) for generator in self._generators
+            ]
+            # torch seeds a CPU generator with 32 bits only: the salt keeps apart the rows that coincide in them.
             keys = (torch.stack(words, dim=1) ^ self._salt) & torch.iinfo(torch.int64).max  # (AHEAD, B)
             yield from keys.unbind()
 
@@ -52,16 +54,19 @@ def draw(shortlist: Shortlist, keys: Tensor) -> Tensor:
     ids = shortlist.ids
     if ids.shape[1] == 1:
         return ids[:, 0]
+    # The logarithm of p(t) / E(t), up to a constant of the row: its argmax is the winner. float64, because in float32
+    # the noise of 50,000 tokens would have ties.
     values = shortlist.values.double()
-    lead = values - values.amax(dim=1, keepdim=True)
+    lead = values - values.amax(dim=1, keepdim=True)  # (B, W)
+    # E(t) = -log(uniform)
     lead -= noise(keys[:, None], ids).log_().neg_().log_()
     return ids.gather(1, lead.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
 def noise(keys: Tensor, ids: Tensor) -> Tensor:
-    """Uniform float64 numbers in the open interval (0, 1), one for each (key, id): int64, int64 -> float64.
+    """Return uniform float64 numbers in the open interval (0, 1), one for each (key, id): int64, int64 -> float64.
 
-    It is output number `id` of SplitMix64 (Steele, Lea and Flood 2014) started at `key`.
+    Each is output number `id` of SplitMix64 (Steele, Lea and Flood 2014) started at `key`.
     """
     words = mix(ids * GOLDEN + (keys + GOLDEN))
     words = _shift(words, 11).bitwise_or_(ONE)  # 53 bits, odd: never 0, and exact in float64
@@ -69,7 +74,7 @@ def noise(keys: Tensor, ids: Tensor) -> Tensor:
 
 
 def mix(words: Tensor) -> Tensor:
-    """SplitMix64's finaliser: every bit of the result depends on every bit of the 64-bit words."""
+    """Return SplitMix64's finaliser of 64-bit words: every bit of the result depends on every bit of the word."""
     words = _shift(words, 30).bitwise_xor_(words).mul_(FIRST)
     words = _shift(words, 27).bitwise_xor_(words).mul_(SECOND)
     return _shift(words, 31).bitwise_xor_(words)

@@ -1,16 +1,15 @@
 """Greedy: always the most probable token."""
 
-from samplers.base import Cutoff
-from samplers.ranking import Ranked, Rows
+from torch import Tensor
+
+from samplers.base import Sampler
+from samplers.ranking import keep_best
 
 
-class Greedy(Cutoff):
+class Greedy(Sampler):
     """Always take the most probable token (of equal ones the lowest id)."""
 
     name = "greedy"
 
-    def of_rows(self, rows: Rows) -> Ranked:
-        return Ranked(*rows.reaching(rows.top)).first(1)  # all that are equally good
-
-    def of_ranked(self, ranked: Ranked) -> Ranked:
-        return ranked.first(1)
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:  # (B, V), (B, T) -> (B, V)
+        return keep_best(logits, 1)

@@ -1,4 +1,4 @@
-"""Options: values a user can set, checked when they are made, with one plain sentence for every mistake."""
+"""Options: values a user sets, validated, with one sentence for a mistake."""
 
 import reprlib
 from typing import Any
@@ -10,7 +10,7 @@ WRONG_TYPE = ("_parsing", "_type", "_from_float")
 
 
 class Options(BaseModel):
-    """An immutable set of options: unknown names, values out of range, NaN and infinity are refused.
+    """Immutable set of options: unknown names, values out of range, NaN and infinity are refused.
 
     Raises ValueError with one sentence that names the option, what is allowed and what was given.
     """
@@ -25,7 +25,7 @@ class Options(BaseModel):
 
 
 def _sentence(options: type[Options], error: ValidationError) -> str:
-    """The first fault of `error` in words a user can act on."""
+    """Return the first fault of `error` as a sentence that a user can act on."""
     fault = error.errors(include_url=False)[0]
     kind, message = fault["type"], fault["msg"]
     owner = getattr(options, "name", options.__name__)

@@ -1,4 +1,4 @@
-"""Samplers of other people: from installed packages, and from files in a folder. A broken one never stops the app."""
+"""Sampler plugins: installed packages and files in a folder. A broken one never stops the app."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ from samplers.registry import isolated, register, verify
 from samplers.testing import try_out
 
 ENTRY_POINTS = "gptdesk.samplers"
-FILE_MODULE = "sampler_file_"  # how the modules of a folder's files are named
+FILE_MODULE = "sampler_file_"  # beginning of the names of the modules of a folder's files
 
 logger = logging.getLogger(__name__)
 
@@ -22,22 +22,22 @@ logger = logging.getLogger(__name__)
 def load_plugins(folder: Path | None = None) -> list[str]:
     """Register the samplers of installed packages, then those defined in the `*.py` files of `folder`.
 
-    Returns one sentence for each plugin that is broken, says which and why, and loads all the others. A second
-    call changes nothing.
+    Returns one sentence for each broken plugin, with its name and the reason; all others are loaded. A second call
+    changes nothing.
     """
     warnings, files = [], []
     try:
         files = sorted(folder.glob("*.py")) if folder is not None and folder.is_dir() else []
     except OSError as error:
         warnings.append(f"the folder of samplers {folder} was not read: {_reason(error)}")
-    for source, find in _sources(files):
+    for source, load_classes in _sources(files):
         try:
             with isolated():  # a module may register its samplers itself: they still have to pass below
-                found = find()
+                classes = load_classes()
         except BaseException as error:  # sys.exit() in a plugin is as broken as any error
             warnings.append(f"{source} was not loaded: {_reason(error)}")
             continue
-        for cls in found:
+        for cls in classes:
             try:
                 verify(cls)
                 try_out(cls)
@@ -55,7 +55,7 @@ def is_from_folder(sampler: type[Sampler]) -> bool:
 
 
 def _sources(files: list[Path]) -> Iterator[tuple[str, Callable[[], list[type[Sampler]]]]]:
-    """Every plugin in words, and what to call for its classes."""
+    """Yield the description of every plugin and the function that loads its classes."""
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
         yield f"the sampler plugin {point.name} of {package}", partial(_from_package, point)
@@ -65,24 +65,24 @@ def _sources(files: list[Path]) -> Iterator[tuple[str, Callable[[], list[type[Sa
 
 
 def _from_package(point: EntryPoint) -> list[type[Sampler]]:
-    return [point.load()]  # one class; `verify` looks whether it is one
+    return [point.load()]  # one class; `verify` checks that it is one
 
 
 def _from_file(file: Path) -> list[type[Sampler]]:
     module = _imported(file)
-    found = [
+    classes = [
         value
         for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, Sampler) and value.__module__ == module.__name__
         if not name.startswith("_")
     ]
-    if not found:
+    if not classes:
         raise ValueError("it defines no class derived from samplers.Sampler")
-    return found
+    return classes
 
 
 def _imported(file: Path) -> ModuleType:
-    """The module of that file. It stays in sys.modules, where pickle and a second call find it, unless it fails."""
+    """Import a file. Its module stays in sys.modules, where pickle and a second call find it, unless it fails."""
     name = f"{FILE_MODULE}{file.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == str(file):
@@ -100,7 +100,7 @@ def _imported(file: Path) -> ModuleType:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, in one line. Ctrl-C is the user's, not the plugin's: it goes on."""
+    """Return an error in one line. Raises KeyboardInterrupt again: it is no error of the plugin."""
     if isinstance(error, KeyboardInterrupt):
         raise error
     kind = "" if type(error) in (ValueError, AssertionError) else f"{type(error).__name__}: "

@@ -1,4 +1,4 @@
-"""The registry: every sampler by its name. Ours and strangers' enter by the same door, `register`."""
+"""Registry of samplers by name. Built-in samplers and plugins are added by the same function, `register`."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from samplers.base import Sampler
 SamplerClass = TypeVar("SamplerClass", bound=type[Sampler])
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-# Words that requests, commands and explanations use for themselves beside samplers and their options.
+# Names that requests, commands and explanations use beside those of samplers and their options.
 RESERVED = re.compile(
     "chain|deadline|home|host|json|max_new_tokens|max_tokens|models?|n|name|port|precision|preset|prompt|rows|"
     "samplers?|seed|stop|stream"
@@ -21,14 +21,14 @@ _registered: dict[str, type[Sampler]] = {}
 
 
 def register(cls: SamplerClass) -> SamplerClass:
-    """Make a sampler known by its name; usable as a decorator. ValueError as `verify`; again is no error."""
+    """Add a sampler to the registry; usable as a decorator. Raises ValueError as `verify` does; twice is no error."""
     verify(cls)
     _registered[cls.name] = cls
     return cls
 
 
 def verify(cls: type[Sampler]) -> None:
-    """Raise ValueError, in a sentence, if this class cannot be registered beside those that are."""
+    """Raise ValueError, with one sentence, if this class cannot be registered beside the others."""
     if not (isinstance(cls, type) and issubclass(cls, Sampler)):
         raise ValueError(f"{cls!r:.60} is not a class derived from samplers.Sampler")
     name = getattr(cls, "name", None)
@@ -41,7 +41,7 @@ def verify(cls: type[Sampler]) -> None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{cls.__name__} cannot be made with its defaults: {error}") from error
     for other in _registered.values():
-        if _origin(other) == _origin(cls):  # the same, or made anew by reloading its module
+        if _origin(other) == _origin(cls):  # the same class, or the same after its module was reloaded
             continue
         if other.name == name:
             raise ValueError(f"the name {name!r} is already taken by {_origin(other)}")
@@ -52,25 +52,25 @@ def verify(cls: type[Sampler]) -> None:
 
 
 def names() -> list[str]:
-    """The names of all samplers, in the order in which they were registered."""
+    """Return the names of all samplers, in the order in which they were registered."""
     return list(_registered)
 
 
 def get(name: str) -> type[Sampler]:
-    """The class of that name; ValueError lists those there are."""
+    """Return the class of that name. Raises ValueError, with the list of names, if there is none."""
     if name not in _registered:
         raise ValueError(f"there is no sampler {name!r:.60}; the samplers are: {', '.join(_registered)}")
     return _registered[name]
 
 
 def build(name: str, /, **options: object) -> Sampler:
-    """A sampler by name with these options, the others at their defaults; ValueError says what is wrong."""
+    """Build a sampler by name with these options, the others at their defaults. Raises ValueError if one is wrong."""
     return get(name)(**options)
 
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Undo at the end whatever is registered inside."""
+    """Restore the registry at the end of the block."""
     before = dict(_registered)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Temperature: flatten or sharpen the distribution."""
+"""Temperature: a flatter or a sharper distribution."""
 
 from typing import ClassVar
 
@@ -6,12 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from samplers.base import Monotone, Sampler, Step
-from samplers.greedy import Greedy
+from samplers.base import Sampler
+from samplers.ranking import keep_best
+
+SMALLEST = torch.finfo(torch.float32).tiny  # a divisor that float32 rounds to 0 would give NaN
 
 
 class Temperature(Sampler):
-    """Divide the logits: below 1 plays safe, above 1 takes risks, 0 always takes the best (Ackley et al. 1985)."""
+    """Divide the logits: below 1 sharpens the distribution, above 1 flattens it, 0 is greedy (Ackley et al. 1985)."""
 
     name = "temperature"
     neutral: ClassVar = {"temperature": 1.0}
@@ -20,30 +22,18 @@ class Temperature(Sampler):
         0.8,
         ge=0,
         le=2,
-        description="0: always the likeliest token; 1: chances as the model has them",
+        description="0 always takes the most probable token; 1 changes nothing",
         json_schema_extra={"step": 0.05},
     )
 
-    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        if self.temperature == 1:
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:  # (B, V), (B, T) -> (B, V)
+        if self.is_neutral:
             return logits
-        return self._step()(logits, tokens)
+        if self.temperature == 0:
+            return keep_best(logits, 1)
+        return self.scale(logits, logits.amax(1, keepdim=True))
 
-    def start(self) -> Step:
-        if self.is_neutral or type(self).__call__ is not Temperature.__call__:  # a subclass does otherwise
-            return self
-        return self._step()
-
-    def _step(self) -> Step:
-        return Greedy() if self.temperature == 0 else Scale(self.temperature)
-
-
-class Scale(Monotone):
-    """Division by a temperature."""
-
-    def __init__(self, temperature: float) -> None:
-        self._divisor = torch.tensor(max(temperature, torch.finfo(torch.float32).tiny), dtype=torch.float32)
-
-    def change(self, logits: Tensor, top: Tensor) -> Tensor:
+    def scale(self, logits: Tensor, top: Tensor) -> Tensor:
+        """Return the logits divided, the best of a row moved to 0: (B, N), its best (B, 1) -> (B, N)."""
         # With the maximum at 0 nothing overflows: what a tiny temperature drives to -inf has probability 0 anyway.
-        return (logits - top).div_(self._divisor)
+        return (logits - top).div_(max(self.temperature, SMALLEST))

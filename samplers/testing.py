@@ -1,4 +1,4 @@
-"""check_sampler: the contract of a sampler as a test, for ours and for plugin authors."""
+"""check_sampler: contract test of a sampler, for our tests and plugin authors."""
 
 import json
 import math
@@ -19,8 +19,9 @@ STEPS = 3  # enough for a sampler with state to give itself away
 def check_sampler(cls: type[Sampler]) -> None:
     """Raise AssertionError, with a sentence that says what to change, unless `cls` keeps the sampler contract.
 
-    Tried with its defaults, its neutral options and both ends of every option, on rows with removed, equal, huge
-    and single tokens, with an empty text and with ids outside the vocabulary.
+    It is called with its defaults, its neutral options and both ends of every option, on rows with removed, equal,
+    huge and single tokens, with an empty text and with ids outside the vocabulary. An error that it raises is an
+    AssertionError, too.
     """
     try:
         verify(cls)
@@ -30,34 +31,43 @@ def check_sampler(cls: type[Sampler]) -> None:
         _check_field(cls, option, field)
     for options in _settings(cls):
         sampler = cls(**options)
-        _check_data(sampler)
-        for logits, tokens in _inputs():
-            changed = _check_call(sampler, logits, tokens)
-            if sampler.is_neutral:
-                same = torch.allclose(changed.softmax(1), logits.softmax(1), atol=1e-6)
-                _require(same, sampler, "changes the distribution although its options are neutral")
-        _check_rows(sampler)
+        try:
+            _check_behaviour(sampler)
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise AssertionError(f"{sampler!r} failed with {type(error).__name__}: {error}") from error
 
 
 def try_out(cls: type[Sampler]) -> None:
-    """The quick part of `check_sampler`, done for every plugin when it is loaded: its defaults on a tiny input."""
+    """Check a sampler with its defaults on a tiny input, as is done with every plugin when it is loaded."""
     generator = torch.Generator().manual_seed(0)
     _check_call(cls(), torch.randn(2, 5, generator=generator), torch.tensor([[1, 2, 2], [0, 4, 9]]))
 
 
+def _check_behaviour(sampler: Sampler) -> None:
+    _check_data(sampler)
+    for logits, tokens in _inputs():
+        changed = _check_call(sampler, logits, tokens)
+        if sampler.is_neutral:
+            same = torch.allclose(changed.softmax(1), logits.softmax(1), atol=1e-6)
+            _require(same, sampler, "changes the distribution although its options are neutral")
+    _check_rows(sampler)
+
+
 def _check_field(cls: type[Sampler], option: str, field: FieldInfo) -> None:
-    named = f"the option {option!r} of {cls.__name__}"
+    subject = f"the option {option!r} of {cls.__name__}"
     kind = field.annotation
     if kind not in (bool, int, float, str) and get_origin(kind) is not Literal:
-        raise AssertionError(f"{named} must be a bool, int, float, str or Literal, so that a widget can show it")
+        raise AssertionError(f"{subject} must be a bool, int, float, str or Literal, so that a widget can show it")
     if not field.description or "\n" in field.description:
-        raise AssertionError(f"{named} needs a description of one line: Field(..., description=...)")
+        raise AssertionError(f"{subject} needs a description of one line: Field(..., description=...)")
     if kind in (int, float) and None in _ends(field):
-        raise AssertionError(f"{named} needs bounds for its slider: ge= (or gt=), and le= or a slider_max")
+        raise AssertionError(f"{subject} needs bounds for its slider: ge= (or gt=), and le= or a slider_max")
 
 
 def _ends(field: FieldInfo) -> tuple[OptionValue | None, OptionValue | None]:
-    """The lowest and the highest value on the option's slider."""
+    """Return the lowest and the highest value on the option's slider, None where it has none."""
     bounds = {
         kind: getattr(part, kind) for part in field.metadata for kind in ("ge", "gt", "le") if hasattr(part, kind)
     }
@@ -78,7 +88,7 @@ def _settings(cls: type[Sampler]) -> Iterator[dict[str, OptionValue]]:
 
 
 def _inputs() -> Iterator[tuple[Tensor, Tensor]]:
-    """(logits, tokens) pairs that samplers meet."""
+    """Yield pairs of logits (B, V) and tokens (B, T)."""
     generator = torch.Generator().manual_seed(1)
     logits = 3 * torch.randn(3, 40, generator=generator)
     tokens = torch.randint(0, 40, (3, 6), generator=generator)
@@ -111,7 +121,7 @@ def _check_call(sampler: Sampler, logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def _check_rows(sampler: Sampler) -> None:
-    """A row's logits depend on that row and its past alone, in one batch as in another, this time as the next."""
+    """Require that a row's result depends on that row and its text alone, in any batch and in any generation."""
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randint(0, 40, (3, 4 + STEPS), generator=generator)
     together, again, alone = sampler.start(), sampler.start(), [sampler.start() for _ in range(3)]

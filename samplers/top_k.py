@@ -1,14 +1,15 @@
-"""Top-k: keep the k most probable tokens."""
+"""Top-k: the k most probable tokens."""
 
 from typing import ClassVar
 
 from pydantic import Field
+from torch import Tensor
 
-from samplers.base import Cutoff
-from samplers.ranking import Ranked, Rows, Shortlist
+from samplers.base import Sampler
+from samplers.ranking import keep_best
 
 
-class TopK(Cutoff):
+class TopK(Sampler):
     """Keep exactly the k most probable tokens (Fan et al. 2018)."""
 
     name = "top_k"
@@ -17,12 +18,11 @@ class TopK(Cutoff):
     top_k: int = Field(
         50,
         ge=0,
-        description="How many tokens stay in the draw; 0 keeps all",
+        description="Number of tokens kept; 0 keeps all",
         json_schema_extra={"step": 1, "slider_max": 200},
     )
 
-    def of_rows(self, rows: Rows) -> Shortlist:
-        return rows.best(self.top_k) if self.top_k < rows.scores.shape[1] else rows.finite()
-
-    def of_ranked(self, ranked: Ranked) -> Ranked:
-        return ranked.first(self.top_k)
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:  # (B, V), (B, T) -> (B, V)
+        if self.is_neutral:
+            return logits
+        return keep_best(logits, self.top_k)

@@ -1,14 +1,15 @@
-"""Top-p, or nucleus sampling: keep the most probable tokens that together hold the share p."""
+"""Top-p, or nucleus sampling: the most probable tokens that together hold the share p."""
 
 from typing import ClassVar
 
 from pydantic import Field
+from torch import Tensor
 
-from samplers.base import Cutoff
-from samplers.ranking import Ranked, Rows, heaviest, nucleus
+from samplers.base import Sampler
+from samplers.ranking import keep_heaviest
 
 
-class TopP(Cutoff):
+class TopP(Sampler):
     """Keep the fewest most probable tokens whose share reaches p (nucleus sampling, Holtzman et al. 2020)."""
 
     name = "top_p"
@@ -18,12 +19,12 @@ class TopP(Cutoff):
         0.95,
         gt=0,
         le=1,
-        description="Share of the probability that stays in the draw; 1 keeps all",
+        description="Share of the probability kept; 1 keeps all",
         json_schema_extra={"step": 0.01},
     )
 
-    def of_rows(self, rows: Rows) -> Ranked:
-        return Ranked(*heaviest(rows.whole(), rows, self.top_p))
-
-    def of_ranked(self, ranked: Ranked) -> Ranked:
-        return nucleus(ranked, self.top_p)
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:  # (B, V), (B, T) -> (B, V)
+        if self.is_neutral:
+            return logits
+        # The logits are the scores: the most probable tokens first.
+        return keep_heaviest(logits, logits, self.top_p)

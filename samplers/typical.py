@@ -1,4 +1,4 @@
-"""Typical sampling: keep the tokens that carry about as much surprise as the model expects."""
+"""Locally typical sampling: the tokens whose surprise is about as large as the model expects."""
 
 import math
 from typing import ClassVar
@@ -6,11 +6,11 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from samplers.base import Filter
-from samplers.ranking import Rows, Shortlist, heaviest
+from samplers.base import Sampler
+from samplers.ranking import keep_heaviest
 
 
-class Typical(Filter):
+class Typical(Sampler):
     """Keep the tokens whose surprise is nearest the expected one, up to this share (Meister et al. 2022)."""
 
     name = "typical"
@@ -20,12 +20,18 @@ class Typical(Filter):
         1.0,
         gt=0,
         le=1,
-        description="Share that stays, the most typical tokens first; 1 keeps all",
+        description="Share of the probability kept, most typical tokens first; 1 keeps all",
         json_schema_extra={"step": 0.01},
     )
 
-    def choose(self, logits: Tensor) -> Shortlist:
-        surprise = -logits.double().log_softmax(dim=1)
-        entropy = (surprise * (-surprise).exp()).nansum(dim=1, keepdim=True)  # inf * 0 is a removed token: no part
-        scores = -(surprise - entropy).abs()
-        return heaviest(logits, Rows.of(scores.masked_fill_(logits == -math.inf, -math.inf)), self.typical_p)
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:  # (B, V), (B, T) -> (B, V)
+        if self.is_neutral:
+            return logits
+        return keep_heaviest(logits, self.scores(logits), self.typical_p)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Return how typical every token is, 0 at most, -inf where it was removed: (B, V) -> (B, V) float64."""
+        surprise = -logits.double().log_softmax(dim=1)  # (B, V), in nats
+        # The expected surprise (B, 1). A removed token has no part in it: inf * 0 is NaN, which nansum leaves out.
+        entropy = (surprise * (-surprise).exp()).nansum(dim=1, keepdim=True)
+        return (surprise - entropy).abs().neg_().masked_fill_(logits == -math.inf, -math.inf)

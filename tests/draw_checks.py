@@ -1,4 +1,4 @@
-"""What draws must do, as functions that need no argument: run on the real code, and on code with known bugs."""
+"""Checks of draws, as functions without arguments: for the real code, and for code with known bugs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ PLAIN = Chain(samplers=(build("temperature", temperature=1),))
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Tensors this small are drawn from several times faster without a second thread."""
+    """Compute on one thread, several times faster for tensors this small."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def check_distribution(chain: Chain, logits: torch.Tensor, *, seed: int, draws: int = DRAWS) -> None:
-    """G-test of draws against what the samplers leave, applied one by one: logits (1, V)."""
+    """Compare draws by a G-test with the distribution of the samplers, applied one by one: logits (1, V)."""
     tokens = torch.tensor([[0, 1, 1, 2]])
     expected = logits
     for sampler in chain.samplers:
@@ -52,7 +52,7 @@ def check_distribution(chain: Chain, logits: torch.Tensor, *, seed: int, draws: 
 
 @one_thread()
 def check_independence() -> None:
-    """No relation between one step and the next, one row and the next, one seed and the next."""
+    """Require that successive steps, rows and seeds are independent."""
     logits = logs(0.4, 0.3, 0.2, 0.1).expand(ROWS, -1)
     one, other = PLAIN.start(seed=1, rows=ROWS), PLAIN.start(seed=2, rows=ROWS)
     steps = torch.stack([one(logits, text(ROWS)) for _ in range(60)])  # (steps, rows)
@@ -63,7 +63,7 @@ def check_independence() -> None:
 
 
 def check_rows() -> None:
-    """Row i draws the same alone as in any batch, and rows do not all draw the same."""
+    """Require that row i draws the same in any batch, and that rows draw differently."""
     logits = random_rows(2, 1, 300).expand(16, -1)
     sizes = [default_chain().start(seed=7, rows=rows) for rows in (16, 1, 3)]
     drawn = torch.stack([sizes[0](logits, text(16)) for _ in range(30)])
@@ -75,7 +75,7 @@ def check_rows() -> None:
 
 
 def check_streams() -> None:
-    """Neighbouring seeds and rows, among them (seed 1, row 1) and (seed 2, row 0), draw differently."""
+    """Require that neighbouring seeds and rows, such as (seed 1, row 1) and (seed 2, row 0), draw differently."""
     flat = torch.zeros(4, 1_000)
     streams = set()
     for seed in (0, 1, 2, 3, 2**32, 2**32 + 1, 2**63 - 1):
@@ -86,7 +86,7 @@ def check_streams() -> None:
 
 
 def check_advances() -> None:
-    """Every step takes one turn of the stream, also where only one token was left."""
+    """Require that every step uses one key of the stream, also where only one token can be drawn."""
     free, forced = torch.zeros(1, 500), torch.full((1, 500), -torch.inf).index_fill(1, torch.tensor([9]), 0.0)
     one, other = PLAIN.start(seed=3), PLAIN.start(seed=3)
     first = [one(free, text(1)).item() for _ in range(6)]
@@ -96,7 +96,7 @@ def check_advances() -> None:
 
 
 def check_alike_where_equal() -> None:
-    """The noise belongs to the token: other removed tokens, or a constant added, change no draw that is possible."""
+    """Require that removing other tokens, or adding a constant, changes no draw that is still possible."""
     logits = random_rows(4, 1, 400).clamp(min=-5)
     fewer = logits.clone()
     fewer[0, ::3] = -torch.inf
@@ -105,16 +105,16 @@ def check_alike_where_equal() -> None:
     for _ in range(300):
         drawn = sampling(logits, text(1))
         assert torch.equal(moved(logits + 4.0, text(1)), drawn)
-        left = thinned(fewer, text(1))
+        among_fewer = thinned(fewer, text(1))
         if drawn.item() % 3:
-            assert torch.equal(left, drawn), "a token still there lost because others were removed"
+            assert torch.equal(among_fewer, drawn), "a token was not drawn because others were removed"
             same += 1
     assert same > 100
 
 
 @one_thread()
 def check_close_models_agree() -> None:
-    """With the same seed, two distributions at total variation t differ in at most 2t / (1 + t) of the draws."""
+    """Require that one seed on distributions at total variation t gives at most 2t / (1 + t) different draws."""
     generator = torch.Generator().manual_seed(5)
     for noise, top_k in ((0.1, 20), (1.0, 40), (0.1, 0), (0.02, 0)):
         chain = Chain(samplers=(build("temperature", temperature=0.9), build("top_k", top_k=top_k)))
@@ -130,10 +130,11 @@ def check_close_models_agree() -> None:
 
 
 def check_names_the_model() -> None:
-    """NaN, and rows without a token, are the model's fault if they come from it, and are not drawn from."""
+    """Require that usable logits are drawn from, and NaN and rows without a token refused as the model's fault."""
+    assert default_chain().start(seed=0)(torch.tensor([[9.0, -torch.inf, -torch.inf]]), text(1)).tolist() == [0]
     for bad in ([1.0, torch.nan, 2.0], [-torch.inf] * 3):
         try:
-            said = str(default_chain().start(seed=0)(torch.tensor([bad]), text(1)))
-        except ValueError as error:
-            said = str(error)
-        assert said.startswith("the model "), said
+            answer = str(default_chain().start(seed=0)(torch.tensor([bad]), text(1)))
+        except (ValueError, RuntimeError, IndexError) as error:  # torch refuses in its own words what we let through
+            answer = str(error)
+        assert answer.startswith("the model "), answer

@@ -1,4 +1,4 @@
-"""What every sampler must do, as functions of its class: run on the real ones, and on ones with known bugs.
+"""Checks of samplers, as functions of the class: for the built-in ones, and for ones with known bugs.
 
 The expected sets are made by hand, or by `kept`, a plain float64 numpy version of each definition.
 """
@@ -17,17 +17,17 @@ Row = NDArray[np.float64]
 
 
 def text(rows: int) -> Tensor:
-    """An empty text for each row."""
+    """Return an empty text for each row: (B, 0) int64."""
     return torch.zeros((rows, 0), dtype=torch.int64)
 
 
 def logs(*probabilities: float) -> Tensor:
-    """Logits (1, V) of these probabilities, all moved by the same odd amount, which must not matter."""
+    """Return logits (1, V) of these probabilities, all moved by the same amount, which must not matter."""
     return torch.tensor([probabilities]).log() + 1.7
 
 
 def survivors(sampler: Sampler, logits: Tensor) -> list[set[int]]:
-    """The ids that `sampler` keeps in every row; their logits must be as they were."""
+    """Return the ids that `sampler` keeps in every row, and require that it does not change their logits."""
     changed = sampler(logits, text(len(logits)))
     stays = changed > -math.inf
     assert torch.equal(changed[stays], logits[stays]), f"{sampler!r} changed logits of tokens it kept"
@@ -35,13 +35,13 @@ def survivors(sampler: Sampler, logits: Tensor) -> list[set[int]]:
 
 
 def softmax(logits: Row) -> Row:
-    """In float64."""
+    """Return the softmax in float64."""
     weights = np.exp(logits - logits.max())
     return weights / weights.sum()
 
 
 def kept(name: str, value: float, logits: Row) -> set[int] | None:
-    """The ids that stay by definition, in float64; None where a sum is too near the edge to tell."""
+    """Return the ids kept by definition, in float64; None where a sum is too near the limit for a decision."""
     probabilities, rank = softmax(logits), -logits
     if name == "min_p":
         ratios = probabilities / probabilities.max() / (value * math.exp(-1e-6))
@@ -67,7 +67,7 @@ def kept(name: str, value: float, logits: Row) -> set[int] | None:
 
 
 def random_rows(seed: int, rows: int, vocabulary: int) -> Tensor:
-    """Logits (rows, vocabulary): a mixture of flat, peaked, tied and thinned rows, at least one token in each."""
+    """Return logits (rows, vocabulary): flat, peaked, tied and thinned rows, at least one token in each."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(rows, vocabulary)) * rng.choice([0.1, 1, 4, 30], size=(rows, 1))
     logits = np.where(rng.random((rows, 1)) < 0.4, np.round(logits), logits)
@@ -77,14 +77,14 @@ def random_rows(seed: int, rows: int, vocabulary: int) -> Tensor:
 
 
 def check_against_reference(cls: type[Sampler], values: list[float], *, batches: int = 4, vocabulary: int = 40) -> int:
-    """Compare with `kept` on random batches; the number of rows compared."""
+    """Compare with `kept` on random batches, and return the number of rows compared."""
     compared = 0
     for value in values:
         (option,) = cls.model_fields
         for seed in range(batches):
             logits = random_rows(seed, 16, vocabulary)
-            found = survivors(cls(**{option: value}), logits)
-            for row, ids in zip(logits.double().numpy(), found, strict=True):
+            ids_by_row = survivors(cls(**{option: value}), logits)
+            for row, ids in zip(logits.double().numpy(), ids_by_row, strict=True):
                 expected = kept(cls.name, value, row)
                 assert expected is None or ids == expected, f"{option}={value} kept {ids}, not {expected}, of {row}"
                 compared += expected is not None
@@ -92,7 +92,7 @@ def check_against_reference(cls: type[Sampler], values: list[float], *, batches:
 
 
 def check_top_k(cls: type[Sampler]) -> None:
-    """Exactly k tokens, ties by lowest id; 0 and k beyond the vocabulary keep all."""
+    """Require exactly k tokens, ties by lowest id; 0 and k beyond the vocabulary keep all."""
     row = logs(0.1, 0.4, 0.2, 0.3)
     assert [survivors(cls(top_k=k), row)[0] for k in (1, 2, 3)] == [{1}, {1, 3}, {1, 2, 3}]
     assert all(survivors(cls(top_k=k), row) == [{0, 1, 2, 3}] for k in (0, 4, 5, 10**12))
@@ -104,7 +104,7 @@ def check_top_k(cls: type[Sampler]) -> None:
 
 
 def check_top_p(cls: type[Sampler]) -> None:
-    """The smallest most probable set that reaches p, the crossing token included."""
+    """Require the smallest most probable set that reaches p, the crossing token included."""
     row = logs(0.3, 0.1, 0.1, 0.5)
     expected = {1e-9: {3}, 0.3: {3}, 0.5: {3}, 0.51: {0, 3}, 0.8: {0, 3}, 0.81: {0, 1, 3}, 0.95: {0, 1, 2, 3}}
     assert {p: survivors(cls(top_p=p), row)[0] for p in expected} == expected
@@ -118,7 +118,7 @@ def check_top_p(cls: type[Sampler]) -> None:
 
 
 def check_min_p(cls: type[Sampler]) -> None:
-    """Every token with at least this fraction of the best one's probability."""
+    """Require every token with at least this fraction of the best one's probability."""
     row = logs(0.4, 0.3, 0.2, 0.1)
     expected = {0: {0, 1, 2, 3}, 0.24: {0, 1, 2, 3}, 0.25: {0, 1, 2, 3}, 0.26: {0, 1, 2}, 0.5: {0, 1, 2}, 0.6: {0, 1}}
     assert {p: survivors(cls(min_p=p), row)[0] for p in expected} == expected
@@ -128,7 +128,7 @@ def check_min_p(cls: type[Sampler]) -> None:
 
 
 def check_typical(cls: type[Sampler]) -> None:
-    """The tokens whose surprise is nearest the entropy, until their share reaches typical_p."""
+    """Require the tokens whose surprise is nearest the entropy, until their share reaches typical_p."""
     row = logs(0.5, 0.2, 0.15, 0.1, 0.05)  # surprise .69 1.61 1.90 2.30 3.00, entropy 1.33 nats
     expected = {0.1: {1}, 0.2: {1}, 0.3: {1, 2}, 0.6: {0, 1, 2}, 0.86: {0, 1, 2, 3}, 1: {0, 1, 2, 3, 4}}
     assert {p: survivors(cls(typical_p=p), row)[0] for p in expected} == expected
@@ -137,7 +137,7 @@ def check_typical(cls: type[Sampler]) -> None:
 
 
 def check_greedy(cls: type[Sampler]) -> None:
-    """The best token, of equal ones the first."""
+    """Require the best token, of equal ones the first."""
     assert survivors(cls(), torch.tensor([[0.0, 3.0, 3.0], [1.0, 1.0, 1.0], [-math.inf, -9.0, -8.0]])) == [
         {1},
         {0},
@@ -146,7 +146,7 @@ def check_greedy(cls: type[Sampler]) -> None:
 
 
 def check_temperature(cls: type[Sampler]) -> None:
-    """softmax(logits / temperature), greedy at 0, and finite whatever the logits."""
+    """Require softmax(logits / temperature), greedy at 0, and finite results for all logits."""
     row = torch.tensor([[1.0, 2.5, -3.0, 2.4], [0.0, 0.0, -1.0, -math.inf]])
     for temperature in (2, 1, 0.8, 0.3):
         changed = cls(temperature=temperature)(row, text(2)).softmax(1).double().numpy()
@@ -160,7 +160,7 @@ def check_temperature(cls: type[Sampler]) -> None:
 
 
 def check_repetition_penalty(cls: type[Sampler]) -> None:
-    """Seen tokens once: above 0 divided, below 0 multiplied."""
+    """Require that every token of the text is changed once: above 0 divided, below 0 multiplied."""
     logits, tokens = (
         torch.tensor([[2.0, -2.0, 3.0, -3.0], [1.0, 1.0, -1.0, -1.0]]),
         torch.tensor([[0, 1, 0], [3, 3, 1]]),
@@ -171,7 +171,7 @@ def check_repetition_penalty(cls: type[Sampler]) -> None:
 
 
 def check_presence_frequency(cls: type[Sampler]) -> None:
-    """Minus count * frequency, minus presence once."""
+    """Require the subtraction of count * frequency, and of presence once."""
     logits, tokens = torch.tensor([[0.0, 1.0, 2.0], [5.0, 5.0, 5.0]]), torch.tensor([[2, 0, 2, 2], [1, 1, -7, 3]])
     assert cls(frequency_penalty=0.5)(logits, tokens).tolist() == [[-0.5, 1, 0.5], [5, 4, 5]]
     assert cls(presence_penalty=0.5)(logits, tokens).tolist() == [[-0.5, 1, 1.5], [5, 4.5, 5]]
@@ -180,11 +180,11 @@ def check_presence_frequency(cls: type[Sampler]) -> None:
 
 
 def check_order(default: Chain) -> None:
-    """In this order, and on rows where each swap of two neighbours that can matter gives another distribution."""
+    """Require this order, by names and on rows where each swap of two neighbours gives another distribution."""
     order = ["repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p"]
     assert [sampler.name for sampler in default.samplers] == order
     tokens = torch.tensor([[0, 0, 1]])
-    cases = [  # options by sampler, probabilities, the sets left after these samplers
+    cases = [  # options by sampler, probabilities, ids kept by these samplers
         ({"temperature": 0.5, "top_p": 0.8}, (0.4, 0.3, 0.15, 0.1, 0.05), {0, 1}),  # the other way: {0, 1, 2}
         ({"top_k": 2, "top_p": 0.55}, (0.4, 0.3, 0.15, 0.1, 0.05), {0}),  # {0, 1}
         ({"top_p": 0.8, "min_p": 0.3}, (0.4, 0.3, 0.15, 0.1, 0.05), {0, 1, 2}),  # {0, 1}
@@ -195,8 +195,8 @@ def check_order(default: Chain) -> None:
         links = [sampler.to_data() for sampler in default.samplers]
         neutral = {k: v for sampler in default.samplers for k, v in sampler.neutral.items()} | options
         chain = Chain.from_data([{k: neutral.get(k, v) for k, v in link.items()} for link in links])
-        left = chain.explain(torch.tensor([probabilities]).log(), tokens)[-1].probabilities[0]
-        assert set(left.nonzero()[:, 0].tolist()) == expected, f"{options} left {left.tolist()}"
+        result = chain.explain(torch.tensor([probabilities]).log(), tokens)[-1].probabilities[0]
+        assert set(result.nonzero()[:, 0].tolist()) == expected, f"{options} gave {result.tolist()}"
 
 
 CHECKS: dict[str, Callable[[type[Sampler]], None]] = {
@@ -212,6 +212,6 @@ CHECKS: dict[str, Callable[[type[Sampler]], None]] = {
 
 
 def check(cls: type[Sampler]) -> None:
-    """The meaning of this kind of sampler, and the contract of all."""
+    """Check the definition of this sampler, and the contract of all."""
     CHECKS[cls.name](cls)
     check_sampler(cls)

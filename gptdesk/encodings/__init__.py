@@ -1,4 +1,4 @@
-"""Character encodings of texts: found from the bytes or named by the user, and what could not be read in them."""
+"""Character encodings of texts: detection, a named one, invalid bytes."""
 
 import codecs
 import contextlib
@@ -10,7 +10,7 @@ from gptdesk.encodings.guess import excerpt, likeliest
 
 AUTO = "auto"
 COMMON = ("utf-8", "utf-16", "cp1252", "cp1250", "cp1251", "koi8-r", "gb18030", "big5", "cp932", "euc-jp", "cp949")
-BLOCK = 1 << 20  # bytes that are looked at together
+BLOCK = 1 << 20  # bytes examined together
 MOST_CONTROLS = 0.05  # share of control characters beyond which it is no text
 VALID_PER_INVALID = 2  # multi-byte sequences that must be valid for each invalid byte of UTF-8
 NO_UTF8 = 1 << 16  # invalid bytes after which UTF-8 is ruled out if too few sequences were valid so far
@@ -38,15 +38,15 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]|\x1b\$")
 
 @dataclass(frozen=True)
 class Reading:
-    """The encoding that a text was read in, and what of it was not valid there."""
+    """Encoding of a text, with its invalid bytes."""
 
     encoding: str  # as Python names it
     invalid: int = 0  # bytes, or characters if it is not UTF-8, that were read as U+FFFD
     line: int = 0  # of the first of them
-    excerpt: str = ""  # a line as it was read, if the encoding was guessed
+    excerpt: str = ""  # a decoded line, if the encoding was guessed
 
     def remarks(self, name: str) -> Iterator[str]:
-        """Sentences on what a user must know about how the text `name` was read."""
+        """Yield sentences for the user on how the text `name` was read."""
         if self.excerpt:
             yield (
                 f'{name} is not UTF-8; it was read as {self.encoding}: "{self.excerpt}"; if that looks wrong, name its '
@@ -64,14 +64,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A text that was bytes."""
+    """Decoded text with its reading."""
 
     text: str  # with newlines as line ends, without a byte order mark
     reading: Reading
 
 
 def checked_encoding(encoding: str) -> str:
-    """`encoding`, AUTO if it is blank; ValueError, naming the option, if Python knows no such encoding of text."""
+    """Return `encoding`, AUTO if it is blank. Raises ValueError if Python has no such encoding of text."""
     encoding = encoding.strip() or AUTO
     if encoding == AUTO:
         return AUTO
@@ -99,9 +99,9 @@ def without_surrogates(text: str) -> str:
 
 
 def decoded(data: bytes, *, name: str, encoding: str = AUTO) -> Decoded:
-    """The text in `data`, whose encoding is found unless one is given.
+    """Decode `data`; its encoding is detected unless one is given.
 
-    Raises ValueError, naming the text by `name`, if it is no text or cannot be read in its encoding.
+    Raises ValueError with `name` if it is no text or cannot be read in its encoding.
     """
     survey = Survey(name, encoding)
     for start in range(0, len(data), BLOCK):
@@ -116,9 +116,9 @@ def decoded(data: bytes, *, name: str, encoding: str = AUTO) -> Decoded:
 
 
 class Survey:
-    """Looks through the bytes of a text, block by block, for its encoding; in memory it keeps a sample.
+    """Detection of the encoding of a text, block by block; only a sample is kept in memory.
 
-    In this order: a byte order mark, which goes before an encoding that was given, as in browsers; the encoding given;
+    In this order: a byte order mark, which overrides an encoding that was given, as in browsers; the encoding given;
     UTF-8 if all bytes are valid; UTF-8 if nearly all are; a guess of charset-normalizer.
 
     Nearly valid is UTF-8 with at least VALID_PER_INVALID multi-byte sequences for each invalid byte. Text of other
@@ -142,7 +142,7 @@ class Survey:
         self._shifts = False  # whether it may be ISO-2022
 
     def add(self, block: bytes) -> None:
-        """Look at the next block; ValueError once it is clear that this is no text."""
+        """Add the next block. Raises ValueError once it is certain that this is no text."""
         if not self._size:
             self._bom = next((encoding for mark, encoding in BOMS.items() if block.startswith(mark)), "")
             if block.startswith(b"%PDF-"):  # which may be plain ASCII
@@ -151,7 +151,7 @@ class Survey:
                 block = block.removeprefix(codecs.BOM_UTF8)
         self._size += len(block)
         if self._encoding not in (None, *UTF8):
-            return  # what is made of the bytes is looked at by a Tally
+            return  # a Tally examines the decoded text
         self._controls += len(block) - len(block.translate(None, _CONTROL_BYTES))
         # the beginning of a text may have more control characters than all of it
         if b"\0" in block or self._controls > MOST_CONTROLS * max(self._size, BLOCK // 16):
@@ -162,22 +162,22 @@ class Survey:
         self._decode(block, final=False)
 
     def reading(self) -> Reading:
-        """Return how to read the whole text; ValueError if it is no text, or in no encoding that is known here."""
-        found = self._encoding
-        if found not in (None, *UTF8):
-            return Reading(found)
+        """Return the reading of the whole text. Raises ValueError if it is no text, or in no known encoding."""
+        encoding = self._encoding
+        if encoding not in (None, *UTF8):
+            return Reading(encoding)
         cut_off = len(self._decoder.getstate()[0])  # bytes of a sequence that did not end
         self._decode(b"", final=True)
         if self._rest and not self._full:
             self._add_to_sample(b"", final=True)
         if self._controls > MOST_CONTROLS * max(self._size, 1):
             raise self._no_text()
-        if found is None and not self._ruled_out and self._is_utf8(cut_off):
-            found = "utf-8"
-        if found is None:
+        if encoding is None and not self._ruled_out and self._is_utf8(cut_off):
+            encoding = "utf-8"
+        if encoding is None:
             return self._guess()
-        _check_valid(self._name, found, self._invalid, self._invalid + self._valid, self._size)
-        return Reading(found, self._invalid, self._first)
+        _check_valid(self._name, encoding, self._invalid, self._invalid + self._valid, self._size)
+        return Reading(encoding, self._invalid, self._first)
 
     def _is_utf8(self, cut_off: int) -> bool:
         """Return whether this is UTF-8 or nearly so; the last `cut_off` bytes are a sequence that did not end."""
@@ -187,28 +187,28 @@ class Survey:
 
     @property
     def _encoding(self) -> str | None:
-        """That of the byte order mark, or the one given."""
+        """Encoding of the byte order mark, or the one given."""
         return self._bom or self._given or None
 
     def _decode(self, block: bytes, *, final: bool) -> None:
-        """Count what is valid UTF-8 and what is not."""
+        """Count valid and invalid UTF-8."""
         if self._ruled_out:
             return
         text = self._decoder.decode(block, final)
         if not text.isascii():
             self._controls += _count(_C1, text)
             others = len(text) - len(text.encode("ascii", "ignore"))
-            found = _ESCAPED.search(text)
-            if found and not self._first:
-                self._first = self._lines + text.count("\n", 0, found.start())
-            invalid = _count(_ESCAPED, text) if found else 0
+            match = _ESCAPED.search(text)
+            if match and not self._first:
+                self._first = self._lines + text.count("\n", 0, match.start())
+            invalid = _count(_ESCAPED, text) if match else 0
             self._valid += others - invalid
             self._invalid += invalid
             self._ruled_out = self._encoding is None and self._invalid > max(NO_UTF8, self._valid / VALID_PER_INVALID)
         self._lines += text.count("\n")
 
     def _add_to_sample(self, block: bytes, *, final: bool = False) -> None:
-        """Keep lines that are not plain ASCII, whole or from white space to white space: that is in no character."""
+        """Keep lines that are not plain ASCII, whole or cut at white space, which is never within a character."""
         block = self._rest + block
         end = len(block) if final else 1 + max(block.rfind(blank) for blank in (b" ", b"\n"))
         if len(block) - end >= SAMPLE:  # a text without white space
@@ -216,11 +216,11 @@ class Survey:
         before = block[max(0, end - AROUND) : end]
         self._rest = (before if before.isascii() else b"") + block[end:]
         start = 0
-        while (found := _BEYOND_ASCII.search(block, start, end)) and not self._full:
-            begin = block.rfind(b"\n", start, found.start()) + 1 or start
-            if found.start() - begin > AROUND:  # a line without end
-                begin = max(begin, block.rfind(b" ", begin, found.start() - AROUND))
-            start = block.find(b"\n", found.start(), end) + 1 or end
+        while (match := _BEYOND_ASCII.search(block, start, end)) and not self._full:
+            begin = block.rfind(b"\n", start, match.start()) + 1 or start
+            if match.start() - begin > AROUND:  # a line without end
+                begin = max(begin, block.rfind(b" ", begin, match.start() - AROUND))
+            start = block.find(b"\n", match.start(), end) + 1 or end
             line, room = block[begin:start], SAMPLE - len(self._sample)
             if len(line) > room:
                 cut = line.rfind(b" ", 0, room)
@@ -243,7 +243,7 @@ class Survey:
 
 
 class Tally:
-    """Counts what was not valid in a text of a given reading, other than UTF-8, while it is decoded."""
+    """Counter of invalid characters in a text of a given encoding, other than UTF-8, while it is decoded."""
 
     def __init__(self, name: str, reading: Reading) -> None:
         self._name, self._reading = name, reading
@@ -251,7 +251,7 @@ class Tally:
         self._lines = 1
 
     def add(self, text: str) -> None:
-        """Look at more of the text, which was decoded with U+FFFD for what is invalid; ValueError if it is no text."""
+        """Add decoded text, with U+FFFD for invalid characters. Raises ValueError if it is no text."""
         self._characters += len(text)
         self._others += len(text) - len(text.encode("ascii", "ignore"))
         self._controls += _count(CONTROL, text)
@@ -263,7 +263,7 @@ class Tally:
             raise no_text(self._name)
 
     def reading(self) -> Reading:
-        """The reading with what was counted; ValueError if too much was invalid, or it is no text."""
+        """Return the reading with the counts. Raises ValueError if too much was invalid, or it is no text."""
         if self._controls > MOST_CONTROLS * max(self._characters, 1):
             raise no_text(self._name)
         _check_valid(self._name, self._reading.encoding, self._invalid, self._others, self._characters)
@@ -271,7 +271,7 @@ class Tally:
 
 
 def no_text(name: str) -> ValueError:
-    """The sentence for what is no text."""
+    """Return the error for a file that is no text."""
     return ValueError(f"{name} is not a text file; give plain text, such as a .txt file")
 
 
@@ -281,7 +281,7 @@ def _count(characters: re.Pattern[str], text: str) -> int:
 
 
 def _check_valid(name: str, encoding: str, invalid: int, others: int, size: int) -> None:
-    """ValueError if this cannot be the encoding: most that is not ASCII is invalid, and that is not very little."""
+    """Raise ValueError if most characters beyond ASCII are invalid, and they are more than MOST_INVALID of the text."""
     if 2 * invalid > others and invalid > MOST_INVALID * size:
         raise ValueError(
             f"{name} cannot be read as {encoding}: of what is not ASCII in it, {invalid / others:.0%} is invalid; save "

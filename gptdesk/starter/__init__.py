@@ -1,4 +1,4 @@
-"""The model that GPT Desk comes with: a generator of stories, the recipe that trains on them, and the checkpoint."""
+"""Starter model of GPT Desk: story generator, training recipe and checkpoint."""
 
 from pathlib import Path
 

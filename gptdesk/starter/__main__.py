@@ -1,4 +1,4 @@
-"""Rebuild the starter model from nothing but this code, or score a model of its stories."""
+"""Rebuild the starter model from this code alone, or score a model trained on its stories."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ import torch
 from gptdesk.settings import default_home
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.build import Recipe, build
-from gptdesk.starter.judge import Judge, Judgement, judge_both, write
+from gptdesk.starter.judge import Judge, Judgement, judge_both, write_stories
 from gptdesk.starter.losses import losses
 from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import stories
@@ -43,20 +43,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="muon", help="(default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="its peak (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of stories, weights and their order (default: 1)")
-    parser.add_argument("--start", type=Path, help="folder of a model of these stories that is to read on")
+    parser.add_argument("--start", type=Path, help="folder of a model of these stories to train further")
     parser.add_argument("--bfloat16", action="store_true", help="much faster on processors with AMX or AVX512-BF16")
     parser.add_argument(
-        "--run", type=Path, default=default_home() / "cache" / "starter", help="folder of the saves, to go on from"
+        "--run",
+        type=Path,
+        default=default_home() / "cache" / "starter",
+        help="folder of the saves, from which a run is resumed",
     )
     parser.add_argument(
         "--out", type=Path, default=CHECKPOINT, help="folder of the checkpoint (default: the package's)"
     )
     commands = parser.add_subparsers(dest="command")
-    score = commands.add_parser("score", help="score a model: its loss beside the floor, its texts beside new stories")
+    score = commands.add_parser(
+        "score", help="score a model: its loss beside the generator's entropy, its texts beside new stories"
+    )
     score.add_argument("model", type=Path, nargs="?", default=CHECKPOINT, help="its folder (default: the package's)")
-    score.add_argument("--samples", type=int, default=200, help="texts to let it write (default: %(default)s)")
-    score.add_argument("--trained-on", type=int, default=1, metavar="SEED", help="the stories it has read (default: 1)")
-    score.add_argument("--dice", type=int, default=1, metavar="SEED", help="of what it writes (default: 1)")
+    score.add_argument("--samples", type=int, default=200, help="texts to generate (default: %(default)s)")
+    score.add_argument(
+        "--trained-on", type=int, default=1, metavar="SEED", help="seed of the stories it was trained on (default: 1)"
+    )
+    score.add_argument("--dice", type=int, default=1, metavar="SEED", help="seed of the generated texts (default: 1)")
     return parser
 
 
@@ -94,19 +101,19 @@ def _score(given: argparse.Namespace) -> None:
     rows = StoryRows(tokenizer, given.trained_on, count=max(1, read), block_size=context)
     judge = Judge(tokenizer, rows.take(torch.arange(rows.count), epoch=0))
     engine = checkpoint.load_engine(PRECISIONS["float32"])
-    texts = write(engine, tokenizer, count=given.samples, seed=given.dice)
+    texts = write_stories(engine, tokenizer, count=given.samples, seed=given.dice)
     cut = sum(not text.whole for text in texts)
-    print(f"{len(texts)} texts, {cut} of them longer than the context, beside as many stories it has not read")
-    for line in _told_judgements(*judge_both(judge, texts, stories(unread, given.samples))):
+    print(f"{len(texts)} texts, {cut} of them longer than the context, beside as many new stories")
+    for line in _score_table(*judge_both(judge, texts, stories(unread, given.samples))):
         print(line)
 
 
-def _told_judgements(model: Judgement, generator: Judgement) -> Iterator[str]:
+def _score_table(model: Judgement, generator: Judgement) -> Iterator[str]:
     yield f"{'':44}{'model':>10}{'generator':>11}"
-    for what, figure in (
+    for name, value in (
         ("sentences in grammar", lambda j: f"{j.score.in_grammar:.1%}"),
         ("of these not in the training text", lambda j: f"{j.score.unseen:.1%}"),
-        ("contradictions a story", lambda j: f"{j.score.contradictions:.2f}"),
+        ("contradictions per story", lambda j: f"{j.score.contradictions:.2f}"),
         ("different events", lambda j: f"{j.score.events}"),
         ("longest run of training tokens", lambda j: f"{j.novelty.longest_run}"),
         ("95 of 100 texts have none longer than", lambda j: f"{j.novelty.usual_run}"),
@@ -117,7 +124,7 @@ def _told_judgements(model: Judgement, generator: Judgement) -> Iterator[str]:
         ("different openings", lambda j: f"{j.variety.openings:.1%}"),
         ("different goals", lambda j: f"{j.variety.plots}"),
     ):
-        yield f"{what:44}{figure(model):>10}{figure(generator):>11}"
+        yield f"{name:44}{value(model):>10}{value(generator):>11}"
     yield f"contradictions by kind: {model.score.kinds or 'none'}"
 
 

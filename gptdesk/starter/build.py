@@ -1,4 +1,4 @@
-"""The starter model from nothing but this code: tokenizer, stories, training that can be taken up again, checkpoint."""
+"""Build of the starter model: tokenizer, stories, resumable training, checkpoint."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ import torch
 
 from gptdesk.starter.losses import MANY, loss_on
 from gptdesk.starter.rows import StoryRows
-from gptdesk.starter.stories import stories, tellings
+from gptdesk.starter.stories import generate_stories, stories
 from gptdesk.starter.world.lexicon import lexicon
 from gptdesk.training import Trainer, TrainingOptions, TrainingStep, saves
 from models import storage
@@ -21,13 +21,13 @@ from models.tokenizer import Tokenizer, train_bpe
 log = logging.getLogger(__name__)
 
 OPTIONS = "options.json"
-RECENT = 100  # steps whose mean is the training loss that the model is said to have
-EVERY = 100  # steps between two lines of the log
+RECENT = 100  # steps whose mean loss is the training loss of the About
+EVERY = 100  # steps between lines of the log
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The sizes of what is built; each has its own default, which is what is shipped."""
+    """Sizes of what is built; the defaults are those of the shipped model."""
 
     vocabulary: int = 4096
     context: int = 256
@@ -36,7 +36,7 @@ class Recipe:
     channels: int = 192
     tokenizer_stories: int = 8000
     validation_stories: int = 128
-    apart: float = 3.0  # how many times further apart names begin, see tell_names_apart
+    apart: float = 3.0  # factor of spread_name_embeddings
 
 
 def build(
@@ -50,8 +50,8 @@ def build(
 ) -> Iterator[TrainingStep]:
     """Train the starter model as `options` say, with saves in `run`, and at the end save it to `out`.
 
-    One seed, one model: a new one, or `start`, which then reads on where it ended. If `run` has a save, it goes on from
-    there; when `stop` is set, it saves and ends. Raises ValueError if `run` was begun with other options.
+    One seed gives one model: a new one, or `start`, trained further on the stories after those it has read. A run with
+    a save is resumed; when `stop` is set, it saves and ends. Raises ValueError if `run` was begun with other options.
     """
     known = start.about if start else About()
     _claim(run, {"options": options.model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
@@ -63,11 +63,11 @@ def build(
         saved = save_checkpoint(out, builder.trainer.model, tokenizer=builder.tokenizer, about=about)
         log.info("saved %s, %.1f MB", saved.path, saved.size_bytes / 1e6)
     else:
-        log.info("stopped after step %d; the same command goes on from there", builder.trainer.step)
+        log.info("stopped after step %d; the same command resumes the run", builder.trainer.step)
 
 
 def _claim(run: Path, wanted: dict[str, object]) -> None:
-    """Note what a run is about, or see that it is about the same."""
+    """Write the options of a new run, or require that a run has these. Raises ValueError if not."""
     if not (run / OPTIONS).exists():
         run.mkdir(parents=True, exist_ok=True)
         storage.write_file(run / OPTIONS, storage.json_bytes(wanted))
@@ -76,22 +76,22 @@ def _claim(run: Path, wanted: dict[str, object]) -> None:
 
 
 def _new(options: TrainingOptions, recipe: Recipe) -> tuple[GPT, Tokenizer]:
-    log.info("learning a tokenizer from %d stories", recipe.tokenizer_stories)
+    log.info("training a tokenizer on %d stories", recipe.tokenizer_stories)
     tokenizer = train_bpe(stories(options.seed, recipe.tokenizer_stories), recipe.vocabulary)
     config = GPTConfig(tokenizer.vocab_size, recipe.context, recipe.layers, recipe.heads, n_embd=recipe.channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = GPT(config)
-    tell_names_apart(model, tokenizer, times=recipe.apart)
+    spread_name_embeddings(model, tokenizer, times=recipe.apart)
     return model, tokenizer
 
 
 @torch.no_grad()
-def tell_names_apart(model: GPT, tokenizer: Tokenizer, *, times: float) -> None:
-    """Make the embeddings of names as many times as different from their mean as they are.
+def spread_name_embeddings(model: GPT, tokenizer: Tokenizer, *, times: float) -> None:
+    """Multiply the differences of the embeddings of names from their mean by `times`.
 
-    Names stand in the same places, so that at first only chance tells their embeddings apart, and so little of it that
-    models of this size take very long to find out that a name can be repeated.
+    Names occur in the same contexts, so that at first only their random embeddings differ, by so little that models of
+    this size take very long to learn that a name is repeated.
     """
     lists = lexicon().lists
     names = [name for kind in ("girls", "boys", "he_pets", "she_pets") for name in lists[kind]]
@@ -103,7 +103,7 @@ def tell_names_apart(model: GPT, tokenizer: Tokenizer, *, times: float) -> None:
 
 
 class _Builder:
-    """A trainer, and what is known about its model."""
+    """Trainer with the losses of its model, for the checkpoint's About."""
 
     def __init__(
         self, run: Path, options: TrainingOptions, recipe: Recipe, model: GPT, tokenizer: Tokenizer, known: About
@@ -119,7 +119,7 @@ class _Builder:
         validation = unread.take(torch.arange(recipe.validation_stories), epoch=0)
         bfloat16 = options.precision == "bfloat16"
         self.trainer = Trainer(model, rows, options=options, validation=validation, bfloat16=bfloat16)
-        log.info("training %d weights on %d tokens", model.config.parameters(), count * context)
+        log.info("training %d parameters on %d tokens", model.config.parameters(), count * context)
 
     def steps(self, stop: threading.Event | None) -> Iterator[TrainingStep]:
         """Train from the newest save to the end, saving now and then."""
@@ -127,7 +127,7 @@ class _Builder:
             self.trainer.restore(saves.load(newest)[0])
             known = Checkpoint.open(newest / saves.MODEL).about
             self._losses, self._validation_loss = [known.loss or 0.0], known.validation_loss
-            log.info("going on after step %d", self.trainer.step)
+            log.info("resuming after step %d", self.trainer.step)
         for step in self.trainer.run(stop):
             self._losses = [*self._losses[1 - RECENT :], step.train_loss]
             self._validation_loss = step.validation_loss or self._validation_loss
@@ -142,16 +142,16 @@ class _Builder:
         saves.save(self._run, self.trainer, tokenizer=self.tokenizer, about=self.about())
 
     def measured(self) -> str:
-        """What is told of the model once it is done: its loss on whole new stories, beside their floor."""
+        """Return the loss of the finished model on whole new stories, beside the generator's entropy, for its About."""
         try:
-            found = loss_on(self.trainer.model, self.tokenizer, tellings(self._options.seed + 2, MANY))
+            loss = loss_on(self.trainer.model, self.tokenizer, generate_stories(self._options.seed + 2, MANY))
         except ValueError:
             return ""  # no story fits so small a context
-        log.info("new stories: %s", found)
-        return f"; new stories: {found}"
+        log.info("new stories: %s", loss)
+        return f"; new stories: {loss}"
 
     def about(self, *, measured: str = "") -> About:
-        """What the checkpoint says about itself."""
+        """Return the About of the checkpoint."""
         tokens = self._known_tokens + self.trainer.tokens
         rows = f"{tokens // self._context} rows of {self._context} tokens"
         return About(

@@ -1,4 +1,4 @@
-"""What the texts of a model of the stories are worth, beside as many of the generator."""
+"""Comparison of a model's texts with as many of the generator."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ from models.tokenizer import Tokenizer
 from samplers.chain import Chain
 
 CHAIN = Chain.from_data([{"name": "temperature", "temperature": 0.8}, {"name": "top_p", "top_p": 0.95}])
-TOGETHER = 50  # texts that are written at a time
+TOGETHER = 50  # texts generated at a time
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a model wrote; `whole` if it came to the end of the story within its context."""
+    """Generated text; `whole` if it reached the end of the story within the context."""
 
     text: str
     whole: bool
@@ -29,7 +29,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Texts of one writer: all of it is to be compared with the same of another."""
+    """Measurements of texts, to be compared with those of other texts."""
 
     score: Score
     novelty: Novelty
@@ -37,16 +37,16 @@ class Judgement:
 
 
 @torch.inference_mode()
-def write(engine: Engine, tokenizer: Tokenizer, *, count: int, seed: int, chain: Chain = CHAIN) -> list[Text]:
-    """New stories by a model, each from nothing to its end or the end of the context."""
-    found: list[Text] = []
-    while len(found) < count:
-        rows = min(TOGETHER, count - len(found))
-        found += _written(engine, tokenizer, rows, chain, seed=seed + len(found))
-    return found
+def write_stories(engine: Engine, tokenizer: Tokenizer, *, count: int, seed: int, chain: Chain = CHAIN) -> list[Text]:
+    """Generate stories with a model, each from an empty prompt to its end or the end of the context."""
+    texts: list[Text] = []
+    while len(texts) < count:
+        rows = min(TOGETHER, count - len(texts))
+        texts += _write_rows(engine, tokenizer, rows, chain, seed=seed + len(texts))
+    return texts
 
 
-def _written(engine: Engine, tokenizer: Tokenizer, count: int, chain: Chain, *, seed: int) -> list[Text]:
+def _write_rows(engine: Engine, tokenizer: Tokenizer, count: int, chain: Chain, *, seed: int) -> list[Text]:
     end = tokenizer.end_of_text
     assert end is not None
     cache = KVCache(engine.config)
@@ -64,7 +64,7 @@ def _written(engine: Engine, tokenizer: Tokenizer, count: int, chain: Chain, *, 
 
 
 def verdict(text: Text) -> Verdict:
-    """What the reader makes of it, without the sentence in which it was cut off."""
+    """Return the reader's verdict on a text, without the sentence in which it was cut off."""
     if text.whole:
         return read(text.text)
     ends = [match.end() for match in SENTENCE_END.finditer(text.text)]
@@ -72,7 +72,7 @@ def verdict(text: Text) -> Verdict:
 
 
 class Judge:
-    """Judges texts beside the rows (R, T + 1) that a model was trained on."""
+    """Measures texts beside the rows (R, T + 1) that a model was trained on."""
 
     def __init__(self, tokenizer: Tokenizer, rows: torch.Tensor) -> None:
         self._tokenizer = tokenizer
@@ -80,7 +80,7 @@ class Judge:
         self._seen = {sentence for row in rows for sentence in _sentences(row, tokenizer)}
 
     def __call__(self, texts: Sequence[Text], *, words: int) -> Judgement:
-        """Judge texts; how different they are, by their first `words` words. ValueError if there are none."""
+        """Measure texts; their variety by their first `words` words. Raises ValueError if there are none."""
         verdicts = [verdict(text) for text in texts]
         return Judgement(
             score(verdicts, seen=self._seen),
@@ -90,7 +90,7 @@ class Judge:
 
 
 def _sentences(row: torch.Tensor, tokenizer: Tokenizer) -> Iterator[str]:
-    """The sentences in a row (T + 1,) of stories, as the reader of each would part them."""
+    """Yield the sentences in a row (T + 1,) of stories, split as by the reader."""
     stories: list[list[int]] = [[]]
     for token in row.tolist():
         if token == tokenizer.end_of_text:
@@ -103,7 +103,7 @@ def _sentences(row: torch.Tensor, tokenizer: Tokenizer) -> Iterator[str]:
 
 
 def judge_both(judge: Judge, texts: Sequence[Text], held_out: Iterable[str]) -> tuple[Judgement, Judgement]:
-    """Those of a model, and as many of the generator that nobody was trained on, by equally many words."""
+    """Measure texts of a model and as many held-out stories of the generator, by equally many words."""
     others = [Text(text, whole=True) for text in itertools.islice(held_out, len(texts))]
     words = min(sum(len(words_of(text.text)) for text in some) for some in (texts, others))
     return judge(texts, words=words), judge(others, words=words)

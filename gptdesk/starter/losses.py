@@ -1,4 +1,4 @@
-"""The loss of a model on stories that nobody was trained on, and the floor: what they cost whoever knows the world."""
+"""Loss of a model on new stories, beside the generator's entropy."""
 
 import itertools
 from collections.abc import Iterable
@@ -6,59 +6,65 @@ from dataclasses import dataclass
 
 import torch
 
-from gptdesk.starter.stories import Story, tellings
+from gptdesk.starter.stories import Story, generate_stories
 from models.gpt import GPT
 from models.tokenizer import Tokenizer
 
-JUDGED, MANY = 128, 400  # stories that a loss is measured on, and of which they are those that fit the context
+JUDGED, MANY = 128, 400  # stories that a loss is measured on: the first that fit the context, out of MANY
 
 
 @dataclass(frozen=True)
 class Loss:
-    """In nats per token, of stories that were not trained on, and what they cost whoever knows how they are made."""
+    """Loss on stories that were not trained on, and the generator's entropy on them, in nats per token."""
 
     loss: float
-    floor: float
+    entropy: float
 
     def __str__(self) -> str:
-        excess = self.loss - self.floor
-        return f"{self.loss:.4f} nats a token, {excess:+.4f} above the floor of {self.floor:.4f}"
+        excess = self.loss - self.entropy
+        return f"{self.loss:.4f} nats per token, {excess:+.4f} above the generator's entropy of {self.entropy:.4f}"
 
 
-def floor(tokenizer: Tokenizer, told: list[Story]) -> float:
-    """Nats per token that stories cost whoever knows how they are made.
+def entropy(tokenizer: Tokenizer, given: list[Story]) -> float:
+    """Return the generator's entropy on stories, in nats per token.
 
-    No model that has not read them can have a loss much lower on them, each from its start to its end of text.
+    It is the least loss of a model that was not trained on them, each from its start to its end of text.
     """
-    return sum(story.nats for story in told) / sum(len(tokenizer.encode(story.text)) + 1 for story in told)
+    return sum(story.nats for story in given) / sum(len(tokenizer.encode(story.text)) + 1 for story in given)
 
 
 def losses(model: GPT, tokenizer: Tokenizer, *, seed: int) -> dict[str, Loss]:
-    """Of a model on three sorts of stories of the collection `seed`: like those it was trained on; with a hero, a thing
-    and a place that were never together; and plots that take a turn they never took."""
-    held_out = list(tellings(seed, MANY, held_out=True))
+    """Return the loss of a model on three sorts of new stories of the collection `seed`.
+
+    Like those it was trained on; with a hero, a thing and a place that were never together; with a turn of the plot
+    that never occurred.
+    """
+    held_out = list(generate_stories(seed, MANY, held_out=True))
     sorts = {
-        "new stories": tellings(seed, MANY),
+        "new stories": generate_stories(seed, MANY),
         "new compositions": (story for story in held_out if not story.twisted),
         "new turns of plots": (story for story in held_out if story.twisted),
     }
-    return {name: loss_on(model, tokenizer, told) for name, told in sorts.items()}
+    return {name: loss_on(model, tokenizer, given) for name, given in sorts.items()}
 
 
 @torch.inference_mode()
-def loss_on(model: GPT, tokenizer: Tokenizer, told: Iterable[Story]) -> Loss:
-    """Of the first of those that fit the model's context, each from nothing to its end; ValueError if none does."""
+def loss_on(model: GPT, tokenizer: Tokenizer, given: Iterable[Story]) -> Loss:
+    """Return the loss on the first stories that fit the model's context, each from an empty prompt to its end.
+
+    Raises ValueError if none fits.
+    """
     most = model.config.block_size + 1
-    fitting = list(itertools.islice((story for story in told if len(_ids(tokenizer, story)) <= most), JUDGED))
+    fitting = list(itertools.islice((story for story in given if len(_ids(tokenizer, story)) <= most), JUDGED))
     if not fitting:
         raise ValueError(f"no story fits the model's context of {model.config.block_size} tokens, so it has no loss")
     rows = [torch.tensor([_ids(tokenizer, story)]) for story in fitting]
     lengths = [row.shape[1] - 1 for row in rows]
     nats = [model.loss(row[:, :-1], row[:, 1:]).item() * n for row, n in zip(rows, lengths, strict=True)]
-    return Loss(sum(nats) / sum(lengths), floor(tokenizer, fitting))
+    return Loss(sum(nats) / sum(lengths), entropy(tokenizer, fitting))
 
 
 def _ids(tokenizer: Tokenizer, story: Story) -> list[int]:
-    """The tokens of a story between two ends of text."""
+    """Return the tokens of a story between two ends of text."""
     assert tokenizer.end_of_text is not None
     return [tokenizer.end_of_text, *tokenizer.encode(story.text), tokenizer.end_of_text]

@@ -1,4 +1,4 @@
-"""Stories: who they are about, which form they take, and what they cost to write down."""
+"""Stories: characters, form and exact entropy."""
 
 import itertools
 import zlib
@@ -21,31 +21,31 @@ FORM_ODDS = odds(0.56, 0.04, 0.15, 0.08, 0.07, 0.10)
 
 @dataclass(frozen=True)
 class Story:
-    """A text, what it costs, and how it came about.
+    """Generated text with its entropy and composition.
 
-    `nats` is -ln of the probability of every choice that was made for it. Some leave no trace, such as weather that
-    nobody mentions, and a few texts can be told in two ways: the best model of them could do with 1 or 2 % less.
+    `nats` is the sum of -ln p of all choices. Some leave no trace, such as weather that is not mentioned, and a few
+    texts can result from different choices: the entropy of the text alone is 1 or 2 % lower.
     """
 
     text: str
     nats: float
     form: str
     signature: tuple[str, ...]
-    triple: tuple[str, ...]  # the kind of the hero, the first thing and the first place, as far as there are any
+    triple: tuple[str, ...]  # kind of the hero, first thing and first place, if any
 
     @property
     def twisted(self) -> bool:
-        """Whether a plot takes one of the turns that it never takes in training."""
+        """True if a plot has a turn that never occurs in training."""
         return any((plot, turn) in HELD_OUT for plot in self.signature for turn in self.signature)
 
     @property
     def held_out(self) -> bool:
-        """Whether no model is trained on stories of this composition: 1 in 20 triples, and three turns of plots."""
+        """True if stories of this composition are held out: 1 in 20 triples, and three turns of plots."""
         return self.twisted or (len(self.triple) == 3 and zlib.crc32("/".join(self.triple).encode()) % 20 == 0)
 
 
 def _cast(dice: Dice, planner: Planner, *, named: bool) -> tuple[Entity, Entity]:
-    """Two friends of different pronouns, so that "he" and "she" are always clear."""
+    """Draw two friends of different pronouns, so that "he" and "she" are unambiguous."""
     words = lexicon().lists
     genders = ("he", "she") if dice.chance(0.5) else ("she", "he")
     made: list[Entity] = []
@@ -72,8 +72,8 @@ def _how_named(dice: Dice) -> str:
     return NAMED[dice.roll(NAMED_ODDS)]
 
 
-def tell(seed: int, index: int) -> Story:
-    """Story `index` of the collection `seed`."""
+def generate_story(seed: int, index: int) -> Story:
+    """Generate story `index` of the collection `seed`."""
     dice = Dice(seed, index)
     teller = Teller(dice)
     planner = Planner(dice, teller)
@@ -102,7 +102,7 @@ def tell(seed: int, index: int) -> Story:
 
 
 def _ask(dice: Dice, planner: Planner, a: Entity, b: Entity) -> None:
-    """A question about how things are in the end, and its answer."""
+    """Append a question about the final state, and its answer."""
     world, words = planner.world, {"A": a, "B": b}
     asked: list[tuple[str, dict[str, Entity | str]]] = [("q-friend", dict(words))]
     for who in (a, b):
@@ -122,27 +122,27 @@ def _ask(dice: Dice, planner: Planner, a: Entity, b: Entity) -> None:
 
 
 def _header(dice: Dice, planner: Planner, scope: dict[str, Entity | str], *, words: bool) -> str:
-    """A title, and before it, if wanted, three words that the story keeps to."""
+    """Return a title, and before it, with `words`, up to three words that occur in the story."""
     title = Teller(dice)
     title.tell(messages()["title"], {**scope, "K": planner.plot})
     if not words:
         return title.text
-    left = sorted({*planner.drawn, *(who.forms["kind"] for who in scope.values() if isinstance(who, Entity))})
-    chosen = [left.pop(dice.roll(even(len(left)))) for _ in range(min(3, len(left)))]
+    available = sorted({*planner.drawn, *(who.forms["kind"] for who in scope.values() if isinstance(who, Entity))})
+    chosen = [available.pop(dice.roll(even(len(available)))) for _ in range(min(3, len(available)))]
     return f"Words: {', '.join(chosen)}\n{title.text}"
 
 
 def story(seed: int, index: int) -> str:
-    """The text of story `index` of the collection `seed`: paragraphs with a blank line between them."""
-    return tell(seed, index).text
+    """Return the text of story `index` of the collection `seed`: paragraphs with a blank line between them."""
+    return generate_story(seed, index).text
 
 
 def stories(seed: int, count: int) -> Iterator[str]:
-    """The first `count` stories of the collection `seed`, one at a time."""
+    """Yield the first `count` stories of the collection `seed`."""
     return (story(seed, index) for index in range(count))
 
 
-def tellings(seed: int, count: int, *, held_out: bool = False) -> Iterator[Story]:
-    """The first `count` stories of a collection that are not of a held-out composition, or only those that are."""
-    fitting = (told for told in map(partial(tell, seed), itertools.count()) if told.held_out == held_out)
-    return itertools.islice(fitting, count)
+def generate_stories(seed: int, count: int, *, held_out: bool = False) -> Iterator[Story]:
+    """Yield the first `count` stories of a collection that are not held out, or with `held_out` only those that are."""
+    all_stories = map(partial(generate_story, seed), itertools.count())
+    return itertools.islice((story for story in all_stories if story.held_out == held_out), count)

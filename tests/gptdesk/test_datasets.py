@@ -1,4 +1,4 @@
-"""Texts by name: stories are told once, classics are fetched from a real local server, stripped, and kept."""
+"""Texts by name: stories are generated once, classics are downloaded from a local server, stripped and stored."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,18 +38,18 @@ def obtained(*places: str, texts: Path) -> tuple[list[TextProgress], tuple[str, 
     return progress, found  # type: ignore[return-value]
 
 
-def test_stories_are_told_once_and_are_documents(tmp_path: Path) -> None:
+def test_stories_are_generated_once_and_are_documents(tmp_path: Path) -> None:
     progress, found = obtained("story-world:450", "my.txt", texts=tmp_path)
     path = tmp_path / "story-world-450.txt"
     assert found == (str(path), "my.txt")
     assert len(progress) == 3
     assert progress[-1].path == path
-    told = path.read_text("utf-8")
-    assert told.removesuffix("\n").split(f"\n{END_OF_TEXT}\n") == list(stories(datasets.COLLECTION, 450))
+    text = path.read_text("utf-8")
+    assert text.removesuffix("\n").split(f"\n{END_OF_TEXT}\n") == list(stories(datasets.COLLECTION, 450))
     *_, file = inspect(path)
     assert isinstance(file, TextFile)
     assert file.documents == 450
-    assert abs(len(told) / 450 - STORY_BYTES) < 60
+    assert abs(len(text) / 450 - STORY_BYTES) < 60
     before = path.stat()
     progress, _ = obtained("story-world:450", texts=tmp_path)
     assert [one.stage for one in progress] == ["reading"]
@@ -83,7 +83,7 @@ def test_a_classic_that_was_cut_off_goes_on(tmp_path: Path, served: Served) -> N
 def test_what_is_no_book_is_refused(tmp_path: Path, served: Served) -> None:
     for body in (b"<html>a page that asks you to log in</html>", BOOK[: len(BOOK) // 2], b""):
         served.body, served.etag = body, ""
-        with pytest.raises(ValueError, match="its lines of START and END are missing; connect to the internet"):
+        with pytest.raises(ValueError, match="its START and END lines are missing; connect to the internet"):
             obtained("classic:alice", texts=tmp_path)
         assert not (tmp_path / "alice.txt").exists()
     served.status = 404
@@ -94,7 +94,7 @@ def test_what_is_no_book_is_refused(tmp_path: Path, served: Served) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("classic:nobody", r"^there is no classic 'nobody'; there is: alice, "),
+        ("classic:nobody", r"^there is no classic 'nobody'; the classics are: alice, "),
         ("classic:../alice", r"^there is no classic '\.\./alice'"),
         ("story-world:0", r"^story-world:COUNT takes 1 to 80,000 stories, not '0'$"),
         ("story-world:many", r"^story-world:COUNT takes 1 to 80,000 stories, not 'many'$"),
@@ -113,16 +113,16 @@ def test_all_are_listed_with_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "grimm.txt").write_text("Once")
     found = {source.name: source for source in listing(tmp_path)}
     assert list(found) == ["story-world", *(f"classic:{key}" for key in CLASSICS)]
-    assert (found["classic:grimm"].there, found["classic:grimm"].size) == (True, 4)
+    assert (found["classic:grimm"].available, found["classic:grimm"].size) == (True, 4)
     assert found["classic:alice"] == Source(
         name="classic:alice",
         title="Lewis Carroll: Alice's Adventures in Wonderland",
         note="1865, public domain, from Project Gutenberg",
         size=170_000,
         path=tmp_path / "alice.txt",
-        there=False,
+        available=False,
     )
-    assert (found["story-world"].there, found["story-world"].size) == (False, STORIES * STORY_BYTES)
+    assert (found["story-world"].available, found["story-world"].size) == (False, STORIES * STORY_BYTES)
 
 
 def test_training_on_them_in_a_terminal(
@@ -134,7 +134,7 @@ def test_training_on_them_in_a_terminal(
     data = RunDirectory(tmp_path / "runs" / "mine").plan().data
     assert data == (str(tmp_path / "texts" / "alice.txt"), str(tmp_path / "texts" / "story-world-5.txt"))
     monkeypatch.setitem(CLASSICS, "grimm", replace(CLASSICS["grimm"], url="http://127.0.0.1:1/pg2591.txt"))
-    told = complaint(capsys, "train", "--data", "classic:grimm", "--name", "other", *QUICK)
-    assert told.startswith("gptdesk: Fairy Tales is not on this computer yet and could not be had: ")
-    assert "connect to the internet" in told
+    sentence = complaint(capsys, "train", "--data", "classic:grimm", "--name", "other", *QUICK)
+    assert sentence.startswith("gptdesk: Fairy Tales is not on this computer yet and could not be downloaded: ")
+    assert "connect to the internet" in sentence
     assert not (tmp_path / "runs" / "other").exists()

@@ -1,4 +1,4 @@
-"""A chain: samplers in order as data, one explanation per link, and plain words for unusable logits."""
+"""Chain: samplers in order as data, one distribution per link, and a sentence for unusable logits."""
 
 import math
 import pickle
@@ -12,7 +12,6 @@ from sampling_checks import logs, random_rows, text
 from torch import Tensor
 
 from samplers import Chain, Sampler, build, default_chain
-from samplers.ranking import Shortlist
 from samplers.temperature import Temperature
 from samplers.top_k import TopK
 
@@ -28,7 +27,7 @@ EVERY_KIND = [
 
 
 class Breaks(Sampler):
-    """Does whatever the test wants."""
+    """Calls the function of the test."""
 
     name = "breaks"
     does: ClassVar[Callable[[Tensor], object]]
@@ -91,13 +90,33 @@ def test_explain_has_the_model_and_every_link() -> None:
 @pytest.mark.parametrize(("vocabulary", "seeds"), [(200, 10), (12_007, 1), (12_032, 1)])
 @pytest.mark.parametrize("first", [0, 2, 4, 5])
 def test_explain_is_each_sampler_on_whole_rows(first: int, vocabulary: int, seeds: int) -> None:
-    """A chain shows its filters only the tokens that are left, and works out only those; nobody can tell."""
+    """Shortcuts compute only the tokens that are left, and the distributions are bit-exact all the same."""
     chain, tokens = Chain.from_data(EVERY_KIND[first:] + EVERY_KIND[:first]), torch.arange(72).reshape(8, 9)
     for seed in range(seeds):
         logits = random_rows(seed, 8, vocabulary)
         for link, sampler in zip(chain.explain(logits, tokens)[1:], chain.samplers, strict=True):
             logits = sampler(logits, tokens)
-            torch.testing.assert_close(link.probabilities, logits.softmax(1), atol=1e-6, rtol=1e-5)
+            assert torch.equal(link.probabilities, logits.softmax(1)), sampler
+
+
+@pytest.mark.parametrize("vocabulary", [1, 63, 65, 257, 12_007, 12_032, 50_257])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("top_k", [1, 60, 700, 20_000]),
+        ("top_p", [0.5, 0.97]),
+        ("min_p", [1e-6, 0.1, 1]),
+        ("typical", [0.5, 0.97]),
+        ("temperature", [0, 1e-3, 0.8, 2]),
+    ],
+)
+def test_a_shortcut_is_bit_exact(name: str, values: list[float], vocabulary: int) -> None:
+    for rows in (1, 8):
+        logits = random_rows(rows, rows, vocabulary)
+        for value in values:
+            sampler = build(name, **{name if name != "typical" else "typical_p": value})
+            link = Chain(samplers=(sampler,)).explain(logits, text(rows))[-1]
+            assert torch.equal(link.probabilities, sampler(logits, text(rows)).softmax(1)), sampler
 
 
 @pytest.mark.parametrize("vocabulary", [200, 12_007, 12_032])
@@ -196,9 +215,9 @@ class Second(TopK):
 
     name = "second"
 
-    def choose(self, logits: Tensor) -> Shortlist:
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
         values, ids = logits.topk(2)
-        return Shortlist(values[:, 1:], ids[:, 1:])
+        return torch.full_like(logits, -math.inf).scatter(1, ids[:, 1:], values[:, 1:])
 
 
 class Colder(Temperature):

@@ -1,4 +1,4 @@
-"""Draws: distributed as they should be, from streams that are kept apart, and alike for like distributions."""
+"""Draws: their distribution, independent streams, and equal choices for equal distributions."""
 
 import itertools
 import math

@@ -1,32 +1,40 @@
-"""Known bugs of other samplers, injected one by one: the checks that pass on ours must catch each."""
+"""Known bugs of other samplers, injected one by one into ours: the assertion that is meant for each must catch it.
+
+A crash is no catch: an error in the code of a bug or of a check fails the test.
+"""
 
 import math
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
-from sampling_checks import check, check_order
+from sampling_checks import CHECKS, check, check_order
 from torch import Tensor
 
-from samplers import Chain, Sampler, default_chain, get, names, registry
+from samplers import Chain, Sampler, check_sampler, default_chain, get, names
 
-CAUGHT = (AssertionError, RuntimeError, IndexError)
 REAL = {name: get(name) for name in names()}
 Bug = Callable[[Sampler, Tensor, Tensor], Tensor]
 
 
-def check_mutant(name: str, bug: Bug) -> None:
-    """Check the sampler `name` with `bug` as its `__call__`, in the place of the real one."""
+def mutant(name: str, bug: Bug, monkeypatch: pytest.MonkeyPatch) -> type[Sampler]:
+    """Put a class with `bug` as its `__call__` in the place of a sampler, as if its module had been reloaded."""
     real = REAL[name]
-    body = {"__call__": bug, "__module__": __name__, "__qualname__": "Mutant", "__doc__": real.__doc__}
-    globals()["Mutant"] = mutant = type("Mutant", (real,), body)  # where pickle looks for it
-    with registry.isolated():
-        registry._registered.clear()
-        check(mutant)
+    body = {"__call__": bug, "__doc__": real.__doc__, "__module__": real.__module__, "__qualname__": real.__qualname__}
+    cls = type(real.__name__, (real,), body)
+    monkeypatch.setattr(sys.modules[real.__module__], real.__name__, cls)  # where pickle looks for it
+    return cls
+
+
+def require_caught(check: Callable[[type[Sampler]], None], cls: type[Sampler], *, sentence: str | None = None) -> None:
+    """Fail unless an assertion of `check` refuses `cls`, with this sentence if given; raise any other error."""
+    with pytest.raises(AssertionError, match=sentence):
+        check(cls)
 
 
 def fixed(sampler: Sampler, **options: float) -> Sampler:
-    """The real sampler with the same options, or with these."""
+    """Return the real sampler with the same options, or with these."""
     return REAL[sampler.name](**(options or sampler.model_dump()))
 
 
@@ -53,7 +61,7 @@ def keeps_one_less(self, logits, tokens):
 
 
 def nucleus(stays: Callable[[Tensor, Tensor, float], Tensor]) -> Bug:
-    """Top-p by sorting, where `stays` tells from the mass up to and with a token, and the token's own."""
+    """Return top-p by sorting; `stays` decides by the sum up to and including a token, and the token's probability."""
 
     def call(self, logits, tokens):
         ordered, ids = logits.sort(descending=True, stable=True)
@@ -86,10 +94,10 @@ def adds_in_half_precision(mass, own, p):  # mlx-lm #1912
     return (own.bfloat16().cumsum(1) - own) < p - 1e-6
 
 
-def one_is_nobody(self, logits, tokens):  # ChatRWKV #170
+def crashes_where_no_sum_exceeds_one(self, logits, tokens):  # ChatRWKV #170
     mass = logits.softmax(1).sort(descending=True).values.cumsum(1)
-    cut = int((mass > (1 if self.top_p == 1 else self.top_p - 1e-6)).nonzero()[0, 1])
-    return REAL["top_k"](top_k=cut + 1)(logits, tokens)
+    past = (mass > 1.0001).nonzero() if self.top_p == 1 else None
+    return fixed(self)(logits, tokens) if past is None else logits[past[0, 0]]
 
 
 def ranks_all_rows_as_the_first(self, logits, tokens):
@@ -184,10 +192,9 @@ def counts_the_whole_batch(self, logits, tokens):
     return fixed(self)(logits, tokens.reshape(1, -1).expand(len(logits), -1))
 
 
-BUGS = {
+BUGS = {  # by sampler: caught by the check of its definition
     "top_k": [
         keeps_ties,
-        crashes_above_the_vocabulary,
         settles_ties_by_the_highest_id,
         keeps_one_less,
         ranks_all_rows_as_the_first,
@@ -195,22 +202,18 @@ BUGS = {
     "top_p": [
         *map(nucleus, (drops_the_crossing_token, removes_everything_when_p_is_tiny, keeps_one_too_many)),
         *map(nucleus, (forgets_rounding, adds_in_half_precision)),
-        one_is_nobody,
         ranks_all_rows_as_the_first,
-        in_place,
     ],
     "min_p": [relative_to_one, drops_the_equal, maximum_of_the_batch, ranks_all_rows_as_the_first],
     "typical": [typical_is_probable, typical_above_the_entropy_only, ranks_all_rows_as_the_first],
     "greedy": [settles_ties_by_the_highest_id, ranks_all_rows_as_the_first],
-    "temperature": [divides_by_zero, multiplies, overflows, clamps_at_a_tenth, in_place],
+    "temperature": [divides_by_zero, multiplies, overflows, clamps_at_a_tenth],
     "repetition_penalty": [
         always_divides,
         wrong_sign,
         once_for_each_time,
-        crashes_outside_the_vocabulary,
         clamps_ids,
         counts_the_whole_batch,
-        in_place,
     ],
     "presence_frequency": [
         favours_what_it_should_punish,
@@ -222,15 +225,66 @@ BUGS = {
 }
 
 
+BREACHES = [  # caught by the contract of all samplers, with this sentence
+    ("top_p", in_place, "changed the logits it was given"),
+    ("temperature", in_place, "changed the logits it was given"),
+    ("repetition_penalty", in_place, "changed the logits it was given"),
+    ("top_k", crashes_above_the_vocabulary, "failed with RuntimeError: selected index k out of range"),
+    ("top_p", crashes_where_no_sum_exceeds_one, "failed with IndexError: index 0 is out of bounds"),
+    ("repetition_penalty", crashes_outside_the_vocabulary, "failed with RuntimeError: index -1 is out of bounds"),
+]
+
+
 @pytest.mark.parametrize(("name", "bug"), [(name, bug) for name, bugs in BUGS.items() for bug in bugs])
-def test_a_sampler_with_a_known_bug_is_caught(name: str, bug: Bug) -> None:
-    with pytest.raises(CAUGHT):
-        check_mutant(name, bug)
+def test_a_sampler_with_a_known_bug_is_caught(name: str, bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_caught(CHECKS[name], mutant(name, bug, monkeypatch))
+
+
+@pytest.mark.parametrize(("name", "bug", "sentence"), BREACHES)
+def test_a_breach_of_the_contract_is_caught(
+    name: str, bug: Bug, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_caught(check_sampler, mutant(name, bug, monkeypatch), sentence=sentence)
 
 
 @pytest.mark.parametrize("name", list(BUGS))
-def test_a_mutant_without_a_bug_is_not(name: str) -> None:
-    check_mutant(name, lambda self, logits, tokens: fixed(self)(logits, tokens))
+def test_a_mutant_without_a_bug_is_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(mutant(name, lambda self, logits, tokens: fixed(self)(logits, tokens), monkeypatch))
+
+
+def misspells_a_name(self, logits, tokens):
+    return logitz  # noqa: F821
+
+
+def misspells_an_option(self, logits, tokens):
+    return logits * self.no_such_option
+
+
+def passes_a_wrong_number_of_arguments(self, logits, tokens):
+    return fixed(self)(logits)
+
+
+def passes_an_option_out_of_range(self, logits, tokens):
+    return fixed(self, top_k=-1)(logits, tokens)
+
+
+@pytest.mark.parametrize(
+    ("bug", "error"),
+    [
+        (misspells_a_name, NameError),
+        (misspells_an_option, AttributeError),
+        (passes_a_wrong_number_of_arguments, TypeError),
+        (passes_an_option_out_of_range, ValueError),
+    ],
+)
+def test_a_crash_of_the_harness_is_not_a_catch(
+    bug: Bug, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashing = mutant("top_k", bug, monkeypatch)
+    with pytest.raises(error):  # as itself, and not as a caught mutant
+        require_caught(CHECKS["top_k"], crashing)
+    with pytest.raises(AssertionError, match=f"Regex pattern did not match[^$]*failed with {error.__name__}"):
+        require_caught(check_sampler, crashing, sentence="changed the logits it was given")
 
 
 @pytest.mark.parametrize("place", range(5))

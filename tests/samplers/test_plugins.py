@@ -1,4 +1,4 @@
-"""Plugins: the example of docs/plugins.md, installed and dropped in, and broken ones that only cause a warning."""
+"""Plugins: the example of docs/plugins.md, installed or as a file, and broken ones that only cause a warning."""
 
 import importlib.util
 import logging
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import samplers
 from samplers import Chain, build, check_sampler, default_chain, get, load_plugins, names, registry
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -37,7 +38,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def pip() -> list[str]:
-    """A pip that works on this environment: its own, or that of the Python it was made from."""
+    """Return a pip that works on this environment: its own, or that of the Python it was made from."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     host = sys._base_executable  # type: ignore[attr-defined]
@@ -48,7 +49,7 @@ def pip() -> list[str]:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the guide, installed by pip into a folder of its own."""
+    """Install the package of the guide by pip into a folder of its own."""
     source, site = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("site")
     write(source, {"top_n_sigma.py": EXAMPLE, "test_top_n_sigma.py": OWN_TEST, "pyproject.toml": PROJECT})
     offline = ["--no-index", "--no-build-isolation", "--no-deps", "--disable-pip-version-check"]
@@ -59,7 +60,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_example() -> None:
-    """The sampler of the guide is there with its options, keeps the contract, and works in a chain."""
+    """Require that the sampler of the guide has its options, keeps the contract, and works in a chain."""
     cls = get("top_n_sigma")
     check_sampler(cls)
     assert [*cls.model_fields] == ["n_sigma"]
@@ -107,8 +108,29 @@ def test_the_test_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     tests.test_keeps_what_is_near_the_best()
 
 
+BUILT_IN = [
+    file for file in sorted(Path(samplers.__file__).parent.glob("*.py")) if "(Sampler):" in file.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("file", BUILT_IN, ids=lambda file: file.stem)
+def test_a_built_in_sampler_is_a_plugin_moved_in(file: Path, tmp_path: Path) -> None:
+    """Its file, with other names, loads as a plugin and gives the same bits on whole rows as the built-in one."""
+    built_in = [get(name) for name in names() if sys.modules[get(name).__module__].__file__ == str(file)]
+    words = "|".join({cls.name for cls in built_in}.union(*(cls.model_fields for cls in built_in)))
+    write(tmp_path, {file.name: re.sub(rf"\b({words})\b", r"my_\1", file.read_text(encoding="utf-8"))})
+    assert load_plugins(tmp_path) == []
+    logits = torch.randn(3, 500, generator=torch.Generator().manual_seed(1))
+    tokens = torch.tensor([[1, 2, 2], [0, 499, 7], [5, 5, 5]])
+    for cls in built_in:
+        options = {option: 0.9 if field.annotation is float else 7 for option, field in cls.model_fields.items()}
+        plugin = get(f"my_{cls.name}")(**{f"my_{option}": value for option, value in options.items()})
+        theirs, ours = (Chain(samplers=(sampler,)).explain(logits, tokens)[-1] for sampler in (plugin, cls(**options)))
+        assert torch.equal(theirs.probabilities, ours.probabilities)
+
+
 def test_the_example_with_state(tmp_path: Path) -> None:
-    """Mirostat brings the surprise of what is drawn to its target, whatever the model's own is."""
+    """The mean surprise of the drawn tokens approaches the target of Mirostat."""
     assert load_plugins(write(tmp_path, {"mirostat.py": MIROSTAT})) == []
     check_sampler(get("mirostat"))
     step, generator = build("mirostat", mirostat_target=3.0).start(), torch.Generator().manual_seed(0)

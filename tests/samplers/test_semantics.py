@@ -1,4 +1,4 @@
-"""What the built-in samplers keep and change: by hand, by a float64 reference, and as transformers does."""
+"""Definitions of the built-in samplers: by hand, by a float64 reference, and in parity with transformers."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""check_sampler: passes what keeps the contract, and says in a sentence what does not."""
+"""check_sampler: accepts what keeps the contract, and names a breach in one sentence."""
 
 import math
 from collections.abc import Callable
@@ -139,6 +139,14 @@ class NoWidget(Sharpen):
     words: tuple[str, ...] = Field((), description="words")
 
 
+class Raises(Sharpen):
+    """Fails on an empty text."""
+
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        tokens[:, -1]
+        return super().__call__(logits, tokens)
+
+
 class Unnamed(Sharpen):
     """No name."""
 
@@ -162,6 +170,7 @@ class Unnamed(Sharpen):
         (NoDescription, "the option 'sharpness' of NoDescription needs a description of one line"),
         (NoBounds, "the option 'sharpness' of NoBounds needs bounds for its slider"),
         (NoWidget, "the option 'words' of NoWidget must be a bool, int, float, str or Literal"),
+        (Raises, "failed with IndexError: index -1 is out of bounds"),
         (Unnamed, "Unnamed needs a name"),
         (int, "is not a class derived"),
     ],

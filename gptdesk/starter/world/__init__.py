@@ -1,1 +1,1 @@
-"""A small world that is simulated first and told afterwards, and the reader that checks what others tell about it."""
+"""Story generator: a simulated world, its events as sentences, and a parser that finds contradictions."""

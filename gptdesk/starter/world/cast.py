@@ -1,4 +1,4 @@
-"""Who is meant: the people of a story that is being read, by name, by kind and by pronoun."""
+"""Reference resolution of a story's characters: names, kinds and pronouns."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ HELPERS = ("climber", "diver", "wise", "elder", "owner", "guard", "tiny", "neste
 
 @dataclass(frozen=True)
 class Person:
-    """A main character as far as the text has told."""
+    """Main character, as far as known from the text."""
 
     gender: str = ""
     kind: str = ""
@@ -24,7 +24,7 @@ class Person:
 
 @cache
 def _known() -> dict[str, dict[str, str]]:
-    """Names with their gender, helpers by kind with how the list has them, things and places."""
+    """Return names with their gender, helpers by kind, things and places of the lexicon."""
     lists, maps = lexicon().lists, lexicon().maps
     things = {noun for looks in maps.values() for noun in looks} - set(maps["place"])
     genders = {name: he for he, names in (("she", "girls"), ("he", "boys")) for name in lists[names]}
@@ -40,7 +40,7 @@ def _known() -> dict[str, dict[str, str]]:
 
 @dataclass
 class Cast:
-    """The people so far. `clashes` gathers what cannot be, such as a pronoun that nobody has."""
+    """Characters so far. `clashes` gathers contradictions, such as a pronoun that nobody has."""
 
     people: dict[str, Person] = field(default_factory=dict)
     helpers: set[str] = field(default_factory=set)
@@ -50,21 +50,21 @@ class Cast:
     friend: str = ""
 
     def copy(self) -> "Cast":
-        """Another cast, the same for now."""
+        """Return an independent copy."""
         return Cast(dict(self.people), set(self.helpers), hero=self.hero, friend=self.friend)
 
     def begin_letter(self) -> None:
-        """The hero is whoever writes."""
+        """Make the narrator the hero."""
         self.people[NARRATOR[0]] = Person()
         self.hero = NARRATOR[0]
 
     def note(self, keys: dict[str, str]) -> None:
-        """Remember who the story is about: the first A is the hero, the first B the friend."""
+        """Set the hero and the friend: the first A and the first B."""
         self.hero = self.hero or keys.get("A", "")
         self.friend = self.friend or keys.get("B", "")
 
     def describe(self, key: str, text: str) -> bool:
-        """Learn that somebody is "a shy fox", or of an unnamed fox that it is "shy"; whether the lexicon has that."""
+        """Store that somebody is "a shy fox", or an unnamed fox "shy"; return whether the lexicon has the words."""
         match = re.fullmatch(r"(?:an? )?([a-z]+)(?: ([a-z]+))?", text.lower())
         if not match or match[1] not in lexicon().lists["traits"]:
             return False
@@ -76,17 +76,17 @@ class Cast:
         return True
 
     def form(self, key: str, form: str) -> str:
-        """What a frame's {X.form} would say of them: the kind of a helper, the kind or trait of a main character."""
+        """Return the value of a frame's {X.form}: the kind of a helper, the kind or trait of a main character."""
         if key in self.people:
             return {"kind": self.people[key].kind, "trait": self.people[key].trait}.get(form, "")
         return key.rsplit(" ", 1)[-1] if form == "kind" else ""
 
     def is_pronoun(self, text: str) -> bool:
-        """Whether it means a main character without a name."""
+        """Return whether a text is a pronoun of the third person."""
         return text.lower() in PRONOUNS
 
     def resolve(self, variable: str, form: str, text: str) -> str | None:
-        """The key of what a form of a variable says; None for what the lexicon does not have."""
+        """Return the key that a form of a variable refers to; None for words outside the lexicon."""
         if variable in PEOPLE:
             return self._person(form, text)
         if variable in PLACES:
@@ -144,7 +144,7 @@ class Cast:
         return key
 
     def _introduced(self, text: str) -> str | None:
-        """Learn what somebody is: "a shy fox named Otto"."""
+        """Store an introduction, such as "a shy fox named Otto", and return the key."""
         match = re.fullmatch(rf"(?:an? )?([a-z]+)(?: ([a-z]+))?(?: {NAMED_AS} ([A-Z][a-z]+))?", text, re.IGNORECASE)
         if not match or match[1].lower() not in lexicon().lists["traits"]:
             return None
@@ -160,9 +160,9 @@ class Cast:
         return key
 
     def meant(self, text: str, candidate: str) -> str:
-        """The main character whom a pronoun means: the one who has it, or the candidate, if it has none yet.
+        """Return the main character a pronoun refers to: the one who has it, or the candidate, if it has none yet.
 
-        One whose pronoun is not known yet has it from now on.
+        It has this pronoun from then on.
         """
         gender = PRONOUNS.get(text.lower(), "")
         if not gender:
@@ -180,7 +180,7 @@ class Cast:
 
 
 def _suits(name: str, kind: str) -> bool:
-    """Whether somebody of this kind can have this name: children have names of their own."""
+    """Return whether a character of this kind can have this name: children have their own names."""
     lists = lexicon().lists
     if kind in ("girl", "boy"):
         return name in lists["girls" if kind == "girl" else "boys"]
@@ -189,7 +189,7 @@ def _suits(name: str, kind: str) -> bool:
 
 @cache
 def _looks_right(text: str, noun: str) -> bool:
-    """Whether "a little red kite" or "a jar of golden honey" is how the lexicon describes the noun."""
+    """Return whether a description such as "a little red kite" or "a jar of golden honey" is in the lexicon."""
     described = re.sub(r"^an? ", "", text)
     for looks in lexicon().maps.values():
         for look in looks.get(noun, ()):

@@ -1,4 +1,4 @@
-"""Private chance that knows how surprising it was: every draw adds its -ln p to an account."""
+"""Random source that tracks log-probability: every draw adds its -ln p to a sum."""
 
 import hashlib
 import math
@@ -11,14 +11,14 @@ from itertools import accumulate
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """The probabilities of a draw: their running sums, the last of them 1, and the -ln p of each outcome in nats."""
+    """Probabilities of a draw: their running sums, the last of them 1, and -ln p of each outcome in nats."""
 
     sums: tuple[float, ...]
     nats: tuple[float, ...]
 
 
 def odds(*weights: float) -> Odds:
-    """Odds in proportion to positive weights."""
+    """Return odds in proportion to positive weights."""
     total = math.fsum(weights)
     shares = [weight / total for weight in weights]
     return Odds((*list(accumulate(shares))[:-1], 1.0), tuple(-math.log(share) for share in shares))
@@ -26,24 +26,24 @@ def odds(*weights: float) -> Odds:
 
 @cache
 def zipf(count: int, flat: float = 3.0) -> Odds:
-    """Zipf's law, shifted: outcome k of `count` has the weight 1 / (k + flat); a larger `flat` is more even."""
+    """Return the shifted Zipf's law: outcome k of `count` has the weight 1 / (k + flat); larger is more even."""
     return odds(*(1.0 / (k + flat) for k in range(count)))
 
 
 @cache
 def even(count: int) -> Odds:
-    """`count` outcomes, all alike."""
+    """Return odds of `count` equal outcomes."""
     return odds(*[1.0] * count)
 
 
 @cache
 def coin(probability: float) -> Odds:
-    """Outcome 1 with this probability, which is more than 0 and less than 1; else 0."""
+    """Return odds of outcome 1 with this probability, between 0 and 1 and neither of them, and 0 otherwise."""
     return odds(1 - probability, probability)
 
 
 class Dice:
-    """The same (seed, index) rolls the same on every machine; `nats` is the code length of all that was rolled.
+    """Random draws, equal for one (seed, index) on every machine; `nats` is the sum of -ln p of all draws.
 
     Built on `Random.random()` alone, the one method whose sequence Python promises to keep.
     """
@@ -54,10 +54,10 @@ class Dice:
         self.nats = 0.0
 
     def roll(self, table: Odds) -> int:
-        """The index of an outcome."""
-        found = bisect_right(table.sums, self._random())
-        self.nats += table.nats[found]
-        return found
+        """Draw the index of an outcome."""
+        outcome = bisect_right(table.sums, self._random())
+        self.nats += table.nats[outcome]
+        return outcome
 
     def chance(self, probability: float) -> bool:
         return self.roll(coin(probability)) == 1

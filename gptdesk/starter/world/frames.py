@@ -1,9 +1,9 @@
-"""The language sentences are written in: frames with choices and slots, read once from the text files.
+"""Sentence templates (frames) with choices and slots, read once from the text files.
 
 `{A}` somebody, `{A.his}` a form of theirs, `{X.one}` a thing, `{P.at}` a place, `{they}` both friends; `{says A}` who
 speaks; `{@list}` an item of a list, `{@map/P}` an item of what a map has for P, `{?list}` an item and a space, or
-nothing; `[one|two|three]` a choice, earlier ones more often. A frame that begins with ~ tells what happens next: a
-connective may stand in front of it.
+nothing; `[one|two|three]` a choice, earlier ones more probable. A frame that begins with ~ continues the story: it may
+have a connective in front.
 """
 
 import re
@@ -17,7 +17,7 @@ from gptdesk.starter.world.state import Operator, operator
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a form of a variable goes."""
+    """Place of a form of a variable."""
 
     variable: str
     form: str
@@ -25,7 +25,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """Where an item goes that a map has for a variable's value, or for one of its forms."""
+    """Place of an item that a map has for a variable's value, or for one of its forms."""
 
     name: str
     variable: str
@@ -34,7 +34,7 @@ class Keyed:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Where it is told who speaks, and how: `name` is the list of verbs."""
+    """Place of the speaker and the verb; `name` is the list of verbs."""
 
     variable: str
     name: str
@@ -42,14 +42,14 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class Both:
-    """Where a pronoun for both friends goes, in the third person."""
+    """Place of a pronoun for both friends, given in the third person."""
 
     word: str
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where one of several parts goes."""
+    """Place of one of several parts."""
 
     options: tuple["Part", ...]
     odds: Odds
@@ -60,7 +60,7 @@ Part = str | Slot | Keyed | Speech | Both | Choice | tuple["Part", ...]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One way to tell an event."""
+    """Sentence template of an event."""
 
     part: Part
     subject: str  # the variable it begins with, if it begins with somebody
@@ -73,7 +73,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An operator and all the ways to tell it."""
+    """Operator with all its frames."""
 
     operator: Operator
     frames: tuple[Frame, ...]
@@ -95,7 +95,7 @@ SHORTENED = re.compile(
 
 @cache
 def listed(name: str) -> Choice:
-    """A choice among the items of a list, which may have slots themselves; what is there twice is twice as common."""
+    """Return a choice among the items of a list, which may have slots; an item given twice is twice as probable."""
     weights: dict[str, float] = {}
     for rank, item in enumerate(lexicon().lists[name]):
         weights[item] = weights.get(item, 0.0) + 1.0 / (rank + 60.0)
@@ -120,30 +120,32 @@ def _slot(inside: str) -> Part:
 
 @cache
 def synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
-    """What synonyms.txt says: a pattern that finds its phrases outside of slots, and the choice for each."""
-    found: dict[str, str] = {}
+    """Read synonyms.txt: a pattern that finds its phrases outside of slots, and the choice for each."""
+    choices: dict[str, str] = {}
     for line in (TEXT / "synonyms.txt").read_text("utf-8").splitlines():
         if line and line[0] != "#":
             phrase = line.split(" | ")[0]
-            assert phrase not in found, phrase
-            found[phrase] = f"[{line.replace(' | ', '|')}]"
-    phrases = sorted(found, key=lambda phrase: (-len(phrase), phrase))
+            assert phrase not in choices, phrase
+            choices[phrase] = f"[{line.replace(' | ', '|')}]"
+    phrases = sorted(choices, key=lambda phrase: (-len(phrase), phrase))
     either = "|".join(map(re.escape, phrases))
-    return re.compile(rf"(?<![\w'])(?:{either})(?![\w'])|\{{[^}}]*\}}"), found
+    return re.compile(rf"(?<![\w'])(?:{either})(?![\w'])|\{{[^}}]*\}}"), choices
 
 
 @cache
 def varied(source: str) -> str:
-    """A frame with a choice for each phrase that has synonyms."""
-    pattern, found = synonyms()
-    text = pattern.sub(lambda match: found.get(match[0], match[0]), source)
+    """Return a frame with a choice for each phrase that has synonyms."""
+    pattern, choices = synonyms()
+    text = pattern.sub(lambda match: choices.get(match[0], match[0]), source)
     parts = text.split('"')
-    parts[1::2] = [SHORTENED.sub(lambda match: f"[{match[0]}|{_shortened(match[0])}]", said) for said in parts[1::2]]
+    parts[1::2] = [
+        SHORTENED.sub(lambda match: f"[{match[0]}|{_shortened(match[0])}]", speech) for speech in parts[1::2]
+    ]
     return '"'.join(parts)
 
 
 def _shortened(words: str) -> str:
-    """As people say it: "do not" is "don't", "I am" is "I'm"."""
+    """Return the contraction: "don't" for "do not", "I'm" for "I am"."""
     for long, short in SHORT.items():
         words = re.sub(rf"{long}$", short, words)
     return words
@@ -151,7 +153,7 @@ def _shortened(words: str) -> str:
 
 @cache
 def parse(source: str) -> Part:
-    """The parts of a frame."""
+    """Parse a frame into its parts."""
     stack: list[list[list[Part]]] = [[[]]]
     for inside, mark, literal in TOKEN.findall(source):
         if mark == "[":
@@ -174,12 +176,12 @@ def _joined(parts: list[Part]) -> Part:
 
 
 def _led(text: str, subject: re.Match[str] | None) -> str:
-    """The text with synonyms; if it begins with somebody, so does each of its choices."""
+    """Return the text with synonyms; one that begins with a subject keeps it in front."""
     return f"{text[:3]}{varied(text[3:])}" if subject else varied(text)
 
 
 def frame(source: str) -> Frame:
-    """Read one frame."""
+    """Parse one frame with its properties."""
     text = source.removeprefix("~")
     subject = re.match(r"\{([A-E])\} (?!and )", text)
     speaker = re.search(r"\{\w+ ([A-E])\}", text)
@@ -197,14 +199,14 @@ def frame(source: str) -> Frame:
 
 @cache
 def messages() -> dict[str, Message]:
-    """All operators by name, from the frames*.txt files."""
-    found: dict[str, Message] = {}
+    """Read all operators by name from the frames*.txt files."""
+    by_name: dict[str, Message] = {}
     for path in sorted(TEXT.glob("frames*.txt")):
         for block in path.read_text("utf-8").split("\n* ")[1:]:
             header, *lines = block.splitlines()
             sources = [line.strip() for line in lines if line.strip() and line[0] != "#"]
-            told = operator(header)
-            assert told.name not in found, told.name
-            assert sources, told.name
-            found[told.name] = Message(told, tuple(frame(line) for line in sources), zipf(len(sources), 16.0))
-    return found
+            event = operator(header)
+            assert event.name not in by_name, event.name
+            assert sources, event.name
+            by_name[event.name] = Message(event, tuple(frame(line) for line in sources), zipf(len(sources), 16.0))
+    return by_name

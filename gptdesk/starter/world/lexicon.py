@@ -1,4 +1,4 @@
-"""The words of the world: people, things and places with all forms a sentence may need, and lists to choose from."""
+"""Lexicon: word lists; people, things and places with all forms that a sentence needs."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +14,7 @@ PRONOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Somebody, something or somewhere. `key` is its name in the state, `forms` what a frame's {X.form} becomes."""
+    """Person, thing or place. `key` is its name in the state, `forms` the values of a frame's {X.form}."""
 
     key: str
     forms: dict[str, str]
@@ -24,19 +24,19 @@ class Entity:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Every list by name, in the order of how common its items are; maps keep what stands behind each item's colon."""
+    """Lists by name, most common items first; maps have the values behind each item's colon."""
 
     lists: dict[str, tuple[str, ...]]
     maps: dict[str, dict[str, tuple[str, ...]]]
 
     def keyed(self, name: str, key: str) -> tuple[str, ...]:
-        """The items of a map that belong to one key; a story's own homes are all alike."""
+        """Return the items of a map for one key; all homes have the same."""
         return self.maps[name]["home" if key.startswith("~") else key]
 
 
 @cache
 def lexicon() -> Lexicon:
-    """The lists of words*.txt: `[name]`, then items parted by | or line ends, each `item` or `item: value / value`."""
+    """Read the lists of words*.txt: `[name]`, then items between | or line ends, `item` or `item: value / value`."""
     lists: dict[str, tuple[str, ...]] = {}
     maps: dict[str, dict[str, tuple[str, ...]]] = {}
     for path in sorted(TEXT.glob("words*.txt")):
@@ -57,12 +57,12 @@ def article(words: str) -> str:
 
 
 def child(name: str, he: str, *, trait: str, named: str = "named", first_person: bool = False) -> Entity:
-    """A main character with a name of its own: a child."""
+    """Return a main character that is a child, with a name."""
     return _main(name, he, "girl" if he == "she" else "boy", trait, named, first_person=first_person)
 
 
 def animal(name: str, he: str, kind: str, *, trait: str, named: str = "named", first_person: bool = False) -> Entity:
-    """A main character that is an animal; without a name it is called by its kind."""
+    """Return a main character that is an animal; without a name it is called by its kind."""
     return _main(name or f"the {kind}", he, kind, trait, named, first_person=first_person)
 
 
@@ -78,21 +78,21 @@ def _main(call: str, he: str, kind: str, trait: str, named: str, *, first_person
 
 
 def helper(full: str) -> Entity:
-    """Somebody who comes in once, "an old owl", and is "the owl" from then on; or "Grandmother"."""
+    """Return a helper, introduced as "an old owl" and "the owl" from then on; or "Grandmother"."""
     kind = full.rsplit(" ", 1)[-1]
     call = f"the {kind}" if " " in full else full
     return Entity(call, {"": call, "o": call, "s": f"{call}'s", "a": full, "kind": kind})
 
 
 def thing(noun: str, look: str) -> Entity:
-    """ "kite", "red": a kite, a red kite. A look with a * is a measure of what has no plural: "jar of golden *"."""
+    """Return a thing: "kite", "red" is a red kite. A look with a * is a measure of a mass noun: "jar of golden *"."""
     if "*" in look:
         return Entity(noun, {"": noun, "one": f"some {noun}", "a": article(look.replace("*", noun))})
     return Entity(noun, {"": noun, "one": article(noun), "a": article(f"{look} {noun}")})
 
 
 def place(name: str) -> Entity:
-    """A place by its noun, "mill", or somebody's home by "~" and the owner's key."""
+    """Return a place by its noun, such as "mill"."""
     at = lexicon().maps["place"][name][0]
     preposition, _, adjective = at.partition(" ")
     the = f"the {adjective} {name}" if adjective else f"the {name}"
@@ -101,6 +101,6 @@ def place(name: str) -> Entity:
 
 @cache
 def exits(name: str) -> tuple[str, ...]:
-    """The places next to this one; every way can be gone in both directions."""
+    """Return the places next to this one; every way leads in both directions."""
     ways = lexicon().maps["exits"]
     return tuple(other for other in ways if other in ways[name] or name in ways[other])

@@ -1,4 +1,4 @@
-"""Whether texts are new beside a reference, such as what a model was trained on: runs in common, near-duplicates."""
+"""Novelty of texts beside a reference, such as the training text: shared runs, near-duplicates."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HASHES, GRAM = 64, 5  # of a MinHash, and the tokens of each run it hashes
 
 @dataclass(frozen=True)
 class Novelty:
-    """Of texts beside a reference. Compare with texts that are new for certain, never with 0."""
+    """Overlap of texts with a reference. Compare with that of certainly new texts, never with 0."""
 
     longest_run: int  # the most tokens in a row that stand in the reference, too
     usual_run: int  # 95 of 100 texts have no longer one
@@ -24,7 +24,7 @@ class Novelty:
 
 
 class Reference:
-    """Rows of token ids that texts are compared with; what can be told of them in advance is."""
+    """Rows of token ids that texts are compared with, hashed in advance."""
 
     def __init__(self, rows: Iterable[Sequence[int] | Tokens]) -> None:
         arrays = [np.asarray(row, dtype=np.int32) for row in rows]
@@ -34,7 +34,7 @@ class Reference:
 
 
 def novelty(texts: Sequence[Sequence[int]], reference: Reference) -> Novelty:
-    """How new texts, which are token ids, are beside a reference; ValueError if there are no texts."""
+    """Measure texts, given as token ids, beside a reference. Raises ValueError if there are no texts."""
     if not texts:
         raise ValueError("there are no texts to compare")
     longest, unseen = _runs(texts, reference)
@@ -44,9 +44,9 @@ def novelty(texts: Sequence[Sequence[int]], reference: Reference) -> Novelty:
 
 
 def _runs(texts: Sequence[Sequence[int]], reference: Reference) -> tuple[list[int], dict[int, float]]:
-    """The longest run of each text that the reference has, and the share of runs it does not have, by length.
+    """Return the longest run of each text that the reference has, and the share of runs it lacks, by length.
 
-    Where a run of n tokens is shared, so is the run of n - 1 that begins there: fewer and fewer places are left.
+    A shared run of n tokens begins with a shared run of n - 1, so that ever fewer places are compared.
     """
     ours, theirs = _flat(texts, BETWEEN_TEXTS), reference.flat
     codes = _codes(int(max(ours.max(), theirs.max())))
@@ -58,9 +58,11 @@ def _runs(texts: Sequence[Sequence[int]], reference: Reference) -> tuple[list[in
         places, sums = _longer(places, sums, ours, codes, n)
         their_places, their_sums = _longer(their_places, their_sums, theirs, codes, n)
         n += 1
-        there = _among(their_sums, np.unique(sums))
-        here = _among(sums, np.unique(their_sums[there]))
-        places, sums, their_places, their_sums = places[here], sums[here], their_places[there], their_sums[there]
+        # Keep the runs (N,) that both sides have.
+        theirs_shared = _among(their_sums, np.unique(sums))
+        ours_shared = _among(sums, np.unique(their_sums[theirs_shared]))
+        places, sums = places[ours_shared], sums[ours_shared]
+        their_places, their_sums = their_places[theirs_shared], their_sums[theirs_shared]
         longest[owner[places]] = n
         if n in LENGTHS:
             total = sum(max(0, len(text) - n + 1) for text in texts)
@@ -69,7 +71,7 @@ def _runs(texts: Sequence[Sequence[int]], reference: Reference) -> tuple[list[in
 
 
 def _among(values: np.ndarray, some: np.ndarray) -> np.ndarray:
-    """Which values are among some others, which are in order; quick where those are few."""
+    """Return which values are among others, given in ascending order; fast where those are few."""
     if not len(some):
         return np.zeros(len(values), bool)
     return some[np.searchsorted(some, values).clip(max=len(some) - 1)] == values
@@ -80,14 +82,14 @@ def _flat(rows: Iterable[Sequence[int] | Tokens], between: int) -> Tokens:
 
 
 def _codes(largest: int) -> np.ndarray:
-    """A random number for every token, and for the two that stand between."""
+    """Return a random number for every token, and for the two separators."""
     return np.random.default_rng(1).integers(0, 2**64, largest + 3, dtype=np.uint64)
 
 
 def _longer(
     places: np.ndarray, sums: np.ndarray, flat: Tokens, codes: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The runs of n tokens that begin at `places`, each with the token after it; those at the end are left out."""
+    """Extend the runs of n tokens at `places` by one token; those at the end are left out."""
     inside = places + n < len(flat)
     places, sums = places[inside], sums[inside]
     added = flat[places + n]
@@ -96,22 +98,22 @@ def _longer(
 
 
 def near_duplicates(texts: Sequence[Sequence[int]], reference: Reference) -> float:
-    """Share of the texts for which some row has about half of their runs of 5 tokens.
+    """Return the share of the texts for which some row has about half of their runs of 5 tokens.
 
-    What two sets have in common is estimated as a share of both together (Broder 1997), from which their sizes give the
-    share of the text's.
+    MinHash estimates the intersection of two sets as a share of their union (Broder 1997); their sizes give the share
+    of the text's runs.
     """
-    found = 0
+    duplicates = 0
     for text in texts:
         alike = (reference.signatures == _signature(text)).mean(axis=1)  # (R,)
         runs = max(1, len(text) - GRAM + 1)
         shared = alike / (1 + alike) * (runs + reference.runs)
-        found += bool((shared >= runs / 2).any())
-    return found / len(texts)
+        duplicates += bool((shared >= runs / 2).any())
+    return duplicates / len(texts)
 
 
 def _signature(row: Sequence[int] | Tokens) -> np.ndarray:
-    """The MinHash (HASHES,) of a row's runs of GRAM tokens."""
+    """Return the MinHash (HASHES,) of a row's runs of GRAM tokens."""
     ids = np.array(row, dtype=np.uint64)
     sums = np.zeros(max(1, len(ids) - GRAM + 1), np.uint64)
     for shift in range(GRAM if len(ids) >= GRAM else 0):

@@ -1,4 +1,4 @@
-"""Frames turned round: for each a regular expression that recognises what it can say, and what its groups mean."""
+"""Sentence templates as recognisers: a regular expression for each frame, and the meaning of its groups."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from gptdesk.starter.world.lexicon import NAMED, lexicon
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Operator
 
 NAME = r"(?:the )?[a-z-]+"
-FORMS = {  # of somebody, of a thing and of a place: what each form of theirs looks like
+FORMS = {  # expressions for the forms of people, things and places
     PEOPLE: {
         "": NAME,
         "o": NAME,
@@ -43,8 +43,8 @@ FORMS = {  # of somebody, of a thing and of a place: what each form of theirs lo
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a group of a pattern holds: a form of a variable, or an item of a map for it."""
+class Group:
+    """Meaning of a group of a pattern: a form of a variable, or an item of a map for it."""
 
     variable: str
     form: str
@@ -53,38 +53,38 @@ class Found:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A frame as a recogniser."""
+    """Frame as a recogniser."""
 
     operator: Operator
     frame: Frame
-    key: str  # a word of what it says, in small letters
+    key: str  # a word that its texts always have, in lower case
 
     @cached_property
-    def _built(self) -> tuple[str, tuple[Found, ...]]:
+    def _built(self) -> tuple[str, tuple[Group, ...]]:
         return _built(self.frame.part, self.operator)
 
     @cached_property
     def whole(self) -> re.Pattern[str]:
-        """Matches the frame, with a connective in front if it may have one, up to a space or the end."""
+        """Expression for the frame, with a connective in front if it may have one, up to a space or the end."""
         link = rf"(?:{_list_pattern('link')} )?" if self.frame.moves_on else ""
         return re.compile(f"{link}{self._built[0]}(?=\\s|$)", re.IGNORECASE)
 
     @cached_property
     def head(self) -> re.Pattern[str]:
-        """Matches a deed to which another is joined, up to the "and"."""
+        """Expression for a deed to which another is joined, up to the "and"."""
         whole = self.whole.pattern.removesuffix(r"\.(?=\s|$)")
         return re.compile(f"{whole}(?= and )", re.IGNORECASE)
 
     @cached_property
     def tail(self) -> re.Pattern[str]:
-        """Matches what follows the subject of a deed, when it is joined to another by "and"."""
+        """Expression for what follows the subject of a deed that is joined to another by "and"."""
         part = self.frame.part
         assert isinstance(part, tuple)
         return re.compile(f" and{_built(part[1:], self.operator)[0]}(?=\\s|$)", re.IGNORECASE)
 
     @property
-    def found(self) -> tuple[Found, ...]:
-        """What the groups of `whole` mean; those of `tail` lack the first."""
+    def groups(self) -> tuple[Group, ...]:
+        """Meanings of the groups of `whole`; those of `tail` lack the first."""
         return self._built[1]
 
 
@@ -97,7 +97,7 @@ def _either(options: Iterator[str]) -> str:
 
 
 def expression(part: Part) -> str:
-    """A regular expression for what a part can say."""
+    """Return a regular expression for all texts of a part."""
     return _built(part, None)[0]
 
 
@@ -106,14 +106,14 @@ def _list_pattern(name: str) -> str:
     return expression(listed(name))
 
 
-def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Found, ...]]:
-    """The expression for a part and the meaning of its groups; without an operator it has no groups."""
-    found: list[Found] = []
+def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Group, ...]]:
+    """Return the expression for a part and the meaning of its groups; without an operator it has no groups."""
+    groups: list[Group] = []
 
     def group(variable: str, form: str, inside: str, name: str = "") -> str:
         if operator is None:
             return f"(?:{inside})"
-        found.append(Found(variable, form, name))
+        groups.append(Group(variable, form, name))
         return f"({inside})"
 
     def build(part: Part) -> str:
@@ -136,7 +136,7 @@ def _built(part: Part, operator: Operator | None) -> tuple[str, tuple[Found, ...
             )
         return group(part.variable, part.form, _slot_pattern(part, operator))
 
-    return build(part), tuple(found)
+    return build(part), tuple(groups)
 
 
 def _slot_pattern(slot: Slot, operator: Operator | None) -> str:
@@ -148,7 +148,7 @@ def _slot_pattern(slot: Slot, operator: Operator | None) -> str:
 
 
 def _key(part: Part) -> str:
-    """The longest word that a part always says; "" if there is none."""
+    """Return the longest word that a part always has; "" if there is none."""
     if isinstance(part, str):
         return max(re.findall(r"(?<![\w'])[a-z']{2,}(?![\w'])", part.lower()), key=len, default="")
     return max((_key(p) for p in part if isinstance(p, str)), key=len) if isinstance(part, tuple) and part else ""
@@ -156,7 +156,7 @@ def _key(part: Part) -> str:
 
 @cache
 def patterns() -> tuple[Pattern, ...]:
-    """Those of all frames."""
+    """Return the patterns of all frames."""
     return tuple(
         Pattern(message.operator, frame, _key(frame.part))
         for message in messages().values()

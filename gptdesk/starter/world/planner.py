@@ -1,8 +1,8 @@
-"""A small random planner: tasks are done by methods, methods are steps, and a step is an event or another task.
+"""Random hierarchical planner: tasks have methods, methods have steps, a step is an event or another task.
 
-plans.txt says `task NAME A X`, then its methods, one a line: `- [condition, ...] step ; step`. A method is open when
-its conditions hold. `?step` is left out at times, and when the story is long; `C:climber` is somebody new from that
-list, `K=lost` a word; `/` begins a paragraph.
+plans.txt has `task NAME A X`, then its methods, one per line: `- [condition, ...] step ; step`. A method is available
+when its conditions hold. `?step` is optional, and skipped when the story is long; `C:climber` draws a person from that
+list, `K=lost` sets a word; `/` begins a paragraph.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from gptdesk.starter.world.lexicon import TEXT, Entity, article, exits, helper, 
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS, Atom, World, atoms
 from gptdesk.starter.world.teller import Teller
 
-LONG = 85  # words; from here on what can be left out is left out
+LONG = 85  # words; from here on optional steps are skipped
 OPTIONAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An event or a task with its arguments, and the lists new ones are drawn from."""
+    """Event or task with its arguments, and the lists from which new ones are drawn."""
 
     name: str
     args: tuple[tuple[str, str], ...]
@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to do a task."""
+    """Decomposition of a task into steps, with its conditions."""
 
     guard: tuple[Atom, ...]
     steps: tuple[Step, ...]
@@ -38,7 +38,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do, in one of several ways."""
+    """Task with its parameters and alternative methods."""
 
     parameters: tuple[str, ...]
     methods: tuple[Method, ...]
@@ -52,8 +52,8 @@ def _step(source: str) -> Step:
 
 @cache
 def tasks() -> dict[str, Task]:
-    """All tasks by name, from the plans*.txt files."""
-    found: dict[str, Task] = {}
+    """Read all tasks by name from the plans*.txt files."""
+    by_name: dict[str, Task] = {}
     for path in sorted(TEXT.glob("plans*.txt")):
         for block in path.read_text("utf-8").split("\ntask ")[1:]:
             header, *lines = block.splitlines()
@@ -63,13 +63,13 @@ def tasks() -> dict[str, Task]:
                 if line.startswith("- "):
                     guard, _, steps = line[2:].rpartition("] ")
                     methods.append(Method(atoms(guard.lstrip("[")), tuple(map(_step, steps.split(";")))))
-            assert name not in found, name
-            found[name] = Task(tuple(parameters), tuple(methods))
-    return found
+            assert name not in by_name, name
+            by_name[name] = Task(tuple(parameters), tuple(methods))
+    return by_name
 
 
 class Planner:
-    """Plans and tells at once: `happen` changes the world and has it told, so what is told is what happened."""
+    """Plans and narrates at once: `happen` applies an event to the world and passes it to the teller."""
 
     def __init__(self, dice: Dice, teller: Teller) -> None:
         self.dice = dice
@@ -83,15 +83,15 @@ class Planner:
 
     @property
     def first(self) -> tuple[str, ...]:
-        """The first thing and the first place that came in; fewer if there were none."""
+        """First thing and first place that were drawn, if any."""
         return tuple(self._first[sort] for sort in ("thing", "place") if sort in self._first)
 
     def use(self, *keys: str) -> None:
-        """Nobody and nothing else in this story may be called so."""
+        """Reserve names: nothing else in this story is called so."""
         self._used.update(keys)
 
     def do(self, name: str, scope: dict[str, Entity | str]) -> None:
-        """Do a task, or let an event happen, for the variables in `scope`."""
+        """Carry out a task or an event for the variables in `scope`."""
         task = tasks().get(name)
         if task is None:
             self.happen(name, scope)
@@ -122,11 +122,11 @@ class Planner:
             self.do(step.name, dict(zip(names, values, strict=True)))
 
     def possible(self, name: str, scope: dict[str, Entity | str]) -> bool:
-        """Whether nothing forbids an event."""
+        """Return whether the conditions of an event hold."""
         return not self.world.violations(messages()[name].operator, _keys(scope))
 
     def happen(self, name: str, scope: dict[str, Entity | str]) -> None:
-        """An event, which must be possible, takes place and is told."""
+        """Apply an event, which must be possible, and narrate it."""
         message = messages()[name]
         keys = _keys(scope)
         wrong = self.world.violations(message.operator, keys)
@@ -135,11 +135,11 @@ class Planner:
         self.teller.tell(message, scope)
 
     def draw(self, letter: str, sort: str, scope: dict[str, Entity | str]) -> Entity | str:
-        """Somebody, something, somewhere or a word, new in this story; `exits.A` is a place next to where A is."""
+        """Draw a person, thing, place or word that is new in this story; `exits.A` is a place next to A's."""
         if letter in PLACES:
-            found = place(self._pick(tuple(self._places(sort, scope))))
-            self._first.setdefault("place", found.key)
-            return self._drawn(found)
+            where = place(self._pick(tuple(self._places(sort, scope))))
+            self._first.setdefault("place", where.key)
+            return self._drawn(where)
         if letter in THINGS:
             noun = self._pick(lexicon().lists[sort])
             self._first.setdefault("thing", noun)
@@ -150,7 +150,7 @@ class Planner:
         return self._pick(words)
 
     def _look(self, looks: tuple[str, ...]) -> str:
-        """How a thing looks, at times with a word for its size or state."""
+        """Draw the look of a thing, sometimes with a word for its size or state."""
         look = looks[self.dice.roll(zipf(len(looks)))]
         if "*" in look or not self.dice.chance(0.4):
             return look
@@ -158,7 +158,7 @@ class Planner:
         return f"{first[self.dice.roll(zipf(len(first), 30.0))]} {look}"
 
     def _manner(self, full: str) -> str:
-        """A helper as the list has it, "a wise toad", or of another character."""
+        """Return a helper as listed, such as "a wise toad", or draw another character."""
         kind = full.rsplit(" ", 1)[-1]
         if full[:2] not in ("a ", "an") or not self.dice.chance(0.6):
             return full
@@ -185,10 +185,10 @@ class Planner:
         yield from lexicon().lists["place"] if here[0] == "~" else exits(here)
 
     def _pick(self, items: tuple[str, ...]) -> str:
-        left = [item for item in items if item.rsplit(" ", 1)[-1] not in self._used]
-        found = left[self.dice.roll(zipf(len(left), 30.0))]
-        self._used.add(found.rsplit(" ", 1)[-1])
-        return found
+        unused = [item for item in items if item.rsplit(" ", 1)[-1] not in self._used]
+        item = unused[self.dice.roll(zipf(len(unused), 30.0))]
+        self._used.add(item.rsplit(" ", 1)[-1])
+        return item
 
 
 def _keys(scope: dict[str, Entity | str]) -> dict[str, str]:

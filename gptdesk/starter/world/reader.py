@@ -1,4 +1,4 @@
-"""Reads a story back: finds the frames it is made of, and lets what they tell happen again in a world of its own."""
+"""Parser of stories: recognises their frames and applies the events to a world, which finds contradictions."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from functools import cache
 from gptdesk.starter.world.cast import Cast
 from gptdesk.starter.world.frames import parse, varied
 from gptdesk.starter.world.lexicon import lexicon
-from gptdesk.starter.world.patterns import Found, Pattern, expression, patterns
+from gptdesk.starter.world.patterns import Group, Pattern, expression, patterns
 from gptdesk.starter.world.state import PEOPLE, Atom, World
 
 SENTENCE_END = re.compile(r'[.!?]"?(?=\s|$)')
@@ -24,30 +24,30 @@ Bindings = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to understand a piece of text that begins at some point: it ends at `end` and tells these events."""
+    """Interpretation of a piece of text from a given start to `end` as events."""
 
     end: int
-    events: tuple[tuple[Pattern, tuple[tuple[Found, str], ...]], ...]
+    events: tuple[tuple[Pattern, tuple[tuple[Group, str], ...]], ...]
 
 
 @dataclass
 class Verdict:
-    """What a story turned out to be. Contradictions are words like "absent", "has", "pronoun", in the text's order."""
+    """Result of reading a story. Contradictions are words like "absent", "has", "pronoun", in the text's order."""
 
     sentences: int = 0
     in_grammar: int = 0
     contradictions: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)  # the events, by the names of their operators
-    right: list[str] = field(default_factory=list)  # the pieces of text that are in the grammar
-    strange: list[str] = field(default_factory=list)  # those that are not
+    events: list[str] = field(default_factory=list)  # names of their operators
+    matched: list[str] = field(default_factory=list)  # pieces of text in the grammar
+    unmatched: list[str] = field(default_factory=list)  # all others
 
 
 @cache
 def _by_key() -> dict[str, tuple[Pattern, ...]]:
-    found: dict[str, list[Pattern]] = {}
+    by_key: dict[str, list[Pattern]] = {}
     for pattern in patterns():
-        found.setdefault(pattern.key, []).append(pattern)
-    return {key: tuple(some) for key, some in found.items()}
+        by_key.setdefault(pattern.key, []).append(pattern)
+    return {key: tuple(some) for key, some in by_key.items()}
 
 
 @cache
@@ -55,13 +55,13 @@ def _deeds() -> tuple[Pattern, ...]:
     return tuple(pattern for pattern in patterns() if pattern.frame.deed)
 
 
-def _groups(pattern: Pattern, match: re.Match[str], *, tail: bool = False) -> tuple[tuple[Found, str], ...]:
-    found = pattern.found[1:] if tail else pattern.found
-    return tuple((what, text) for what, text in zip(found, match.groups(), strict=True) if text is not None)
+def _groups(pattern: Pattern, match: re.Match[str], *, tail: bool = False) -> tuple[tuple[Group, str], ...]:
+    meanings = pattern.groups[1:] if tail else pattern.groups
+    return tuple((what, text) for what, text in zip(meanings, match.groups(), strict=True) if text is not None)
 
 
 def readings(text: str, start: int) -> Iterator[Reading]:
-    """All ways to read one frame, or two joined, from `start` to the end of a sentence."""
+    """Yield all interpretations as one frame, or two joined, from `start` to the end of a sentence."""
     words = {"", *re.findall(r"[a-z']+", text[start : start + 300].lower())}
     for key, some in _by_key().items():
         if key in words:
@@ -74,20 +74,20 @@ def readings(text: str, start: int) -> Iterator[Reading]:
 
 
 def _joined(text: str, start: int, pattern: Pattern) -> Iterator[Reading]:
-    """A deed and another by the same one: "Mia went to the mill and picked up the kite."."""
+    """Yield interpretations as two deeds of one subject: "Mia went to the mill and picked up the kite."."""
     match = pattern.head.match(text, start)
     if not match:
         return
     for other in _deeds():
         joined = other.tail.match(text, match.end())
         if joined:
-            subject = ((Found(other.frame.subject, ""), match[1]),)
+            subject = ((Group(other.frame.subject, ""), match[1]),)
             both = (pattern, _groups(pattern, match)), (other, subject + _groups(other, joined, tail=True))
             yield Reading(joined.end(), both)
 
 
 class Reader:
-    """Follows one story; `verdict` is what it knows so far."""
+    """Parser of one story; `verdict` is the result so far."""
 
     def __init__(self) -> None:
         self.verdict = Verdict()
@@ -95,35 +95,35 @@ class Reader:
         self.cast = Cast()
 
     def read(self, text: str) -> None:
-        """A paragraph or more."""
+        """Read one or more paragraphs."""
         at = 0
         while at < len(text):
             if text[at].isspace():
                 at += 1
                 continue
-            found = sorted(readings(text, at), key=lambda reading: -reading.end)
+            candidates = sorted(readings(text, at), key=lambda reading: -reading.end)
             end = SENTENCE_END.search(text, at)
-            stop = found[0].end if found else end.end() if end else len(text)
-            understood = self._best(found) if found else None
+            stop = candidates[0].end if candidates else end.end() if end else len(text)
+            understood = self._best(candidates) if candidates else None
             if understood:
                 stop = understood.end
             piece = text[at:stop]
-            told = "" if piece.startswith("Question: ") else SPOKEN.sub("", piece)
-            if understood and "I" not in self.cast.people and WE.search(told):
-                self.verdict.contradictions.append("pronoun")  # nobody tells this story who was there
+            narration = "" if piece.startswith("Question: ") else SPOKEN.sub("", piece)
+            if understood and "I" not in self.cast.people and WE.search(narration):
+                self.verdict.contradictions.append("pronoun")  # the narrator is not a character
             count = max(1, len(SENTENCE_END.findall(piece)))
             self.verdict.sentences += count
             if understood and not SMALL_START.search(piece) and not WRONG_ARTICLE.search(piece):
                 self.verdict.in_grammar += count
-                self.verdict.right.append(piece)
+                self.verdict.matched.append(piece)
             else:
-                self.verdict.strange.append(piece)
+                self.verdict.unmatched.append(piece)
             at = stop
 
-    def _best(self, found: list[Reading]) -> Reading | None:
-        """The reading with the fewest contradictions, the longest of those; its events happen."""
+    def _best(self, candidates: list[Reading]) -> Reading | None:
+        """Choose the reading with the fewest contradictions, the longest of those, and apply its events."""
         best: tuple[int, Reading, World, Cast, list[str]] | None = None
-        for reading in found:
+        for reading in candidates:
             world, cast = self.world.copy(), self.cast.copy()
             wrong = self._happen(reading, world, cast)
             if wrong is not None and (best is None or len(wrong) < best[0]):
@@ -134,11 +134,11 @@ class Reader:
             return None
         _, reading, self.world, self.cast, wrong = best
         self.verdict.contradictions += wrong
-        self.verdict.told += [pattern.operator.name for pattern, _ in reading.events]
+        self.verdict.events += [pattern.operator.name for pattern, _ in reading.events]
         return reading
 
     def _happen(self, reading: Reading, world: World, cast: Cast) -> list[str] | None:
-        """Let a reading's events happen in `world`; what was impossible, or None if a word is not of the lexicon."""
+        """Apply a reading's events to `world`; return the contradictions, or None if a word is not in the lexicon."""
         wrong: list[str] = []
         for pattern, groups in reading.events:
             keys = self._resolved(pattern, groups, cast, wrong)
@@ -157,9 +157,9 @@ class Reader:
         return wrong
 
     def _resolved(
-        self, pattern: Pattern, groups: tuple[tuple[Found, str], ...], cast: Cast, wrong: list[str]
+        self, pattern: Pattern, groups: tuple[tuple[Group, str], ...], cast: Cast, wrong: list[str]
     ) -> Bindings | None:
-        """What each variable of a frame stands for, names first and pronouns after them."""
+        """Return the key of each variable of a frame; names are resolved before pronouns."""
         keys: Bindings = {}
         plain = [(what, value) for what, value in groups if not what.map_name and what.form != "what"]
         for what, value in plain:
@@ -171,7 +171,7 @@ class Reader:
             if keys.setdefault(what.variable, key) != key:
                 wrong.append("name")
         named = [key for variable, key in keys.items() if variable in PEOPLE]
-        if len(set(named)) < len(named):  # nobody does to themselves what it takes two for
+        if len(set(named)) < len(named):  # two variables are two people
             wrong.append("name")
         for what, value in plain:
             if what.variable in PEOPLE and cast.is_pronoun(value):
@@ -182,7 +182,7 @@ class Reader:
         return keys
 
     def _complete(self, pattern: Pattern, keys: Bindings, world: World, cast: Cast) -> None:
-        """Whoever and whatever a frame does not name is who and what the state says."""
+        """Complete variables that a frame does not name from the state."""
         for letter, key in (("A", cast.hero), ("B", cast.friend)):
             if letter in pattern.operator.sorts and key:
                 keys.setdefault(letter, key)
@@ -208,8 +208,8 @@ class Reader:
                 keys.update(given)
                 return
 
-    def _misplaced(self, groups: tuple[tuple[Found, str], ...], keys: Bindings, cast: Cast) -> list[str]:
-        """Whether what is said of somebody or somewhere is one of the things the lexicon has for them."""
+    def _misplaced(self, groups: tuple[tuple[Group, str], ...], keys: Bindings, cast: Cast) -> list[str]:
+        """Return the maps for whose keys the lexicon does not have the text."""
         wrong = []
         for what, value in groups:
             if what.map_name and what.variable in keys:
@@ -230,7 +230,7 @@ def _fits(name: str, key: str, value: str) -> bool:
 
 
 def read(text: str, *, whole: bool = True) -> Verdict:
-    """The verdict on a story; one that was cut off (not `whole`) may leave its goal open."""
+    """Return the verdict on a story; one that was cut off (not `whole`) may leave its goal open."""
     reader = Reader()
     header = HEADER.match(text)
     if LETTER.match(text):
@@ -245,7 +245,7 @@ def read(text: str, *, whole: bool = True) -> Verdict:
         titled.read(header["title"])
         reader.verdict.sentences += 1
         reader.verdict.in_grammar += titled.verdict.in_grammar > 0
-        reader.verdict.strange += titled.verdict.strange
+        reader.verdict.unmatched += titled.verdict.unmatched
         words = set(re.findall(r"\w+", body.lower()))
         wrong += ["words" for word in (header["words"] or "").split(", ") if word and word.lower() not in words]
     if whole:

@@ -1,5 +1,4 @@
-"""The state of the world: who is where, who holds what, what is true; the operators that change it, and what forbids
-them."""
+"""State of the world: places, holders and facts; operators with conditions and effects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ PEOPLE, THINGS, PLACES = "ABCDE", "XYZ", "PQR"
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """A condition or an effect: a predicate and the variables it is about; `~A` is the home of A."""
+    """Condition or effect: a predicate and its variables; `~A` is the home of A."""
 
     predicate: str
     args: tuple[str, ...]
@@ -20,7 +19,7 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Something that can happen: its variables with the list each is drawn from, if any, conditions and effects."""
+    """Kind of event: its variables with the lists they are drawn from, if any, conditions and effects."""
 
     name: str
     sorts: dict[str, str]
@@ -30,7 +29,7 @@ class Operator:
 
 
 def atoms(text: str) -> tuple[Atom, ...]:
-    """Conditions or effects, parted by commas: "at A P, !high X", "+sad A", "-sad A"."""
+    """Parse conditions or effects between commas: "at A P, !high X", "+sad A", "-sad A"."""
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         predicate, *args = part.lstrip("!-+").split()
@@ -39,8 +38,10 @@ def atoms(text: str) -> tuple[Atom, ...]:
 
 
 def operator(header: str) -> Operator:
-    """Read "name A X S:list: conditions -> effects"; the effect `new C` lets C come in, the condition `far C` keeps C
-    out."""
+    """Parse "name A X S:list: conditions -> effects".
+
+    The effect `new C` introduces C; the condition `far C` exempts C from being in the same place.
+    """
     signature, _, rules = (header + " ").partition(": ")
     name, *variables = signature.split()
     before, _, after = rules.partition("->")
@@ -59,7 +60,7 @@ def operator(header: str) -> Operator:
 
 @dataclass
 class World:
-    """Everything that is the case, by the keys of people, things and places; a thing is held by "Mia" or by "@mill"."""
+    """State by the keys of people, things and places; the holder of a thing is "Mia" or, for a place, "@mill"."""
 
     place: dict[str, str] = field(default_factory=dict)
     holder: dict[str, str] = field(default_factory=dict)
@@ -67,11 +68,11 @@ class World:
     setting: dict[str, str] = field(default_factory=dict)  # of weather and time, once they were told
 
     def copy(self) -> "World":
-        """Another world, the same for now."""
+        """Return an independent copy."""
         return World(dict(self.place), dict(self.holder), set(self.facts), dict(self.setting))
 
     def holds(self, atom: Atom, keys: Mapping[str, str]) -> bool:
-        """Whether a condition is true with these keys for its variables."""
+        """Return whether a condition is true with these keys for its variables."""
         args = [_key(arg, keys) for arg in atom.args]
         return self._true(atom.predicate, args) == atom.positive
 
@@ -94,7 +95,7 @@ class World:
         return (predicate, *args) in self.facts
 
     def violations(self, event: Operator, keys: Mapping[str, str]) -> list[str]:
-        """What forbids the event, one word each: absent, has, lies, at, exit, weather, ..."""
+        """Return the violated conditions of an event, one word each: absent, has, lies, at, exit, weather, ..."""
         found = [atom.predicate for atom in event.before if _known(atom, keys) and not self.holds(atom, keys)]
         people = [keys[letter] for letter in event.gathered if letter in keys]
         here = {self.place.get(key) for key in people}
@@ -103,7 +104,7 @@ class World:
         return found
 
     def apply(self, event: Operator, keys: Mapping[str, str]) -> None:
-        """Make the effects true, whether or not the event was possible."""
+        """Apply the effects, whether or not the event was possible."""
         for atom in event.after:
             if not _known(atom, keys):
                 continue
@@ -128,7 +129,7 @@ class World:
 
 
 def _known(atom: Atom, keys: Mapping[str, str]) -> bool:
-    """Whether all its variables have values; in a text that is read, some may never be named."""
+    """Return whether all variables have values; in a text that is read, some may never be named."""
     return all(arg.lstrip("~") in keys for arg in atom.args if arg.isupper() or arg[0] == "~")
 
 

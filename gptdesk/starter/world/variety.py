@@ -1,4 +1,4 @@
-"""How different texts are from each other: words and runs of words, openings, plots, and what a packer makes of it."""
+"""Variety of texts: distinct words and runs of words, openings, plots, compressibility."""
 
 import zlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ OPENING = 4  # words
 
 @dataclass(frozen=True)
 class Variety:
-    """Of several texts. Compare with as many texts by the generator."""
+    """Variety of several texts. Compare with that of as many texts by the generator."""
 
     distinct: dict[int, float]  # different runs of 1, 2 and 3 words as a share of all
     packed: float  # bytes after zlib as a share of the bytes before
@@ -22,7 +22,7 @@ class Variety:
 
 
 def variety(texts: Sequence[str], verdicts: Sequence[Verdict], *, words: int) -> Variety:
-    """How different texts are, by their first `words` words: with more of them, more are the same."""
+    """Measure the variety of texts by their first `words` words: it decreases with their number."""
     stream = [word for text in texts for word in words_of(text)][:words]
     distinct = {}
     for n in (1, 2, 3):
@@ -35,9 +35,9 @@ def variety(texts: Sequence[str], verdicts: Sequence[Verdict], *, words: int) ->
 
 
 def _plot(verdict: Verdict) -> str:
-    """The first event that gives somebody a goal."""
+    """Return the first event that gives somebody a goal."""
     known = messages()
     goals = (
-        name for name in verdict.told if any(a.predicate == "goal" and a.positive for a in known[name].operator.after)
+        name for name in verdict.events if any(a.predicate == "goal" and a.positive for a in known[name].operator.after)
     )
     return next(goals, "")

@@ -1,4 +1,4 @@
-"""The model the desk comes with is whole, small, knows its stories, and is rebuilt by one command."""
+"""Starter model: complete, small, with a low loss on its stories, and rebuilt by one command."""
 
 import re
 import threading
@@ -11,11 +11,11 @@ import torch
 
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.__main__ import main
-from gptdesk.starter.build import Recipe, build, tell_names_apart
-from gptdesk.starter.judge import Judge, Text, judge_both, verdict, write
-from gptdesk.starter.losses import floor
+from gptdesk.starter.build import Recipe, build, spread_name_embeddings
+from gptdesk.starter.judge import Judge, Text, judge_both, verdict, write_stories
+from gptdesk.starter.losses import entropy
 from gptdesk.starter.rows import CLOSE, StoryRows
-from gptdesk.starter.stories import stories, tell, tellings
+from gptdesk.starter.stories import generate_stories, generate_story, stories
 from gptdesk.training import TrainingOptions, evaluate
 from models.cache import KVCache
 from models.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ HELD_OUT = 987_654  # a collection that no training run has seen
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Threads mostly wait for each other on a network as small as this."""
+    """Compute on one thread, which is faster for a network this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -98,8 +98,8 @@ def test_the_tokenizer_is_that_of_the_stories(own_tokenizer: Tokenizer) -> None:
 
 def test_it_knows_the_stories_in_its_document(model: GPT, own_tokenizer: Tokenizer) -> None:
     quoted = re.findall(r"(?:^> ?.*\n)+", ABOUT.read_text("utf-8"), re.MULTILINE)
-    told = [re.sub(r"\*\*|^> ?", "", text, flags=re.MULTILINE).strip() for text in quoted]
-    texts = [re.sub(r"(?<!\n)\n(?!\n)", " ", text) for text in told]
+    passages = [re.sub(r"\*\*|^> ?", "", text, flags=re.MULTILINE).strip() for text in quoted]
+    texts = [re.sub(r"(?<!\n)\n(?!\n)", " ", text) for text in passages]
     assert len(texts) == 3
     for text in texts:
         row = torch.tensor([[own_tokenizer.end_of_text, *own_tokenizer.encode(text)][: model.config.block_size + 1]])
@@ -112,10 +112,10 @@ def test_it_knows_stories_it_has_never_read(model: GPT, own_tokenizer: Tokenizer
 
 
 def test_what_it_writes_makes_sense(engine: Engine, own_tokenizer: Tokenizer) -> None:
-    texts = write(engine, own_tokenizer, count=12, seed=5)
-    told = list(tellings(HELD_OUT, 40))
+    texts = write_stories(engine, own_tokenizer, count=12, seed=5)
+    held_out = list(generate_stories(HELD_OUT, 40))
     rows = StoryRows(own_tokenizer, HELD_OUT, count=40, block_size=256).take(torch.arange(40), epoch=0)
-    ours, theirs = judge_both(Judge(own_tokenizer, rows), texts, (story.text for story in told))
+    ours, theirs = judge_both(Judge(own_tokenizer, rows), texts, (story.text for story in held_out))
     assert ours.score.in_grammar > 0.95
     assert ours.score.contradictions < 3
     assert (theirs.score.in_grammar, theirs.score.contradictions) == (1.0, 0.0)
@@ -148,8 +148,8 @@ def test_rows_begin_where_stories_do(own_tokenizer: Tokenizer) -> None:
     assert taken.shape == (6, 257)
     assert rows.take(torch.tensor([4, 1]), epoch=0).tolist() == [taken[4].tolist(), taken[1].tolist()]
     for i, row in enumerate(taken.tolist()):
-        index = next(k for k in range(i * CLOSE, (i + 1) * CLOSE) if not tell(5, k).held_out)
-        text = own_tokenizer.encode(tell(5, index).text)
+        index = next(k for k in range(i * CLOSE, (i + 1) * CLOSE) if not generate_story(5, k).held_out)
+        text = own_tokenizer.encode(generate_story(5, index).text)
         expected = [own_tokenizer.end_of_text] * (1 - i % 2) + text + [own_tokenizer.end_of_text]
         assert row[: len(expected)] == expected[:257]
 
@@ -161,18 +161,18 @@ def test_the_next_epoch_has_other_stories(own_tokenizer: Tokenizer) -> None:
 
 
 def test_no_row_begins_with_a_composition_that_is_held_out(own_tokenizer: Tokenizer) -> None:
-    assert not any(story.held_out for story in tellings(5, 200))
-    assert all(story.held_out for story in tellings(5, 10, held_out=True))
+    assert not any(story.held_out for story in generate_stories(5, 200))
+    assert all(story.held_out for story in generate_stories(5, 10, held_out=True))
     held_out = StoryRows(own_tokenizer, 5, count=1, block_size=32, held_out=True).take(torch.tensor([0]), epoch=0)
-    first = next(tellings(5, 1, held_out=True))
+    first = next(generate_stories(5, 1, held_out=True))
     assert held_out[0, 1:].tolist() == own_tokenizer.encode(first.text)[:32]
 
 
-def test_the_floor_is_what_the_stories_cost(own_tokenizer: Tokenizer) -> None:
-    told = [tell(HELD_OUT, index) for index in range(3)]
-    tokens = [len(own_tokenizer.encode(story.text)) + 1 for story in told]
-    assert floor(own_tokenizer, told[:1]) == pytest.approx(told[0].nats / tokens[0])
-    assert floor(own_tokenizer, told) == pytest.approx(sum(story.nats for story in told) / sum(tokens))
+def test_the_entropy_of_stories_is_their_nats_by_token(own_tokenizer: Tokenizer) -> None:
+    generated = [generate_story(HELD_OUT, index) for index in range(3)]
+    tokens = [len(own_tokenizer.encode(story.text)) + 1 for story in generated]
+    assert entropy(own_tokenizer, generated[:1]) == pytest.approx(generated[0].nats / tokens[0])
+    assert entropy(own_tokenizer, generated) == pytest.approx(sum(story.nats for story in generated) / sum(tokens))
 
 
 def test_one_seed_is_one_model_even_if_it_was_stopped_halfway(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_model_reads_on_where_it_ended(tmp_path: Path) -> None:
 def test_names_begin_further_apart(own_tokenizer: Tokenizer) -> None:
     model = GPT(GPTConfig(own_tokenizer.vocab_size, 8, n_layer=1, n_head=1, n_embd=16))
     before = model.wte.weight.detach().clone()
-    tell_names_apart(model, own_tokenizer, times=3.0)
+    spread_name_embeddings(model, own_tokenizer, times=3.0)
     after = model.wte.weight.detach()
     names = (before != after).any(dim=1)
     assert 10 < names.sum() < 700
@@ -234,11 +234,11 @@ def test_names_begin_further_apart(own_tokenizer: Tokenizer) -> None:
 def test_any_model_of_the_stories_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     list(build(tmp_path / "run", tmp_path / "model", options=options(2), recipe=replace(SMALL, context=512)))
     assert main(["score", str(tmp_path / "model"), "--samples", "3"]) == 0
-    told = capsys.readouterr().out
-    figures = r"\d\.\d{4} nats a token, \+\d\.\d{4} above the floor of 0\.\d{4}"
-    assert re.search(rf"^loss on new stories: {figures}$", told, re.MULTILINE)
-    assert re.search(r"^sentences in grammar +0\.0% +100\.0%$", told, re.MULTILINE)
-    assert re.search(r"^contradictions a story +\d\.\d\d +0\.00$", told, re.MULTILINE)
+    output = capsys.readouterr().out
+    figures = r"\d\.\d{4} nats per token, \+\d\.\d{4} above the generator's entropy of 0\.\d{4}"
+    assert re.search(rf"^loss on new stories: {figures}$", output, re.MULTILINE)
+    assert re.search(r"^sentences in grammar +0\.0% +100\.0%$", output, re.MULTILINE)
+    assert re.search(r"^contradictions per story +\d\.\d\d +0\.00$", output, re.MULTILINE)
 
 
 def test_what_a_model_has_read_is_not_new(own_tokenizer: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""The stories are correct English, always the same, of known length in words and in nats."""
+"""Stories: correct English, the same for a seed, of known length in words and entropy."""
 
 import hashlib
 import math
@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from gptdesk.starter.stories import FORMS, Story, stories, story, tell
+from gptdesk.starter.stories import FORMS, Story, generate_story, stories, story
 from gptdesk.starter.world.dice import Dice, Odds, coin, even, odds, zipf
 from gptdesk.starter.world.frames import messages
 from gptdesk.starter.world.lexicon import animal, thing
@@ -21,14 +21,14 @@ GOLDEN_NATS = 18241.55
 
 
 @pytest.fixture(scope="module")
-def told() -> list[Story]:
-    return [tell(7, index) for index in range(1500)]
+def sample() -> list[Story]:
+    return [generate_story(7, index) for index in range(1500)]
 
 
 def test_the_first_hundred_stories_never_change() -> None:
     digest = hashlib.sha256("\0".join(stories(1, 100)).encode()).hexdigest()
     assert digest == GOLDEN
-    assert sum(tell(1, index).nats for index in range(100)) == pytest.approx(GOLDEN_NATS, abs=0.01)
+    assert sum(generate_story(1, index).nats for index in range(100)) == pytest.approx(GOLDEN_NATS, abs=0.01)
 
 
 def test_a_story_depends_on_its_seed_and_index_only() -> None:
@@ -46,28 +46,28 @@ def test_stories_leave_global_chance_alone() -> None:
     assert random.getstate() == state
 
 
-def test_every_plot_and_every_form_is_told(told: list[Story]) -> None:
-    plots = Counter(step for t in told for step in t.signature if step.startswith("story "))
+def test_every_plot_and_every_form_is_told(sample: list[Story]) -> None:
+    plots = Counter(step for t in sample for step in t.signature if step.startswith("story "))
     assert len(plots) == len(tasks()["story"].methods) >= 22
-    assert max(plots.values()) < 0.15 * len(told)
-    assert set(Counter(t.form for t in told)) == set(FORMS)
-    assert len({t.signature for t in told}) > 0.7 * len(told)
+    assert max(plots.values()) < 0.15 * len(sample)
+    assert set(Counter(t.form for t in sample)) == set(FORMS)
+    assert len({t.signature for t in sample}) > 0.7 * len(sample)
 
 
-def test_stories_are_90_to_270_words_long(told: list[Story]) -> None:
-    lengths = [len(t.text.split()) for t in told]
+def test_stories_are_90_to_270_words_long(sample: list[Story]) -> None:
+    lengths = [len(t.text.split()) for t in sample]
     assert min(lengths) >= 90
     assert max(lengths) <= 270
     assert 130 <= sum(lengths) / len(lengths) <= 185
 
 
-def test_the_vocabulary_is_that_of_a_small_world(told: list[Story]) -> None:
-    words = {word.lower() for t in told for word in re.findall(r"[A-Za-z']+", t.text)}
+def test_the_vocabulary_is_that_of_a_small_world(sample: list[Story]) -> None:
+    words = {word.lower() for t in sample for word in re.findall(r"[A-Za-z']+", t.text)}
     assert 2200 <= len(words) <= 3500
 
 
-def test_sentences_begin_with_a_capital_and_end_with_a_mark(told: list[Story]) -> None:
-    for t in told:
+def test_sentences_begin_with_a_capital_and_end_with_a_mark(sample: list[Story]) -> None:
+    for t in sample:
         body = t.text.partition("\n\n")[2] if t.form in ("titled", "words", "letter", "diary") else t.text
         for paragraph in body.split("\n\n"):
             assert re.match(r'"?[A-Z]', paragraph), paragraph
@@ -75,8 +75,8 @@ def test_sentences_begin_with_a_capital_and_end_with_a_mark(told: list[Story]) -
             assert paragraph.count('"') % 2 == 0, paragraph
 
 
-def test_a_small_letter_after_a_mark_follows_speech_only(told: list[Story]) -> None:
-    for t in told:
+def test_a_small_letter_after_a_mark_follows_speech_only(sample: list[Story]) -> None:
+    for t in sample:
         for found in re.finditer(r'[.!?]"? [a-z]', t.text):
             assert found[0][1] == '"', t.text[found.start() - 40 : found.end() + 20]
             assert found[0][0] != ".", t.text[found.start() - 40 : found.end() + 20]
@@ -92,50 +92,50 @@ def test_a_small_letter_after_a_mark_follows_speech_only(told: list[Story]) -> N
         r"\bI (?:is|has|are)\b|\b(?:gave|to|with|at|kissed) I\b|\b(?:we|they) was\b|\bI's\b|'s's",
     ],
 )
-def test_slips_of_the_pen(told: list[Story], wrong: str) -> None:
-    for t in told:
+def test_slips_of_the_pen(sample: list[Story], wrong: str) -> None:
+    for t in sample:
         found = re.search(wrong, t.text)
         assert not found, t.text[max(0, found.start() - 40) : found.end() + 40]
 
 
-def test_openings_are_diverse(told: list[Story]) -> None:
-    plain = [t.text for t in told if t.form == "plain"]
+def test_openings_are_diverse(sample: list[Story]) -> None:
+    plain = [t.text for t in sample if t.form == "plain"]
     starts = Counter(" ".join(text.split()[:4]) for text in plain)
     assert starts.most_common(1)[0][1] <= 0.06 * len(plain)
     assert len({text.split(".")[0] for text in plain}) > 0.8 * len(plain)
 
 
-def test_short_forms_are_for_speech_only(told: list[Story]) -> None:
+def test_short_forms_are_for_speech_only(sample: list[Story]) -> None:
     short = re.compile(r"n't\b|\b(?:I|you|we|it|there)'(?:m|s|re|ve|ll|d)\b", re.IGNORECASE)
-    speech = [part for t in told for paragraph in t.text.split("\n\n") for part in paragraph.split('"')[1::2]]
+    speech = [part for t in sample for paragraph in t.text.split("\n\n") for part in paragraph.split('"')[1::2]]
     assert sum(bool(short.search(part)) for part in speech) > 0.05 * len(speech)
-    for t in told:
+    for t in sample:
         if t.form not in ("letter", "diary"):
             told_by_nobody = " ".join(part for p in t.text.split("\n\n") for part in p.split('"')[::2])
             assert not short.search(told_by_nobody), t.text
 
 
-def test_some_stories_end_with_a_question_that_they_answer(told: list[Story]) -> None:
-    asked = [t.text.split("\n\n")[-1] for t in told if t.form == "asked"]
-    assert 0.08 * len(told) < len(asked) < 0.12 * len(told)
+def test_some_stories_end_with_a_question_that_they_answer(sample: list[Story]) -> None:
+    asked = [t.text.split("\n\n")[-1] for t in sample if t.form == "asked"]
+    assert 0.08 * len(sample) < len(asked) < 0.12 * len(sample)
     assert all(re.fullmatch(r"Question: [A-Z][^?]*\? Answer: [A-Z][^.?]*\.", text) for text in asked)
     assert len({text.split(" ")[1] for text in asked}) >= 4
 
 
-def test_a_share_of_compositions_is_never_told_in_training(told: list[Story]) -> None:
-    held_out = [t for t in told if t.held_out]
-    assert 0.03 * len(told) < len(held_out) < 0.09 * len(told)
-    others = {t.triple for t in told if not t.held_out}
+def test_a_share_of_compositions_is_never_told_in_training(sample: list[Story]) -> None:
+    held_out = [t for t in sample if t.held_out]
+    assert 0.03 * len(sample) < len(held_out) < 0.09 * len(sample)
+    others = {t.triple for t in sample if not t.held_out}
     assert all(t.twisted for t in held_out if t.triple in others)
 
 
-def test_stories_cost_about_a_fifth_of_a_nat_a_character(told: list[Story]) -> None:
-    cost = sum(t.nats for t in told) / sum(len(t.text) for t in told)
+def test_stories_cost_about_a_fifth_of_a_nat_a_character(sample: list[Story]) -> None:
+    cost = sum(t.nats for t in sample) / sum(len(t.text) for t in sample)
     assert 0.19 < cost < 0.22
 
 
-def test_letters_and_diaries_are_written_by_somebody(told: list[Story]) -> None:
-    for t in told:
+def test_letters_and_diaries_are_written_by_somebody(sample: list[Story]) -> None:
+    for t in sample:
         if t.form in ("letter", "diary"):
             assert re.match(r"(Dear|My dear|Dearest) ", t.text)
             assert re.search(r"\b(I|my|me)\b", t.text)
@@ -143,8 +143,8 @@ def test_letters_and_diaries_are_written_by_somebody(told: list[Story]) -> None:
             assert re.search(r", [A-Z][a-z]+\.$", t.text)
 
 
-def test_the_words_above_a_story_are_in_it(told: list[Story]) -> None:
-    lists = [t.text.split("\n", 1) for t in told if t.form == "words"]
+def test_the_words_above_a_story_are_in_it(sample: list[Story]) -> None:
+    lists = [t.text.split("\n", 1) for t in sample if t.form == "words"]
     assert len(lists) > 100
     for line, rest in lists:
         words = line.removeprefix("Words: ").split(", ")
@@ -165,7 +165,7 @@ def test_polish(frame: str, english: str) -> None:
 
 
 class Path(Dice):
-    """Dice that roll a given path, and then always the first outcome, and note how many outcomes there were."""
+    """Dice that follow a given path, then always draw the first outcome, and count the outcomes of each draw."""
 
     def __init__(self, path: list[int]) -> None:
         super().__init__(0, 0)
@@ -179,7 +179,7 @@ class Path(Dice):
 
 
 def next_path(path: list[int], sizes: list[int]) -> list[int] | None:
-    """The path after this one, in the order of a dictionary; None after the last."""
+    """Return the next path in lexicographic order; None after the last."""
     whole = path + [0] * (len(sizes) - len(path))
     while whole:
         if whole[-1] + 1 < sizes[len(whole) - 1]:

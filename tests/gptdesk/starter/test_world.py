@@ -1,4 +1,4 @@
-"""What the world allows and forbids, and what the reader makes of true stories, of changed ones and of nonsense."""
+"""World and reader: rules of the world, and verdicts on generated stories, changed ones and nonsense."""
 
 import random
 import re
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gptdesk.starter.stories import story, tell
+from gptdesk.starter.stories import generate_story, story
 from gptdesk.starter.world.frames import messages, synonyms
 from gptdesk.starter.world.lexicon import exits, lexicon
 from gptdesk.starter.world.novelty import Reference, novelty
@@ -27,7 +27,7 @@ def texts() -> list[str]:
 def test_own_stories_are_in_grammar_and_without_contradictions(texts: list[str]) -> None:
     verdicts = [read(text) for text in texts]
     for verdict, text in zip(verdicts, texts, strict=True):
-        assert not verdict.strange, text
+        assert not verdict.unmatched, text
         assert not verdict.contradictions, (verdict.contradictions, text)
     found = score(verdicts)
     assert (found.in_grammar, found.contradictions, found.texts) == (1.0, 0.0, STORIES)
@@ -38,7 +38,7 @@ Change = Callable[[str, random.Random], str | None]
 
 
 def other_thing(text: str, chance: random.Random) -> str | None:
-    """One mention of a thing becomes another thing."""
+    """Replace one mention of a thing by another thing."""
     nouns = {noun for name in ("toy", "flyer", "ingredient", "remedy", "material") for noun in lexicon().lists[name]}
     found = [match for match in re.finditer(r"\bthe ([a-z]+)\b", text) if match[1] in nouns]
     if not found:
@@ -49,7 +49,7 @@ def other_thing(text: str, chance: random.Random) -> str | None:
 
 
 def shuffled(text: str, chance: random.Random) -> str | None:
-    """The sentences of the longest paragraph in another order."""
+    """Shuffle the sentences of the longest paragraph."""
     paragraphs = text.split("\n\n")
     longest = max(range(len(paragraphs)), key=lambda index: len(paragraphs[index]))
     sentences = re.split(r"(?<=[.!?]) (?=[A-Z])", paragraphs[longest])
@@ -59,12 +59,12 @@ def shuffled(text: str, chance: random.Random) -> str | None:
 
 
 def reversed_story(text: str, chance: random.Random) -> str | None:
-    """The paragraphs from the last to the first."""
+    """Reverse the order of the paragraphs."""
     return "\n\n".join(reversed(text.split("\n\n"))) if "\n\n" in text else None
 
 
 def without_a_journey(text: str, chance: random.Random) -> str | None:
-    """Nobody goes where something then happens."""
+    """Remove a sentence in which somebody goes somewhere."""
     journeys = re.findall(r"(?<=[.!?] )(?:They|So off they|And off they)\b[^.\"]* to the [^.\"]*\. ", text)
     return text.replace(chance.choice(journeys), "") if journeys else None
 
@@ -77,7 +77,7 @@ def test_changed_stories_are_caught(texts: list[str], change: Change, caught: fl
     changed = [new for text in texts if (new := change(text, chance)) is not None]
     assert len(changed) >= 15
     verdicts = [read(text) for text in changed]
-    assert sum(bool(v.contradictions or v.strange) for v in verdicts) >= caught * len(verdicts)
+    assert sum(bool(v.contradictions or v.unmatched) for v in verdicts) >= caught * len(verdicts)
     assert sum(len(v.contradictions) for v in verdicts) >= 0.7 * len(verdicts)
 
 
@@ -105,17 +105,17 @@ def test_contradictions_have_names(text: str, contradiction: str) -> None:
     verdict = read(text)
     if contradiction:
         assert contradiction in verdict.contradictions
-        assert not verdict.strange
+        assert not verdict.unmatched
     else:
-        assert verdict.strange
+        assert verdict.unmatched
 
 
 def test_wrong_english_is_out_of_grammar() -> None:
-    assert read(KITE).strange == []
-    assert read(f"{KITE} {MIA} They passed a useless rope with a cat on top.").strange == []
+    assert read(KITE).unmatched == []
+    assert read(f"{KITE} {MIA} They passed a useless rope with a cat on top.").unmatched == []
     for wrong in ("Tom had an red kite and took it everywhere.", "tom had a red kite.", "Kite the Tom had.", "xyz"):
-        assert read(f"{KITE} {wrong}").strange == [wrong]
-    assert read("Tom had a wooden kite and took it everywhere.").strange  # no kite looks like that
+        assert read(f"{KITE} {wrong}").unmatched == [wrong]
+    assert read("Tom had a wooden kite and took it everywhere.").unmatched  # no kite looks like that
 
 
 def test_a_story_that_was_cut_off_may_leave_its_goal_open() -> None:
@@ -125,9 +125,9 @@ def test_a_story_that_was_cut_off_may_leave_its_goal_open() -> None:
 
 
 def test_missing_words_are_missed() -> None:
-    told = next(told for told in (tell(5, index) for index in range(100)) if told.form == "words")
-    line, rest = told.text.split("\n", 1)
-    assert read(told.text).contradictions == []
+    titled = next(one for one in (generate_story(5, index) for index in range(100)) if one.form == "words")
+    line, rest = titled.text.split("\n", 1)
+    assert read(titled.text).contradictions == []
     assert read(f"{line}, submarine\n{rest}").contradictions == ["words"]
 
 
@@ -138,7 +138,7 @@ def test_no_texts_no_score() -> None:
         novelty([], Reference([[1]]))
 
 
-def test_sentences_seen_before_are_told_from_new_ones() -> None:
+def test_seen_sentences_do_not_count_as_new() -> None:
     verdict = read(f"{KITE} But now the kite was gone. xyz")
     first, second, third = sentences(KITE + " But now the kite was gone.")
     assert score([verdict], seen={first, third}).unseen == pytest.approx(1 / 3)
@@ -214,7 +214,7 @@ def test_the_world_refuses_what_cannot_be() -> None:
 
 
 def test_the_text_files_fit_together() -> None:
-    """Every step of every plan is an event or a task, every sort a list, every way can be gone."""
+    """Every step of every plan is an event or a task, every sort a list, every way leads in both directions."""
     lists = lexicon().lists
     for name, task in tasks().items():
         for method in task.methods:

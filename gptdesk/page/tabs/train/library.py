@@ -85,7 +85,7 @@ class LibraryPanel:
         if found is None:
             return ""
         size = f"{found.size / 1e6:.1f} MB"
-        where = f"On this computer, {size}" if found.there else f"Not on this computer yet, about {size}"
+        where = f"On this computer, {size}" if found.available else f"Not on this computer yet, about {size}"
         return f"{markdown_text(found.note[:1].upper() + found.note[1:])}. {where}."
 
 
