@@ -72,7 +72,7 @@ class Desk:
             device=get_device(settings.device),
             memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
         )
-        self.places = RunContext(settings, self.manager)
+        self.run_context = RunContext(settings, self.manager)
         self.scheduler = Scheduler(AT_ONCE)
         self.listeners: OpenCounter | None = None  # sessions whose page reads what it is sent; None: nobody counts them
         # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
