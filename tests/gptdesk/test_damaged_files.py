@@ -333,7 +333,7 @@ def test_curves_and_texts_are_shown_as_far_as_they_are_good(whole: Run, capsys: 
         assert whole.run.samples()[0] == whole.run.samples()[-1] == Sample(20, "Once", "upon")
         whole.read(damaged=name, capsys=capsys)
     write(whole.run.path / CONTROL, value)
-    assert whole.run.order() == "run"
+    assert whole.run.order() == "resume"
     (whole.run.path / CONTROL).write_bytes(b"\xff\xfe" + repr(value).encode("utf-8", "replace"))
     assert whole.run.order() == "run"
 

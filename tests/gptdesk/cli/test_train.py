@@ -13,6 +13,7 @@ from gptdesk.cli import main_parser
 from gptdesk.cli.train import GROUPS, _given, _parser
 from gptdesk.training import control
 from gptdesk.training.context import RunContext
+from gptdesk.training.lock import holding_process
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.run_directory import RunDirectory
 from gptdesk.training.text_input import TextInput
@@ -221,3 +222,26 @@ def test_a_run_is_a_process_that_can_be_watched_and_stopped(home: Path) -> None:
     control.remove(context, "long")
     assert control.listing(context) == []
     assert not list((home / "runs").iterdir())
+
+
+def test_resume_is_one_command_for_a_new_a_paused_and_an_ended_run(home: Path, capsys: Capture) -> None:
+    context, run = context_in(home), begin(home, "long", steps=1_000_000, patience=0)
+
+    def wait_for(state: str) -> None:
+        assert any(info.state == state for info in control.watch(context, "long", every=0.05)), run.status()
+
+    try:
+        for is_new in (True, False):  # then it is one that was stopped
+            assert main(["runs", "resume", "long"]) == 0
+            wait_for("training")
+            if is_new:
+                assert main(["runs", "pause", "long"]) == 0
+                wait_for("paused")
+                assert main(["runs", "resume", "long"]) == 0
+                wait_for("training")
+            assert main(["runs", "stop", "long"]) == 0
+            wait_for("stopped")
+    finally:
+        if process := holding_process(home):
+            process.kill()
+    assert "needs the name of a run" in complaint(capsys, "runs", "resume")
