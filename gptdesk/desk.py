@@ -72,7 +72,7 @@ class Desk:
             make_folder(folder)
         self.library: ModelLibrary = beside.library if beside else _library(settings)
         self.manager: ModelManager = beside.manager if beside else _manager(settings, self.library)
-        self.places = RunContext(settings, self.library)
+        self.run_context = RunContext(settings, self.library)
         self.scheduler: Scheduler = beside.scheduler if beside else Scheduler(AT_ONCE)
         self.listeners: OpenCounter | None = None  # sessions whose page reads what it is sent; None: nobody counts them
         self.link: ShareLink | None = None  # set by the server; a public desk has none

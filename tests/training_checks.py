@@ -1,4 +1,4 @@
-"""What the tests of training runs share: a small text, a plan that takes a second, and a run from begin to end."""
+"""Shared helpers of the tests of training: a small text, a plan that takes a second, a run from start to end."""
 
 import dataclasses
 import os
@@ -13,11 +13,12 @@ import torch
 
 from gptdesk.settings import Settings
 from gptdesk.starter.stories import stories
-from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, control
-from gptdesk.training import saves as kept
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, checkpoints, control, runner
 from gptdesk.training.context import RunContext
-from gptdesk.training.run_directory import RunDirectory, RunPlan
-from gptdesk.training.runner import Event, carry_on
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.runner import Event
+from gptdesk.training.text_input import TextInput
 from models.checkpoint import Checkpoint
 from models.library import ModelLibrary
 
@@ -26,7 +27,7 @@ TINY = {"tokenizer": "chars", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_si
 QUICK = {"steps": 20, "batch_size": 4, "evaluate_every": 5, "save_every": 4, "log_every": 1, "precision": "float32"}
 
 
-def places_in(home: Path) -> RunContext:
+def context_in(home: Path) -> RunContext:
     settings = Settings(home=home)
     settings.models.mkdir(parents=True, exist_ok=True)
     return RunContext(settings, ModelLibrary(settings.models, cache_folder=settings.vocabularies))
@@ -37,14 +38,18 @@ def write_text(path: Path, *, count: int = 12) -> Path:
     return path
 
 
-def plan(home: Path, name: str = "run", *, model: dict | None = None, split: dict | None = None, **training) -> RunPlan:
-    """A run of a tiny network over `text.txt` of the home, which is written if it is not there."""
-    text = home / "text.txt"
-    if not text.exists():
-        write_text(text)
+def text_of(home: Path) -> TextInput:
+    """Return `text.txt` of the home, which is written if it does not exist."""
+    path = home / "text.txt"
+    if not path.exists():
+        write_text(path)
+    return TextInput(paths=(path,))
+
+
+def plan(name: str = "run", *, model: dict | None = None, split: dict | None = None, **training) -> RunPlan:
+    """Return the plan of a run of a tiny network, without a text."""
     return RunPlan(
         name=name,
-        data=(str(text),),
         model=ModelOptions(**(TINY | (model or {}))),
         split=DataOptions(**(split or {})),
         training=TrainingOptions(**(QUICK | training)),
@@ -52,23 +57,25 @@ def plan(home: Path, name: str = "run", *, model: dict | None = None, split: dic
 
 
 def begin(home: Path, name: str = "run", **chosen) -> RunDirectory:
-    return control.create(places_in(home), plan(home, name, **chosen))
+    """Create a run of a tiny network over the text of the home."""
+    return control.create(context_in(home), plan(name, **chosen), text=text_of(home))
 
 
-def go_on(run: RunDirectory, *, stop: threading.Event | None = None, **given) -> Iterator[Event]:
+def resume(run: RunDirectory, *, stop: threading.Event | None = None, **given) -> Iterator[Event]:
+    """Start or resume a run in this process."""
     home = run.path.parent.parent
     event = stop or threading.Event()
-    return carry_on(run, places=places_in(home), device=torch.device("cpu"), stop=event, **given)
+    return runner.resume(run, context=context_in(home), device=torch.device("cpu"), stop=event, **given)
 
 
 def outcome(run: RunDirectory) -> tuple[list[tuple[object, ...]], dict[str, torch.Tensor], list]:
     """What must not depend on interruptions: the curves, the last state to the bit, samples and about.json."""
     names = ("step", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens", "best")
     curves = [tuple(line[name] for name in names) for line in run.metrics()]
-    newest = kept.newest(run.path)
+    newest = checkpoints.newest(run.path)
     assert newest is not None
-    state, _ = kept.load(newest)
-    about = dataclasses.replace(Checkpoint.open(newest / kept.MODEL).about, created="", source="")
+    state, _ = checkpoints.load(newest)
+    about = dataclasses.replace(Checkpoint.open(newest / checkpoints.MODEL).about, created="", source="")
     told = [*map(dataclasses.astuple, run.samples()), dataclasses.astuple(about)]
     return curves, {**state.tensors, "step": torch.tensor(state.step)}, told
 

@@ -1,4 +1,4 @@
-"""`gptdesk train`: a new run, or one that goes on, with a line that tells how it goes."""
+"""`gptdesk train`: trains a new run or resumes one, with a line of progress."""
 
 import argparse
 import contextlib
@@ -22,65 +22,71 @@ from gptdesk.system import terminal
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep, control
 from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import CorpusProgress
-from gptdesk.training.distributed import world
+from gptdesk.training.distributed import join_processes
 from gptdesk.training.estimate import Estimate
 from gptdesk.training.lock import starting_lock
 from gptdesk.training.loop import Note
-from gptdesk.training.run_directory import RunDirectory, RunPlan
-from gptdesk.training.runner import Event, carry_on
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.runner import Event, resume
+from gptdesk.training.text_input import TextInput
 from models.engine import get_device
 from samplers.options import Options
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION = (
-    "Train a model on your own text. Everything can be resumed. Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) "
-    "save first; under nohup the run outlives its terminal. Progress goes to the standard error, and a run goes on "
-    "when nobody reads it."
+    "Train a model on your own text, or resume a run. Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) save a "
+    "checkpoint first; under nohup the run outlives its terminal. Progress goes to the standard error, and training "
+    "continues when nobody reads it."
 )
-DATA = f"files and folders; - reads a text; or by name: story-world[:COUNT], classic:{'|'.join(datasets.CLASSICS)}"
+CLASSICS = "|".join(datasets.CLASSICS)
+DATA = f"files and folders; - reads the standard input; or by name: story-world[:COUNT], classic:{CLASSICS}"
 SHORT = {"learning_rate": "--lr", "warmup_steps": "--warmup", "evaluate_every": "--eval-every"}
 AGAIN = 1.0  # seconds in which another SIGHUP is the same one
+NUMBERS = (int, float, int | None, float | None)  # types of options that are numbers
 GROUPS: dict[str, type[Options]] = {"model": ModelOptions, "split": DataOptions, "training": TrainingOptions}
 
 
 def train(desk: Desk, arguments: Sequence[str]) -> int:
-    """Train until the end or a signal: Ctrl-C, SIGTERM and SIGHUP save first and end with 130, 143 and 129.
+    """Train until the end or a signal: Ctrl-C, SIGTERM and SIGHUP save first and return 130, 143 and 129.
 
     A terminal that takes no more output does not end a run.
     """
     options = _parser().parse_args(arguments)
     terminal.go_on_without_output()
-    places = desk.places
+    context = desk.run_context
     device = get_device(desk.settings.device)
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as starting:
         with terminal.handling(signal.SIG_DFL):  # while it waits for other processes no handler would run
-            here = stack.enter_context(world(device, sharded=options.shard))
-        told = _Told(silent=options.json or here.rank > 0)
-        if here.rank == 0:
-            run = _run(options, places, told, starting)
-            here.wait()
+            processes = stack.enter_context(join_processes(device, sharded=options.shard))
+        leads = processes.rank == 0
+        progress = _ProgressLine(silent=options.json or not leads)
+        if leads:
+            run = _find_or_create(options, context, progress, starting)
+            processes.wait()
         else:
-            here.wait()
-            run = RunDirectory(places.settings.runs / (options.resume or options.name))
+            processes.wait()
+            run = RunDirectory(context.settings.runs / (options.resume or options.name))
         stop = stack.enter_context(_stop_on_signals())
-        for event in carry_on(
-            run, places=places, device=device, stop=stop.event, world=here, accept_changes=options.accept_changes
+        accept_changes: bool = options.accept_changes
+        for event in resume(
+            run, context=context, device=device, stop=stop.event, processes=processes, accept_changes=accept_changes
         ):
-            starting.close()  # it has the training lock
-            told.tell(event)
-            if options.json and here.rank == 0 and isinstance(event, Note):  # beside the JSON, which tells the end
+            starting.close()  # the run has the training lock
+            progress.show(event)
+            if options.json and leads and isinstance(event, Note):  # the JSON has only the state at the end
                 log.warning("%s", event.text)
-        told.end()
-    if options.json and here.rank == 0:
-        print(json.dumps(run_as_json(control.info(places, run.name))))
+        progress.end()
+    if options.json and leads:
+        print(json.dumps(run_as_json(control.info(context, run.name))))
         if isinstance(fault := terminal.output_fault(), terminal.OutputFault):
             log.warning("the run %s has ended, but its JSON could not be printed (%s)", run.name, fault.strerror)
     return 128 + stop.number if stop.number else 0
 
 
 def run_as_json(info: control.RunInfo) -> dict[str, object]:
-    """A run as `--json` prints it."""
+    """Return a run as `--json` prints it."""
     data = asdict(info)
     return (
         {"name": info.name, "path": str(info.path), "state": info.state}
@@ -96,73 +102,69 @@ def run_as_json(info: control.RunInfo) -> dict[str, object]:
 def _parser() -> Parser:
     parser = verb_parser("train", DESCRIPTION)
     parser.add_argument("--data", type=path, nargs="+", metavar="FILE", default=[], help=DATA)
-    parser.add_argument("--name", metavar="NAME", help="name of the run, and of the model that comes of it")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run where its last save is")
-    parser.add_argument("--accept-changes", action="store_true", help="go on although the text has changed")
+    parser.add_argument("--name", metavar="NAME", help="name of the run and of its model")
+    parser.add_argument("--resume", metavar="RUN", help="resume a run from its newest checkpoint")
+    parser.add_argument("--accept-changes", action="store_true", help="resume although the text has changed")
     parser.add_argument("--shard", action="store_true", help="under torchrun: divide the model among the processes")
     for options in GROUPS.values():
         for name, field in options.model_fields.items():
             spelled = [SHORT[name], flag(name)] if name in SHORT else [flag(name)]
-            told = f"{field.description} (default {field.default})".replace("%", "%%")  # argparse formats it
-            parser.add_argument(*spelled, dest=name, metavar="X", help=told)
+            default = "automatic" if field.default is None else field.default
+            explained = f"{field.description} (default {default})".replace("%", "%%")  # argparse formats it
+            parser.add_argument(*spelled, dest=name, metavar="X", help=explained)
     return parser
 
 
-def _run(
-    options: argparse.Namespace, places: RunContext, told: "_Told", starting: contextlib.ExitStack
+def _find_or_create(
+    options: argparse.Namespace, context: RunContext, progress: "_ProgressLine", starting: contextlib.ExitStack
 ) -> RunDirectory:
-    """Return the run that is meant, made if it is new; then no other can be made until `starting` is closed."""
+    """Return the run to resume, or a new one; then no other can be created until `starting` is closed."""
     chosen = {group: _given(options, kind) for group, kind in GROUPS.items()}
     if options.resume:
         if options.data or options.name or chosen["model"] or chosen["split"]:
-            raise UsageError("--resume goes on with the text and the model of the run; leave out what chooses them")
+            raise UsageError("--resume keeps the text and the model of the run; leave out the options that choose them")
         changes = chosen["training"]
-        return control.amend(places, options.resume, **changes) if changes else control.find(places, options.resume)
+        return control.amend(context, options.resume, **changes) if changes else control.find(context, options.resume)
     if not options.data or not options.name:
-        raise UsageError("a new run needs --data and --name; --resume RUN goes on with one")
-    files = _files([place for place in options.data if place != "-"], places.settings.texts, told)
-    text = (
-        read_standard_input("the text", encoding=DataOptions(**chosen["split"]).encoding)
-        if "-" in options.data
-        else None
-    )
-    plan = RunPlan(
-        name=options.name,
-        data=files,
-        **{group: kind(**chosen[group]) for group, kind in GROUPS.items()},
-    )
-    starting.enter_context(starting_lock(places.settings.home))
-    control.check_free(places)
-    control.make_way(places, plan.name)
-    return control.create(places, plan, text=text)
+        raise UsageError("a new run needs --data and --name; --resume RUN resumes one")
+    files = _files([path for path in options.data if path != "-"], context.settings.texts, progress)
+    encoding = DataOptions(**chosen["split"]).encoding
+    piped = read_standard_input("the text", encoding=encoding) if "-" in options.data else None
+    plan = RunPlan(name=options.name, **{group: kind(**chosen[group]) for group, kind in GROUPS.items()})
+    text = TextInput(paths=tuple(map(Path, files)), pasted=piped)
+    starting.enter_context(starting_lock(context.settings.home))
+    control.check_free(context)
+    control.remove_unstarted(context, plan.name)
+    return control.create(context, plan, text=text)
 
 
-def _files(places: Sequence[str], texts: Path, told: "_Told") -> tuple[str, ...]:
-    """Files and folders, those that are given by name made or fetched; ValueError if one is not there."""
-    named = [place for place in places if datasets.is_named(place)]
-    missing = next((p for p in places if p not in named and not Path(p).expanduser().exists()), None)
+def _files(paths: Sequence[str], texts: Path, progress: "_ProgressLine") -> tuple[str, ...]:
+    """Return files and folders, texts by name generated or downloaded first; ValueError if one does not exist."""
+    named = [path for path in paths if datasets.is_named(path)]
+    missing = next((path for path in paths if path not in named and not Path(path).expanduser().exists()), None)
     if missing:
         raise ValueError(f"there is no file {missing}")
-    found: tuple[str, ...] = ()
-    for event in datasets.obtain(places, texts):
+    files: tuple[str, ...] = ()
+    for event in datasets.obtain(paths, texts):
         if isinstance(event, tuple):
-            found = event
+            files = event
         else:
-            told.tell(event)
-    return found
+            progress.show(event)
+    return files
 
 
 def _given(options: argparse.Namespace, kind: type[Options]) -> dict[str, object]:
+    """Return the options of a class that are on the command line, by name."""
     values = {name: getattr(options, name) for name in kind.model_fields}
     return {
-        name: number(value) if kind.model_fields[name].annotation in (int, float) else value
+        name: number(value) if kind.model_fields[name].annotation in NUMBERS else value
         for name, value in values.items()
         if value is not None
     }
 
 
 class _Stop:
-    """Set by the first signal; `number` is that signal's."""
+    """Event that the first signal sets, with its number."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -171,9 +173,9 @@ class _Stop:
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[_Stop]:
-    """What the first Ctrl-C, SIGTERM or SIGHUP sets; the second one interrupts at once.
+    """Set the result at the first Ctrl-C, SIGTERM or SIGHUP; the second one interrupts at once.
 
-    But for a SIGHUP right after the first: when a terminal is closed, the system and the shell both send one.
+    A SIGHUP right after the first is ignored: when a terminal is closed, the system and the shell both send one.
     """
     stop = _Stop()
     first = 0.0
@@ -191,55 +193,56 @@ def _stop_on_signals() -> Iterator[_Stop]:
         yield stop
 
 
-class _Told:
-    """Tells a terminal how a run goes: one line that changes, and lines that stay."""
+class _ProgressLine:
+    """Progress of a run in a terminal: one line that changes, and lines that stay."""
 
     def __init__(self, *, silent: bool) -> None:
         self._silent, self._live = silent, sys.stderr.isatty()
-        self._guess: Estimate | None = None
+        self._estimate: Estimate | None = None
         self._validation: float | None = None
         self._stage = ""
 
-    def tell(self, event: Event | TextProgress) -> None:
+    def show(self, event: Event | TextProgress) -> None:
         if isinstance(event, TrainingStep):
             self._validation = event.validation_loss or self._validation
             if self._live or event.validation_loss is not None:
-                self._show(self._progress(event), stays=not self._live)
+                self._write(self._progress(event), stays=not self._live)
         elif isinstance(event, Estimate):
-            self._guess = event
-            self._show(_expected(event), stays=True)
+            self._estimate = event
+            self._write(_estimate_line(event), stays=True)
         elif isinstance(event, Note):
-            self._show(event.text, stays=True)
+            self._write(event.text, stays=True)
         elif isinstance(event, CorpusProgress) and event.corpus:
-            self._show(event.corpus.summary(), stays=True)
+            self._write(event.corpus.summary(), stays=True)
         elif isinstance(event, CorpusProgress | TextProgress) and (self._live or event.stage != self._stage):
             self._stage = event.stage
             done = f" {event.done / max(event.total, 1):.0%}" if self._live else ""
-            self._show(f"{event.stage}{done}", stays=not self._live)
+            self._write(f"{event.stage}{done}", stays=not self._live)
 
     def end(self) -> None:
         if self._live and not self._silent:
             sys.stderr.write("\n")
 
-    def _show(self, line: str, *, stays: bool) -> None:
+    def _write(self, line: str, *, stays: bool) -> None:
         if not self._silent:
             clear = "\r\033[K" if self._live else ""
             sys.stderr.write(f"{clear}{line}" + ("\n" if stays else ""))
             sys.stderr.flush()
 
     def _progress(self, step: TrainingStep) -> str:
-        assert self._guess is not None
-        left = (self._guess.steps - step.step) * step.seconds / step.step
+        assert self._estimate is not None
+        left = (self._estimate.steps - step.step) * step.seconds / step.step
         validation = f"  val {self._validation:.4f}" if self._validation else ""
         return (
-            f"step {step.step}/{self._guess.steps}  loss {step.train_loss:.4f}{validation}  lr {step.learning_rate:.2e}"
-            f"  {step.tokens_per_second:,.0f} tok/s  {clock(left)} left"
+            f"step {step.step}/{self._estimate.steps}  loss {step.train_loss:.4f}{validation}  "
+            f"lr {step.learning_rate:.2e}  {step.tokens_per_second:,.0f} tok/s  {clock(left)} left"
         )
 
 
-def _expected(guess: Estimate) -> str:
+def _estimate_line(estimate: Estimate) -> str:
     return (
-        f"{guess.steps:,} steps of {guess.tokens // guess.steps:,} tokens: {guess.tokens:,} tokens, "
-        f"{guess.epochs:.1f} times the text, about {clock(guess.seconds)} at {guess.tokens_per_second:,.0f} tok/s "
-        f"in {'bfloat16' if guess.bfloat16 else 'float32'}, {guess.memory_bytes / 1e9:.1f} GB"
+        f"{estimate.steps:,} steps of {estimate.tokens // estimate.steps:,} tokens: {estimate.tokens:,} tokens, "
+        f"{estimate.epochs:.1f} times the text, about {clock(estimate.seconds)} at "
+        f"{estimate.tokens_per_second:,.0f} tok/s "
+        f"in {'bfloat16' if estimate.bfloat16 else 'float32'}, {estimate.memory_bytes / 1e9:.1f} GB"
     )

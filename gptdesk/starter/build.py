@@ -12,7 +12,7 @@ from gptdesk.starter.losses import MANY, loss_on
 from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import generate_stories, stories
 from gptdesk.starter.world.lexicon import lexicon
-from gptdesk.training import Trainer, TrainingOptions, TrainingStep, saves
+from gptdesk.training import Trainer, TrainingOptions, TrainingStep, checkpoints
 from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -54,7 +54,7 @@ def build(
     a save is resumed; when `stop` is set, it saves and ends. Raises ValueError if `run` was begun with other options.
     """
     known = start.about if start else About()
-    _claim(run, {"options": options.model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
+    _claim(run, {"options": options.resolve().model_dump(mode="json"), "recipe": vars(recipe), "known": known.tokens})
     model, tokenizer = (start.load_model(), start.load_tokenizer()) if start else _new(options, recipe)
     builder = _Builder(run, options, recipe, model, tokenizer, known)
     yield from builder.steps(stop)
@@ -123,9 +123,9 @@ class _Builder:
 
     def steps(self, stop: threading.Event | None) -> Iterator[TrainingStep]:
         """Train from the newest save to the end, saving now and then."""
-        if newest := saves.newest(self._run):
-            self.trainer.restore(saves.load(newest)[0])
-            known = Checkpoint.open(newest / saves.MODEL).about
+        if newest := checkpoints.newest(self._run):
+            self.trainer.restore(checkpoints.load(newest)[0])
+            known = Checkpoint.open(newest / checkpoints.MODEL).about
             self._losses, self._validation_loss = [known.loss or 0.0], known.validation_loss
             log.info("resuming after step %d", self.trainer.step)
         for step in self.trainer.run(stop):
@@ -139,7 +139,7 @@ class _Builder:
         self._save()
 
     def _save(self) -> None:
-        saves.save(self._run, self.trainer, tokenizer=self.tokenizer, about=self.about())
+        checkpoints.save(self._run, self.trainer, tokenizer=self.tokenizer, about=self.about())
 
     def measured(self) -> str:
         """Return the loss of the finished model on whole new stories, beside the generator's entropy, for its About."""

@@ -1,7 +1,9 @@
-"""Training a GPT: text to tokens, tokens to steps, and the folder in which a run keeps all it needs to go on."""
+"""Training of GPT models: text to tokens, tokens to steps, and run folders from which training can be resumed."""
 
+from gptdesk.training.in_memory import train
 from gptdesk.training.options import DataOptions, ModelOptions, TrainingOptions
-from gptdesk.training.trainer import Trainer, TrainingDiverged, TrainingStep, evaluate, train
+from gptdesk.training.steps import TrainingDiverged, TrainingStep
+from gptdesk.training.trainer import Trainer, evaluate
 
 __all__ = [
     "DataOptions",

@@ -1,4 +1,4 @@
-"""Where runs find and put things: the folders of a home, and models by their names."""
+"""Run context: the folders of a home, and models by their names."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from models.library import ModelLibrary
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every run of a desk shares."""
+    """Folders and models that all runs of a desk share."""
 
-    settings: Settings  # its folders
-    library: ModelLibrary  # the models that a run may go on from
+    settings: Settings  # with the folders
+    library: ModelLibrary  # with the models that a run may start from
 
     def names(self) -> dict[str, str]:
-        """Return every name that a new run cannot have, each with what has it: "model", "bundled model" or "run"."""
+        """Return every name that a new run cannot have, with its owner: "model", "bundled model" or "run"."""
         return dict.fromkeys(storage.names(self.settings.runs), "run") | self.library.names()

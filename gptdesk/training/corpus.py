@@ -1,4 +1,4 @@
-"""A text made into tokens once: kept in the cache under its content's name, mapped into memory, part of it held out."""
+"""Corpus: a text as tokens with a validation split, made once, cached by content, mapped into memory."""
 
 import hashlib
 import itertools
@@ -20,15 +20,15 @@ from models.tokenizer import END_OF_TEXT, Tokenizer, character_tokenizer, gpt2_t
 
 VERSION = 2  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
-LITTLE = 100_000  # bytes below which a BPE has too little to learn from
-LEARN_FROM = 50_000_000  # characters that a BPE is learnt from at most
+LITTLE = 100_000  # bytes below which a text is too short to train a BPE on
+LEARN_FROM = 50_000_000  # characters that a BPE is trained on at most
 LONG_WORD = re.compile(r"\S{100}(?=\S)")
-PARTS = ("train", "validation")
+TRAIN, VALIDATION = "train.bin", "validation.bin"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as tokens: `train` and `validation` (N,) are maps of files, of unsigned 16 or 32 bit numbers."""
+    """Text as tokens: `train` and `validation` (N,) are memory maps of unsigned 16 or 32 bit numbers."""
 
     folder: Path
     digest: str  # of the text alone
@@ -40,19 +40,19 @@ class Corpus:
     hold: mmap.mmap  # on its folder in the cache, while the corpus lives
 
     def summary(self) -> str:
-        """What has been read, in a line: files, encodings, tokens."""
+        """Return files, encodings and numbers of tokens in a line."""
         files = self.files[0].path.name if len(self.files) == 1 else f"{len(self.files)} files"
         encodings = " and ".join(sorted({file.encoding for file in self.files}))
         held_out = f"{len(self.validation):,} held out by {self.split}" if len(self.validation) else "none held out"
         return f"{files}, {encodings}: {len(self.train):,} tokens of {self.tokenizer.vocab_size:,} kinds, {held_out}"
 
     def remarks(self) -> Iterator[str]:
-        """Sentences on what a user must know about how the files were read."""
+        """Yield sentences on what a user must know about how the files were read."""
         for file in self.files:
             yield from file.remarks()
 
     def held_out_text(self, *, most: int = 1_000_000) -> str:
-        """The first `most` tokens of what is held out, as text again, with lines of END_OF_TEXT between documents."""
+        """Return the first `most` tokens of the validation split as text, with END_OF_TEXT lines between documents."""
         ids = self.validation[:most].tolist()
         end = self.tokenizer.end_of_text
         documents = (list(group) for is_end, group in itertools.groupby(ids, lambda i: i == end) if not is_end)
@@ -61,7 +61,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class CorpusProgress:
-    """How far the making of a corpus is; with the last of them comes the corpus."""
+    """Progress in making a corpus; the last one has the corpus."""
 
     stage: str  # reading, learning the tokenizer, or encoding
     done: int  # bytes
@@ -70,7 +70,7 @@ class CorpusProgress:
 
 
 def prepare(
-    places: Sequence[Path],
+    paths: Sequence[Path],
     tokenizer: str | Tokenizer,
     *,
     options: DataOptions,
@@ -79,55 +79,79 @@ def prepare(
     own: Path | None = None,
     room: int = token_cache.ROOM,
 ) -> Iterator[CorpusProgress]:
-    """Make the files and folders at `places` a corpus, or find it in `cache`; `tokenizer` is one, or says what to make.
+    """Tokenize the files and folders at `paths`, or find their tokens in `cache`; the last progress has the corpus.
 
-    Files in the folder `own` were written by us, in UTF-8, whatever encoding the options name for those of the user.
-    Afterwards the corpora that were not used for longest leave the cache, until the rest fits into `room` bytes.
+    `tokenizer` is one, or the option that names it. Files in the folder `own` were written by us, in UTF-8, whatever
+    encoding the options name for those of the user. Afterwards the least recently used texts leave the cache until
+    the rest fits into `room` bytes.
+
     Raises ValueError for a text that cannot be trained on, OSError if the disk refuses.
     """
     files: list[TextFile] = []
-    paths = find_files(places)
-    total = sum(path.stat().st_size for path in paths if path.exists())
-    for path in paths:
-        before = sum(file.size for file in files)
-        encoding = AUTO if own and path.is_relative_to(own) else options.encoding
-        for found in inspect(path, encoding=encoding):
-            if isinstance(found, TextFile):
-                files.append(found)
-            else:
-                yield CorpusProgress("reading", before + found, max(total, before + found))
+    yield from _inspect_all(find_files(paths), files, encoding=options.encoding, own=own)
     if not any(piece.text.strip() for file in files for piece in itertools.islice(pieces(file), 1)):
         raise ValueError("the text is empty; give a file with some text in it")
-    kind = _resolved(tokenizer, sum(file.size for file in files))
+    kind = _resolve_tokenizer(tokenizer, sum(file.size for file in files))
     digest = _digest(file.identity for file in files)
-    split = _split(options, sum(file.documents for file in files))
-    folder = cache / _digest([str(VERSION), digest, _identity(kind), split, repr(options.validation_share)])[:32]
-    held = token_cache.hold(folder)
-    if held is None:
-        size = sum(file.size for file in files)
-        yield CorpusProgress("learning the tokenizer", 0, size)
+    split = _resolve_split(options, sum(file.documents for file in files))
+    key = [str(VERSION), digest, _identity(kind), split, repr(options.validation_share)]
+    folder = cache / _digest(key)[:32]
+    hold = token_cache.hold(folder)
+    if hold is None:
+        yield CorpusProgress("learning the tokenizer", 0, sum(file.size for file in files))
         made = kind if isinstance(kind, Tokenizer) else _make_tokenizer(kind, files, vocabularies=vocabularies)
         with storage.new_folder(folder) as fresh:
-            writer = _Writer(fresh, made, held_out=_held_out(files, split, options.validation_share))
-            for done in writer.write(files):
-                yield CorpusProgress("encoding", min(done, size), size)
-            writer.finish(options.validation_share if split == "position" else 0.0)
-            made.save(fresh)
-            meta = {"digest": digest, "split": split, "files": [asdict(f) | {"path": str(f.path)} for f in files]}
-            storage.write_file(fresh / token_cache.META, storage.json_bytes(meta, errors="backslashreplace"))
-        held = token_cache.hold(folder)
-        assert held is not None
-    corpus = _open(folder, files, digest=digest, split=split, hold=held)
+            yield from _encode(files, fresh, made, split=split, share=options.validation_share)
+            _write_meta(fresh, files, digest=digest, split=split)
+        hold = token_cache.hold(folder)
+        assert hold is not None
+    corpus = _open(folder, files, digest=digest, split=split, hold=hold)
     token_cache.tidy(cache, room=room)
+    total = sum(file.size for file in files)
     yield CorpusProgress("encoding", total, total, corpus=corpus)
 
 
+def _inspect_all(
+    paths: Sequence[Path], files: list[TextFile], *, encoding: str, own: Path | None
+) -> Iterator[CorpusProgress]:
+    """Add what is known of each file to `files`; yields how many bytes have been read."""
+    total = sum(path.stat().st_size for path in paths if path.exists())
+    for path in paths:
+        before = sum(file.size for file in files)
+        is_own = own is not None and path.is_relative_to(own)
+        for event in inspect(path, encoding=AUTO if is_own else encoding):
+            if isinstance(event, TextFile):
+                files.append(event)
+            else:
+                yield CorpusProgress("reading", before + event, max(total, before + event))
+
+
+def _encode(
+    files: Sequence[TextFile], folder: Path, tokenizer: Tokenizer, *, split: str, share: float
+) -> Iterator[CorpusProgress]:
+    """Write tokenizer and tokens into a new folder of the cache; yields how many bytes have been encoded."""
+    size = sum(file.size for file in files)
+    writer = _Writer(folder, tokenizer, held_out=_held_out(files, split, share))
+    for done in writer.write(files):
+        yield CorpusProgress("encoding", min(done, size), size)
+    if split == "position":
+        writer.hold_out_end(share)
+    tokenizer.save(folder)
+
+
+def _write_meta(folder: Path, files: Sequence[TextFile], *, digest: str, split: str) -> None:
+    """Write what a folder of the cache was made from, as its last file."""
+    meta = {"digest": digest, "split": split, "files": [asdict(file) | {"path": str(file.path)} for file in files]}
+    storage.write_file(folder / token_cache.META, storage.json_bytes(meta, errors="backslashreplace"))
+
+
 def suggested_size(characters: int) -> int:
-    """How many tokens a BPE should have for a text: so few that each has been seen often."""
+    """Return how many tokens a BPE should have for a text of this length: so few that each occurs often."""
     return min(4096, max(512, 64 * round((256 + characters / 1000) / 64)))
 
 
-def _resolved(tokenizer: str | Tokenizer, size: int) -> str | Tokenizer:
+def _resolve_tokenizer(tokenizer: str | Tokenizer, size: int) -> str | Tokenizer:
+    """Return the tokenizer, or its kind and size, for a text of `size` bytes."""
     if tokenizer == "auto":
         tokenizer = "chars" if size < LITTLE else "bpe"
     return f"bpe:{suggested_size(size)}" if tokenizer == "bpe" else tokenizer
@@ -143,7 +167,7 @@ def _digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def _split(options: DataOptions, documents: int) -> str:
+def _resolve_split(options: DataOptions, documents: int) -> str:
     if options.split == "document" and documents < 2:
         raise ValueError("split must be auto or position for a text of one document, not document")
     if options.split == "auto":
@@ -152,7 +176,7 @@ def _split(options: DataOptions, documents: int) -> str:
 
 
 def _held_out(files: Sequence[TextFile], split: str, share: float) -> tuple[int, int]:
-    """(k, n): k of n documents are held out, at even distances."""
+    """Return (k, n): k of n documents are held out, at even distances."""
     documents = sum(file.documents for file in files)
     return (max(1, round(documents * share)) if split == "document" and share else 0), documents
 
@@ -170,7 +194,7 @@ def _make_tokenizer(kind: str, files: Sequence[TextFile], *, vocabularies: Path)
 
 
 def _beginning(texts: Iterable[str]) -> Iterator[str]:
-    """What a BPE is learnt from. Words without end are cut: learning takes the square of a word's length."""
+    """Yield the text that a BPE is trained on. Long words are cut: training takes the square of a word's length."""
     room = LEARN_FROM
     for text in texts:
         if room <= 0:
@@ -180,7 +204,7 @@ def _beginning(texts: Iterable[str]) -> Iterator[str]:
 
 
 class _Writer:
-    """Writes tokens to train.bin and validation.bin of a folder."""
+    """Writer of the tokens of a text to train.bin and validation.bin in a folder."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, *, held_out: tuple[int, int]) -> None:
         self._folder, self._tokenizer, self._held_out = folder, tokenizer, held_out
@@ -189,9 +213,9 @@ class _Writer:
         self._dtype = _dtype(tokenizer)
 
     def write(self, files: Sequence[TextFile]) -> Iterator[int]:
-        """Encode document after document; yields about how many bytes have been read."""
+        """Encode document after document; yields how many characters have been encoded."""
         done, document, begun = 0, 0, False
-        with open(self._folder / "train.bin", "wb") as train, open(self._folder / "validation.bin", "wb") as held:
+        with open(self._folder / TRAIN, "wb") as train, open(self._folder / VALIDATION, "wb") as held:
             outputs = (train, held)
             for piece in itertools.chain.from_iterable(map(pieces, files)):
                 target = outputs[self._is_held_out(document)]
@@ -206,12 +230,12 @@ class _Writer:
                 if target.tell():
                     self._put(target, self._between)
 
-    def finish(self, share: float) -> None:
-        """Move the last `share` of what is in train.bin to validation.bin."""
+    def hold_out_end(self, share: float) -> None:
+        """Move the last `share` of the tokens in train.bin to validation.bin."""
         if not share:
             return
         width = self._dtype.itemsize
-        with open(self._folder / "train.bin", "rb+") as train, open(self._folder / "validation.bin", "wb") as held:
+        with open(self._folder / TRAIN, "rb+") as train, open(self._folder / VALIDATION, "wb") as held:
             count = train.seek(0, 2) // width
             begin = (count - int(count * share)) * width
             train.seek(begin)
@@ -236,7 +260,7 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype:
 
 def _open(folder: Path, files: Sequence[TextFile], *, digest: str, split: str, hold: mmap.mmap) -> Corpus:
     tokenizer = Tokenizer.load(folder)
-    train, validation = (_mapped(folder / f"{part}.bin", _dtype(tokenizer)) for part in PARTS)
+    train, validation = (_mapped(folder / name, _dtype(tokenizer)) for name in (TRAIN, VALIDATION))
     return Corpus(folder, digest, tuple(files), split, tokenizer, train, validation, hold)
 
 

@@ -1,24 +1,24 @@
-"""The curves of runs for a picture: series out of metrics, smoothed, thinned; and in what runs differ."""
+"""Curves of runs: series from metrics, smoothing, thinning; differences between the options of runs."""
 
 from collections.abc import Mapping, Sequence
 
-from gptdesk.training.run_directory import RunPlan
+from gptdesk.training.plan import RunPlan
 
 Point = tuple[float, float]  # step or the like, value
 
 
 def series(metrics: Sequence[Mapping[str, object]], name: str, *, by: str = "step") -> list[Point]:
-    """The values logged under `name`, such as val_loss, with their steps, or `by` another figure; gaps are left out."""
-    found = []
+    """Return the values logged under `name`, such as val_loss, by step, or `by` another metric; gaps are left out."""
+    points = []
     for line in metrics:
-        place, value = line.get(by), line.get(name)
-        if isinstance(place, int | float) and isinstance(value, int | float):
-            found.append((float(place), float(value)))
-    return found
+        x, y = line.get(by), line.get(name)
+        if isinstance(x, int | float) and isinstance(y, int | float):
+            points.append((float(x), float(y)))
+    return points
 
 
 def smooth(values: Sequence[float], weight: float) -> list[float]:
-    """The running mean in which each value weighs `weight` times as much as the one after it; unbiased at the start.
+    """Return the exponential moving average with this `weight` of the past, without bias at the start.
 
     Raises ValueError for a weight outside 0 to 1.
     """
@@ -34,9 +34,9 @@ def smooth(values: Sequence[float], weight: float) -> list[float]:
 
 
 def thin(points: Sequence[Point], most: int = 500) -> list[Point]:
-    """At most `most` of these points, in order: the first, the last, the lowest and highest of each stretch between.
+    """Return at most `most` of these points, in order: first, last, and the lowest and highest of each stretch between.
 
-    Raises ValueError if that are fewer than 4.
+    Raises ValueError for fewer than 4.
     """
     if most < 4:
         raise ValueError(f"a curve needs at least 4 points, not {most}")
@@ -44,24 +44,19 @@ def thin(points: Sequence[Point], most: int = 500) -> list[Point]:
         return list(points)
     inner, stretches = points[1:-1], (most - 2) // 2
     kept = [points[0]]
-    for i in range(stretches):
-        stretch = inner[len(inner) * i // stretches : len(inner) * (i + 1) // stretches]
-        places = {
+    for part in range(stretches):
+        stretch = inner[len(inner) * part // stretches : len(inner) * (part + 1) // stretches]
+        extremes = {
             min(range(len(stretch)), key=lambda k: stretch[k][1]),
             max(range(len(stretch)), key=lambda k: stretch[k][1]),
         }
-        kept += [stretch[place] for place in sorted(places)]
+        kept += [stretch[i] for i in sorted(extremes)]
     return [*kept, points[-1]]
 
 
 def differences(plans: Mapping[str, RunPlan]) -> list[tuple[str, dict[str, object]]]:
-    """The options in which the plans, by the names of their runs, differ: each with its value in every run."""
-    flat = {run: options_of(plan) for run, plan in plans.items()}
+    """Return the options in which the plans, by the names of their runs, differ: each with its value in every run."""
+    flat = {run: plan.options() for run, plan in plans.items()}
     options = dict.fromkeys(option for values in flat.values() for option in values)
     rows = [(option, {run: values[option] for run, values in flat.items()}) for option in options]
     return [(option, values) for option, values in rows if len({repr(value) for value in values.values()}) > 1]
-
-
-def options_of(plan: RunPlan) -> dict[str, object]:
-    """The plan's options by their names, which no two groups share."""
-    return {"data": plan.data} | dict(plan.model) | dict(plan.split) | dict(plan.training)

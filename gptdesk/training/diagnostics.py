@@ -1,4 +1,4 @@
-"""What the curves of a run tell, in plain words, to somebody who does not read curves."""
+"""Diagnostics of a run from its curves: overfitting, spikes, plateaus, clipping and others, as sentences."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gptdesk.training.curves import Point, series, smooth
-from gptdesk.training.options import TrainingOptions
+from gptdesk.training.options import ResolvedTraining
 from gptdesk.training.run_directory import Resolved, RunStatus
 
-RISES = 3  # evaluations in a row after which a rise is no accident
+RISES = 3  # evaluations in a row after which a rise counts
 FLAT, HARDLY, WORSE = 5, 0.003, 0.01  # evaluations, and shares of the loss: no improvement, a worse one
 SPIKE, LATELY = 1.25, 20  # times the usual loss; logged steps that count as recent
 CLIPPED, ENOUGH = 0.95, 30  # share of recent steps, of so many logged ones
@@ -21,28 +21,31 @@ Level = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True)
-class Alarm:
-    """Something to know about a run, the gravest first."""
+class Diagnostic:
+    """Finding about a run, with how grave it is."""
 
     level: Level
     text: str
 
 
-def alarms(
+def diagnostics(
     metrics: Sequence[Mapping[str, object]],
     *,
-    options: TrainingOptions,
+    options: ResolvedTraining,
     resolved: Resolved | None,
     status: RunStatus,
     state: str = "",
-) -> list[Alarm]:
-    """What there is to say of a run, from its metrics; `state` is that of its RunInfo, which knows of interruptions."""
+) -> list[Diagnostic]:
+    """Return the findings about a run from its metrics, the gravest first.
+
+    `state` is that of its RunInfo, which can be "interrupted"; without it, that of the status counts.
+    """
     state = state or status.state
     losses, validation = series(metrics, "train_loss"), series(metrics, "val_loss")
-    found = [*_about_state(status, state)]
+    found = list(_state(status, state))
     overfits = list(_overfitting(validation, status))
     found += [
-        Alarm("warning", text) for text in (*overfits, *_spike(losses), *_no_better(validation, options, resolved))
+        Diagnostic("warning", text) for text in (*overfits, *_spike(losses), *_no_better(validation, options, resolved))
     ]
     notes = [*_clipping(metrics, options)]
     if not overfits:
@@ -51,22 +54,22 @@ def alarms(
         *_often_read(metrics, validation, resolved),
         *(_slowness(metrics, resolved) if state == "training" else ()),
     ]
-    return found + [Alarm("note", text) for text in notes]
+    return found + [Diagnostic("note", text) for text in notes]
 
 
-def _about_state(status: RunStatus, state: str) -> Iterator[Alarm]:
+def _state(status: RunStatus, state: str) -> Iterator[Diagnostic]:
+    """Find an interruption, a failure, or a message of a run that trains."""
     if state == "interrupted":
-        saved = f"the save of step {status.saved_step:,}" if status.saved_step else "the beginning"
-        yield Alarm(
-            "warning", f"the run was interrupted after about step {status.step:,}; resume it to go on from {saved}"
-        )
+        saved = f"the checkpoint of step {status.saved_step:,}" if status.saved_step else "the beginning"
+        yield Diagnostic("warning", f"the run was interrupted after about step {status.step:,}; resume it from {saved}")
     elif state == "failed":
-        yield Alarm("error", status.message)
+        yield Diagnostic("error", status.message)
     elif state == "training" and status.message:
-        yield Alarm("warning", status.message)
+        yield Diagnostic("warning", status.message)
 
 
 def _overfitting(validation: Sequence[Point], status: RunStatus) -> Iterator[str]:
+    """Find a validation loss that rises, or has not been better for long."""
     if not validation:
         return
     values = [value for _, value in validation]
@@ -83,7 +86,7 @@ def _overfitting(validation: Sequence[Point], status: RunStatus) -> Iterator[str
 
 
 def _spike(losses: Sequence[Point]) -> Iterator[str]:
-    """A recent loss far above those before it."""
+    """Find a recent loss far above those before it."""
     recent, before = losses[-LATELY:], losses[-2 * LATELY : -LATELY]
     if len(before) < LATELY:
         return
@@ -96,8 +99,8 @@ def _spike(losses: Sequence[Point]) -> Iterator[str]:
     yield f"{jumped}, and has recovered" if recovered else f"{jumped}; if it stays there, lower the learning rate"
 
 
-def _no_better(validation: Sequence[Point], options: TrainingOptions, resolved: Resolved | None) -> Iterator[str]:
-    """After the warmup, a loss that simple guessing reaches."""
+def _no_better(validation: Sequence[Point], options: ResolvedTraining, resolved: Resolved | None) -> Iterator[str]:
+    """Find a loss, after the warmup, that a baseline reaches."""
     if resolved is None or resolved.unigram is None or resolved.chance is None or not validation:
         return
     value = min(value for _, value in validation)
@@ -105,17 +108,18 @@ def _no_better(validation: Sequence[Point], options: TrainingOptions, resolved: 
         return
     if value >= resolved.chance:
         yield (
-            f"the validation loss of {value:.2f} is no better than blind chance ({resolved.chance:.2f}): "
+            f"the validation loss of {value:.2f} is no better than random guessing ({resolved.chance:.2f}): "
             "lower the learning rate"
         )
     elif value >= resolved.unigram:
         yield (
-            f"the validation loss of {value:.2f} is no better than guessing by how often each token occurs "
-            f"({resolved.unigram:.2f}): try another learning rate"
+            f"the validation loss of {value:.2f} is no better than the unigram baseline ({resolved.unigram:.2f}): "
+            "try another learning rate"
         )
 
 
-def _plateau(validation: Sequence[Point], options: TrainingOptions, state: str) -> Iterator[str]:
+def _plateau(validation: Sequence[Point], options: ResolvedTraining, state: str) -> Iterator[str]:
+    """Find a validation loss that hardly improves before the end of the schedule."""
     if len(validation) <= FLAT + 1 or state != "training" or validation[-1][0] > 0.9 * options.steps:
         return
     before, after = (min(value for _, value in part) for part in (validation[:-FLAT], validation[-FLAT:]))
@@ -123,41 +127,41 @@ def _plateau(validation: Sequence[Point], options: TrainingOptions, state: str) 
         yield f"the validation loss has hardly improved for {FLAT} evaluations ({before:.3f} before, {after:.3f} since)"
 
 
-def _clipping(metrics: Sequence[Mapping[str, object]], options: TrainingOptions) -> Iterator[str]:
+def _clipping(metrics: Sequence[Mapping[str, object]], options: ResolvedTraining) -> Iterator[str]:
+    """Find a gradient norm above the clipping threshold at nearly every step."""
     norms = [value for step, value in series(metrics, "grad_norm") if step > options.warmup_steps][-2 * ENOUGH :]
     if len(norms) >= ENOUGH and sum(norm > options.clip for norm in norms) >= CLIPPED * len(norms):
         yield (
-            f"the gradient is clipped at nearly every step (length {statistics.median(norms):.1f}, clip "
-            f"{options.clip:g}): a lower learning rate may do better"
+            f"the gradient is clipped at nearly every step (gradient norm {statistics.median(norms):.1f}, clipping "
+            f"threshold {options.clip:g}): a lower learning rate may do better"
         )
 
 
 def _gap(losses: Sequence[Point], validation: Sequence[Point]) -> Iterator[str]:
+    """Find a validation loss far above the training loss."""
     if len(losses) < LATELY or not validation:
         return
     now, held_out = smooth([value for _, value in losses], 0.9)[-1], validation[-1][1]
     if held_out > (1 + GAP) * now:
-        yield (
-            f"the text it trains on is easier for it ({now:.2f}) than the held-out one ({held_out:.2f}): "
-            "it learns by heart"
-        )
+        yield (f"the training loss ({now:.2f}) is far below the validation loss ({held_out:.2f}): the model overfits")
 
 
 def _often_read(
     metrics: Sequence[Mapping[str, object]], validation: Sequence[Point], resolved: Resolved | None
 ) -> Iterator[str]:
-    """A text read many times is no harm as long as the held-out one gets easier."""
+    """Find a text that was read many times while the validation loss no longer improves."""
     epochs = series(metrics[-1:], "epoch")
     values = [value for _, value in validation]
     stale = min(values[-2:]) > min(values) if values else resolved is not None and resolved.validation_tokens < 2
     if epochs and epochs[-1][1] > READ and stale:
-        yield f"the text has been read {epochs[-1][1]:,.0f} times; more text, or dropout, would teach it more"
+        yield f"the text has been read {epochs[-1][1]:,.0f} times; more text or dropout would help"
 
 
 def _slowness(metrics: Sequence[Mapping[str, object]], resolved: Resolved | None) -> Iterator[str]:
+    """Find a speed far below that of the probe."""
     speeds = [value for _, value in series(metrics[-2 * FLAT :], "tokens_per_second")]
     if resolved is None or len(speeds) < FLAT:
         return
     share = statistics.median(speeds) / resolved.tokens_per_second
     if share < SLOW:
-        yield f"it runs at {share:.0%} of the speed it was planned with: something else keeps the computer busy"
+        yield f"it runs at {share:.0%} of the planned speed: other programs may be using the computer"

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: memory by arithmetic, time by a few steps on a copy of the model."""
+"""Estimate of a run before it starts: memory by arithmetic, time by a few steps on a copy of the model."""
 
 import copy
 import statistics
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from gptdesk.training.distributed import World
+from gptdesk.training.distributed import ProcessGroup
 from gptdesk.training.loader import Rows
 from gptdesk.training.optimizer import has_bfloat16
 from gptdesk.training.options import TrainingOptions
@@ -19,13 +19,13 @@ from models.loss import ROWS
 
 PROBE_STEPS = 10
 PROBE_SECONDS = 4.0  # after which the probe of a precision ends, but for the step it is in
-PRUDENCE = 0.95  # share of the minutes that the steps are planned to fill
+PLANNED = 0.95  # share of the minutes that the steps are planned to fill
 MARGIN = 0.9  # share of the free memory that a run may plan with
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A run before it starts; seconds are those of the steps alone."""
+    """Estimate of a run before it starts; seconds are those of the steps alone."""
 
     steps: int
     tokens: int
@@ -37,19 +37,24 @@ class Estimate:
 
 
 def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, block_size: int, shards: int = 1) -> int:
-    """About what training takes when `rows` rows are computed at once, in float32; measured within a fifth on CPUs.
+    """Return about how many bytes training takes with `rows` rows computed at once, in float32.
 
-    Of a model in several `shards` it is what each takes: its part, and at evaluations all of the weights.
+    It was measured to be within a fifth of what CPUs use. With several `shards` it is that of one process: its part of
+    the model, and at evaluations all of the weights.
     """
     C, L, V, T = config.n_embd, config.n_layer, config.vocab_size, block_size
+    # float32 weights, gradients and two moments: 4 bytes each
     weights = config.parameters() * (16 + (8 if options.average else 0))  # gradient, two moments, mean
+    # the matrices of a layer have 12 C^2 parameters, of which Muon keeps one moment less
     if options.optimizer == "muon":
         weights -= 4 * 12 * L * C * C  # one moment
     weights //= shards
     weights += config.parameters() * 4 if shards > 1 else 0
+    # activations that the backward pass needs, as float32 numbers for each token
     token = 26 * L * C + 8 * C
     if config.dropout:  # attention with dropout writes its (T, T) matrices out
         token += round(3.5 * L * config.n_head * T) + 2 * L * C
+    # logits: in blocks of ROWS rows for a large vocabulary, else (tokens, V) with softmax and gradient
     if V > LARGE_VOCABULARY:
         weights += 4 * (V * C + 3 * ROWS * V)
     else:
@@ -58,34 +63,36 @@ def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, bloc
 
 
 def check_memory(
-    config: GPTConfig, options: TrainingOptions, *, block_size: int, free: int, world: World | None = None
+    config: GPTConfig, options: TrainingOptions, *, block_size: int, free: int, processes: ProcessGroup | None = None
 ) -> int:
-    """What the run will take; ValueError, with numbers that fit, if that is more than the `free` bytes there are."""
-    world = world or World()
+    """Return the bytes that the run will take; ValueError, with numbers that fit, if fewer are `free`."""
+    processes = processes or ProcessGroup()
 
     def needed(rows: int) -> int:
-        shards = world.size if world.sharded else 1
+        shards = processes.size if processes.sharded else 1
         return memory_bytes(config, options, rows=rows, block_size=block_size, shards=shards)
 
-    share = -(-options.batch_size // world.size)
+    # rows of one process, and of those the rows that it computes at once, both rounded up
+    share = -(-options.batch_size // processes.size)
     at_once = -(-share // options.accumulation)
     if (most := needed(at_once)) <= free * MARGIN:
         return most
     if needed(1) > free * MARGIN:
         raise ValueError(
-            f"training a model of {config.parameters():,} weights needs {_gb(needed(1))} of memory and {_gb(free)} are "
-            "free; choose a smaller preset"
+            f"training a model of {config.parameters():,} parameters needs {_gb(needed(1))} of memory and {_gb(free)} "
+            "are free; choose a smaller preset"
         )
+    # memory is linear in the rows: the free rest over the cost of one row
     fits = int((free * MARGIN - needed(0)) // (needed(1) - needed(0)))
     fits = min(1 << (fits.bit_length() - 1), options.batch_size)  # a power of two
     raise ValueError(
         f"a batch_size of {options.batch_size:,} needs about {_gb(most)} of memory and {_gb(free)} are free; "
-        f"batch_size {fits * world.size} fits, or accumulation {-(-share // fits)} computes it in parts"
+        f"batch_size {fits * processes.size} fits, or accumulation {-(-share // fits)} computes it in parts"
     )
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a run may take on the device."""
+    """Return the free bytes of memory on the device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
@@ -97,16 +104,17 @@ def probe(
     *,
     options: TrainingOptions,
     stop: threading.Event | None = None,
-    world: World | None = None,
+    processes: ProcessGroup | None = None,
 ) -> tuple[bool, float]:
-    """Whether to multiply in bfloat16, and tokens per second so: up to PROBE_STEPS steps on a copy of the model.
+    """Return whether to multiply in bfloat16, and tokens per second so, from up to PROBE_STEPS steps on a copy.
 
-    With a `world` all its processes must probe, and what the first one has found counts.
+    All `processes` of a group must probe, and the result of the first one counts.
     """
-    world = world or World()
-    lacking = world.add_up(not has_bfloat16(model.wte.weight.device))[0]
+    processes = processes or ProcessGroup()
+    # 0 only if the hardware of every process has bfloat16
+    lacking = processes.sum(not has_bfloat16(model.wte.weight.device))[0]
     speeds = {
-        bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16, stop=stop, world=world)
+        bfloat16: _speed(model, rows, options=options, bfloat16=bfloat16, stop=stop, processes=processes)
         for bfloat16 in {"auto": (False, True), "float32": (False,), "bfloat16": (True,)}[options.precision]
         if not bfloat16 or options.precision == "bfloat16" or not lacking
     }
@@ -117,18 +125,19 @@ def probe(
 
 
 def steps_within(options: TrainingOptions, *, block_size: int, speed: float) -> int:
-    """How many steps the budgets leave of those chosen, at `speed` tokens per second."""
+    """Return how many of the chosen steps fit into the budgets, at `speed` tokens per second."""
+    # tokens in a step
     per_step = options.batch_size * block_size
     steps = options.steps
     if options.max_tokens:
         steps = min(steps, -(-options.max_tokens // per_step))
     if options.max_minutes:
-        steps = min(steps, round(options.max_minutes * 60 * speed * PRUDENCE / per_step))
+        steps = min(steps, round(options.max_minutes * 60 * speed * PLANNED / per_step))
     return max(steps, 1)
 
 
 def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int, bfloat16: bool) -> Estimate:
-    """The run within its budgets: `speed` in tokens per second."""
+    """Return the estimate of a run within its budgets; `speed` in tokens per second."""
     steps = steps_within(options, block_size=rows.width - 1, speed=speed)
     tokens = steps * options.batch_size * (rows.width - 1)
     epochs = steps * options.batch_size / rows.count
@@ -136,16 +145,22 @@ def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int,
 
 
 def _speed(
-    model: GPT, rows: Rows, *, options: TrainingOptions, bfloat16: bool, stop: threading.Event | None, world: World
+    model: GPT,
+    rows: Rows,
+    *,
+    options: TrainingOptions,
+    bfloat16: bool,
+    stop: threading.Event | None,
+    processes: ProcessGroup,
 ) -> float:
-    """Tokens per second: the median of the steps after the first, or the first if it takes very long; 1 if stopped."""
+    """Return tokens per second: the median of the steps after the first, or of the first alone; 1 if stopped."""
     short = TrainingOptions(**(dict(options) | {"steps": PROBE_STEPS, "warmup_steps": 0, "max_minutes": 0}))
-    trainer = Trainer(copy.deepcopy(model), rows, options=short, bfloat16=bfloat16, world=world)
+    trainer = Trainer(copy.deepcopy(model), rows, options=short, bfloat16=bfloat16, processes=processes)
     speeds = []
     begin = time.perf_counter()
     for step in trainer.run(stop):
         speeds.append(step.tokens_per_second)
-        if world.add_up(time.perf_counter() - begin > PROBE_SECONDS)[0]:
+        if processes.sum(time.perf_counter() - begin > PROBE_SECONDS)[0]:
             break
     return statistics.median(speeds[1:] or speeds or [1.0])
 

@@ -1,4 +1,4 @@
-"""Lines that a run adds to its files: what of each can be understood, whatever has happened to the others."""
+"""Lenient parsing of the lines of metrics.jsonl and samples.jsonl: damaged values and lines are left out."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,17 +11,17 @@ CHECKED = COUNTS | {"train_loss", "val_loss", "learning_rate", "grad_norm", "tok
 
 
 def objects(lines: Iterable[bytes]) -> list[dict[str, object]]:
-    """Return the JSON objects of lines; one that a power cut has spoilt is left out."""
-    found = []
+    """Return the JSON objects of lines; those that a power cut has damaged are left out."""
+    parsed = []
     for line in lines:
         with suppress(ValueError):
             if isinstance(data := storage.parse_json(line), dict):
-                found.append(data)
-    return found
+                parsed.append(data)
+    return parsed
 
 
-def figures_of(data: dict[str, object]) -> tuple[dict[str, object], bool]:
-    """Return what can be understood of a line of metrics, and whether something in it cannot."""
+def valid_metrics(data: dict[str, object]) -> tuple[dict[str, object], bool]:
+    """Return the valid values of a line of metrics, and whether it has others."""
     good = {name: value for name, value in data.items() if name not in CHECKED or _fits(name, value)}
     return good, len(good) < len(data)
 
@@ -33,7 +33,7 @@ def _fits(name: str, value: object) -> bool:
 
 
 def step_of(line: bytes) -> float:
-    """Return the step a line is about; infinity if it cannot be read."""
+    """Return the step of a line; infinity if it cannot be read."""
     for data in objects([line]):
         if isinstance(step := data.get("step"), int):
             return step

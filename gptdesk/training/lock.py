@@ -1,4 +1,4 @@
-"""One training per home: the operating system holds the lock, and lets go of it whatever ends its process."""
+"""Lock on training: one run per home, released by the operating system whatever ends the process."""
 
 import json
 import os
@@ -13,14 +13,14 @@ import psutil
 
 NAME, STARTING = "training.lock", "starting.lock"
 PATIENCE = 10.0  # seconds to wait until another run has started
-FAR = 1 << 30  # the byte that Windows locks, away from those that say who holds it
+FAR = 1 << 30  # the byte that Windows locks, beyond those that name the holder
 
 
 @contextmanager
 def training_lock(home: Path, run: str) -> Iterator[None]:
     """Hold the home's lock while the block runs; ValueError names the run that has it already."""
     with open(os.open(home / NAME, os.O_RDWR | os.O_CREAT, 0o644), "rb+") as file:
-        if not take(file):
+        if not try_lock(file):
             raise ValueError(f"the run {holder(home) or 'of another process'} is training already; stop it first")
         process = psutil.Process()
         data = {"run": run, "pid": process.pid, "started": process.create_time()}
@@ -38,11 +38,11 @@ def training_lock(home: Path, run: str) -> Iterator[None]:
 def starting_lock(home: Path) -> Iterator[None]:
     """Let one process at a time make a run in this home; ValueError if another takes longer than PATIENCE for it.
 
-    Whoever starts a run holds the lock from looking at its name until the run has the training lock.
+    A caller holds it from the check of the name until the run has the training lock.
     """
     with open(os.open(home / STARTING, os.O_RDWR | os.O_CREAT, 0o644), "rb+") as file:
         deadline = time.monotonic() + PATIENCE
-        while not take(file):
+        while not try_lock(file):
             if time.monotonic() > deadline:
                 raise ValueError("another run is being started just now; wait until it trains, or stop it first")
             time.sleep(0.02)
@@ -50,15 +50,15 @@ def starting_lock(home: Path) -> Iterator[None]:
 
 
 def holder(home: Path) -> str | None:
-    """The run that trains in this home now; None if its process is no more, or another has got its number."""
-    found = _held(home)
-    return found and found[0]
+    """Return the run that trains in this home; None if its process has ended, or its number is that of another now."""
+    held = _held(home)
+    return held and held[0]
 
 
 def holding_process(home: Path) -> psutil.Process | None:
-    """The process that trains in this home now."""
-    found = _held(home)
-    return found and found[1]
+    """Return the process that trains in this home."""
+    held = _held(home)
+    return held and held[1]
 
 
 def _held(home: Path) -> tuple[str, psutil.Process] | None:
@@ -69,15 +69,17 @@ def _held(home: Path) -> tuple[str, psutil.Process] | None:
         data = json.loads(file.read())
         process = psutil.Process(data["pid"])
         same = abs(process.create_time() - data["started"]) < 1
-        if same or not take(file):  # a clock that was set makes a process begin at another time: then the lock decides
+        if same or not try_lock(
+            file
+        ):  # a clock that was set makes a process begin at another time: then the lock decides
             return str(data["run"]), process
     return None
 
 
-def take(file: BinaryIO, *, shared: bool = False) -> bool:
-    """Lock an open file until it is closed, unless another has; False then. Those that share a lock bar the others.
+def try_lock(file: BinaryIO, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed, and return whether that succeeded; False if another process locks it.
 
-    Windows needs no shared lock: what is open there cannot be removed.
+    A shared lock excludes only exclusive ones. Windows needs none: an open file cannot be removed there.
     """
     try:
         if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""What one can choose about a training run: the same classes make the form, the command line and the record of it."""
+"""Options of a training run: of the training, of the model, and of the text's encoding and validation split."""
 
 import re
 from typing import Literal
@@ -10,13 +10,17 @@ from models.gpt import LIMITS, PRESETS
 from samplers.options import Options
 
 MOST_STEPS = 10_000_000
-ADAMW_RATE = 2e-3  # peak, unless another is chosen
-GENTLE_RATE = 5e-4  # the same for a model that goes on learning, which a high one would make forget
+MUON_RATE, ADAMW_RATE = 6e-3, 2e-3  # peaks of the learning rate for a new model
+BASE_MODEL_RATE = 5e-4  # the same for a base model, which a higher rate would make forget
+MOST_WARMUP, MOST_BETWEEN = 50, 100  # steps of warmup, and between evaluations, that are chosen automatically
 TOKENIZER = re.compile(r"auto|chars|gpt2|bpe(:\d+)?")
 
 
 class TrainingOptions(Options):
-    """How to train. The defaults suit networks of 1 to 5 million weights on a CPU."""
+    """Options of training as chosen. A field that is None follows from the others: see `resolve`.
+
+    The defaults suit networks of 1 to 5 million parameters on a CPU.
+    """
 
     steps: int = Field(default=1500, ge=1, le=MOST_STEPS, description="updates of the weights")
     batch_size: int = Field(default=24, ge=1, le=MOST_STEPS, description="rows of text in each step")
@@ -27,61 +31,65 @@ class TrainingOptions(Options):
         default="muon",
         description="muon for the layers' matrices, which takes far fewer steps, or adamw for all weights",
     )
-    learning_rate: float = Field(default=6e-3, gt=0, le=1, description="its peak, after the warmup")
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description=f"its peak, after the warmup; automatic: {MUON_RATE:g} for muon, {ADAMW_RATE:g} for adamw, "
+        f"{BASE_MODEL_RATE:g} for a base model",
+    )
     schedule: Literal["cosine", "linear"] = Field(
         default="cosine", description="how the learning rate falls after the warmup"
     )
-    warmup_steps: int = Field(
-        default=50, ge=0, le=MOST_STEPS, description="steps until the learning rate is at its peak"
+    warmup_steps: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_STEPS,
+        description=f"steps until the learning rate is at its peak; automatic: a tenth, at most {MOST_WARMUP}",
     )
     floor: float = Field(default=0.0, ge=0, le=1, description="where the learning rate ends, as a share of its peak")
     weight_decay: float = Field(default=0.1, ge=0, le=10, description="pull of the matrices towards zero")
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="memory of AdamW's mean gradient")
-    beta2: float = Field(default=0.99, ge=0, lt=1, description="memory of AdamW's mean squared gradient")
-    clip: float = Field(default=1.0, gt=0, le=1e6, description="longest gradient; longer ones are scaled down")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of AdamW's mean of gradients")
+    beta2: float = Field(default=0.99, ge=0, lt=1, description="decay of AdamW's mean of squared gradients")
+    clip: float = Field(
+        default=1.0, gt=0, le=1e6, description="clipping threshold: a larger gradient norm is scaled down to it"
+    )
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of activations set to zero; for text read more than 4 times"
     )
     average: float = Field(
-        default=0.0, ge=0, lt=1, description="memory of the mean of past weights, which is then what is kept; 0: none"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of the running mean of the weights, which is then what is saved; 0: none",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="what to multiply in; auto tries both and takes the faster"
     )
-    evaluate_every: int = Field(default=100, ge=1, le=MOST_STEPS, description="steps between validation losses")
+    evaluate_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_STEPS,
+        description=f"steps between validation losses; automatic: a fifteenth, at most {MOST_BETWEEN}",
+    )
     evaluation_tokens: int = Field(
-        default=16_384, ge=1, le=10**9, description="tokens of held-out text that a validation loss is measured on"
+        default=16_384,
+        ge=1,
+        le=10**9,
+        description="tokens of the validation split that a validation loss is measured on",
     )
     patience: int = Field(
         default=8, ge=0, le=MOST_STEPS, description="evaluations without a better one before it stops; 0: never"
     )
     log_every: int = Field(default=10, ge=1, le=MOST_STEPS, description="steps between two points of the curves")
-    save_every: int = Field(default=500, ge=1, le=MOST_STEPS, description="steps between two saves")
+    save_every: int = Field(default=500, ge=1, le=MOST_STEPS, description="steps between two checkpoints")
     max_minutes: float = Field(default=0.0, ge=0, le=1e6, description="time to train; 0: no limit")
     max_tokens: int = Field(default=0, ge=0, le=10**15, description="tokens to train on; 0: as the steps say")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of the first weights, the order of the text, and dropout")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short_runs_are_measured_often(cls, values: object) -> object:
-        """Short runs warm up shortly and are measured often."""
-        if not isinstance(values, dict):
-            return values  # what it is instead, pydantic says
-        fitting: dict[str, object] = {}
-        if isinstance(steps := values.get("steps"), int | float) and 0 < steps <= MOST_STEPS:
-            fitting["warmup_steps"] = max(0, min(50, int(steps) // 10))
-            fitting["evaluate_every"] = max(1, min(100, int(steps) // 15))
-        return fitting | values
-
     @model_validator(mode="after")
-    def _adamw_goes_slower(self) -> "TrainingOptions":
-        if self.optimizer == "adamw" and "learning_rate" not in self.model_fields_set:
-            object.__setattr__(self, "learning_rate", ADAMW_RATE)
-        return self
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> "TrainingOptions":
-        if self.warmup_steps >= self.steps:
+    def _check_together(self) -> "TrainingOptions":
+        if self.warmup_steps is not None and self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps must be less than the {self.steps} steps, not {self.warmup_steps}")
         if self.accumulation > self.batch_size:
             raise ValueError(
@@ -90,8 +98,31 @@ class TrainingOptions(Options):
             )
         return self
 
-    def ending_after(self, steps: int) -> "TrainingOptions":
-        """The same for a run of at most `steps`: it has the same shape and as many evaluations, in fewer steps."""
+    def resolve(self, *, base_model: bool = False) -> "ResolvedTraining":
+        """Return the options with each None replaced by the default that suits the others.
+
+        With a `base_model` training continues that of another model, at a lower learning rate.
+        """
+        rate = ADAMW_RATE if self.optimizer == "adamw" else MUON_RATE
+        automatic = {
+            "learning_rate": BASE_MODEL_RATE if base_model else rate,
+            "warmup_steps": min(MOST_WARMUP, self.steps // 10),
+            "evaluate_every": max(1, min(MOST_BETWEEN, self.steps // 15)),
+        }
+        return ResolvedTraining(
+            **(automatic | {name: value for name, value in dict(self).items() if value is not None})
+        )
+
+
+class ResolvedTraining(TrainingOptions):
+    """Options of training in which nothing is left to be chosen automatically."""
+
+    learning_rate: float
+    warmup_steps: int
+    evaluate_every: int
+
+    def ending_after(self, steps: int) -> "ResolvedTraining":
+        """Return the options of a run of at most `steps`, with the same schedule and number of evaluations."""
         if steps >= self.steps:
             return self
         steps = max(1, steps)
@@ -100,15 +131,18 @@ class TrainingOptions(Options):
             "warmup_steps": self.warmup_steps * steps // self.steps,
             "evaluate_every": max(1, self.evaluate_every * steps // self.steps),
         }
-        return TrainingOptions(**(dict(self) | shorter))
+        return ResolvedTraining(**(dict(self) | shorter))
+
+
+AUTOMATIC = tuple(name for name, field in TrainingOptions.model_fields.items() if field.default is None)
 
 
 class ModelOptions(Options):
-    """What to train: a network and a tokenizer, both new, or a model that goes on learning."""
+    """Options of the model: a new network with a tokenizer, or a base model whose training continues."""
 
-    start: str = Field(default="", max_length=80, description="model to go on from; empty: a new one")
+    start: str = Field(default="", max_length=80, description="base model, whose training continues; empty: a new one")
     tokenizer: str = Field(
-        default="auto", description="auto, chars, bpe (learnt from the text), bpe:SIZE or gpt2; for a new model"
+        default="auto", description="auto, chars, bpe (trained on the text), bpe:SIZE or gpt2; for a new model"
     )
     preset: str = Field(default="mini", description=f"size of a new model: {', '.join(PRESETS)}")
     block_size: int = Field(
@@ -138,18 +172,19 @@ class ModelOptions(Options):
 
 
 class DataOptions(Options):
-    """How the text is read, and which part of it is held out to measure on."""
+    """Options of the text: its encoding and its validation split."""
 
     encoding: str = Field(
         default=AUTO,
         max_length=60,
-        description=f"of the text files, such as {', '.join(COMMON[2:5])}; auto: found from their bytes",
+        description=f"of the text files, such as {', '.join(COMMON[2:5])}; auto: detected from their bytes",
     )
 
     split: Literal["auto", "document", "position"] = Field(
-        default="auto", description="what is held out: whole documents, or the end; auto: documents if there are many"
+        default="auto",
+        description="validation split: whole documents, or the end of the text; auto: documents if there are many",
     )
-    validation_share: float = Field(default=0.1, ge=0, le=0.5, description="share of the text that is held out")
+    validation_share: float = Field(default=0.1, ge=0, le=0.5, description="share of the text in the validation split")
 
     @field_validator("encoding")
     @classmethod

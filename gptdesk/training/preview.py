@@ -1,10 +1,8 @@
-"""A run looked at before there is one: its text as the trainer will see it, its network, its cost, what to mind."""
+"""Preview of a run that does not exist yet: its text as the trainer will see it, its network, estimate, warnings."""
 
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,81 +12,79 @@ from gptdesk.training.corpus import LITTLE, Corpus, CorpusProgress
 from gptdesk.training.estimate import Estimate
 from gptdesk.training.loader import Loader, StreamRows
 from gptdesk.training.lock import holder
-from gptdesk.training.run_directory import RunPlan
-from gptdesk.training.text import TextFile, encoded, pieces
-from models import storage
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.text import TextFile, pieces
+from gptdesk.training.text_input import TextInput
 from models.gpt import PRESETS, GPTConfig
 from models.tokenizer import Tokenizer
 
 ROWS = 3  # of the first batch that are shown
-BY_HEART = 1000  # over the fourth root of the tokens: passes until the loss on held-out text is at its best, roughly
-ROUGH = 1000  # held-out tokens below which a loss says little
+OVERFITS = 1000  # over the fourth root of the tokens: epochs until the validation loss is at its best, roughly
+ROUGH = 1000  # tokens in the validation split below which its loss says little
 RARE = 30  # times that a token occurs on average, below which most are not learnt
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a plan comes to."""
+    """Preview of a run."""
 
     files: tuple[TextFile, ...]  # with encodings and sizes
     characters: int
     documents: int
     tokens: int  # to train on
-    validation_tokens: int  # held out
+    validation_tokens: int
     split: str  # document or position
     tokenizer: str  # kind
     vocab_size: int
-    tokenizer_reason: str  # why that one
+    tokenizer_reason: str  # why it was chosen
     batches: tuple[tuple[str, ...], ...]  # rows of the first step, token by token; joined they are the text
     config: GPTConfig
     estimate: Estimate
-    warnings: tuple[str, ...]  # what to mind, a sentence each
+    warnings: tuple[str, ...]  # a sentence each
 
 
 def preview(
     plan: RunPlan,
     *,
-    places: RunContext,
+    text: TextInput,
+    context: RunContext,
     device: torch.device,
     stop: threading.Event | None = None,
-    text: str | None = None,
 ) -> Iterator[CorpusProgress | Preview]:
-    """Look at the plan of a run that is not there yet; `text` is trained on besides its files.
+    """Prepare a run with this text that does not exist yet; at last yields its preview.
 
-    Ends early once `stop` is set. What is made of the text stays in the cache, where the run finds it.
-    Raises ValueError for what cannot be trained.
+    Ends early once `stop` is set. The tokens stay in the cache, where the run finds them. Raises ValueError for what
+    cannot be trained.
     """
     stop = stop or threading.Event()
-    cache = places.settings.cache
+    cache = context.settings.cache
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="pasted-", dir=cache) as folder:
-        if text is not None:
-            pasted = Path(folder) / "pasted text"
-            storage.write_file(pasted, encoded(text, options=plan.split))
-            plan = plan.model_copy(update={"data": (*plan.data, str(pasted))})
-        yield from _looked_at(plan, places, device, stop)
+    with text.temporary_paths(cache, encoding=plan.split.encoding) as paths:
+        yield from _prepare(plan.model_copy(update={"data": paths}), context, device, stop)
 
 
-def _looked_at(
-    plan: RunPlan, places: RunContext, device: torch.device, stop: threading.Event
+def _prepare(
+    plan: RunPlan, context: RunContext, device: torch.device, stop: threading.Event
 ) -> Iterator[CorpusProgress | Preview]:
-    origin = preparation.origin(plan, places=places)
+    base = preparation.base_model(plan, context=context)
     corpus = None
-    for progress in preparation.read_text(plan, places=places, origin=origin):
+    for progress in preparation.read_text(plan, context=context, trained=base):
         yield progress
         corpus = progress.corpus
         if stop.is_set():
             return
     assert corpus is not None
-    block_size = preparation.block_size(plan, corpus, origin=origin)
-    with torch.random.fork_rng(devices=[]):  # the dice of this process are not ours alone
-        model = preparation.network(plan, corpus.tokenizer, block_size=block_size, origin=origin).to(device)
-        rows = StreamRows(corpus.train, block_size, seed=plan.training.seed)
-        guess = preparation.expect(model, rows, options=plan.training, stop=stop)
-    characters, documents = _counted(corpus, stop)
+    options = plan.resolve_training()
+    block_size = preparation.block_size(plan, corpus, base=base)
+    with torch.random.fork_rng(devices=[]):  # other parts of this process use torch's generator, too
+        model = preparation.network(plan, corpus.tokenizer, block_size=block_size, base=base).to(device)
+        rows = StreamRows(corpus.train, block_size, seed=options.seed)
+        estimate = preparation.estimate_run(model, rows, options=options, stop=stop)
+    characters, documents = _count(corpus, stop)
     if stop.is_set():
         return
-    busy = holder(places.settings.home)
+    training = holder(context.settings.home)
+    slowed = [f"the run {training} is training now, so that the time is estimated too long"] if training else []
     yield Preview(
         files=corpus.files,
         characters=characters,
@@ -101,18 +97,18 @@ def _looked_at(
         tokenizer_reason=_reason(plan, corpus),
         batches=_first_rows(plan, corpus, rows),
         config=model.config,
-        estimate=guess,
+        estimate=estimate,
         warnings=(
-            *_about_text(corpus, characters),
-            *_about_steps(plan, rows, guess, corpus, characters),
-            *_about_model(plan, model.config, guess, corpus),
-            *([f"the run {busy} trains just now, so that the time is estimated too long"] if busy else ()),
+            *_warn_of_text(corpus),
+            *_warn_of_steps(plan, rows, estimate, corpus, characters),
+            *_warn_of_model(plan, model.config, estimate, corpus),
+            *slowed,
         ),
     )
 
 
-def _counted(corpus: Corpus, stop: threading.Event) -> tuple[int, int]:
-    """Characters and documents."""
+def _count(corpus: Corpus, stop: threading.Event) -> tuple[int, int]:
+    """Return the numbers of characters and documents; zeros once `stop` is set."""
     characters = documents = 0
     for file in corpus.files:
         for piece in pieces(file):
@@ -124,25 +120,26 @@ def _counted(corpus: Corpus, stop: threading.Event) -> tuple[int, int]:
 
 
 def _reason(plan: RunPlan, corpus: Corpus) -> str:
+    """Return why the run has its tokenizer."""
     if plan.model.start:
-        return f"that of {plan.model.start}, which goes on learning"
+        return f"that of the base model {plan.model.start}"
     size = sum(file.size for file in corpus.files)
     if plan.model.tokenizer == "auto" and size < LITTLE:
-        return f"characters, since {size:,} bytes are too little to learn longer tokens from"
+        return f"characters, since {size:,} bytes are too short a text to train a BPE on"
     if plan.model.tokenizer in ("auto", "bpe"):
-        return f"learnt from the text; {corpus.tokenizer.vocab_size:,} tokens suit {size:,} bytes"
+        return f"trained on the text; {corpus.tokenizer.vocab_size:,} tokens suit {size:,} bytes"
     return "as chosen"
 
 
 def _first_rows(plan: RunPlan, corpus: Corpus, rows: StreamRows) -> tuple[tuple[str, ...], ...]:
-    """Rows of the first step as the network reads them."""
+    """Return rows of the first step as the network reads them, token by token."""
     count = min(ROWS, plan.training.batch_size)
     batch = Loader(rows, seed=plan.training.seed).batch(0, count)
     return tuple(tuple(_tokens(row, corpus.tokenizer)) for row in batch[:, :-1].tolist())
 
 
 def _tokens(ids: list[int], tokenizer: Tokenizer) -> Iterator[str]:
-    """The text of each token; those that end within a character come together with those that complete it."""
+    """Yield the text of each token; tokens that end within a character come with those that complete it."""
     decoder = tokenizer.stream()
     for token in ids:
         if text := decoder.push(token):
@@ -151,43 +148,45 @@ def _tokens(ids: list[int], tokenizer: Tokenizer) -> Iterator[str]:
         yield rest
 
 
-def _about_text(corpus: Corpus, characters: int) -> Iterator[str]:
+def _warn_of_text(corpus: Corpus) -> Iterator[str]:
     yield from corpus.remarks()
     held_out = len(corpus.validation)
     if held_out < 2:
-        yield "no text is held out, so nothing shows when the model only learns by heart; the last weights are kept"
+        yield "the validation split is empty, so nothing shows when the model overfits; the last weights are saved"
     elif held_out < ROUGH:
-        yield f"only {held_out:,} tokens are held out, so the validation loss is rough"
+        yield f"the validation split has only {held_out:,} tokens, so the validation loss is rough"
 
 
-def _about_steps(plan: RunPlan, rows: StreamRows, guess: Estimate, corpus: Corpus, characters: int) -> Iterator[str]:
+def _warn_of_steps(
+    plan: RunPlan, rows: StreamRows, estimate: Estimate, corpus: Corpus, characters: int
+) -> Iterator[str]:
     batch = plan.training.batch_size
-    passes = BY_HEART / len(corpus.train) ** 0.25
-    if guess.epochs > passes:
+    epochs = OVERFITS / len(corpus.train) ** 0.25
+    if estimate.epochs > epochs:
         yield (
-            f"your text is small ({characters:,} characters) and will be read {guess.epochs:,.0f} times: expect the "
-            f"model to learn it by heart after about step {passes * rows.count / batch:,.0f}; more text, fewer "
+            f"your text is small ({characters:,} characters) and will be read {estimate.epochs:,.0f} times: expect the "
+            f"model to overfit after about step {epochs * rows.count / batch:,.0f}; more text, fewer "
             "steps or dropout help"
         )
-    elif guess.epochs < 0.5:
-        yield f"only {guess.epochs:.0%} of the text will be read; more steps or minutes would use the rest"
-    if guess.steps < plan.training.steps:
-        yield f"the budget leaves {guess.steps:,} of {plan.training.steps:,} steps"
+    elif estimate.epochs < 0.5:
+        yield f"only {estimate.epochs:.0%} of the text will be read; more steps or minutes would use the rest"
+    if estimate.steps < plan.training.steps:
+        yield f"the budget leaves {estimate.steps:,} of {plan.training.steps:,} steps"
     usual = PRESETS[plan.model.preset].block_size
     if not plan.model.start and not plan.model.block_size and rows.width - 1 < usual:
         yield f"the model will see {rows.width - 1} tokens at once instead of {usual}, since the text is short"
 
 
-def _about_model(plan: RunPlan, config: GPTConfig, guess: Estimate, corpus: Corpus) -> Iterator[str]:
-    weights = config.parameters()
-    if not plan.model.start and guess.tokens < weights:
+def _warn_of_model(plan: RunPlan, config: GPTConfig, estimate: Estimate, corpus: Corpus) -> Iterator[str]:
+    parameters = config.parameters()
+    if not plan.model.start and estimate.tokens < parameters:
         yield (
-            f"the model has {weights:,} weights and will learn from {guess.tokens:,} tokens: a smaller preset gets "
-            "further in the same time"
+            f"the model has {parameters:,} parameters and will be trained on {estimate.tokens:,} tokens: a smaller "
+            "preset reaches a lower loss in the same time"
         )
     chosen = not plan.model.start and plan.model.tokenizer not in ("auto", "bpe", "chars")
     if chosen and len(corpus.train) < RARE * config.vocab_size:
         yield (
             f"{config.vocab_size:,} tokens are many for a text of {len(corpus.train):,}: most are too rare to be "
-            "learnt; a smaller BPE or characters suit it better"
+            "learnt; a smaller BPE or characters would suit it better"
         )

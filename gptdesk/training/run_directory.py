@@ -1,74 +1,47 @@
-"""A training run as it lies on disk: what was asked for, how it goes, and what it has been told; a page reads it all.
+"""Folder of a training run: its plan, status, metrics, samples and checkpoints, as a viewer reads them.
 
-plan.json        what the user chose                    metrics.jsonl   a line for each logged step
-resolved.json    what was found out before the start    samples.jsonl   texts written at the evaluations
-status.json      how it stands                          control         what it is asked to do: run, pause or stop
-held_out.txt     text it is not trained on              step-NNNNNNNN/  its saves
+plan.json        options that the user chose            metrics.jsonl   a line for each logged step
+resolved.json    what was measured before the start     samples.jsonl   texts written at the evaluations
+status.json      state and progress                     control         order to the run: run, pause or stop
+held_out.txt     validation split as text               step-NNNNNNNN/  checkpoints
 """
 
 import json
 import logging
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from gptdesk.stored_values import LARGEST, fitting, warn_once
-from gptdesk.system.terminal import readable
-from gptdesk.training.lines import figures_of, objects, step_of
-from gptdesk.training.options import GENTLE_RATE, DataOptions, ModelOptions, TrainingOptions
-from gptdesk.training.trainer import TrainingStep
+from gptdesk.training.lines import objects, step_of, valid_metrics
+from gptdesk.training.plan import RunPlan, upgrade
+from gptdesk.training.states import StoredState
+from gptdesk.training.steps import TrainingStep
 from models import storage
-from models.names import NAME, NAME_RULE
-from samplers.options import Options
+from models.checkpoint import HELD_OUT
 
 log = logging.getLogger(__name__)
 
-Order = Literal["run", "pause", "stop"]
-State = Literal["new", "preparing", "training", "paused", "stopped", "finished", "failed"]
+Order = Literal["resume", "pause", "stop"]
 
 PLAN, RESOLVED, STATUS = "plan.json", "resolved.json", "status.json"
-METRICS, SAMPLES, CONTROL, HELD_OUT = "metrics.jsonl", "samples.jsonl", "control", "held_out.txt"
+METRICS, SAMPLES, CONTROL = "metrics.jsonl", "samples.jsonl", "control"
+STORED_ORDERS: dict[str, Order] = {"run": "resume", "pause": "pause", "stop": "stop"}  # as the file `control` has them
 LIMIT = 4_000_000  # bytes of a JSON file here
-ACCEPT_CHANGES = "accept_changes"  # to go on although the text has changed
-TAKEN = "there is a run {} already; resume it, or choose another name"
+ACCEPT_CHANGES = "accept_changes"  # question to the user: resume although the text has changed?
+NAME_IN_USE = "there is a run {} already; resume it, or choose another name"
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
 Loss = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]  # nats
-SOON = 1.0  # seconds between two states that need no attention
-
-
-class RunPlan(Options):
-    """All that a user chooses about a run. It names the model that comes of it, too."""
-
-    name: str = Field(description="name of the run, and of the model that comes of it")
-    data: tuple[str, ...] = Field(default=(), description="files and folders with the text")
-    model: ModelOptions = ModelOptions()
-    split: DataOptions = DataOptions()
-    training: TrainingOptions = Field(default=TrainingOptions(), validate_default=True)
-
-    @field_validator("training")
-    @classmethod
-    def _a_model_goes_on_gently(cls, training: TrainingOptions, info: ValidationInfo) -> TrainingOptions:
-        model = info.data.get("model")
-        if not isinstance(model, ModelOptions) or not model.start or "learning_rate" in training.model_fields_set:
-            return training
-        return training.model_copy(update={"learning_rate": GENTLE_RATE})
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, name: str) -> str:
-        if not NAME.fullmatch(name):
-            raise ValueError(f"{name[:100]!r} cannot be the name of a run: {NAME_RULE}")
-        return name
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What was found out before the first step, and stays so for the whole run."""
+    """Facts that are measured before the first step and hold for the whole run."""
 
     digest: str  # of the text
     split: str
@@ -81,16 +54,16 @@ class Resolved:
     validation_tokens: Count
     tokens_per_second: Annotated[float, Field(gt=0, le=LARGEST)]  # of the probe
     memory_bytes: Count
-    chance: Loss | None = None  # a scale for the losses on the held-out text, see `ladder`
+    chance: Loss | None = None  # losses of baselines on the validation split, see `Baselines`
     unigram: Loss | None = None
     bigram: Loss | None = None
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands. A process that was killed leaves what it said last: see `gptdesk.training.control`."""
+    """State and progress as the run's process wrote them last, which a killed one leaves: see `control.info`."""
 
-    state: State = "new"
+    state: StoredState = "new"
     message: str = ""  # for the user, in a sentence
     step: Count = 0
     steps: Count = 0
@@ -98,14 +71,14 @@ class RunStatus:
     best_step: Count = 0
     best_loss: Loss | None = None
     progress: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the preparation, from 0 to 1
-    model: str = ""  # that came of it at its end
-    asks: str = ""  # what the user must say before it goes on: ACCEPT_CHANGES, or nothing
+    model: str = ""  # made at its end
+    asks: str = ""  # question to the user before it is resumed: ACCEPT_CHANGES, or none
     updated: Annotated[float, Field(ge=0, le=LARGEST)] = 0.0  # seconds since 1970
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text the model wrote after a step."""
+    """Text that the model wrote after a step."""
 
     step: Count
     prompt: str
@@ -114,39 +87,41 @@ class Sample:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The folder of one run; nothing in it is ever half written."""
+    """Folder of one run, whose files are written atomically."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, plan: RunPlan) -> "RunDirectory":
-        """A new run that has not begun; ValueError if there is one of that name."""
+        """Make the folder of a new run; ValueError if there is one of that name."""
         try:
             with storage.new_folder(path, replace=False) as folder:
                 cls(folder).write_plan(plan)
         except FileExistsError:
-            raise ValueError(TAKEN.format(path.name)) from None
+            raise ValueError(NAME_IN_USE.format(path.name)) from None
         return cls(path)
 
     @property
     def name(self) -> str:
+        """Name of the run."""
         return self.path.name
 
     def plan(self) -> RunPlan:
-        """Return what the user chose; ValueError if the folder holds no run."""
+        """Return what the user chose; ValueError if the folder holds no run that can be understood."""
         data = storage.read_json(self.path / PLAN, limit=LIMIT, file_names=True)
         try:
-            return RunPlan(**data)
+            return RunPlan(**upgrade(data))
         except ValueError as error:
             raise ValueError(f"{PLAN} cannot be understood: {error}; mend it, or delete the run {self.name}") from None
 
     def write_plan(self, plan: RunPlan) -> None:
+        """Write what the user chose."""
         storage.write_file(
             self.path / PLAN, storage.json_bytes(plan.model_dump(mode="json"), errors="backslashreplace")
         )
 
     def resolved(self) -> Resolved | None:
-        """Return what was found out, or None before the first step; ValueError if that cannot be understood."""
+        """Return what was measured, or None before the first step; ValueError if that cannot be understood."""
         if not (self.path / RESOLVED).exists():
             return None
         try:
@@ -160,19 +135,21 @@ class RunDirectory:
         return resolved
 
     def write_resolved(self, resolved: Resolved) -> None:
+        """Write what was measured before the first step."""
         storage.write_file(self.path / RESOLVED, storage.json_bytes(asdict(resolved)))
 
-    def forget_resolved(self) -> None:
+    def remove_resolved(self) -> None:
+        """Remove it, so that the next start measures again."""
         (self.path / RESOLVED).unlink(missing_ok=True)
 
     def status(self) -> RunStatus:
-        """Return how the run stood when it last said so; what is damaged in it is as it is in a new run."""
+        """Return the status that was written last; damaged values in it are those of a new run."""
         file = self.path / STATUS
         try:
             data = storage.read_json(file, limit=LIMIT)
         except ValueError as error:
             if file.exists():
-                warn_once(f"{error}, so it is not known how the run {self.name} stands: {file}")
+                warn_once(f"{error}, so the state of the run {self.name} is not known: {file}")
             return RunStatus()
         status, bad = fitting(RunStatus, data)
         if bad:
@@ -180,20 +157,23 @@ class RunDirectory:
         return status
 
     def write_status(self, status: RunStatus) -> None:
+        """Write the status, with the time of now."""
         data = asdict(status) | {"updated": time.time()}
         storage.write_file(self.path / STATUS, storage.json_bytes(data))
 
     def order(self) -> Order:
-        """What the run is asked to do."""
+        """Return the order to the run; "resume" if there is none, or none that can be understood."""
         try:
             with open(self.path / CONTROL, "rb") as file:
                 text = file.read(100).decode("utf-8", "replace").strip()
         except OSError:
-            return "run"
-        return text if text in get_args(Order) else "run"  # type: ignore[return-value]
+            return "resume"
+        return STORED_ORDERS.get(text, "resume")
 
     def write_order(self, order: Order) -> None:
-        storage.write_file(self.path / CONTROL, order.encode())
+        """Write an order, which the run's process reads between two steps."""
+        stored = next(text for text, known in STORED_ORDERS.items() if known == order)
+        storage.write_file(self.path / CONTROL, stored.encode())
 
     def log_step(self, step: TrainingStep) -> None:
         """Add a line to the metrics."""
@@ -212,6 +192,7 @@ class RunDirectory:
         storage.append_line(self.path / METRICS, json.dumps(data, allow_nan=False).encode())
 
     def log_samples(self, samples: list[Sample]) -> None:
+        """Add a line for each text."""
         for sample in samples:
             line = json.dumps(asdict(sample), ensure_ascii=False).encode("utf-8")
             storage.append_line(self.path / SAMPLES, line)
@@ -219,62 +200,37 @@ class RunDirectory:
     def metrics(self, *, last_bytes: int | None = None) -> list[dict[str, object]]:
         """Return the logged steps, or those in the last bytes of metrics.jsonl, oldest first, by the names there.
 
-        Each has its step; figures that are no numbers, and lines without a step, are left out.
+        Each has its step; values that are no numbers, and lines without a step, are left out.
         """
         lines = storage.read_lines(self.path / METRICS, last_bytes=last_bytes)
-        found = [figures_of(data) for data in objects(lines)]
-        good = [line for line, _ in found if "step" in line]
-        if len(good) < len(lines) or any(damaged for _, damaged in found):
-            warn_once(f"{self.path / METRICS} has figures that cannot be understood; they are left out")
+        parsed = [valid_metrics(data) for data in objects(lines)]
+        good = [line for line, _ in parsed if "step" in line]
+        if len(good) < len(lines) or any(damaged for _, damaged in parsed):
+            warn_once(f"{self.path / METRICS} has values that cannot be understood; they are left out")
         return good
 
     def last_metrics(self) -> dict[str, object]:
-        """The last of them; empty if there is none."""
+        """Return the last logged step; empty if there is none."""
         last = self.metrics(last_bytes=4096)
         return last[-1] if last else {}
 
     def samples(self) -> list[Sample]:
-        """Return the texts written so far, oldest first; lines that are none are left out."""
-        lines, found = storage.read_lines(self.path / SAMPLES), []
+        """Return the texts written so far, oldest first; lines that cannot be understood are left out."""
+        lines, samples = storage.read_lines(self.path / SAMPLES), []
         for data in objects(lines):
             with suppress(ValueError):
-                found.append(fitting(Sample, data)[0])
-        if len(found) < len(lines):
+                samples.append(fitting(Sample, data)[0])
+        if len(samples) < len(lines):
             warn_once(f"{self.path / SAMPLES} has lines that cannot be understood; they are left out")
-        return found
+        return samples
 
-    def forget_after(self, step: int) -> None:
-        """Drop lines about later steps: a run that goes on from `step` will write them again."""
+    def remove_lines_after(self, step: int) -> None:
+        """Remove lines about later steps: a run that is resumed from `step` writes them again."""
         for name in (METRICS, SAMPLES):
             if (self.path / name).exists():
                 kept = [line for line in storage.read_lines(self.path / name) if step_of(line) <= step]
                 storage.write_file(self.path / name, b"".join(line + b"\n" for line in kept))
 
     def write_held_out(self, text: str) -> None:
+        """Write the validation split as text, by which the checkpoints are evaluated."""
         storage.write_file(self.path / HELD_OUT, text.encode("utf-8"))
-
-
-class Teller:
-    """Writes down how a run stands; a full disk must not keep it from ending well."""
-
-    def __init__(self, run: RunDirectory, *, silent: bool = False) -> None:
-        self._run, self._silent = run, silent
-        self._status = run.status()
-        self._told = 0.0
-
-    def tell(self, state: State, **values: object) -> None:
-        """Change the status as given, in the names of RunStatus."""
-        if isinstance(message := values.get("message"), str):
-            values["message"] = readable(message)
-        self._status = replace(self._status, state=state, **values)  # type: ignore[arg-type]
-        if not self._silent:
-            self._told = time.monotonic()
-            try:
-                self._run.write_status(self._status)
-            except OSError as error:
-                log.warning("the status of the run could not be written (%s)", error.strerror)
-
-    def tell_now_and_then(self, state: State, **values: object) -> None:
-        """The same, but not if something was told a moment ago."""
-        if time.monotonic() - self._told > SOON:
-            self.tell(state, **values)

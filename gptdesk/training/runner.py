@@ -1,4 +1,4 @@
-"""A run from its folder to its model: text, network, probe, steps, saves; what `gptdesk train` does, as a stream."""
+"""Runner: a run from its folder to its model, as `gptdesk train` executes it; yields text, estimate, steps, notes."""
 
 import re
 import threading
@@ -10,64 +10,69 @@ from typing import Any
 
 import torch
 
-from gptdesk.training import preparation, saves
-from gptdesk.training.baselines import ladder
+from gptdesk.training import checkpoints, preparation
+from gptdesk.training.baselines import measure_baselines
 from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import Corpus, CorpusProgress
-from gptdesk.training.distributed import World
+from gptdesk.training.distributed import ProcessGroup
 from gptdesk.training.estimate import Estimate, estimate
 from gptdesk.training.loader import StreamRows, held_out_rows
 from gptdesk.training.lock import training_lock
 from gptdesk.training.loop import Loop, Note
-from gptdesk.training.run_directory import ACCEPT_CHANGES, Resolved, RunDirectory, RunPlan, Teller
-from gptdesk.training.trainer import Trainer, TrainingStep
+from gptdesk.training.run_directory import ACCEPT_CHANGES, Resolved, RunDirectory
+from gptdesk.training.status_writer import StatusWriter
+from gptdesk.training.steps import TrainingStep
+from gptdesk.training.trainer import Trainer
 from models.checkpoint import Checkpoint
 from models.gpt import GPT
 
-LACK_OF_MEMORY = re.compile("allocate memory|not enough memory")
+OUT_OF_MEMORY = re.compile("allocate memory|not enough memory")
 Event = CorpusProgress | Estimate | TrainingStep | Note
 
 
 class TextChanged(ValueError):
-    """The text is no longer the one that the run began with; whether to go on is for the user to say."""
+    """Text that is no longer the one that the run began with; the user decides whether it is resumed with it."""
 
 
-def carry_on(
+def resume(
     run: RunDirectory,
     *,
-    places: RunContext,
+    context: RunContext,
     device: torch.device,
     stop: threading.Event,
-    world: World | None = None,
+    processes: ProcessGroup | None = None,
     accept_changes: bool = False,
 ) -> Iterator[Event]:
-    """Begin a run, or go on where its newest save is, until it ends or `stop` is set; then the model is saved.
+    """Resume a run from its newest checkpoint, or start a new one, until it ends or `stop` is set; then save its model.
 
-    Yields after each step. Raises ValueError in a sentence for what cannot be trained, a text that has changed since
-    (unless `accept_changes`), another training in this home, a step that diverged or a disk that is full at the end.
+    Yields after each step. Raises ValueError in a sentence for a run that cannot be trained, a text that has changed
+    since (unless `accept_changes`), another training in this home, a step that diverged or a disk that is full at the
+    end.
     """
-    world = world or World()
-    teller = Teller(run, silent=world.rank > 0)
-    with nullcontext() if world.rank else training_lock(places.settings.home, run.name):
-        if not world.rank:
-            saves.remove_leftovers(run.path)
-            run.write_order("run")
-            teller.tell("preparing", message="", progress=0.0, asks="")
+    processes = processes or ProcessGroup()
+    status = StatusWriter(run, silent=processes.rank > 0)
+    with nullcontext() if processes.rank else training_lock(context.settings.home, run.name):
+        if not processes.rank:
+            checkpoints.remove_leftovers(run.path)
+            run.write_order("resume")
+            status.write("preparing", message="", progress=0.0, asks="")
         try:
-            with _lack_of_memory_told():
-                yield from _Session(run, places, device, stop, world, teller).events(accept_changes)
+            with _memory_errors_as_sentences():
+                runner = _Runner(run, context, device, stop, processes, status, accept_changes=accept_changes)
+                yield from runner.events()
         except (ValueError, OSError) as error:
-            teller.tell("failed", message=str(error), asks=ACCEPT_CHANGES if isinstance(error, TextChanged) else "")
+            question = ACCEPT_CHANGES if isinstance(error, TextChanged) else ""
+            status.write("failed", message=str(error), asks=question)
             raise
 
 
 @contextmanager
-def _lack_of_memory_told() -> Iterator[None]:
-    """ValueError, with what helps, where the memory ends; torch and each system say it in their own words."""
+def _memory_errors_as_sentences() -> Iterator[None]:
+    """Raise ValueError, with what helps, when memory runs out; torch and each system report that in other words."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not LACK_OF_MEMORY.search(str(error)):
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
         raise ValueError(
             "the memory is too small for a step; resume with a larger accumulation (--accumulation), which computes "
@@ -75,133 +80,158 @@ def _lack_of_memory_told() -> Iterator[None]:
         ) from error
 
 
-class _Session:
-    """One process's part in a run, from the text to the model."""
+class _Runner:
+    """Runner of one process: the text first, then the trainer, then the training loop."""
 
     def __init__(
         self,
         run: RunDirectory,
-        places: RunContext,
+        context: RunContext,
         device: torch.device,
         stop: threading.Event,
-        world: World,
-        teller: Teller,
+        processes: ProcessGroup,
+        status: StatusWriter,
+        *,
+        accept_changes: bool,
     ) -> None:
-        self.run, self.places, self.device, self.stop, self.world = run, places, device, stop, world
-        self.plan: RunPlan = run.plan()
-        self.teller = teller
-        self.leads = world.rank == 0
+        self.run, self.context, self.device, self.stop = run, context, device, stop
+        self.processes, self.status, self.accept_changes = processes, status, accept_changes
+        self.plan = run.plan()
+        self.options = self.plan.resolve_training()
+        self.leads = processes.rank == 0
 
-    def events(self, accept_changes: bool) -> Iterator[Event]:
-        corpus: Corpus | None = None
+    def events(self) -> Iterator[Event]:
+        """Yield what happens from the text to the model."""
         if self.leads:
-            save = saves.newest(self.run.path)
+            newest = checkpoints.newest(self.run.path)
         else:
-            self.world.wait()  # the first process verifies the saves and fills the cache
-            save = next(reversed(saves.folders(self.run.path)), None)
-        origin = preparation.origin(self.plan, places=self.places, save=save)
-        taught = Checkpoint.open(save / saves.MODEL) if save else origin  # its tokens are what the weights have learnt
-        for progress in preparation.read_text(self.plan, places=self.places, origin=taught):
-            corpus = progress.corpus
-            done = progress.done / max(progress.total, 1)
-            self.teller.tell_now_and_then("preparing", message=progress.stage, progress=done)
+            self.processes.wait()  # the first process verifies the checkpoints and fills the cache
+            newest = next(reversed(checkpoints.folders(self.run.path)), None)
+        base = preparation.base_model(self.plan, context=self.context, newest=newest)
+        corpus: Corpus | None = None
+        for progress in self._read_text(newest, base):
             yield progress
+            corpus = progress.corpus
             if self._is_stopped():
-                since = f"it went on from step {saves.step_of(save)}" if save else "the first step"
-                self.teller.tell("stopped", message=f"stopped before {since}")
+                since = f"it was resumed from step {checkpoints.step_of(newest)}" if newest else "the first step"
+                self.status.write("stopped", message=f"stopped before {since}")
                 return
         assert corpus is not None
         if self.leads:
-            self.world.wait()
+            self.processes.wait()
             yield from map(Note, corpus.remarks())
-        yield from self._train(corpus, origin, save, accept_changes)
+        yield from self._train(corpus, base, newest)
 
-    def _train(
-        self, corpus: Corpus, origin: Checkpoint | None, save: Path | None, accept_changes: bool
-    ) -> Iterator[Event]:
-        known = self.run.resolved()
-        begun = self.world.add_up(self.leads and known is not None)[0]
-        known = known if begun else None  # another process may have written it just now
+    def _read_text(self, newest: Path | None, base: Checkpoint | None) -> Iterator[CorpusProgress]:
+        """Tokenize the text; yields progress, which the status has, too."""
+        # a resumed run keeps the tokens that its weights have learnt, even if the text has changed
+        trained = Checkpoint.open(newest / checkpoints.MODEL) if newest else base
+        for progress in preparation.read_text(self.plan, context=self.context, trained=trained):
+            done = progress.done / max(progress.total, 1)
+            self.status.write_if_due("preparing", message=progress.stage, progress=done)
+            yield progress
+
+    def _train(self, corpus: Corpus, base: Checkpoint | None, newest: Path | None) -> Iterator[Event]:
+        """Train on a corpus, from the `newest` checkpoint on if there is one."""
+        known = self._known_facts()
         changed = known is not None and known.digest != corpus.digest
-        if changed and not accept_changes:
+        if changed and not self.accept_changes:
             raise TextChanged(
                 f"the text of the run {self.run.name} has changed since it began; restore it, or accept the changes "
-                "(--accept-changes) to go on with the text as it is now"
+                "(--accept-changes) to resume with the text as it is now"
             )
-        block_size = known.block_size if known else preparation.block_size(self.plan, corpus, origin=origin)
-        model = preparation.network(self.plan, corpus.tokenizer, block_size=block_size, origin=origin).to(self.device)
-        if known and known.parameters != model.config.parameters():
-            raise ValueError(f"{self.plan.model.start}, from which the run {self.run.name} began, is another model now")
-        rows = StreamRows(corpus.train, block_size, seed=self.plan.training.seed)
+        model, rows = self._network(corpus, base, known)
         if known is None:
-            known = self._resolve(corpus, model, rows)
+            known = self._measure(corpus, model, rows)
         elif changed:
-            known = self._write_down(replace(known, **self._of_text(corpus)), corpus)
-        options = self.plan.training.ending_after(known.steps)
-        guess = estimate(
-            options, rows, speed=known.tokens_per_second, memory=known.memory_bytes, bfloat16=known.bfloat16
-        )
-        if not self.stop.is_set():  # a trial that was stopped has measured nothing
-            yield guess
-        validation = held_out_rows(corpus.validation, block_size, most=options.evaluation_tokens)
-        trainer = Trainer(
-            model, rows, options=options, validation=validation, world=self.world, bfloat16=known.bfloat16
-        )
-        if save:
-            yield from self._restore(trainer, save, changed=changed)
+            known = self._write_down(replace(known, **self._facts_of(corpus)), corpus)
+        trainer = self._trainer(corpus, model, rows, known)
+        if not self.stop.is_set():  # a probe that was stopped has measured nothing
+            yield self._estimate(trainer, known)
+        if newest:
+            yield from self._restore(trainer, newest, changed=changed)
         if self.leads:
-            self.run.forget_after(trainer.step)
-        self.teller.tell("training", message="", step=trainer.step, steps=options.steps, saved_step=trainer.step)
-        loop = Loop(self.run, trainer, corpus, teller=self.teller, places=self.places)
+            self.run.remove_lines_after(trainer.step)
+        step, steps = trainer.step, trainer.options.steps
+        self.status.write("training", message="", step=step, steps=steps, saved_step=step)
+        loop = Loop(self.run, trainer, corpus, status=self.status, context=self.context)
         self._is_stopped()
         yield from loop.events(self.stop)
 
+    def _known_facts(self) -> Resolved | None:
+        """Return what an earlier start measured: in every process if the first one has it, else in none."""
+        known = self.run.resolved()
+        is_known = self.processes.sum(self.leads and known is not None)[0]
+        return known if is_known else None  # the first process may have written it just now
+
+    def _network(self, corpus: Corpus, base: Checkpoint | None, known: Resolved | None) -> tuple[GPT, StreamRows]:
+        """Return the network before its first step and the rows that it is trained on."""
+        block_size = known.block_size if known else preparation.block_size(self.plan, corpus, base=base)
+        model = preparation.network(self.plan, corpus.tokenizer, block_size=block_size, base=base).to(self.device)
+        if known and known.parameters != model.config.parameters():
+            raise ValueError(f"{self.plan.model.start}, from which the run {self.run.name} began, is another model now")
+        return model, StreamRows(corpus.train, block_size, seed=self.options.seed)
+
+    def _trainer(self, corpus: Corpus, model: GPT, rows: StreamRows, known: Resolved) -> Trainer:
+        """Return the trainer before its first step."""
+        options = self.options.ending_after(known.steps)
+        validation = held_out_rows(corpus.validation, rows.width - 1, most=options.evaluation_tokens)
+        return Trainer(
+            model, rows, options=options, validation=validation, processes=self.processes, bfloat16=known.bfloat16
+        )
+
+    def _estimate(self, trainer: Trainer, known: Resolved) -> Estimate:
+        speed, memory, bfloat16 = known.tokens_per_second, known.memory_bytes, known.bfloat16
+        return estimate(trainer.options, trainer.rows, speed=speed, memory=memory, bfloat16=bfloat16)
+
     def _is_stopped(self) -> bool:
-        """Whether the run is to stop, by a signal or, if it is one process, by an order."""
-        if self.world.size == 1 and self.run.order() == "stop":
+        """Return whether the run is to stop, by a signal or, if it has one process, by an order."""
+        if self.processes.size == 1 and self.run.order() == "stop":
             self.stop.set()
         return self.stop.is_set()
 
-    def _resolve(self, corpus: Corpus, model: GPT, rows: StreamRows) -> Resolved:
-        """Find out what the run needs and how fast it is."""
-        guess = preparation.expect(model, rows, options=self.plan.training, stop=self.stop, world=self.world)
+    def _measure(self, corpus: Corpus, model: GPT, rows: StreamRows) -> Resolved:
+        """Measure what the run needs and how fast it is."""
+        options, processes = self.options, self.processes
+        measured = preparation.estimate_run(model, rows, options=options, stop=self.stop, processes=processes)
         resolved = Resolved(
             tokenizer=corpus.tokenizer.kind,
             parameters=model.config.parameters(),
             block_size=rows.width - 1,
-            bfloat16=guess.bfloat16,
-            steps=guess.steps,
-            tokens_per_second=guess.tokens_per_second,
-            memory_bytes=guess.memory_bytes,
-            **self._of_text(corpus),
+            bfloat16=measured.bfloat16,
+            steps=measured.steps,
+            tokens_per_second=measured.tokens_per_second,
+            memory_bytes=measured.memory_bytes,
+            **self._facts_of(corpus),
         )
         return self._write_down(resolved, corpus)
 
-    def _of_text(self, corpus: Corpus) -> dict[str, Any]:
-        """What is resolved by the text alone."""
-        scale = ladder(corpus.train, corpus.validation, vocab_size=corpus.tokenizer.vocab_size) if self.leads else None
+    def _facts_of(self, corpus: Corpus) -> dict[str, Any]:
+        """Return those fields of Resolved that the text alone determines."""
+        size = corpus.tokenizer.vocab_size
+        baselines = measure_baselines(corpus.train, corpus.validation, vocab_size=size) if self.leads else None
         return {
             "digest": corpus.digest,
             "split": corpus.split,
             "tokens": len(corpus.train),
             "validation_tokens": len(corpus.validation),
-            **(asdict(scale) if scale else {}),
+            **(asdict(baselines) if baselines else {}),
         }
 
     def _write_down(self, resolved: Resolved, corpus: Corpus) -> Resolved:
-        """The same, on disk, unless the run is to stop: what a stopped probe has measured must not last."""
+        """Write the facts to disk and return them; a stopped run writes none, for its probe measured nothing."""
         if self.leads and not self.stop.is_set():
             self.run.write_held_out(corpus.held_out_text())
             self.run.write_resolved(resolved)
         return resolved
 
-    def _restore(self, trainer: Trainer, save: Path, *, changed: bool) -> Iterator[Note]:
-        """What was the best on a text that has changed since does not count any more."""
-        state, facts = saves.load(save)
+    def _restore(self, trainer: Trainer, checkpoint: Path, *, changed: bool) -> Iterator[Note]:
+        """Restore the state of a checkpoint; the best of a text that has changed since does not count any more."""
+        state, facts = checkpoints.load(checkpoint)
         if changed:
             state = replace(state, best_step=0, best_loss=None)
         trainer.restore(state)
-        here = saves.Facts.here(trainer)
+        here = checkpoints.Facts.here(trainer)
         if (facts := replace(facts, cpu=facts.cpu or here.cpu)) != here:
             differing = [name for name in vars(facts) if getattr(facts, name) != getattr(here, name)]
-            yield Note(f"{', '.join(differing)} differ from before: the run goes on, but not to the same last digit")
+            yield Note(f"{', '.join(differing)} differ from before: the run is resumed, but not bit-exact")

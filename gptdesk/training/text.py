@@ -1,4 +1,4 @@
-"""Text as a user has it, pasted, in files or in folders: its encoding found out, read a piece at a time."""
+"""Text files and folders: encoding detection, documents, reading piece by piece."""
 
 import hashlib
 import os
@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gptdesk.encodings import AUTO, BLOCK, UTF8, Reading, Survey, Tally
-from gptdesk.training.options import DataOptions
 from models.tokenizer import END_OF_TEXT
 
 BLANKS = 64  # spaces and tabs that may stand between a separator and the end of its line
@@ -21,7 +20,7 @@ _UNDECIDED = len(END_OF_TEXT) + BLANKS + 1  # characters at the end in which a s
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file that has been looked through and found to be text."""
+    """File that has been read through and is text."""
 
     path: Path
     reading: Reading  # its encoding, and what was not valid in it
@@ -33,20 +32,22 @@ class TextFile:
 
     @property
     def encoding(self) -> str:
-        """As Python names it."""
+        """Encoding, as Python names it."""
         return self.reading.encoding
 
     @property
     def identity(self) -> str:
-        """The digest of the text: of its bytes, and of how they were read where they alone do not say it.
+        """Digest of the text: of its bytes, and of how they were read where the bytes alone do not determine it.
 
         It is that of the bytes wherever earlier versions read the same text, which corpora and runs know by it.
         """
-        said = self.encoding in (*UTF8, "utf-16", "utf-32") and not self.reading.invalid and not self.at_line_ends
-        return self.digest if said else f"{self.digest} {self.encoding} {self.reading.invalid} {self.at_line_ends}"
+        determined = self.encoding in (*UTF8, "utf-16", "utf-32") and not self.reading.invalid and not self.at_line_ends
+        return (
+            self.digest if determined else f"{self.digest} {self.encoding} {self.reading.invalid} {self.at_line_ends}"
+        )
 
     def remarks(self) -> Iterator[str]:
-        """Sentences on what a user must know about how the file was read."""
+        """Yield sentences on what a user must know about how the file was read."""
         yield from self.reading.remarks(self.path.name)
         if count := self.within_lines:
             verbs, they = (("stands", "separates"), "it") if count == 1 else (("stand", "separate"), "they")
@@ -58,7 +59,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some of a document's text; `last` if the document ends with it."""
+    """Part of a document's text; `last` if the document ends with it."""
 
     text: str
     last: bool
@@ -66,41 +67,41 @@ class Piece:
     within_lines: int = 0  # END_OF_TEXT in the middle of a line, since the piece before
 
 
-def find_files(places: Sequence[Path]) -> list[Path]:
-    """The files named and those in the folders named, each once, sorted within a folder.
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files at these paths and in these folders, each once, sorted within a folder.
 
-    What is hidden in a folder is left out, and so are folders that are links, pipes and devices. Raises ValueError for
-    a place that is no file or folder, a folder with nothing in it, or one that cannot be looked into.
+    Hidden files in a folder are left out, and so are folders that are links, pipes and devices. Raises ValueError for
+    a path that is no file or folder, an empty folder, or one that cannot be read.
     """
-    found: dict[Path, Path] = {}  # where a file really is -> as it was named first
-    for place in places:
+    files: dict[Path, Path] = {}  # real path -> path as it was given first
+    for path in paths:
         try:
-            inside = _files_in(place) if place.is_dir() else [place]
-            if not place.exists():
-                raise ValueError(f"there is no file {place}")
+            inside = _files_in(path) if path.is_dir() else [path]
+            if not path.exists():
+                raise ValueError(f"there is no file {path}")
             if not inside:
-                raise ValueError(f"there is no file in the folder {place}")
-            if inside == [place] and not place.is_file():
-                raise ValueError(f"{place} is neither a file nor a folder; save the text to a file first")
+                raise ValueError(f"there is no file in the folder {path}")
+            if inside == [path] and not path.is_file():
+                raise ValueError(f"{path} is neither a file nor a folder; save the text to a file first")
         except OSError as error:
-            raise _unreadable(str(error.filename or place), error) from None
-        for path in inside:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
+            raise _unreadable(str(error.filename or path), error) from None
+        for file in inside:
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """Raises OSError for a folder inside that may not be looked into."""
+    """Return the files in a folder and its subfolders; OSError for a subfolder that cannot be read."""
 
     def refuse(error: OSError) -> None:
         raise error
 
-    found = []
-    for place, folders, files in os.walk(folder, onerror=refuse):
+    paths: list[Path] = []
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = (Path(place, name) for name in files if not name.startswith("."))
-        found += [path for path in visible if path.is_file() or path.is_symlink()]  # a broken link is told of later
-    return sorted(found)
+        visible = (Path(parent, name) for name in files if not name.startswith("."))
+        paths += [path for path in visible if path.is_file() or path.is_symlink()]  # reading reports a broken link
+    return sorted(paths)
 
 
 def _unreadable(name: str, error: OSError) -> ValueError:
@@ -108,7 +109,7 @@ def _unreadable(name: str, error: OSError) -> ValueError:
 
 
 def check_is_file(path: Path, *, name: str = "") -> None:
-    """ValueError, naming the file by its path or `name`, for what would not end or cannot be read as a file."""
+    """Raise ValueError, naming the file by its path or `name`, for what is no regular file that can be read."""
     name = name or str(path)
     try:
         mode = path.stat().st_mode
@@ -121,50 +122,66 @@ def check_is_file(path: Path, *, name: str = "") -> None:
 
 
 def inspect(path: Path, *, name: str = "", encoding: str = AUTO) -> Iterator[int | TextFile]:
-    """Read a file once to find its encoding; yields the bytes read so far, at last the file itself.
+    """Detect a file's encoding and count its documents; yields the bytes read so far, at last the file itself.
 
     Raises ValueError, naming the file by its path or `name`, if it cannot be read, is no text, or is not in the
     `encoding` if one is given.
     """
     name = name or str(path)
     check_is_file(path, name=name)
-    survey = Survey(name, encoding)
-    digest = hashlib.sha256()
-    size, separated, tail = 0, False, b""
+    scan = _ByteScan(name, encoding)
+    for block in _byte_blocks(path, name):
+        scan.add(block)
+        yield scan.size
+    text = TextFile(path, scan.survey.reading(), scan.size, scan.digest.hexdigest(), documents=1)
+    if text.encoding in UTF8 and not scan.has_separator and scan.size >= BLOCK:
+        yield text  # one document, known without decoding it
+        return
+    tally = None if text.encoding in UTF8 else Tally(name, text.reading)  # of characters that are not valid
+    documents = at_line_ends = within_lines = 0
+    for piece in pieces(text, name=name):
+        if tally:
+            tally.add(piece.text)
+        documents += piece.last
+        at_line_ends += piece.at_line_ends
+        within_lines += piece.within_lines
+        yield scan.size
+    reading = tally.reading() if tally else text.reading
+    yield replace(text, reading=reading, documents=documents, at_line_ends=at_line_ends, within_lines=within_lines)
+
+
+class _ByteScan:
+    """Scan of the bytes of a file, block by block: encoding, digest, size, and a possible separator."""
+
+    def __init__(self, name: str, encoding: str) -> None:
+        self.survey, self.digest = Survey(name, encoding), hashlib.sha256()
+        self.size, self.has_separator = 0, False
+        self._tail = b""
+
+    def add(self, block: bytes) -> None:
+        self.survey.add(block)
+        self.digest.update(block)
+        self.size += len(block)
+        self.has_separator = self.has_separator or _SEPARATOR_BYTES in self._tail + block
+        self._tail = block[1 - len(_SEPARATOR_BYTES) :]  # a separator may begin in one block and end in the next
+
+
+def _byte_blocks(path: Path, name: str) -> Iterator[bytes]:
     try:
         with open(path, "rb") as file:
             while block := file.read(BLOCK):
-                digest.update(block)
-                size += len(block)
-                survey.add(block)
-                separated = separated or _SEPARATOR_BYTES in tail + block
-                tail = block[1 - len(_SEPARATOR_BYTES) :]
-                yield size
+                yield block
     except OSError as error:
         raise _unreadable(name, error) from None
-    text = TextFile(path, survey.reading(), size, digest.hexdigest(), 1)
-    tally = None if text.encoding in UTF8 else Tally(name, text.reading)
-    if tally or separated or size < BLOCK:
-        documents = at_line_ends = within_lines = 0
-        for piece in pieces(text, name=name):
-            if tally:
-                tally.add(piece.text)
-            documents += piece.last
-            at_line_ends += piece.at_line_ends
-            within_lines += piece.within_lines
-            yield size
-        reading = tally.reading() if tally else text.reading
-        text = replace(text, reading=reading, documents=documents, at_line_ends=at_line_ends, within_lines=within_lines)
-    yield text
 
 
 def pieces(file: TextFile, *, name: str = "") -> Iterator[Piece]:
-    """The text of a file, split into documents, about BLOCK characters at a time; line ends become newlines.
+    """Yield the text of a file, split into documents, about BLOCK characters at a time; line ends become newlines.
 
     END_OF_TEXT at the beginning or the end of a line separates documents. A piece ends before white space where there
-    is some, so that BPE makes of the pieces what it makes of the whole. What is not valid in its encoding is U+FFFD.
+    is some, so that BPE encodes the pieces as it encodes the whole. Bytes that are not valid become U+FFFD.
     """
-    buffer = "\n"  # what is not yielded yet, after one character of what was
+    buffer = "\n"  # text that is not yielded yet, after one character of that which was
     searched = 1  # up to where separators have been looked for
     begun = False
     at_line_ends = within_lines = 0
@@ -178,7 +195,7 @@ def pieces(file: TextFile, *, name: str = "") -> Iterator[Piece]:
             if not begins and not ends:
                 within_lines += 1
                 continue
-            if ends:  # blanks there go with the line; what else follows on it stays
+            if ends:  # blanks before the line end belong to the separator; other text after it stays
                 at_line_ends += not begins or ends[0].strip("\n") != ""
                 searched = ends.end()
             text = buffer[start:found]
@@ -200,7 +217,7 @@ def pieces(file: TextFile, *, name: str = "") -> Iterator[Piece]:
 
 
 def _blocks(file: TextFile, name: str) -> Iterator[str]:
-    """The text of a file, BLOCK characters at a time, and at last "", which no other is."""
+    """Yield the text of a file, BLOCK characters at a time, and "" as the last block, which marks the end."""
     first = True
     try:
         with open(file.path, encoding=file.encoding, errors="replace") as opened:
@@ -212,31 +229,11 @@ def _blocks(file: TextFile, name: str) -> Iterator[str]:
     yield ""
 
 
-def checked(text: str) -> str:
-    """Pasted text, if it can be trained on; ValueError otherwise."""
-    if not text.strip():
-        raise ValueError("the text is empty; paste some, or choose a file")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError("the text holds lone surrogates, which are no characters; paste it again") from None
-    survey = Survey("the pasted text", "utf-8")
-    survey.add(text.encode("utf-8"))
-    survey.reading()  # which says so if it is no text, before a run is made of it
-    return text
-
-
-def encoded(text: str, *, options: DataOptions) -> bytes:
-    """Pasted text as the bytes of a file that will be read by these options; ValueError as `checked`."""
-    # A byte order mark goes before the encoding that is given for the user's own files.
-    return checked(text).encode("utf-8" if options.encoding == AUTO else "utf-8-sig")
-
-
 def _place_to_cut(text: str, decided: int) -> int:
-    """Where to end a piece: before the last white space between two words, or where there is none, anywhere.
+    """Return where to end a piece: before the last white space between two words, or anywhere if there is none.
 
-    What follows is never part of a separator: before `decided` all are known.
+    The text after it never begins within a separator: before `decided` all are known.
     """
     end = decided if "<" in text[decided:] else len(text)
-    places = [match.start() for match in _BETWEEN_WORDS.finditer(text, end - 4096, end)]
-    return places[-1] if places else end if end == decided else end - len(END_OF_TEXT)
+    blanks = [match.start() for match in _BETWEEN_WORDS.finditer(text, end - 4096, end)]
+    return blanks[-1] if blanks else end if end == decided else end - len(END_OF_TEXT)

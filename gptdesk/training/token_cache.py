@@ -1,4 +1,4 @@
-"""The cache of texts made into tokens: what was used last stays, as much as there is room for, and all in use."""
+"""Token cache: tokenized texts on disk, least recently used removed first, those in use kept."""
 
 import logging
 import mmap
@@ -6,29 +6,29 @@ import os
 import sys
 from pathlib import Path
 
-from gptdesk.training.lock import take
+from gptdesk.training.lock import try_lock
 from models import storage
 
 log = logging.getLogger(__name__)
 
-META = "corpus.json"  # the last file of a folder to be written, and the one that those who use it hold
+META = "corpus.json"  # written last into a folder, and locked by those who use the folder
 ROOM = 4_000_000_000  # bytes
 
 
 def hold(folder: Path) -> mmap.mmap | None:
-    """Keep a folder of the cache in use as long as what is returned lives; None if it is not there."""
+    """Return a hold that keeps a folder of the cache from removal while it lives; None if there is no such folder."""
     try:
         with open(folder / META, "rb") as file:
-            if not take(file, shared=True):  # it is being removed
+            if not try_lock(file, shared=True):  # it is being removed
                 return None
             os.utime(folder / META)
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # which keeps the lock of its file
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # keeps the lock of its file
     except FileNotFoundError:
         return None
 
 
 def tidy(cache: Path, *, room: int = ROOM) -> None:
-    """Remove the folders used longest ago until the rest takes at most `room` bytes, but none that is held."""
+    """Remove the least recently used folders until the rest takes at most `room` bytes, but none that is held."""
     storage.remove_leftovers(cache)
     used = {folder: folder / META for folder in storage.folders(cache) if (folder / META).exists()}
     for folder in sorted(used, key=lambda folder: used[folder].stat().st_mtime, reverse=True):
@@ -38,12 +38,13 @@ def tidy(cache: Path, *, room: int = ROOM) -> None:
 
 
 def _remove(folder: Path) -> bool:
+    """Remove a folder unless it is held; return whether it is gone."""
     try:
         if sys.platform == "win32":
             storage.remove_folder(folder)  # which Windows refuses while a file in it is open
             return True
         with open(folder / META, "rb+") as file:
-            if free := take(file):
+            if free := try_lock(file):
                 storage.remove_folder(folder)
             return free
     except OSError as error:

@@ -1,60 +1,28 @@
-"""The training loop, as a stream of steps that anyone may watch, leave after any, and take up again to the last bit."""
+"""Trainer: the training loop as a stream of steps that can be left after any and resumed bit-exact."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from gptdesk.training.distributed import World, fill, put, whole, whole_model
-from gptdesk.training.loader import Loader, Rows, TableRows, draw
+from gptdesk.training.distributed import ProcessGroup, assemble, assemble_model, fill, set_weights
+from gptdesk.training.loader import Loader, Rows, draw
 from gptdesk.training.optimizer import Average, make_optimizer
 from gptdesk.training.options import TrainingOptions
 from gptdesk.training.schedule import learning_rate
+from gptdesk.training.steps import AVERAGE, WEIGHTS, TrainerState, TrainingDiverged, TrainingStep
 from models.gpt import GPT
 
-EARLY = (8, 4, 2)  # parts of evaluate_every after which a text that was read by then is measured already
+EARLY = (8, 4, 2)  # parts of evaluate_every after which a text that has been read by then is evaluated already
 LATE = 1.1  # times its minutes a run may take: its steps were planned to fit, and the last ones matter
-WEIGHTS, AVERAGE = "weights.", "average."  # prefixes of the tensors of a state
-ON, KEPT, STATE = range(3)  # what the first process of a sharded world needs the others for: nothing, weights, all
-
-
-@dataclass(frozen=True)
-class TrainingStep:
-    """One update of the weights. Losses are in nats per token, the validation loss is that after the update."""
-
-    step: int  # from 1
-    train_loss: float
-    validation_loss: float | None
-    learning_rate: float
-    grad_norm: float  # before clipping
-    tokens_per_second: float
-    seconds: float  # of training so far, without pauses
-    tokens: int  # seen so far
-    epoch: float  # times the text has been read so far
-    best: bool = False  # no evaluation before had a smaller validation loss
-
-
-@dataclass(frozen=True)
-class TrainerState:
-    """All that the next step depends on, but for the options and the rows."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best_step: int = 0
-    best_loss: float | None = None
-    tensors: dict[str, Tensor] = field(default_factory=dict)  # weights, moments and mean, by name
-
-
-class TrainingDiverged(ValueError):
-    """The loss or its gradient is no longer a number; the weights are still those before that step."""
+NOTHING, SAVED_WEIGHTS, STATE = range(3)  # requests of the first process to the others of a sharded group
 
 
 class Trainer:
-    """Trains `model` in place, on the device it is on; every process of the `world` has one.
+    """Trains `model` in place, on the device it is on; every process of a group has one.
 
     Raises ValueError for rows that do not suit the model.
     """
@@ -66,46 +34,52 @@ class Trainer:
         *,
         options: TrainingOptions,
         validation: Tensor | None = None,
-        world: World | None = None,
+        processes: ProcessGroup | None = None,
         bfloat16: bool = False,
     ) -> None:
-        self.model, self.options, self.rows = model, options, rows
-        self.world = world or World()
+        self.model, self.options, self.rows = model, options.resolve(), rows
+        self.processes = processes or ProcessGroup()
         self.bfloat16 = bfloat16
         self.step, self.seconds = 0, 0.0
+        # without validation rows no step is the best one
         self.best_step, self.best_loss = 0, None if validation is None else float("inf")
         self.ended = ""  # why the stream of steps ended
-        if options.batch_size < self.world.size:
-            raise ValueError(f"batch_size must be at least the {self.world.size} processes, not {options.batch_size}")
-        self._validation = validation
+        if options.batch_size < self.processes.size:
+            raise ValueError(
+                f"batch_size must be at least the {self.processes.size} processes, not {options.batch_size}"
+            )
+        self._validation = validation  # (R, T + 1)
         self._loader = Loader(rows, seed=options.seed)
-        self._loss = self.world.loss_of(model)  # first: it may replace the weights
-        self._optimizer = make_optimizer(model, options)
+        # before the optimizer: sharding replaces the weights
+        self._loss = self.processes.loss_of(model)
+        self._optimizer = make_optimizer(model, self.options)
         self._average = Average(model, options.average) if options.average else None
         self._device = model.wte.weight.device
 
     @property
     def tokens(self) -> int:
-        """How many were learnt from so far."""
+        """Tokens trained on so far."""
         return self.step * self.options.batch_size * (self.rows.width - 1)
 
     def run(self, stop: threading.Event | None = None) -> Iterator[TrainingStep]:
-        """Train from where it stands; yields after each step and may be abandoned after any.
+        """Train from the current step on; yields after each step and may be abandoned after any.
 
-        Once `stop` is set it ends within a part of a batch, as if that step had not begun. Raises TrainingDiverged when
-        a step would put NaN into the weights.
+        Once `stop` is set it ends within a part of a batch, as if that step had not begun. Raises TrainingDiverged
+        before a step that would put NaN into the weights.
         """
         self.ended = ""
         self.model.train()
         try:
             while not self._reason_to_end():
                 start = time.perf_counter()
-                if (taken := self._update(stop)) is None:
+                update = self._update(stop)
+                if update is None:
                     self.ended = "stopped"
                     return
+                # evaluation and whatever the caller does between two steps are not counted
                 spent = time.perf_counter() - start
                 self.seconds += spent
-                yield self._report(*taken, spent=spent)
+                yield self._report(*update, spent=spent)
         finally:
             self.model.eval()
 
@@ -113,18 +87,21 @@ class Trainer:
         options = self.options
         stale = self.step - self.best_step if self.best_step else 0
         late = bool(options.max_minutes) and self.seconds > options.max_minutes * 60 * LATE
+        # the order matters: a run whose steps are done has not run out of patience
         if self.step >= options.steps:
             self.ended = "steps"
         elif options.patience and stale >= options.patience * options.evaluate_every:
             self.ended = "patience"
-        elif options.max_minutes and self.world.add_up(late)[0]:
+        # clocks differ between processes: if one is late, all end
+        elif options.max_minutes and self.processes.sum(late)[0]:
             self.ended = "time"
         return self.ended
 
     def _report(self, loss: float, norm: float, rate: float, *, spent: float) -> TrainingStep:
+        """Return the step that was made in `spent` seconds, evaluated if it is due."""
         options = self.options
         validation, best = None, False
-        if self.best_loss is not None and self._is_measured():
+        if self.best_loss is not None and self._is_evaluated():
             validation = self.evaluate()
             if best := validation < self.best_loss:
                 self.best_step, self.best_loss = self.step, validation
@@ -134,6 +111,7 @@ class Trainer:
             validation_loss=validation,
             learning_rate=rate,
             grad_norm=norm,
+            # of all processes together: each had its share of the batch
             tokens_per_second=options.batch_size * (self.rows.width - 1) / spent,
             seconds=self.seconds,
             tokens=self.tokens,
@@ -141,48 +119,51 @@ class Trainer:
             best=best,
         )
 
-    def _is_measured(self) -> bool:
-        """Whether this step is one for a validation loss: a short text can be past its best before the first of all."""
+    def _is_evaluated(self) -> bool:
+        """Return whether this step gets a validation loss."""
         every, read = self.options.evaluate_every, self.step * self.options.batch_size >= self.rows.count
+        # on a short text the validation loss may be at its best before the first regular evaluation
         early = read and self.step in (every // part for part in EARLY)
         return early or self.step % every == 0 or self.step == self.options.steps
 
     def evaluate(self) -> float:
-        """Mean loss in nats per token over the validation rows, of the weights that would be kept."""
+        """Return the mean loss in nats per token over the validation rows, of the weights that would be saved."""
         assert self._validation is not None
-        mine = self.world.share(len(self._validation))
-        with self._kept() as model:
-            loss = evaluate(model, self._validation[mine.start : mine.stop]) if mine else 0.0
-        return self.world.add_up(loss * len(mine))[0] / len(self._validation)
+        # each process evaluates its share; the sum over all is divided by the number of all rows
+        share = self.processes.share(len(self._validation))
+        with self._saved_weights() as model:
+            loss = evaluate(model, self._validation[share.start : share.stop]) if share else 0.0
+        return self.processes.sum(loss * len(share))[0] / len(self._validation)
 
     @contextmanager
-    def kept(self) -> Iterator[GPT]:
-        """The model with the weights that are worth keeping: the mean of past ones if there is one.
+    def saved_weights(self) -> Iterator[GPT]:
+        """Yield the model with the weights to save: their running mean if there is one.
 
-        In a sharded world the first process asks for it and for the `state`, while the others `meet` it.
+        In a sharded group the first process calls this, and `state`, while the others `serve` it.
         """
-        self.world.call(KEPT)
-        with self._kept() as model:
+        self.processes.send_request(SAVED_WEIGHTS)
+        with self._saved_weights() as model:
             yield model
 
     @contextmanager
-    def _kept(self) -> Iterator[GPT]:
+    def _saved_weights(self) -> Iterator[GPT]:
         weights = self._average.weights if self._average else dict(self.model.named_parameters())
-        if self.world.sharded:
-            yield whole_model(self.model, weights)
+        if self.processes.sharded:
+            yield assemble_model(self.model, weights)
         elif self._average is None:
             yield self.model
         else:
-            now = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
+            # swapped in place, so that no second network is in memory
+            current = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
             try:
-                put(self.model, weights)
+                set_weights(self.model, weights)
                 yield self.model
             finally:
-                put(self.model, now)
+                set_weights(self.model, current)
 
     def state(self) -> TrainerState:
-        """What `restore` needs; its tensors are those in use, not copies."""
-        self.world.call(STATE)
+        """Return what `restore` needs; its tensors are those in use, not copies."""
+        self.processes.send_request(STATE)
         return self._state()
 
     def _state(self) -> TrainerState:
@@ -190,114 +171,110 @@ class Trainer:
         tensors |= self._optimizer.moments(self.model)
         if self._average:
             tensors |= {AVERAGE + name: weight for name, weight in self._average.weights.items()}
+        # infinity, before the first evaluation, is no number that JSON could hold
         best = self.best_loss if self.best_step else None
-        return TrainerState(self.step, self.seconds, self.best_step, best, self.world.gather(tensors))
+        # order of the batches and dropout follow from seed and step: no generator is saved
+        return TrainerState(self.step, self.seconds, self.best_step, best, self.processes.gather(tensors))
 
-    def meet(self) -> None:
-        """Between two steps of a sharded world the others help the first process until it goes on."""
-        self.world.call(ON)
-        while what := self.world.listen():
-            if what == STATE:
+    def serve(self) -> None:
+        """Between two steps of a sharded group, help the first process assemble weights until it continues."""
+        self.processes.send_request(NOTHING)
+        while request := self.processes.receive_request():
+            if request == STATE:
                 self._state()
             else:
-                with self._kept():
+                with self._saved_weights():
                     pass
 
     def restore(self, state: TrainerState) -> None:
-        """Go back, or on, to a state of the same run; ValueError if it is of another."""
+        """Set the state of the same run at another step; ValueError if it is that of another run."""
         try:
-            put(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
+            set_weights(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
             self._optimizer.restore(self.model, state.tensors, step=state.step)
             if self._average:
                 for name, weight in self._average.weights.items():
                     fill(weight, state.tensors[AVERAGE + name])
+        # a tensor is missing, or has another shape
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"the saved state is that of another run: {error}") from error
         self.step, self.seconds, self.best_step = state.step, state.seconds, state.best_step
+        # a run without validation rows has no best loss, whatever was saved
         if state.best_loss is not None and self.best_loss is not None:
             self.best_loss = state.best_loss
 
     def _update(self, stop: threading.Event | None) -> tuple[float, float, float] | None:
-        """One step; returns loss, norm of the gradient before clipping and learning rate, or None once stopped."""
-        batch_size, world = self.options.batch_size, self.world
-        if stop is not None and stop.is_set() and world.size == 1:
+        """Make one step; return loss, gradient norm before clipping and learning rate, or None once stopped."""
+        batch_size, processes = self.options.batch_size, self.processes
+        if self._is_stopped_alone(stop):
             return None
-        mine = world.share(batch_size)
-        batch = self._loader.batch(self.step * batch_size + mine.start, len(mine)).to(self._device, non_blocking=True)
+        # (b, T + 1): this process's share of the batch's rows
+        share = processes.share(batch_size)
+        batch = self._loader.batch(self.step * batch_size + share.start, len(share))
+        batch = batch.to(self._device, non_blocking=True)
         if self.model.config.dropout:
-            torch.manual_seed(draw(self.options.seed, self.step * world.size + world.rank, "dropout"))
+            # from seed, step and rank alone: a resumed run drops the same activations
+            torch.manual_seed(draw(self.options.seed, self.step * processes.size + processes.rank, "dropout"))
+        # (): on the device, so that parts need not wait for each other
         loss = torch.zeros((), device=self._device)
         self._optimizer.zero_grad()
-        parts = batch.tensor_split(min(self.options.accumulation, len(mine)))
+        parts = batch.tensor_split(min(self.options.accumulation, len(share)))
         for part in parts[:-1]:
-            with self._loss.unshared():
+            # gradients are averaged over the processes once, after the last part
+            with self._loss.no_sync():
                 loss += self._backward(part)
-            if stop is not None and stop.is_set() and world.size == 1:
+            if self._is_stopped_alone(stop):
                 return None
         loss += self._backward(parts[-1])
-        total, stopped = world.add_up(loss, stop is not None and stop.is_set())
+        # one sum for both: all processes stop before the same step
+        total, stopped = processes.sum(loss, stop is not None and stop.is_set())
         if stopped:
             return None
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)).item()
+        norm = assemble(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)).item()
+        # the schedule counts updates from 1; checked before the optimizer changes a weight
         rate = learning_rate(self.step + 1, self.options)
-        self._check(rate, loss=total, gradient=norm)
+        self._check_finite(rate, loss=total, gradient=norm)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
         self.step += 1
+        # after the update: the mean begins with the weights of step 1
         if self._average:
             self._average.update(self.model, self.step)
         return total, norm, rate
 
+    def _is_stopped_alone(self, stop: threading.Event | None) -> bool:
+        # one of several processes must not leave while the others wait for its gradients
+        return stop is not None and stop.is_set() and self.processes.size == 1
+
     def _backward(self, part: Tensor) -> Tensor:
-        """Add the gradient of a part (b, T + 1) of the batch; returns what it adds to the loss of the whole."""
+        """Add the gradient of a part (b, T + 1) of the batch; return what it adds to the loss of the whole, ()."""
         with torch.autocast(part.device.type, torch.bfloat16, enabled=self.bfloat16):  # the weights stay float32
+            # (b, T) to read, (b, T) to predict; weighted by its share of the batch's rows
             loss = self._loss(part[:, :-1], part[:, 1:]) * (len(part) / self.options.batch_size)
-        (loss * self.world.size).backward()  # the processes take the mean of theirs
+        # times the number of processes: their gradients are averaged, and they should be added
+        (loss * self.processes.size).backward()
         return loss.detach()
 
-    def _check(self, rate: float, **values: float) -> None:
-        for what, value in values.items():
+    def _check_finite(self, rate: float, **values: float) -> None:
+        for name, value in values.items():
+            # false for NaN, too
             if not abs(value) < float("inf"):
                 raise TrainingDiverged(
-                    f"the {what} is not finite at step {self.step + 1} (learning rate {rate:.3g}), so training stopped "
+                    f"the {name} is not finite at step {self.step + 1} (learning rate {rate:.3g}), so training stopped "
                     "before that step; try a lower learning_rate"
                 )
 
 
 @torch.inference_mode()
 def evaluate(model: GPT, tokens: Tensor, *, batch_size: int = 32) -> float:
-    """Mean loss in nats per token over the rows of `tokens` (R, T + 1)."""
+    """Return the mean loss in nats per token over the rows of `tokens` (R, T + 1), without dropout."""
     training = model.training
     model.eval()
     total = 0.0
     for rows in tokens.split(batch_size):
         rows = rows.to(model.wte.weight.device)
+        # the loss is a mean over the rows of this batch, and the last batch may have fewer
         total += model.loss(rows[:, :-1], rows[:, 1:]).item() * len(rows)
+    # the caller may be in the middle of training
     model.train(training)
     return total / len(tokens)
-
-
-def train(
-    model: GPT, tokens: Tensor, *, options: TrainingOptions, validation: Tensor | None = None
-) -> Iterator[TrainingStep]:
-    """Train `model` in place on the rows of `tokens` (R, T + 1), in float32 unless the options ask for bfloat16.
-
-    Each position learns to predict the next one; the `validation` rows are never trained on. Raises ValueError for
-    rows that do not suit the model, and as `Trainer.run`.
-    """
-    for rows in (tokens,) if validation is None else (tokens, validation):
-        _check_rows(rows, model)
-    bfloat16 = options.precision == "bfloat16"
-    trainer = Trainer(model, TableRows(tokens), options=options, validation=validation, bfloat16=bfloat16)
-    yield from trainer.run()
-
-
-def _check_rows(rows: Tensor, model: GPT) -> None:
-    longest = model.config.block_size + 1
-    if rows.ndim != 2 or not len(rows) or not 2 <= rows.shape[1] <= longest:
-        raise ValueError(f"training needs rows of 2 to {longest} tokens for this model, not {tuple(rows.shape)}")
-    if rows.min() < 0 or rows.max() >= model.config.vocab_size:
-        raise ValueError(
-            f"the tokens go from {rows.min()} to {rows.max()}, outside the {model.config.vocab_size} known"
-        )

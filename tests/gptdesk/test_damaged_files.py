@@ -13,7 +13,7 @@ import orjson
 import pytest
 from cli_checks import Capture
 from gradio.components import Component
-from training_checks import begin, go_on
+from training_checks import begin, resume
 
 from gptdesk.__main__ import main
 from gptdesk.comparison.blind import Tally
@@ -22,7 +22,7 @@ from gptdesk.page.app import build_app
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train.form import FormView
 from gptdesk.page.tabs.train.listing import ListingView
-from gptdesk.page.tabs.train.watch import WatchView
+from gptdesk.page.tabs.train.run_view import RunView
 from gptdesk.settings import Settings, load_settings
 from gptdesk.stored_values import warn_once
 from gptdesk.system.single_instance import find_running
@@ -239,20 +239,20 @@ class Run:
         write_lines(self.run.path / METRICS, [LINE | {"step": step} for step in range(10, 50, 10)])
         self.run.log_samples([Sample(step, "Once", f"text {step}") for step in (20, 40)])
         with gr.Blocks() as page:
-            self.watch = WatchView(self.desk, TabLinks(page, gr.Tabs()))
+            self.watch = RunView(self.desk, TabLinks(page, gr.Tabs()))
             self.listing = ListingView(self.desk)
             self.form = FormView(self.desk)
 
     def read(self, *, damaged: str, capsys: Capture) -> control.RunInfo:
         """Look at the run by every way there is; what is shown must be such that it can be sent."""
-        places, watch = self.desk.places, self.watch
-        (info,) = control.listing(places)
-        assert control.newest_first(places) == [info]
+        context, watch = self.desk.run_context, self.watch
+        (info,) = control.listing(context)
+        assert control.newest_first(context) == [info]
         control.seconds_left(info)
         given = {watch.name: "run", watch.axis: "steps", watch.weight: 0.6, watch.logs: ["axis", "loss"]}
-        given |= {watch.sample: 1, watch.until: 1, watch.seen: ((), "")}
+        given |= {watch.samples.slider: 1, watch.samples.count: 1, watch.seen: ((), "")}
         for updates in (
-            watch.shown("run", given),
+            watch.show("run", given),
             watch._on_tick(given),
             watch._on_run(given),
             watch._on_choice(given),
@@ -333,7 +333,7 @@ def test_curves_and_texts_are_shown_as_far_as_they_are_good(whole: Run, capsys: 
         assert whole.run.samples()[0] == whole.run.samples()[-1] == Sample(20, "Once", "upon")
         whole.read(damaged=name, capsys=capsys)
     write(whole.run.path / CONTROL, value)
-    assert whole.run.order() == "run"
+    assert whole.run.order() == "resume"
     (whole.run.path / CONTROL).write_bytes(b"\xff\xfe" + repr(value).encode("utf-8", "replace"))
     assert whole.run.order() == "run"
 
@@ -360,7 +360,7 @@ def test_what_a_run_cannot_do_without_is_refused_in_a_sentence(whole: Run, capsy
     for name, data in damaged.items():
         write(whole.run.path / PLAN, data)
         sentence = refused(whole.run.plan)
-        (info,) = control.listing(whole.desk.places)
+        (info,) = control.listing(whole.desk.run_context)
         assert (info.problem or "") == sentence
         if name in good or len(name) % 9 == 0:  # a few of them are looked at as a user does, which takes its time
             whole.read(damaged=name, capsys=capsys)
@@ -387,7 +387,7 @@ def test_damage_is_told_once_however_often_it_is_looked_at(
         whole.read(damaged="three files", capsys=capsys)
     told = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert sorted(told) == [
-        f"{whole.run.path / METRICS} has figures that cannot be understood; they are left out",
+        f"{whole.run.path / METRICS} has values that cannot be understood; they are left out",
         f"{whole.run.path / SAMPLES} has lines that cannot be understood; they are left out",
         f"state, saved_step in {whole.run.path / STATUS} cannot be understood and is taken as not known",
     ]
@@ -396,7 +396,7 @@ def test_damage_is_told_once_however_often_it_is_looked_at(
 @pytest.mark.parametrize("damage", ["nothing", STATUS, METRICS, SAMPLES, CONTROL, RESOLVED, PLAN])
 def test_a_run_goes_on_or_says_why_not(tmp_path: Path, capsys: Capture, damage: str) -> None:
     run = begin(tmp_path, steps=4)
-    list(go_on(run))
+    list(resume(run))
     wrong = {
         "step": "a",
         "state": 7,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_checks import Capture, answer, complaint
-from training_checks import command, go_on, plan, write_text
+from training_checks import command, plan, resume, text_of, write_text
 
 from gptdesk.desk import Desk
 from gptdesk.settings import Settings
@@ -15,6 +15,7 @@ from gptdesk.training import control
 from gptdesk.training.context import RunContext
 from gptdesk.training.lock import starting_lock
 from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.text_input import TextInput
 from models.checkpoint import Checkpoint
 from models.names import check_new_name, folded, free_name
 
@@ -40,21 +41,21 @@ def home(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
     shutil.copytree(tiny_folder / "tiny", tmp_path / "models" / "tiny")
     write_text(tmp_path / "text.txt")
-    control.create(places_of(tmp_path), plan(tmp_path, "book"))
+    control.create(context_of(tmp_path), plan("book"), text=text_of(tmp_path))
     return tmp_path
 
 
-def places_of(home: Path) -> RunContext:
-    return Desk(Settings(home=home)).places
+def context_of(home: Path) -> RunContext:
+    return Desk(Settings(home=home)).run_context
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_no_entry_makes_a_run_or_a_model_of_a_name_that_is_taken(home: Path, capsys: Capture, name: str) -> None:
-    places, sentence = places_of(home), REFUSED[name]
+    context, sentence = context_of(home), REFUSED[name]
     before = sorted(home.rglob("*"))
     for make in (control.create, control.begin):
         with pytest.raises(ValueError, match=r"^.") as told:
-            make(places, plan(home, name), text="a text that was pasted")
+            make(context, plan(name), text=TextInput(pasted="a text that was pasted"))
         assert str(told.value) == sentence
     train = ("train", "--data", str(home / "text.txt"), "--name", name)
     assert complaint(capsys, *train) == f"gptdesk: {sentence}\n"
@@ -67,11 +68,11 @@ def test_the_name_of_a_run_is_no_name_for_a_copy(home: Path, capsys: Capture) ->
     quantize = ("models", "quantize", "tiny", "--precision", "int8", "--to", "book")
     assert complaint(capsys, *quantize) == "gptdesk: there is a run book already; choose another name\n"
     with pytest.raises(ValueError, match=r"^there is a run book already; resume it, or choose another name$"):
-        control.create(places_of(home), plan(home, "book"))
+        control.create(context_of(home), plan("book"), text=text_of(home))
 
 
 def test_names_that_are_proposed_are_free_on_every_system(home: Path) -> None:
-    places = places_of(home)
+    context = context_of(home)
     proposed = {
         "starter": "starter-1",
         "STARTER": "STARTER-1",
@@ -84,9 +85,9 @@ def test_names_that_are_proposed_are_free_on_every_system(home: Path) -> None:
         "…": "run",
         "new": "new",
     }
-    assert {wished: free_name(wished, places.names()) for wished in proposed} == proposed
+    assert {wished: free_name(wished, context.names()) for wished in proposed} == proposed
     for name in proposed.values():
-        check_new_name(name, places.names())
+        check_new_name(name, context.names())
 
 
 def test_names_are_compared_as_the_most_careless_file_system_does() -> None:
@@ -99,12 +100,12 @@ def test_names_are_compared_as_the_most_careless_file_system_does() -> None:
 
 
 def test_of_many_that_make_a_run_at_once_one_gets_it_with_its_own_text(home: Path) -> None:
-    places, barrier = places_of(home), threading.Barrier(6)
+    context, barrier = context_of(home), threading.Barrier(6)
 
     def make(i: int) -> str:
         barrier.wait()
         try:
-            run = control.create(places, plan(home, "raced", steps=i + 1), text=f"the text of maker {i}")
+            run = control.create(context, plan("raced", steps=i + 1), text=TextInput(pasted=f"the text of maker {i}"))
         except ValueError as error:
             return str(error)
         return run.name
@@ -137,7 +138,7 @@ def test_who_starts_a_run_waits_for_another_one_that_starts(home: Path, monkeypa
         starting_lock(home),
         pytest.raises(ValueError, match=r"^another run is being started just now; wait until it trains, or stop it"),
     ):
-        control.begin(places_of(home), plan(home, "late"))
+        control.begin(context_of(home), plan("late"), text=text_of(home))
     assert not (home / "runs" / "late").exists()
 
 
@@ -145,26 +146,27 @@ def test_who_starts_a_run_waits_for_another_one_that_starts(home: Path, monkeypa
 
 
 def test_a_run_of_an_older_version_with_the_name_of_the_starter_ends_well(home: Path, capsys: Capture) -> None:
-    places = places_of(home)
-    run = RunDirectory.create(home / "runs" / "starter", plan(home, "starter", steps=3))
+    context = context_of(home)
+    chosen = plan("starter", steps=3).model_copy(update={"data": (str(home / "text.txt"),)})
+    run = RunDirectory.create(home / "runs" / "starter", chosen)
     done = answer(capsys, "train", "--resume", "starter")
     assert done["message"].endswith("saved as starter-2 (step 3, the best; starter is not of this run)") or done[
         "message"
     ].endswith("saved as starter-2 (starter is not of this run)")
     assert done["model"] == "starter-2"
-    assert control.model_of(places, control.info(places, "starter")) == "starter-2"
+    assert control.model_of(context, control.info(context, "starter")) == "starter-2"
     assert not (home / "models" / "starter").exists()
     assert run.status().model == "starter-2"
 
 
 def test_a_run_never_takes_the_place_of_a_model_that_came_meanwhile(home: Path, tiny_folder: Path) -> None:
-    places = places_of(home)
-    control.create(places, plan(home, "late", steps=3))
+    context = context_of(home)
+    control.create(context, plan("late", steps=3), text=text_of(home))
     shutil.copytree(tiny_folder / "tiny", home / "models" / "LATE")
     before = (home / "models" / "LATE" / "model.safetensors").read_bytes()
-    list(go_on(RunDirectory(home / "runs" / "late")))
+    list(resume(RunDirectory(home / "runs" / "late")))
     assert (home / "models" / "LATE" / "model.safetensors").read_bytes() == before
-    assert control.model_of(places, control.info(places, "late")) == "late-2"
+    assert control.model_of(context, control.info(context, "late")) == "late-2"
     assert Checkpoint.open(home / "models" / "late-2").about.source == "gptdesk train, run late"
-    list(go_on(RunDirectory(home / "runs" / "late")))  # once more: its own model is replaced
+    list(resume(RunDirectory(home / "runs" / "late")))  # once more: its own model is replaced
     assert sorted(path.name for path in (home / "models").iterdir()) == ["LATE", "late-2", "tiny"]

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 from cli_checks import QUICK, SHAPE, Capture, answer, complaint, pipe
-from training_checks import ROOT, begin, places_in, plan, write_text
+from training_checks import ROOT, begin, context_in, plan, text_of, write_text
 
 from gptdesk.__main__ import main
 from gptdesk.cli import main_parser
 from gptdesk.cli.train import GROUPS, _given, _parser
 from gptdesk.training import control
 from gptdesk.training.context import RunContext
-from gptdesk.training.run_directory import RunDirectory, RunPlan
+from gptdesk.training.lock import holding_process
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.text_input import TextInput
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def test_a_run_goes_on_by_name(home: Path, capsys: Capture) -> None:
     begin(home, "later", steps=3)
     assert answer(capsys, "train", "--resume", "later")["step"] == 3
     told = complaint(capsys, "train", "--resume", "later", "--tokenizer", "chars")
-    assert told.startswith("gptdesk: --resume goes on with the text and the model of the run")
+    assert told.startswith("gptdesk: --resume keeps the text and the model of the run")
     told = complaint(capsys, "train", "--resume", "later", "--seed", "9")
     assert told.startswith("gptdesk: seed cannot be changed once a run has begun; begin a new one")
     assert complaint(capsys, "train", "--resume", "nobody") == "gptdesk: there is no run 'nobody'; there is: later\n"
@@ -131,7 +134,7 @@ def test_a_wrong_file_leaves_the_name_free(home: Path, capsys: Capture) -> None:
 
 def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:
     data = ("train", "--data", str(home / "text.txt"), "--name", "mine")
-    assert complaint(capsys, "train") == "gptdesk: a new run needs --data and --name; --resume RUN goes on with one\n"
+    assert complaint(capsys, "train") == "gptdesk: a new run needs --data and --name; --resume RUN resumes one\n"
     assert complaint(capsys, *data, "--lr", "0") == "gptdesk: learning_rate must be greater than 0, not 0\n"
     assert complaint(capsys, *data, "--steps", "many").startswith("gptdesk: steps must be a valid integer, not 'many'")
     assert complaint(capsys, "train", "--data", "gone.txt", "--name", "mine") == "gptdesk: there is no file gone.txt\n"
@@ -140,10 +143,10 @@ def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:
     assert not (home / "runs").exists()
 
 
-def begin_and_wait(places: RunContext, chosen: RunPlan, **given: str) -> RunDirectory:
+def begin_and_wait(context: RunContext, chosen: RunPlan, text: TextInput) -> RunDirectory:
     """A run in a process of its own that has ended; one that failed later than `begin` noticed raises the same."""
-    run = control.begin(places, chosen, **given)
-    *_, info = control.watch(places, run.name, every=0.05)
+    run = control.begin(context, chosen, text=text)
+    *_, info = control.watch(context, run.name, every=0.05)
     if info.state == "failed":
         raise ValueError(f"the run {run.name} could not be started: {info.status.message}")
     return run
@@ -154,7 +157,7 @@ def test_the_commands_in_the_documentation_are_commands() -> None:
     found = [
         line.split("gptdesk", 1)[1].split() for line in text.splitlines() if re.match(r"(gptdesk|torchrun) ", line)
     ]
-    assert len(found) == 12
+    assert len(found) == 13
     for words in found:
         options = main_parser().parse_args(words)
         assert options.verb in ("train", "runs")
@@ -176,42 +179,69 @@ def test_every_option_is_explained(capsys: Capture) -> None:
 
 
 def test_a_run_that_cannot_begin_says_why_and_leaves_its_name_free(home: Path) -> None:
-    places = places_in(home)
-    chosen = plan(home, "mine", model={"start": "nobody"})
+    context = context_in(home)
+    chosen = plan("mine", model={"start": "nobody"})
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^the run mine could not be started: there is no model 'nobody'; "):
-            begin_and_wait(places, chosen)
+            begin_and_wait(context, chosen, text_of(home))
     (home / "settings.json").write_text("{")  # so that its process does not even come to training
     with pytest.raises(ValueError, match=r"^the run mine could not be started: settings\.json is not valid JSON: mend"):
-        control.begin(places, plan(home, "mine"))
+        control.begin(context, plan("mine"), text=text_of(home))
     (home / "settings.json").unlink()
-    assert control.listing(places) == []
-    run = begin_and_wait(places, plan(home, "mine", steps=3), text="and a little more, pasted. " * 20)
-    assert control.info(places, "mine").state == "finished"
-    assert [Path(place).name for place in run.plan().data] == ["text.txt", "text.txt"]
+    assert control.listing(context) == []
+    run = begin_and_wait(
+        context,
+        plan("mine", steps=3),
+        TextInput(paths=(home / "text.txt",), pasted="and a little more, pasted. " * 20),
+    )
+    assert control.info(context, "mine").state == "finished"
+    assert run.plan().text_names() == ("text.txt", "pasted text")
     with pytest.raises(ValueError, match=r"^there is a model mine already; choose another name$"):
-        control.begin(places, plan(home, "mine"))
+        control.begin(context, plan("mine"), text=text_of(home))
 
 
 def test_a_run_is_a_process_that_can_be_watched_and_stopped(home: Path) -> None:
-    places = places_in(home)
-    control.create(places, plan(home, "long", steps=1_000_000, patience=0))
-    process = control.start(places, "long")
+    context = context_in(home)
+    control.create(context, plan("long", steps=1_000_000, patience=0), text=text_of(home))
+    process = control.start(context, "long")
     states = []
     try:
-        for info in control.watch(places, "long", every=0.05):
+        for info in control.watch(context, "long", every=0.05):
             if not states or states[-1] != info.state:
                 states.append(info.state)
             if info.state == "training" and info.last.get("step", 0) > 3:  # type: ignore[operator]
-                control.order(places, "long", "stop")
+                control.order(context, "long", "stop")
         assert process.wait(timeout=30) == 0
     finally:
         process.kill()
     assert states[-1] == "stopped"
-    assert control.info(places, "long").status.message.startswith("stopped as asked, after step ")
+    assert control.info(context, "long").status.message.startswith("stopped as asked, after step ")
     with pytest.raises(ValueError, match=r"^the run long is not training now; resume it first$"):
-        control.order(places, "long", "pause")
+        control.order(context, "long", "pause")
     assert json.loads((home / "models" / "long" / "about.json").read_text("utf-8"))["steps"] > 3
-    control.remove(places, "long")
-    assert control.listing(places) == []
+    control.remove(context, "long")
+    assert control.listing(context) == []
     assert not list((home / "runs").iterdir())
+
+
+def test_resume_is_one_command_for_a_new_a_paused_and_an_ended_run(home: Path, capsys: Capture) -> None:
+    context, run = context_in(home), begin(home, "long", steps=1_000_000, patience=0)
+
+    def wait_for(state: str) -> None:
+        assert any(info.state == state for info in control.watch(context, "long", every=0.05)), run.status()
+
+    try:
+        for is_new in (True, False):  # then it is one that was stopped
+            assert main(["runs", "resume", "long"]) == 0
+            wait_for("training")
+            if is_new:
+                assert main(["runs", "pause", "long"]) == 0
+                wait_for("paused")
+                assert main(["runs", "resume", "long"]) == 0
+                wait_for("training")
+            assert main(["runs", "stop", "long"]) == 0
+            wait_for("stopped")
+    finally:
+        if process := holding_process(home):
+            process.kill()
+    assert "needs the name of a run" in complaint(capsys, "runs", "resume")

@@ -11,8 +11,9 @@ import pytest
 from page_checks import RunningDesk
 
 from benchmarks.visitor import Json, Visitor, file_data
-from gptdesk.training.run_directory import RunDirectory, RunPlan, RunStatus, Sample
-from gptdesk.training.trainer import TrainingStep
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.run_directory import RunDirectory, RunStatus, Sample
+from gptdesk.training.steps import TrainingStep
 
 CALLS = int(os.environ.get("HOSTILE_CALLS", "500"))  # 2,000 and more now and then
 MARK = "XYZZY-visitor-text"  # what must not be in the terminal

@@ -93,7 +93,7 @@ def test_start_watch_pause_reload_kill_resume_stop_and_use(
     page.get_by_role("tab", name="Train").click()
     says(page, "tale is paused")
     assert step(page) >= paused
-    page.locator("#run-go-on").click()
+    page.locator("#run-resume").click()
     says(page, "tale trains")
 
     process = holding_process(home)
@@ -102,7 +102,7 @@ def test_start_watch_pause_reload_kill_resume_stop_and_use(
     says(page, "tale was interrupted")
     page.locator("#run-resume").click()
     says(page, "tale trains")
-    assert step(page) >= 50  # it went on from a save
+    assert step(page) >= paused  # it was resumed from a checkpoint, and pausing has saved one
     page.locator("#run-stop").click()
     says(page, "saved as tale")
 
@@ -126,12 +126,12 @@ def test_while_one_trains_another_is_refused_and_its_newest_save_can_be_talked_t
     page.get_by_role("tab", name="Watch").click()
     sync_api.expect(page.locator("#run-use")).to_be_visible(timeout=LONG)
     page.locator("#run-use").click()
-    sync_api.expect(page.locator("#model input")).to_have_value("run talk, latest save")
+    sync_api.expect(page.locator("#model input")).to_have_value("run talk, latest checkpoint")
     page.locator("#generate").click()
     sync_api.expect(page.locator("#figures")).to_contain_text("tokens/s", timeout=LONG)
 
 
-def test_runs_end_and_are_laid_over_each_other(page: "sync_api.Page", home: Path) -> None:
+def test_runs_end_and_are_compared(page: "sync_api.Page", home: Path) -> None:
     start(page, name="short", steps=60)
     says(page, "saved as short")
     page.get_by_role("tab", name="New run").click()

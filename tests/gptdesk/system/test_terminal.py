@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from cli_checks import Capture, complaint
-from training_checks import ROOT, begin, places_in, plan, wait_until, write_text
+from training_checks import ROOT, begin, context_in, plan, text_of, wait_until, write_text
 
 from gptdesk.__main__ import main
 from gptdesk.system.single_instance import find_running
@@ -56,7 +56,7 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
 
 
 def assert_trained(home: Path, name: str, *, steps: int = 4) -> None:
-    info = control.info(places_in(home), name)
+    info = control.info(context_in(home), name)
     assert (info.state, info.status.step) == ("finished", steps)
     assert (home / "models" / name / "model.safetensors").exists()
 
@@ -203,7 +203,7 @@ def assert_gone(home: Path) -> None:
     """No desk announced, no run that claims to train, and no lock held."""
     assert not (home / "running.json").exists()
     assert holder(home) is None
-    assert all(info.status.state in ("new", "stopped") for info in control.listing(places_in(home)))
+    assert all(info.status.state in ("new", "stopped") for info in control.listing(context_in(home)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -270,12 +270,12 @@ def test_under_nohup_a_run_outlives_its_terminal(tmp_path: Path) -> None:
 def test_a_run_that_another_process_began_outlives_the_terminal_of_that(tmp_path: Path) -> None:
     """As one that is started on the page does."""
     keyboard, terminal = os.openpty()
-    places = places_in(tmp_path)
-    run = control.create(places, plan(tmp_path, "run", steps=1_000_000, patience=0))
+    context = context_in(tmp_path)
+    run = control.create(context, plan("run", steps=1_000_000, patience=0), text=text_of(tmp_path))
     program = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from training_checks import places_in\nfrom gptdesk.training import control\n"
-        "control.start(places_in(Path(sys.argv[1])), 'run')\nprint('begun', flush=True)\ntime.sleep(600)"
+        "from training_checks import context_in\nfrom gptdesk.training import control\n"
+        "control.start(context_in(Path(sys.argv[1])), 'run')\nprint('begun', flush=True)\ntime.sleep(600)"
     )
     variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     in_terminal = ["sh", "-c", 'exec <"$0" && exec "$@"', os.ttyname(terminal)]
@@ -290,11 +290,11 @@ def test_a_run_that_another_process_began_outlives_the_terminal_of_that(tmp_path
     while run.status().saved_step <= now:
         assert time.monotonic() < end
         time.sleep(0.05)
-    control.order(places, "run", "stop")
+    control.order(context, "run", "stop")
     while holder(tmp_path):
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert control.info(places, "run").state == "stopped"
+    assert control.info(context, "run").state == "stopped"
 
 
 # Python's own options

@@ -19,19 +19,20 @@ from gptdesk.training import token_cache
 from gptdesk.training.corpus import Corpus, CorpusProgress, _beginning, _make_tokenizer, prepare, suggested_size
 from gptdesk.training.loader import Loader, StreamRows, held_out_rows
 from gptdesk.training.options import DataOptions
-from gptdesk.training.text import TextFile, checked, encoded, find_files, inspect, pieces
+from gptdesk.training.text import TextFile, find_files, inspect, pieces
+from gptdesk.training.text_input import TextInput
 from models.tokenizer import END_OF_TEXT, Tokenizer
 
 
-def make(*places: Path, kind: str | Tokenizer = "auto", **values: object) -> Corpus:
-    *_, last = steps(*places, kind=kind, **values)
+def make(*paths: Path, kind: str | Tokenizer = "auto", **values: object) -> Corpus:
+    *_, last = steps(*paths, kind=kind, **values)
     assert last.corpus is not None
     return last.corpus
 
 
-def steps(*places: Path, kind: str | Tokenizer = "auto", **values: object) -> list[CorpusProgress]:
-    cache = places[0].parent / "cache"
-    return list(prepare(places, kind, options=DataOptions(**values), cache=cache, vocabularies=cache))
+def steps(*paths: Path, kind: str | Tokenizer = "auto", **values: object) -> list[CorpusProgress]:
+    cache = paths[0].parent / "cache"
+    return list(prepare(paths, kind, options=DataOptions(**values), cache=cache, vocabularies=cache))
 
 
 def look(path: Path) -> TextFile:
@@ -218,11 +219,10 @@ def test_what_we_wrote_is_utf8_whatever_encoding_the_users_files_have(tmp_path: 
     text = last.corpus.tokenizer.decode(last.corpus.train)
     assert "café" in text
     assert "Привет" in text
-    pasted = tmp_path / "pasted.txt"
-    pasted.write_bytes(encoded("café", options=options))
-    assert (
-        "".join(piece.text for piece in pieces(next(f for f in inspect(pasted, encoding="cp1251") if f != 8))) == "café"
-    )
+    TextInput(pasted="café").store(tmp_path, encoding=options.encoding)
+    *_, pasted = inspect(tmp_path / "text.txt", encoding="cp1251")
+    assert isinstance(pasted, TextFile)
+    assert "".join(piece.text for piece in pieces(pasted)) == "café"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes and devices in folders")
@@ -387,9 +387,9 @@ def test_text_that_cannot_be_trained_on_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.bin is not a text file; give plain text"):
         make(tmp_path / "a.bin")
     with pytest.raises(ValueError, match=r"^the text is empty; paste some"):
-        checked(" \n")
+        TextInput(pasted=" \n")
     with pytest.raises(ValueError, match="lone surrogates"):
-        checked("a\ud800")
+        TextInput(pasted="a\ud800")
     with pytest.raises(ValueError, match="split must be auto or position"):
         make(write(tmp_path / "one.txt", "one document"), split="document")
     assert not [path for path in (tmp_path / "cache").rglob("*.bin")]

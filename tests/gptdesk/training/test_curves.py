@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_checks import begin, go_on, plan
+from training_checks import begin, plan, resume
 
 from gptdesk.training import TrainingOptions
-from gptdesk.training.baselines import ladder
+from gptdesk.training.baselines import measure_baselines
 from gptdesk.training.curves import differences, series, smooth, thin
 
 Numbers = st.lists(st.floats(-1e6, 1e6), max_size=60)
@@ -65,13 +65,13 @@ def test_thinning_a_long_curve_keeps_every_peak_of_its_stretches() -> None:
 
 def test_runs_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     plans = {
-        "one": plan(tmp_path, "one"),
-        "two": plan(tmp_path, "two", learning_rate=1e-3, model={"n_layer": 1}),
-        "three": plan(tmp_path, "three", learning_rate=1e-3),
+        "one": plan("one"),
+        "two": plan("two", learning_rate=1e-3, model={"n_layer": 1}),
+        "three": plan("three", learning_rate=1e-3),
     }
     assert differences(plans) == [
         ("n_layer", {"one": 2, "two": 1, "three": 2}),
-        ("learning_rate", {"one": TrainingOptions().learning_rate, "two": 1e-3, "three": 1e-3}),
+        ("learning_rate", {"one": TrainingOptions().resolve().learning_rate, "two": 1e-3, "three": 1e-3}),
     ]
     assert differences({"one": plans["one"]}) == differences({}) == []
 
@@ -80,26 +80,26 @@ def test_the_ladder_by_hand() -> None:
     train, held_out = np.array([0, 1, 0, 1, 0, 2], np.uint16), np.array([0, 1, 2, 0], np.uint16)
     single = [(3 + 1) / 9, (2 + 1) / 9, (1 + 1) / 9]
     pairs = [(2 + 2 * single[1]) / (3 + 2), (0 + 1 * single[2]) / (2 + 1), single[0]]  # 0 -> 1, 1 -> 2, 2 -> 0
-    found = ladder(train, held_out, vocab_size=3)
+    found = measure_baselines(train, held_out, vocab_size=3)
     assert found is not None
     assert found.chance == pytest.approx(math.log(3))
     assert found.unigram == pytest.approx(-sum(math.log(single[i]) for i in (1, 2, 0)) / 3)
     assert found.bigram == pytest.approx(-sum(map(math.log, pairs)) / 3)
-    assert ladder(train, held_out[:1], vocab_size=3) is None
+    assert measure_baselines(train, held_out[:1], vocab_size=3) is None
 
 
 def test_every_guess_is_a_distribution() -> None:
     dice = np.random.default_rng(1)
     train = dice.integers(0, 7, 300).astype(np.uint16)
     for first in range(8):  # 7 was never seen
-        rows = [ladder(train, np.array([first, second], np.uint16), vocab_size=8) for second in range(8)]
+        rows = [measure_baselines(train, np.array([first, second], np.uint16), vocab_size=8) for second in range(8)]
         for name in ("unigram", "bigram"):
             assert sum(math.exp(-getattr(row, name)) for row in rows) == pytest.approx(1)
 
 
 def test_a_run_keeps_its_ladder(tmp_path: Path) -> None:
     run = begin(tmp_path)
-    list(go_on(run))
+    list(resume(run))
     resolved = run.resolved()
     assert resolved is not None
     assert resolved.chance > resolved.unigram > resolved.bigram > 1  # type: ignore[operator]

@@ -1,14 +1,14 @@
-"""What is said of curves: each alarm for the curve it is made for, and none for a run that does well."""
+"""Diagnostics of curves: each for the curve it is made for, and none for a run that does well."""
 
 import math
 
 import pytest
 
 from gptdesk.training import TrainingOptions
-from gptdesk.training.diagnostics import Alarm, alarms
+from gptdesk.training.diagnostics import Diagnostic, diagnostics
 from gptdesk.training.run_directory import Resolved, RunStatus
 
-OPTIONS = TrainingOptions(steps=1000, warmup_steps=50, evaluate_every=100)
+OPTIONS = TrainingOptions(steps=1000, warmup_steps=50, evaluate_every=100).resolve()
 RESOLVED = Resolved(
     *("digest", "position", "characters", 1000, 64, False, 1000, 10_000, 1000, 5000.0, 10**6),
     chance=4.0,
@@ -35,8 +35,8 @@ def healthy(steps: int = 1000, **series: object) -> list[dict[str, object]]:
 
 
 def texts(metrics: list[dict[str, object]], *, state: str = "training", **status: object) -> list[str]:
-    found = alarms(metrics, options=OPTIONS, resolved=RESOLVED, status=RunStatus(**status), state=state)  # type: ignore
-    return [alarm.text for alarm in found]
+    found = diagnostics(metrics, options=OPTIONS, resolved=RESOLVED, status=RunStatus(**status), state=state)  # type: ignore
+    return [finding.text for finding in found]
 
 
 def validation(**values: float):
@@ -76,13 +76,11 @@ def test_a_loss_that_simple_guessing_reaches() -> None:
         texts(healthy(200, val_loss=validation(at_100=3.9, at_200=3.8), train_loss=lambda s: 3.7)) == []
     )  # too early to say
     [text] = texts(healthy(300, val_loss=validation(at_100=3.9, at_200=3.8, at_300=3.5), train_loss=lambda s: 3.4))
-    assert text.startswith(
-        "the validation loss of 3.50 is no better than guessing by how often each token occurs (3.30)"
-    )
+    assert text.startswith("the validation loss of 3.50 is no better than the unigram baseline (3.30)")
     spoilt = validation(at_100=3.2, at_200=3.3, at_300=3.5)  # by heart, which is not the learning rate's fault
     assert texts(healthy(300, val_loss=spoilt, train_loss=lambda s: 3.4)) == []
     [text] = texts(healthy(300, val_loss=validation(at_100=4.9, at_200=4.8, at_300=4.5), train_loss=lambda s: 4.4))
-    assert text.startswith("the validation loss of 4.50 is no better than blind chance (4.00)")
+    assert text.startswith("the validation loss of 4.50 is no better than random guessing (4.00)")
 
 
 def test_a_plateau_a_gap_and_a_text_read_too_often() -> None:
@@ -90,33 +88,33 @@ def test_a_plateau_a_gap_and_a_text_read_too_often() -> None:
     assert texts(flat) == ["the validation loss has hardly improved for 5 evaluations (1.600 before, 1.599 since)"]
     assert texts(flat, state="finished") == []
     [text] = texts(healthy(train_loss=lambda step: 1.0))
-    assert text == "the text it trains on is easier for it (1.00) than the held-out one (1.57): it learns by heart"
+    assert text == "the training loss (1.00) is far below the validation loss (1.57): the model overfits"
     assert texts(healthy(epoch=lambda step: step / 20)) == []  # the held-out text still gets easier
     text = texts(healthy(epoch=lambda step: step / 20, val_loss=validation(at_800=1.5, at_900=1.6, at_1000=1.6)))[-1]
-    assert text == "the text has been read 50 times; more text, or dropout, would teach it more"
+    assert text == "the text has been read 50 times; more text or dropout would help"
 
 
 def test_clipping_and_slowness() -> None:
     [text] = texts(healthy(grad_norm=lambda step: 3.0))
-    assert text.startswith("the gradient is clipped at nearly every step (length 3.0, clip 1)")
+    assert text.startswith("the gradient is clipped at nearly every step (gradient norm 3.0, clipping threshold 1)")
     assert texts(healthy(grad_norm=lambda step: 3.0 if step % 50 else 0.9)) == []
     assert texts(healthy(300, grad_norm=lambda step: 3.0)) == []
     [text] = texts(healthy(tokens_per_second=lambda step: 1500.0))
-    assert text.startswith("it runs at 30% of the speed it was planned with")
+    assert text.startswith("it runs at 30% of the planned speed")
     assert texts(healthy(tokens_per_second=lambda step: 1500.0), state="finished") == []
 
 
 def test_how_it_stands_comes_first_and_grave_things_before_others() -> None:
     status = RunStatus("training", step=640, saved_step=600)
     metrics = healthy(640, grad_norm=lambda step: 3.0)
-    found = alarms(metrics, options=OPTIONS, resolved=RESOLVED, status=status, state="interrupted")
-    assert found[0] == Alarm(
-        "warning", "the run was interrupted after about step 640; resume it to go on from the save of step 600"
+    found = diagnostics(metrics, options=OPTIONS, resolved=RESOLVED, status=status, state="interrupted")
+    assert found[0] == Diagnostic(
+        "warning", "the run was interrupted after about step 640; resume it from the checkpoint of step 600"
     )
-    assert [alarm.level for alarm in found] == ["warning", "note"]
-    failed = alarms([], options=OPTIONS, resolved=None, status=RunStatus("failed", message="no room"))
-    assert failed == [Alarm("error", "no room")]
-    full = alarms(
+    assert [finding.level for finding in found] == ["warning", "note"]
+    failed = diagnostics([], options=OPTIONS, resolved=None, status=RunStatus("failed", message="no room"))
+    assert failed == [Diagnostic("error", "no room")]
+    full = diagnostics(
         [], options=OPTIONS, resolved=None, status=RunStatus("training", message="the run could not be saved")
     )
-    assert full == [Alarm("warning", "the run could not be saved")]
+    assert full == [Diagnostic("warning", "the run could not be saved")]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_checks import begin, command, go_on, outcome, wait_until
+from training_checks import begin, command, outcome, resume, wait_until
 
-from gptdesk.training import TrainingStep, saves
+from gptdesk.training import TrainingStep, checkpoints
 from gptdesk.training.loop import Note
 from gptdesk.training.run_directory import RunDirectory
 from models.checkpoint import Checkpoint
@@ -41,8 +41,8 @@ def test_two_processes_are_one_and_one_goes_on_where_two_were_and_two_where_one_
     tmp_path: Path, chosen: dict, flags: tuple[str, ...], differing: str
 ) -> None:
     alone, pair = begin(tmp_path, "alone", **CHOSEN | chosen), begin(tmp_path, "pair", **CHOSEN | chosen)
-    list(go_on(alone))
-    list(itertools.takewhile(lambda event: not isinstance(event, TrainingStep) or event.step < 7, go_on(pair)))
+    list(resume(alone))
+    list(itertools.takewhile(lambda event: not isinstance(event, TrainingStep) or event.step < 7, resume(pair)))
     process = together(pair, *flags)
     _, err = process.communicate(timeout=400)
     assert process.returncode == 0, err.decode()
@@ -55,9 +55,9 @@ def test_two_processes_are_one_and_one_goes_on_where_two_were_and_two_where_one_
 
     for later in (pair.path / "step-00000020", tmp_path / "models" / "pair"):
         later.rename(tmp_path / later.name)
-    events = list(go_on(pair))
+    events = list(resume(pair))
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert notes[0].startswith(f"{differing} differ from before: the run goes on")
+    assert notes[0].startswith(f"{differing} differ from before: the run is resumed, but")
     assert [event.step for event in events if isinstance(event, TrainingStep)] == [17, 18, 19, 20]
     assert numbers(pair) == pytest.approx(numbers(alone), abs=1e-5)
 
@@ -70,17 +70,19 @@ def test_two_processes_pause_and_stop_together(tmp_path: Path) -> None:
     run.write_order("pause")
     wait_until(lambda: run.status().state == "paused", process)
     paused = run.status().step
-    assert saves.step_of(saves.folders(run.path)[-1]) == run.status().saved_step == paused
-    run.write_order("run")
+    assert checkpoints.step_of(checkpoints.folders(run.path)[-1]) == run.status().saved_step == paused
+    run.write_order("resume")
     wait_until(lambda: run.status().step > paused, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert "stopped as asked, after step " in err.decode()
     status = run.status()
-    assert (status.state, saves.step_of(saves.folders(run.path)[-1])) == ("stopped", status.step)
+    assert (status.state, checkpoints.step_of(checkpoints.folders(run.path)[-1])) == ("stopped", status.step)
     assert Checkpoint.open(tmp_path / "models" / "pair").about.steps == status.step
     list(
-        itertools.takewhile(lambda event: not isinstance(event, TrainingStep) or event.step < status.step, go_on(alone))
+        itertools.takewhile(
+            lambda event: not isinstance(event, TrainingStep) or event.step < status.step, resume(alone)
+        )
     )
     assert numbers(run) == pytest.approx(numbers(alone)[: len(numbers(run))], abs=1e-4)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from training_checks import begin, go_on, places_in, write_text
+from training_checks import begin, context_in, resume, write_text
 
 from gptdesk.__main__ import main
-from gptdesk.training import TrainingStep, control, lock, saves
+from gptdesk.training import TrainingStep, checkpoints, control, lock
 from gptdesk.training.loop import Note
 from gptdesk.training.run_directory import RunDirectory
 from gptdesk.training.runner import Event
@@ -33,25 +33,25 @@ def source(home: Path, model: str) -> str:
 
 def test_the_last_weights_never_take_the_place_of_another_model(tmp_path: Path) -> None:
     other = begin(tmp_path, "book-last", steps=4)
-    list(go_on(other))
+    list(resume(other))
     run = overfitting(tmp_path)
-    *_, note = go_on(run)
+    *_, note = resume(run)
     assert isinstance(note, Note)
     assert note.text.endswith(" the best) and book-last-2 (book-last is not of this run)")
     assert source(tmp_path, "book-last") == "gptdesk train, run book-last"
     assert source(tmp_path, "book-last-2") == source(tmp_path, "book") == "gptdesk train, run book"
-    *_, note = go_on(run)
+    *_, note = resume(run)
     assert not (tmp_path / "models" / "book-last-3").exists()  # its own is replaced
 
 
 def test_a_best_step_that_could_not_be_saved_is_told(tmp_path: Path) -> None:
     run = overfitting(tmp_path)
     events: list[Event] = []
-    for event in go_on(run):
+    for event in resume(run):
         events.append(event)
         best = max((seen.step for seen in events if isinstance(seen, TrainingStep) and seen.best), default=0)
         if best and isinstance(event, TrainingStep) and event.step == best + 15:
-            shutil.rmtree(saves.model_of(run.path, best).parent)
+            shutil.rmtree(checkpoints.model_of(run.path, best).parent)
     assert isinstance(events[-1], Note)
     wanted = f"saved as book (the last step: the best, step {run.status().best_step}, could not be saved)"
     assert events[-1].text.endswith(wanted)
@@ -59,19 +59,21 @@ def test_a_best_step_that_could_not_be_saved_is_told(tmp_path: Path) -> None:
 
 def test_weights_of_a_last_step_that_is_now_the_best_go(tmp_path: Path) -> None:
     run = begin(tmp_path)
-    list(go_on(run))
+    list(resume(run))
     models = tmp_path / "models"
     shutil.copytree(models / "run", models / "run-last")
-    list(go_on(run))
+    list(resume(run))
     assert [path.name for path in models.iterdir()] == ["run"]
 
 
 def test_a_model_says_only_what_was_measured_of_it(tmp_path: Path) -> None:
     run = begin(tmp_path, evaluate_every=5, save_every=4)
-    for event in islice(go_on(run), 200):
+    for event in islice(resume(run), 200):
         if isinstance(event, TrainingStep) and event.step == 8:
             break
-    losses = [Checkpoint.open(folder / saves.MODEL).about.validation_loss for folder in saves.folders(run.path)]
+    losses = [
+        Checkpoint.open(folder / checkpoints.MODEL).about.validation_loss for folder in checkpoints.folders(run.path)
+    ]
     assert losses == [run.metrics()[4]["val_loss"], None]  # after steps 5 and 8
 
 
@@ -96,7 +98,7 @@ def test_memory_that_ends_is_a_sentence(
         assert main(["--home", str(tmp_path), "train", "--resume", "run"]) == 2
     told = "the memory is too small for a step; resume with a larger accumulation (--accumulation), which computes"
     assert told in capsys.readouterr().err
-    info = control.info(places_in(tmp_path), "run")
+    info = control.info(context_in(tmp_path), "run")
     assert info.state == "failed"
     assert info.status.message.startswith(told)
     assert main(["--home", str(tmp_path), "train", "--resume", "run", "--accumulation", "2"]) == 0
@@ -108,14 +110,14 @@ def test_other_faults_of_the_program_stay_what_they_are(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Trainer, "_backward", faulty)
     with pytest.raises(RuntimeError, match=r"^mat1 and mat2"):
-        list(go_on(begin(tmp_path)))
+        list(resume(begin(tmp_path)))
 
 
 def test_what_killed_saves_have_left_goes(tmp_path: Path) -> None:
     run = begin(tmp_path)
     (run.path / ".step-00000004.aaaaaaaaaaaa.partial").mkdir()
     (run.path / ".bad-step-00000012").mkdir()
-    steps = go_on(run)
+    steps = resume(run)
     for event in steps:
         if isinstance(event, TrainingStep) and event.step == 11:
             break
@@ -134,15 +136,15 @@ def test_a_clock_that_is_set_ends_no_run(tmp_path: Path) -> None:
 
 def test_a_save_of_before_the_processor_was_noted_goes_on(tmp_path: Path) -> None:
     run = begin(tmp_path)
-    list(go_on(run))
-    newest = saves.folders(run.path)[-1]
+    list(resume(run))
+    newest = checkpoints.folders(run.path)[-1]
     for cpu, told in ((None, False), ("Z80", True)):
-        state = json.loads((newest / saves.STATE).read_text())
+        state = json.loads((newest / checkpoints.STATE).read_text())
         state["facts"].pop("cpu", None)
         state["facts"] |= {"cpu": cpu} if cpu else {}
-        (newest / saves.STATE).write_text(json.dumps(state))
-        manifest = json.loads((newest / saves.MANIFEST).read_text())
-        manifest[saves.STATE] = saves._fingerprint(newest / saves.STATE)
-        (newest / saves.MANIFEST).write_text(json.dumps(manifest))
-        notes = [event.text for event in go_on(run) if isinstance(event, Note)]
+        (newest / checkpoints.STATE).write_text(json.dumps(state))
+        manifest = json.loads((newest / checkpoints.MANIFEST).read_text())
+        manifest[checkpoints.STATE] = checkpoints._fingerprint(newest / checkpoints.STATE)
+        (newest / checkpoints.MANIFEST).write_text(json.dumps(manifest))
+        notes = [event.text for event in resume(run) if isinstance(event, Note)]
         assert any(note.startswith("cpu differ from before") for note in notes) == told

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_checks import assert_same_outcome, begin, go_on, places_in, plan, write_text
+from training_checks import assert_same_outcome, begin, context_in, plan, resume, write_text
 
-from gptdesk.training import TrainingDiverged, TrainingOptions, TrainingStep, control, saves
+from gptdesk.training import TrainingDiverged, TrainingOptions, TrainingStep, checkpoints, control
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.estimate import Estimate, check_memory, memory_bytes
 from gptdesk.training.loop import Note
 from gptdesk.training.run_directory import RunDirectory
 from gptdesk.training.runner import Event
+from gptdesk.training.text_input import TextInput
 from gptdesk.training.trainer import Trainer
 from models.checkpoint import Checkpoint
 from models.gpt import GPTConfig
 
 
 def saved_steps(run: RunDirectory) -> list[int]:
-    return [saves.step_of(folder) for folder in saves.folders(run.path)]
+    return [checkpoints.step_of(folder) for folder in checkpoints.folders(run.path)]
 
 
 def disturbed(monkeypatch: pytest.MonkeyPatch, step: int, where: str) -> None:
@@ -51,8 +52,11 @@ def disturbed(monkeypatch: pytest.MonkeyPatch, step: int, where: str) -> None:
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [
-        ("loss", r"^the loss is not finite at step 13 .*; try a lower learning_rate; the save of step 12 is kept$"),
-        ("gradient", r"^the gradient is not finite at step 13 .*; the save of step 12 is kept$"),
+        (
+            "loss",
+            r"^the loss is not finite at step 13 .*; try a lower learning_rate; the checkpoint of step 12 is kept$",
+        ),
+        ("gradient", r"^the gradient is not finite at step 13 .*; the checkpoint of step 12 is kept$"),
         (
             "weight",
             r"^weights\.wte\.weight is not finite after step 12, so that step was not saved; .*step 10 is kept$",
@@ -61,15 +65,15 @@ def disturbed(monkeypatch: pytest.MonkeyPatch, step: int, where: str) -> None:
 )
 def test_what_is_no_number_never_reaches_a_save(tmp_path: Path, where: str, sentence: str) -> None:
     whole, run = begin(tmp_path, "whole"), begin(tmp_path, "run")
-    list(go_on(whole))
+    list(resume(whole))
     with pytest.MonkeyPatch.context() as monkeypatch:
         disturbed(monkeypatch, 12, where)
         with pytest.raises(TrainingDiverged, match=sentence):
-            list(go_on(run))
+            list(resume(run))
     assert saved_steps(run)[-1] == (10 if where == "weight" else 12)
     assert run.status().state == "failed"
     assert "not finite" in run.status().message
-    list(go_on(run))
+    list(resume(run))
     assert_same_outcome(run, whole)
 
 
@@ -78,11 +82,11 @@ def test_a_full_disk_costs_one_save_and_says_so(tmp_path: Path) -> None:
     import resource
 
     whole, run = begin(tmp_path, "whole", patience=0), begin(tmp_path, "run", patience=0)
-    list(go_on(whole))
+    list(resume(whole))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     notes, at_fault = [], []
     try:
-        for event in go_on(run):
+        for event in resume(run):
             if isinstance(event, TrainingStep) and event.step == 7:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # less than the third save has
             if isinstance(event, TrainingStep) and event.step == 14:
@@ -91,7 +95,7 @@ def test_a_full_disk_costs_one_save_and_says_so(tmp_path: Path) -> None:
             notes += [event.text] if isinstance(event, Note) else []
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert notes[0] == "the run could not be saved after step 8 (the disk is full); training goes on"
+    assert notes[0] == "the run could not be saved after step 8 (the disk is full); training continues"
     assert at_fault == [4, 5]
     assert not list(run.path.glob(".*"))
     assert_same_outcome(run, whole)
@@ -106,7 +110,7 @@ def test_a_disk_full_at_the_end_is_an_error_and_the_run_can_be_resumed(tmp_path:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     sentence = r"^the run run could not be saved after step 20 \(the disk is full\); make room, then resume it$"
     try:
-        events = go_on(run)
+        events = resume(run)
         for event in events:
             if isinstance(event, TrainingStep) and event.step == 19:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
@@ -116,7 +120,7 @@ def test_a_disk_full_at_the_end_is_an_error_and_the_run_can_be_resumed(tmp_path:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (tmp_path / "models" / "run").exists()
-    list(go_on(run))
+    list(resume(run))
     assert Checkpoint.open(tmp_path / "models" / "run").about.steps == 20
 
 
@@ -136,7 +140,7 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_does(tmp_path: Path) ->
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("gptdesk.training.preparation.free_memory", lambda device: 2_000_000_000)
         with pytest.raises(ValueError, match=r"fits, or accumulation"):
-            list(go_on(run))
+            list(resume(run))
     assert run.resolved() is None
 
 
@@ -168,7 +172,7 @@ def test_more_layers_rows_dropout_or_moments_take_more_memory() -> None:
 )
 def test_options_that_cannot_be_are_one_sentence(tmp_path: Path, chosen: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=r"^.") as told:
-        plan(tmp_path, chosen.pop("name", "run"), **chosen)
+        plan(chosen.pop("name", "run"), **chosen)
     assert str(told.value).startswith(sentence)
 
 
@@ -186,7 +190,7 @@ def test_runs_that_cannot_begin_say_why(tmp_path: Path, text: str, chosen: dict,
     (tmp_path / "text.txt").write_text(text)
     run = begin(tmp_path, "run", split={"validation_share": 0}, **chosen)
     with pytest.raises(ValueError, match=r"^.") as told:
-        list(go_on(run))
+        list(resume(run))
     assert str(told.value).startswith(sentence)
     assert run.status().message == str(told.value)
     assert run.status().state == "failed"
@@ -200,24 +204,25 @@ def test_names_are_taken_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^there is a model story already; choose another name$"):
         begin(tmp_path, "story")
     with pytest.raises(ValueError, match=r"^there is no run 'other'; there is: run$"):
-        control.find(places_in(tmp_path), "other")
+        control.find(context_in(tmp_path), "other")
 
 
 def test_pasted_text_is_kept_with_the_run(tmp_path: Path) -> None:
-    chosen = plan(tmp_path, "run", steps=2).model_copy(update={"data": ()})
     with pytest.raises(ValueError, match=r"^a run needs a text"):
-        control.create(places_in(tmp_path), chosen)
+        TextInput()
     with pytest.raises(ValueError, match=r"^the text is empty; paste some"):
-        control.create(places_in(tmp_path), chosen, text=" ")
-    run = control.create(places_in(tmp_path), chosen, text="words that were pasted, " * 20)
-    list(go_on(run))
+        TextInput(pasted=" ")
+    text = TextInput(pasted="words that were pasted, " * 20)
+    run = control.create(context_in(tmp_path), plan("run", steps=2), text=text)
+    assert (run.plan().text_names(), run.plan().pasted) == (("pasted text",), run.plan().data[0])
+    list(resume(run))
     assert run.status().state == "finished"
     assert "pasted" in (run.path / "held_out.txt").read_text("utf-8")
 
 
 def test_a_run_tells_a_viewer_all_there_is(tmp_path: Path) -> None:
     run = begin(tmp_path, "run", log_every=3)
-    events: list[Event] = list(go_on(run))
+    events: list[Event] = list(resume(run))
     guess = next(event for event in events if isinstance(event, Estimate))
     assert (guess.steps, guess.tokens) == (20, 20 * 4 * 16)
     assert any(isinstance(event, CorpusProgress) for event in events)
@@ -234,14 +239,14 @@ def test_a_run_tells_a_viewer_all_there_is(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "models" / "run" / "about.json").read_text("utf-8"))
     assert (about["steps"], about["tokens"], about["validation_loss"]) == (20, 1280, lines[-1]["val_loss"])
     assert saved_steps(run) == [16, 20]
-    info = control.info(places_in(tmp_path), "run")
+    info = control.info(context_in(tmp_path), "run")
     assert (info.state, info.last) == ("finished", lines[-1])
 
 
 def test_lines_that_a_power_cut_has_spoilt_are_left_out(tmp_path: Path) -> None:
     whole, run = begin(tmp_path, "whole"), begin(tmp_path, "run")
-    list(go_on(whole))
-    steps = go_on(run)
+    list(resume(whole))
+    steps = resume(run)
     for event in steps:
         if isinstance(event, TrainingStep) and event.step == 12:
             break
@@ -250,7 +255,7 @@ def test_lines_that_a_power_cut_has_spoilt_are_left_out(tmp_path: Path) -> None:
         file.write(b'\0\0\0\n"text"\n{"step": 13, "train_lo')
     assert len(run.metrics()) == 12
     assert run.last_metrics() == run.metrics()[-1]
-    list(go_on(run))
+    list(resume(run))
     assert_same_outcome(run, whole)
 
 
@@ -258,7 +263,7 @@ def test_the_best_model_is_kept_and_overfitting_ends_the_run(tmp_path: Path) -> 
     write_text(tmp_path / "text.txt", count=2)
     chosen = {"steps": 2000, "learning_rate": 2e-2, "batch_size": 16, "evaluate_every": 10, "patience": 3}
     run = begin(tmp_path, "run", log_every=100, **chosen)
-    *_, last = go_on(run)
+    *_, last = resume(run)
     assert isinstance(last, Note)
     assert last.text.startswith("the validation loss has not improved for 3 evaluations, after step ")
     best = run.status().best_step
@@ -273,31 +278,31 @@ def test_the_best_model_is_kept_and_overfitting_ends_the_run(tmp_path: Path) -> 
 
 def test_budgets_shorten_the_schedule(tmp_path: Path) -> None:
     run = begin(tmp_path, "run", steps=1000, warmup_steps=100, max_tokens=650, evaluate_every=100)
-    steps = [event for event in go_on(run) if isinstance(event, TrainingStep)]
+    steps = [event for event in resume(run) if isinstance(event, TrainingStep)]
     assert len(steps) == 11  # of 64 tokens
-    assert steps[0].learning_rate == TrainingOptions().learning_rate
+    assert steps[0].learning_rate == TrainingOptions().resolve().learning_rate
     assert steps[-1].learning_rate < 0.05 * steps[0].learning_rate
     timed = begin(tmp_path, "timed", steps=1_000_000, max_minutes=0.002)
-    assert len(list(go_on(timed))) < 1000
+    assert len(list(resume(timed))) < 1000
     assert timed.status().state == "finished"
 
 
 def test_pause_saves_and_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gptdesk.training.loop.POLL", 0.0)
     run, whole = begin(tmp_path, "run"), begin(tmp_path, "whole")
-    list(go_on(whole))
+    list(resume(whole))
     seen: list[str] = []
 
     def press_resume() -> None:
         while run.status().state != "paused":
             pass
         seen.append(f"paused after step {run.status().saved_step}")
-        control.order(places_in(tmp_path), "run", "run")
+        control.resume(context_in(tmp_path), "run")
 
     waiter = threading.Thread(target=press_resume, daemon=True)
-    for event in go_on(run):
+    for event in resume(run):
         if isinstance(event, TrainingStep) and event.step == 7:
-            control.order(places_in(tmp_path), "run", "pause")
+            control.order(context_in(tmp_path), "run", "pause")
             waiter.start()
     assert seen == ["paused after step 7"]
     assert outcome_but_for_saves(run) == outcome_but_for_saves(whole)
@@ -310,14 +315,14 @@ def outcome_but_for_saves(run: RunDirectory) -> list[object]:
 
 def test_going_on_from_a_model_begins_where_it_is(tmp_path: Path) -> None:
     first = begin(tmp_path, "first", steps=60, learning_rate=1e-2)
-    list(go_on(first))
+    list(resume(first))
     second = begin(tmp_path, "second", model={"start": "first"})
     stop = threading.Event()
-    for event in go_on(second, stop=stop):
+    for event in resume(second, stop=stop):
         if isinstance(event, TrainingStep) and event.step == 10:
             stop.set()
     (tmp_path / "models" / "first").rename(tmp_path / "models" / "elsewhere")  # it has begun: it needs it no longer
-    list(go_on(second))
+    list(resume(second))
     (tmp_path / "models" / "elsewhere").rename(tmp_path / "models" / "first")
     assert second.status().step == 20
     assert second.metrics()[0]["train_loss"] < first.metrics()[0]["train_loss"] - 0.7  # type: ignore[operator]

@@ -5,29 +5,30 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_checks import TINY, go_on, places_in, plan, write_text
+from training_checks import TINY, context_in, plan, resume, text_of, write_text
 
 from gptdesk.starter.stories import stories
 from gptdesk.training import ModelOptions, control
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.estimate import PROBE_STEPS
 from gptdesk.training.loader import Loader
+from gptdesk.training.plan import RunPlan
 from gptdesk.training.preview import Preview, preview
-from gptdesk.training.run_directory import RunPlan
-from gptdesk.training.trainer import TrainingStep
+from gptdesk.training.steps import TrainingStep
+from gptdesk.training.text_input import TextInput
 
 CPU = torch.device("cpu")
 
 
-def shown(home: Path, chosen: RunPlan, **given) -> Preview:
-    *before, last = preview(chosen, places=places_in(home), device=CPU, **given)
+def shown(home: Path, chosen: RunPlan, *, text: TextInput | None = None) -> Preview:
+    *before, last = preview(chosen, text=text or text_of(home), context=context_in(home), device=CPU)
     assert all(isinstance(event, CorpusProgress) for event in before)
     assert isinstance(last, Preview)
     return last
 
 
 def test_it_shows_what_the_run_then_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = plan(tmp_path)
+    chosen = plan()
     found = shown(tmp_path, chosen)
     assert not (tmp_path / "runs").exists()
     batches = []
@@ -37,9 +38,9 @@ def test_it_shows_what_the_run_then_does(tmp_path: Path, monkeypatch: pytest.Mon
         batches.append(taken(self, position, size))
         return batches[-1]
 
-    run = control.create(places_in(tmp_path), chosen)
+    run = control.create(context_in(tmp_path), chosen, text=text_of(tmp_path))
     monkeypatch.setattr(Loader, "batch", observed)
-    steps = [event for event in go_on(run) if isinstance(event, TrainingStep)]
+    steps = [event for event in resume(run) if isinstance(event, TrainingStep)]
     monkeypatch.undo()
     alphabet = sorted(set((tmp_path / "text.txt").read_text("utf-8")))
     first = batches[PROBE_STEPS][:, :-1]  # after those of the probe
@@ -55,24 +56,24 @@ def test_it_shows_what_the_run_then_does(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_pasted_text_is_looked_at_and_leaves_only_the_cache(tmp_path: Path) -> None:
     text = "A sentence that was pasted, and then it says so. " * 40
-    chosen = RunPlan(name="pasted", model=ModelOptions(**TINY), training=plan(tmp_path).training)
-    found = shown(tmp_path, chosen, text=text)
+    chosen = RunPlan(name="pasted", model=ModelOptions(**TINY), training=plan().training)
+    found = shown(tmp_path, chosen, text=TextInput(pasted=text))
     assert [(file.path.name, file.encoding, file.size) for file in found.files] == [("pasted text", "utf-8", len(text))]
     assert found.characters == len(text)
     [kept] = (tmp_path / "cache").iterdir()
     before = (kept / "train.bin").stat()
-    run = control.create(places_in(tmp_path), chosen, text=text)
-    assert [event for event in go_on(run) if isinstance(event, TrainingStep)]
+    run = control.create(context_in(tmp_path), chosen, text=TextInput(pasted=text))
+    assert [event for event in resume(run) if isinstance(event, TrainingStep)]
     assert [*(tmp_path / "cache").iterdir()] == [kept]
     assert (kept / "train.bin").stat().st_ino == before.st_ino
     with pytest.raises(ValueError, match="the text is empty; paste some"):
-        shown(tmp_path, chosen, text="  \n ")
+        shown(tmp_path, chosen, text=TextInput(pasted="  \n "))
 
 
 def test_tokens_are_shown_with_their_bounds(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("naïve 🐦 birds, " * 400 + " ".join(stories(2, 30)), "utf-8")
-    found = shown(tmp_path, plan(tmp_path, model={"tokenizer": "bpe:300"}))
+    found = shown(tmp_path, plan(model={"tokenizer": "bpe:300"}))
     assert "".join(found.batches[0]) in text.read_text("utf-8") + "<|endoftext|>"
     assert any(len(token) > 2 for row in found.batches for token in row)
     assert "�" not in "".join(found.batches[0])
@@ -81,20 +82,22 @@ def test_tokens_are_shown_with_their_bounds(tmp_path: Path) -> None:
 
 def test_what_is_to_mind_is_said(tmp_path: Path) -> None:
     def warnings(**chosen) -> str:
-        return " / ".join(shown(tmp_path, plan(tmp_path, **chosen)).warnings)
+        return " / ".join(shown(tmp_path, plan(**chosen)).warnings)
 
     write_text(tmp_path / "text.txt", count=6)
-    held_out = shown(tmp_path, plan(tmp_path)).validation_tokens
-    assert warnings().startswith(f"only {held_out} tokens are held out, so the validation loss is rough / ")
+    held_out = shown(tmp_path, plan()).validation_tokens
+    assert warnings().startswith(f"the validation split has only {held_out} tokens, so the validation loss is rough / ")
     often = warnings(steps=2000, batch_size=24)
-    tokens = shown(tmp_path, plan(tmp_path)).tokens
+    tokens = shown(tmp_path, plan()).tokens
     step = round(1000 / tokens**0.25 * (tokens // 16) / 24)
-    assert f"expect the model to learn it by heart after about step {step:,};" in often
-    assert "by heart" not in warnings(steps=3)
+    assert f"expect the model to overfit after about step {step:,};" in often
+    assert "overfit" not in warnings(steps=3)
     assert "% of the text will be read" in warnings(steps=3)
-    weights = shown(tmp_path, plan(tmp_path)).config.parameters()
-    assert f"the model has {weights:,} weights and will learn from 192 tokens: a smaller preset" in warnings(steps=3)
-    assert "no text is held out" in warnings(split={"validation_share": 0})
+    weights = shown(tmp_path, plan()).config.parameters()
+    assert f"the model has {weights:,} parameters and will be trained on 192 tokens: a smaller preset" in warnings(
+        steps=3
+    )
+    assert "the validation split is empty" in warnings(split={"validation_share": 0})
     assert "300 tokens are many for a text of" in warnings(model={"tokenizer": "bpe:300"})
     (tmp_path / "text.txt").write_bytes("Überall Bäume. ".encode("cp1252") * 100)
     assert 'text.txt is not UTF-8; it was read as cp1252: "Überall Bäume. Überall' in warnings()
@@ -107,26 +110,26 @@ def test_what_is_to_mind_is_said(tmp_path: Path) -> None:
 
 def test_why_that_tokenizer(tmp_path: Path) -> None:
     write_text(tmp_path / "text.txt", count=4)
-    few = shown(tmp_path, plan(tmp_path, model={"tokenizer": "auto"}))
+    few = shown(tmp_path, plan(model={"tokenizer": "auto"}))
     assert few.tokenizer == "characters"
     assert few.tokenizer_reason.startswith("characters, since ")
-    run = control.create(places_in(tmp_path), plan(tmp_path, "first", steps=2))
-    list(go_on(run))
-    more = shown(tmp_path, plan(tmp_path, "second", model={"start": "first"}))
-    assert more.tokenizer_reason == "that of first, which goes on learning"
+    run = control.create(context_in(tmp_path), plan("first", steps=2), text=text_of(tmp_path))
+    list(resume(run))
+    more = shown(tmp_path, plan("second", model={"start": "first"}))
+    assert more.tokenizer_reason == "that of the base model first"
     write_text(tmp_path / "text.txt", count=150)
-    many = shown(tmp_path, plan(tmp_path, model={"tokenizer": "auto"}))
+    many = shown(tmp_path, plan(model={"tokenizer": "auto"}))
     assert (many.tokenizer, many.vocab_size) == ("bpe", 512)
-    assert many.tokenizer_reason.startswith("learnt from the text; 512 tokens suit ")
+    assert many.tokenizer_reason.startswith("trained on the text; 512 tokens suit ")
 
 
 def test_it_ends_when_told_and_disturbs_no_dice(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
-    events = list(preview(plan(tmp_path), places=places_in(tmp_path), device=CPU, stop=stop))
+    events = list(preview(plan(), text=text_of(tmp_path), context=context_in(tmp_path), device=CPU, stop=stop))
     assert len(events) == 1
     state = torch.get_rng_state()
-    shown(tmp_path, plan(tmp_path))
+    shown(tmp_path, plan())
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -137,4 +140,4 @@ def test_what_cannot_be_trained_is_one_sentence(tmp_path: Path) -> None:
         ({"model": {"n_head": 3}}, "n_embd must be a multiple of n_head"),
     ):
         with pytest.raises(ValueError, match=words):
-            shown(tmp_path, plan(tmp_path, **chosen))
+            shown(tmp_path, plan(**chosen))

@@ -1,4 +1,4 @@
-"""Killed at any moment, a run goes on as if nothing had happened: the same bits in curves, weights and moments."""
+"""Killed at any moment, a run resumes bit-exact: curves, weights and moments are those of an undisturbed one."""
 
 import json
 import signal
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from training_checks import ROOT, assert_same_outcome, begin, command, go_on, places_in, wait_until, write_text
+from training_checks import ROOT, assert_same_outcome, begin, command, context_in, resume, wait_until, write_text
 
-from gptdesk.training import TrainingStep, control, lock, saves
+from gptdesk.training import TrainingStep, checkpoints, control, lock
 from gptdesk.training.run_directory import RunDirectory
 from models.checkpoint import Checkpoint
 
@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]
-from gptdesk.training import loop, saves, trainer
+from gptdesk.training import checkpoints, loop, trainer
 from models import storage
-from training_checks import go_on
+from training_checks import resume
 from gptdesk.training.run_directory import RunDirectory
 
 def deadly(owner, name, count, *, after=False):
@@ -42,10 +42,11 @@ def deadly(owner, name, count, *, after=False):
     setattr(owner, name, call)
 
 run, when, count = RunDirectory(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-owner = {{"_backward": trainer.Trainer, "_report": trainer.Trainer, "_write_state": saves, "_fingerprint": saves,
-         "remove_folder": storage, "_swap": storage, "log_step": RunDirectory, "_publish": loop.Loop}}[when]
+owner = {{"_backward": trainer.Trainer, "_report": trainer.Trainer, "_write_state": checkpoints,
+         "_fingerprint": checkpoints, "remove_folder": storage,
+         "_swap": storage, "log_step": RunDirectory, "_publish": loop.Loop}}[when]
 deadly(owner, when, count, after=when == "_write_state")
-for event in go_on(run):
+for event in resume(run):
     pass
 """
 
@@ -74,7 +75,7 @@ def undisturbed(home: Path) -> dict[str, RunDirectory]:
     """For each kind a run that nobody disturbed, with the text and the cache that the others use."""
     made = {kind: begin(home, kind, **chosen) for kind, chosen in CHOSEN.items()}
     for run in made.values():
-        list(go_on(run))
+        list(resume(run))
     return made
 
 
@@ -96,7 +97,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     run_and_die(run, when, count)
     if when == "_backward":
         run_and_die(run, "_fingerprint", 2)  # and once more
-    list(go_on(run))
+    list(resume(run))
     assert_same_outcome(run, undisturbed[kind])
     assert run.status().state == "finished"
     weights, expected = (Checkpoint.open(home / "models" / n).load_model().state_dict() for n in (run.name, kind))
@@ -105,11 +106,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 def test_left_after_any_step_and_taken_up_again(home: Path, undisturbed: dict[str, RunDirectory]) -> None:
     run = begin(home, "left", **CHOSEN["plain"])
-    steps = (event for event in go_on(run) if isinstance(event, TrainingStep))
+    steps = (event for event in resume(run) if isinstance(event, TrainingStep))
     assert [step.step for step in islice(steps, 7)] == [1, 2, 3, 4, 5, 6, 7]
     steps.close()
     del steps
-    again = [event.step for event in go_on(run) if isinstance(event, TrainingStep)]
+    again = [event.step for event in resume(run) if isinstance(event, TrainingStep)]
     assert again == list(range(6, 21))  # the evaluation after step 5 was the best, and saved
     assert_same_outcome(run, undisturbed["plain"])
 
@@ -118,12 +119,12 @@ def test_a_damaged_save_is_put_aside_and_the_one_before_it_taken(
     home: Path, undisturbed: dict[str, RunDirectory], caplog: pytest.LogCaptureFixture
 ) -> None:
     run = begin(home, "damaged", **CHOSEN["plain"])
-    list(go_on(run))
-    newest = saves.folders(run.path)[-1]
-    data = bytearray((newest / saves.TENSORS).read_bytes())
+    list(resume(run))
+    newest = checkpoints.folders(run.path)[-1]
+    data = bytearray((newest / checkpoints.TENSORS).read_bytes())
     data[-1] ^= 1
-    (newest / saves.TENSORS).write_bytes(data)
-    list(go_on(run))
+    (newest / checkpoints.TENSORS).write_bytes(data)
+    list(resume(run))
     assert "training.safetensors is not as it was written" in caplog.text
     assert_same_outcome(run, undisturbed["plain"])
 
@@ -131,13 +132,13 @@ def test_a_damaged_save_is_put_aside_and_the_one_before_it_taken(
 def test_stopped_by_order_or_event_it_has_a_model_and_goes_on(home: Path, undisturbed: dict[str, RunDirectory]) -> None:
     run = begin(home, "stopped", **CHOSEN["hard"])
     stop = threading.Event()
-    for event in go_on(run, stop=stop):
+    for event in resume(run, stop=stop):
         if isinstance(event, TrainingStep) and event.step == 3:
             stop.set()
     assert run.status().state == "stopped"
     model = Checkpoint.open(home / "models" / "stopped")
     assert model.about.steps == 3
-    list(go_on(run))
+    list(resume(run))
     assert_same_outcome(run, undisturbed["hard"])
 
 
@@ -152,7 +153,7 @@ def test_signals_save_and_leave_a_model(tmp_path: Path, number: signal.Signals, 
     assert err.decode().splitlines()[-1].startswith("stopped as asked, after step ")
     status = run.status()
     assert status.state == "stopped"
-    assert saves.step_of(saves.folders(run.path)[-1]) == status.saved_step == status.step
+    assert checkpoints.step_of(checkpoints.folders(run.path)[-1]) == status.saved_step == status.step
     assert Checkpoint.open(tmp_path / "models" / "long").load_model()
 
 
@@ -162,13 +163,13 @@ def test_a_second_training_waits_its_turn_and_a_dead_ones_lock_does_not_count(tm
     try:
         wait_until(lambda: len(first.metrics()) > 3, process)
         with pytest.raises(ValueError, match=r"^the run first is training already; stop it first$"):
-            list(go_on(second))
-        assert control.info(places_in(tmp_path), "first").state == "training"
+            list(resume(second))
+        assert control.info(context_in(tmp_path), "first").state == "training"
     finally:
         process.kill()
         process.communicate()
-    assert control.info(places_in(tmp_path), "first").state == "interrupted"
-    list(go_on(second))
+    assert control.info(context_in(tmp_path), "first").state == "interrupted"
+    list(resume(second))
     assert second.status().state == "finished"
 
 
@@ -197,10 +198,10 @@ def test_a_process_that_has_got_the_number_of_a_dead_one_does_not_train(tmp_path
 
 def test_a_changed_text_is_asked_about(tmp_path: Path) -> None:
     run = begin(tmp_path)
-    list(islice(go_on(run), 12))
+    list(islice(resume(run), 12))
     write_text(tmp_path / "text.txt", count=13)
     with pytest.raises(ValueError, match=r"^the text of the run run has changed since it began; restore it, or accept"):
-        list(go_on(run))
+        list(resume(run))
     assert run.status().state == "failed"
-    steps = [event for event in go_on(run, accept_changes=True) if isinstance(event, TrainingStep)]
+    steps = [event for event in resume(run, accept_changes=True) if isinstance(event, TrainingStep)]
     assert steps[-1].step == 20

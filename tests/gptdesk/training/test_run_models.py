@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from cli_checks import Capture, answer, complaint
-from training_checks import begin, go_on
+from training_checks import begin, resume
 
 from gptdesk.comparison.texts import held_out_text
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, collect
 from gptdesk.settings import Settings
 from gptdesk.training import TrainingStep
+from gptdesk.training.checkpoints import model_of
 from gptdesk.training.run_directory import RunDirectory
 from gptdesk.training.run_models import run_models, title
-from gptdesk.training.saves import model_of
 from models import storage
 from models.checkpoint import Checkpoint
 from models.manager import ModelKey
@@ -26,7 +26,7 @@ from models.precision import missing_here
 def run(tmp_path: Path) -> RunDirectory:
     """One that has been left after step 9 of 20, as if its process had died."""
     run = begin(tmp_path, "book", evaluate_every=100)
-    for _ in takewhile(lambda event: not isinstance(event, TrainingStep) or event.step < 9, go_on(run)):
+    for _ in takewhile(lambda event: not isinstance(event, TrainingStep) or event.step < 9, resume(run)):
         pass
     return run
 
@@ -41,7 +41,7 @@ def test_the_saves_are_listed_after_the_models(desk: Desk, run: RunDirectory) ->
     assert [title(name) for name in ("book", "book@8", "book@latest")] == [
         "book",
         "run book, step 8",
-        "run book, latest save",
+        "run book, latest checkpoint",
     ]
     info = desk.model("book@4")
     assert (info.path, info.problem, info.tokenizer) == (model_of(run.path, 4), None, "characters")
@@ -65,7 +65,7 @@ def test_a_newer_save_takes_over_and_the_old_one_serves_to_the_end(desk: Desk, r
     ids = torch.tensor([desk.tokenizer("book@4").encode("One day")])
     with desk.manager.lend(ModelKey("book@4")) as old, desk.manager.lend(ModelKey("book@latest")) as latest:
         before = old.model(ids), latest.model(ids)
-        for _ in go_on(run):
+        for _ in resume(run):
             pass
         assert not model_of(run.path, 4).exists()
         assert torch.equal(old.model(ids), before[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 from gptdesk.training import TrainingDiverged, TrainingOptions, TrainingStep, evaluate, train
 from gptdesk.training.loader import Loader, TableRows
 from gptdesk.training.optimizer import make_optimizer
+from gptdesk.training.options import ResolvedTraining
 from gptdesk.training.schedule import learning_rate
 from gptdesk.training.trainer import Trainer
 from models import layout
@@ -36,15 +37,16 @@ def random_rows(count: int, *, seed: int = 0, width: int = 17) -> Tensor:
     return torch.randint(40, (count, width), generator=torch.Generator().manual_seed(seed))
 
 
-def options(**values: object) -> TrainingOptions:
-    return TrainingOptions(**{"steps": 20, "batch_size": 4, "warmup_steps": 2, "learning_rate": 3e-3} | values)
+def options(**values: object) -> ResolvedTraining:
+    chosen = {"steps": 20, "batch_size": 4, "warmup_steps": 2, "learning_rate": 3e-3} | values
+    return TrainingOptions(**chosen).resolve()
 
 
 def weights(model: GPT) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
-def test_learns_one_batch_by_heart() -> None:
+def test_overfits_one_batch() -> None:
     model, rows = tiny_model(), random_rows(4)
     steps = list(train(model, rows, options=options(steps=150, learning_rate=1e-2)))
     assert steps[0].train_loss == pytest.approx(math.log(40), abs=0.15)
@@ -94,12 +96,12 @@ def test_one_seed_gives_one_run_to_the_last_bit() -> None:
     ],
 )
 def test_schedule(step: int, rate: float) -> None:
-    chosen = TrainingOptions(steps=5000, warmup_steps=500, learning_rate=3e-4)
+    chosen = TrainingOptions(steps=5000, warmup_steps=500, learning_rate=3e-4).resolve()
     assert learning_rate(step, chosen) == pytest.approx(rate, rel=2e-6)
 
 
 def test_schedule_ends_just_above_zero_and_needs_no_warmup() -> None:
-    chosen = TrainingOptions(steps=100, warmup_steps=0, learning_rate=1.0)
+    chosen = TrainingOptions(steps=100, warmup_steps=0, learning_rate=1.0).resolve()
     rates = [learning_rate(step, chosen) for step in range(1, 101)]
     assert rates[0] == 1.0
     assert rates == sorted(rates, reverse=True)
@@ -186,7 +188,7 @@ def test_muons_steps_are_as_long_as_adamws_and_its_queries_keys_and_values_are_t
             assert part.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.25), name
 
 
-def test_muon_learns_one_batch_by_heart_with_the_learning_rate_of_adamw() -> None:
+def test_muon_overfits_one_batch_with_the_learning_rate_of_adamw() -> None:
     chosen = options(steps=150, learning_rate=1e-2, optimizer="muon")
     *_, last = train(tiny_model(), random_rows(4), options=chosen)
     assert last.train_loss < 0.05
@@ -379,7 +381,7 @@ def test_the_mean_of_the_weights_is_kept_and_training_goes_on_from_the_others() 
         trail.append(weights(again.model))
         memory = min(0.5, step.step / (step.step + 9))
         mean = [memory * old + (1 - memory) * new for old, new in zip(mean, trail[-1], strict=True)]
-    with averaged.kept() as model:
+    with averaged.saved_weights() as model:
         for kept, expected in zip(weights(model), mean, strict=True):
             torch.testing.assert_close(kept, expected, rtol=0, atol=1e-6)
     assert all(torch.equal(a, b) for a, b in zip(weights(averaged.model), trail[-1], strict=True))
@@ -404,7 +406,7 @@ def test_a_run_ends_when_its_validation_loss_has_risen_for_long() -> None:
 
 
 def test_a_linear_schedule_ends_at_its_floor() -> None:
-    chosen = TrainingOptions(steps=100, warmup_steps=10, learning_rate=1.0, schedule="linear", floor=0.1)
+    chosen = TrainingOptions(steps=100, warmup_steps=10, learning_rate=1.0, schedule="linear", floor=0.1).resolve()
     rates = [learning_rate(step, chosen) for step in range(1, 102)]
     assert rates[:10] == pytest.approx([i / 10 for i in range(1, 11)])
     assert rates[10] == 1.0
@@ -414,7 +416,7 @@ def test_a_linear_schedule_ends_at_its_floor() -> None:
 
 def test_a_published_log_comes_out_of_the_schedule() -> None:
     """That log printed after each step the rate of the next one, and numbered its steps from 0."""
-    chosen = TrainingOptions(steps=5000, warmup_steps=500, learning_rate=3e-4)
+    chosen = TrainingOptions(steps=5000, warmup_steps=500, learning_rate=3e-4).resolve()
     printed = {0: 1.2e-06, 50: 3.12e-05, 1000: 2.909180e-04, 2500: 1.759441e-04, 4950: 8.775781e-08, 4999: 0.0}
     for step, rate in printed.items():
         assert learning_rate(step + 2, chosen) == pytest.approx(rate, rel=2e-7)
@@ -458,15 +460,23 @@ def test_a_large_vocabulary_trains_with_that_loss(tied: bool) -> None:
 
 
 def test_defaults_suit_what_else_was_chosen() -> None:
-    assert TrainingOptions(steps=60).warmup_steps == 6
-    assert TrainingOptions(steps=60).evaluate_every == 4
-    assert TrainingOptions(steps=60, evaluate_every=30).evaluate_every == 30
-    assert TrainingOptions(optimizer="adamw").learning_rate < TrainingOptions().learning_rate
-    assert TrainingOptions(optimizer="adamw", learning_rate=6e-3).learning_rate == 6e-3
+    def resolved(*, base_model: bool = False, **chosen: object) -> ResolvedTraining:
+        return TrainingOptions(**chosen).resolve(base_model=base_model)
+
+    assert (resolved().warmup_steps, resolved().evaluate_every) == (50, 100)
+    assert (resolved(steps=60).warmup_steps, resolved(steps=60).evaluate_every) == (6, 4)
+    assert (resolved(steps=1).warmup_steps, resolved(steps=1).evaluate_every) == (0, 1)
+    assert resolved(steps=60, evaluate_every=30, warmup_steps=0).evaluate_every == 30
+    assert resolved(steps=60, warmup_steps=0).warmup_steps == 0
+    rates = [resolved(optimizer=name, base_model=base).learning_rate for name in ("muon", "adamw") for base in (0, 1)]
+    assert rates == [6e-3, 5e-4, 2e-3, 5e-4]
+    assert resolved(optimizer="adamw", base_model=True, learning_rate=6e-3).learning_rate == 6e-3
+    chosen = resolved(steps=60, optimizer="adamw")
+    assert chosen.resolve(base_model=True) == chosen  # nothing is left to choose
 
 
 def test_a_budget_keeps_the_shape_of_a_run() -> None:
-    whole = TrainingOptions(steps=1000, warmup_steps=100, evaluate_every=50)
+    whole = TrainingOptions(steps=1000, warmup_steps=100, evaluate_every=50).resolve()
     half = whole.ending_after(500)
     assert (half.steps, half.warmup_steps, half.evaluate_every) == (500, 50, 25)
     assert whole.ending_after(2000) == whole

@@ -1,4 +1,4 @@
-"""The Train tab: a new run, a run as it goes, and all runs side by side. It views folders; processes do the work."""
+"""Train tab: a new run, one run, all runs. It views the folders of runs, whose processes do the work."""
 
 import gradio as gr
 
@@ -9,17 +9,17 @@ from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train.form import FormView
 from gptdesk.page.tabs.train.listing import ListingView
 from gptdesk.page.tabs.train.panels import CSS
-from gptdesk.page.tabs.train.watch import WatchView
+from gptdesk.page.tabs.train.run_view import RunView
 from gptdesk.training import control
 
 __all__ = ["CSS", "TITLE", "build"]
 
 TITLE = "Train"
-CLOSED = "A public desk trains no models, for its visitors would share one computer. Run one of your own: it is free."
+CLOSED = "A public desk trains no models: its visitors would share one computer. Run a desk of your own to train."
 
 
 def build(desk: Desk, links: TabLinks) -> None:
-    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
+    """Lay out the tab inside the current container and connect it; saved values are restored when the page loads."""
     if desk.settings.public:
         gr.Markdown(CLOSED, elem_id="train-closed")
         return
@@ -27,7 +27,7 @@ def build(desk: Desk, links: TabLinks) -> None:
         with gr.Tab("New run", id="new", render_children=True) as new:
             form = FormView(desk)
         with gr.Tab("Watch", id="watch", render_children=True) as watching:
-            watch = WatchView(desk, links)
+            watch = RunView(desk, links)
         with gr.Tab("All runs", id="runs", render_children=True) as listed:
             listing = ListingView(desk)
     kept = SavedState(desk, TITLE, form.remembered | watch.remembered, {})
@@ -35,7 +35,7 @@ def build(desk: Desk, links: TabLinks) -> None:
         new,
         given=watch.inputs,
         started=[views, *watch.outputs],
-        shown=lambda name, values: {views: gr.update(selected="watch")} | watch.shown(name, values),
+        show_run=lambda name, values: {views: gr.update(selected="watch")} | watch.show(name, values),
     )
     watch.wire(watching)
     listing.wire(listed)
@@ -45,8 +45,8 @@ def build(desk: Desk, links: TabLinks) -> None:
         remembered = kept.read()
         busy = control.holder(desk.settings.home)
         values = {box: remembered.get(name, box.value) for name, box in watch.remembered.items()}
-        updates = kept.updates(remembered) | form.shown(remembered)
-        updates |= watch.shown(busy or remembered.get("run"), values)
+        updates = kept.updates(remembered) | form.restore(remembered)
+        updates |= watch.show(busy or remembered.get("run"), values)
         return updates | ({views: gr.update(selected="watch")} if busy else {})
 
     links.page.load(load, None, [*kept.controls, kept.restored, views, *form.outputs, *watch.outputs], **QUIETLY)

@@ -1,4 +1,4 @@
-"""The options of a run as widgets, and back; what there is to choose from, in words."""
+"""Options of a run as widgets, and back; titles of the choices."""
 
 from collections.abc import Collection
 from typing import TypeVar
@@ -8,66 +8,60 @@ from gradio.components import Component
 
 from gptdesk.encodings import AUTO, COMMON
 from gptdesk.page.option_widgets import Updates, Values, label, widget
-from gptdesk.training import DataOptions, TrainingOptions
+from gptdesk.training import DataOptions
 from models.gpt import PRESETS
 from samplers import Options
 
 Kind = TypeVar("Kind", bound=Options)
 
 TOKENIZERS = [
-    ("auto: what suits the length of the text", "auto"),
+    ("auto: by the length of the text", "auto"),
     ("chars: every character is a token", "chars"),
-    ("bpe: pieces of words, learnt from the text", "bpe"),
+    ("bpe: parts of words, trained on the text", "bpe"),
     ("bpe:1024", "bpe:1024"),
     ("bpe:4096", "bpe:4096"),
-    ("gpt2: the 50,257 pieces of GPT-2", "gpt2"),
+    ("gpt2: the 50,257 tokens of GPT-2", "gpt2"),
 ]
 SIZES = [
-    (f"{name}: {config.n_layer} layers of {config.n_embd}, {config.parameters() / 1e6:,.1f} million weights", name)
+    (f"{name}: {config.n_layer} layers of {config.n_embd}, {config.parameters() / 1e6:,.1f} million parameters", name)
     for name, config in PRESETS.items()
 ]
-# Options whose default depends on others, with the decimals they have (None: any): their boxes are empty at first.
-FITTING: dict[tuple[type[Options], str], int | None] = {
-    (TrainingOptions, "learning_rate"): None,
-    (TrainingOptions, "warmup_steps"): 0,
-    (TrainingOptions, "evaluate_every"): 0,
-}
-
-
-# Options of any text for which there are usual ones to choose from.
+# Options that may be any text, with the usual ones to choose from.
 USUAL: dict[tuple[type[Options], str], list[str]] = {(DataOptions, "encoding"): [AUTO, *COMMON]}
 
 
 class OptionBoxes:
-    """A widget for each option of some classes; no two of these have an option of the same name."""
+    """Widgets of the options of several classes, of which no two share the name of an option."""
 
     def __init__(self) -> None:
         self._boxes: dict[type[Options], dict[str, Component]] = {}
 
     @property
     def remembered(self) -> dict[str, Component]:
-        """The widgets to remember, by name."""
+        """Widgets to remember, by name."""
         return {name: box for boxes in self._boxes.values() for name, box in boxes.items()}
 
     def box(self, kind: type[Options], name: str) -> Component:
-        """The widget of an option."""
+        """Return the widget of an option."""
         return self._boxes[kind][name]
 
     def add(self, kind: type[Options], **boxes: Component) -> None:
-        """Take these widgets for the options of their names."""
+        """Use these widgets for the options of their names."""
         self._boxes.setdefault(kind, {}).update(boxes)
 
     def place(self, kind: type[Options], name: str, *, value: object = None) -> None:
         """Lay out the widget of an option here, with another value than its default if one is given."""
         box: Component
-        if (kind, name) in FITTING:
-            info = f"{kind.model_fields[name].description}; empty: what suits the rest"
-            box = gr.Number(label=label(name), info=info, placeholder="auto", precision=FITTING[kind, name])
+        field = kind.model_fields[name]
+        if _is_automatic(kind, name):
+            info = f"{field.description}; leave empty for automatic"
+            decimals = 0 if field.annotation == int | None else None
+            box = gr.Number(label=label(name), info=info, placeholder="auto", precision=decimals)
         elif (kind, name) in USUAL:
-            info = f"{kind.model_fields[name].description}; others can be typed"
+            info = f"{field.description}; others can be typed"
             box = gr.Dropdown(USUAL[kind, name], value=AUTO, allow_custom_value=True, label=label(name), info=info)
         else:
-            box = widget(name, kind.model_fields[name], value=value, sliders=False)
+            box = widget(name, field, value=value, sliders=False)
         box.elem_id = f"train-{name.replace('_', '-')}"
         box.min_width = 150
         self.add(kind, **{name: box})
@@ -80,11 +74,21 @@ class OptionBoxes:
                 for name in rest[i : i + 2]:
                     self.place(kind, name)
 
-    def shown(self, kept: dict[str, object]) -> Updates:
-        """Updates for a page that opens: Gradio lays out an empty box with a 0, and passes that on."""
-        return {self.box(kind, name): gr.update(value=kept.get(name)) for kind, name in FITTING}
+    def restore(self, kept: dict[str, object]) -> Updates:
+        """Return updates of the automatic options for a page that opens: Gradio lays out an empty box with a 0."""
+        empty = (
+            (box, name)
+            for kind, boxes in self._boxes.items()
+            for name, box in boxes.items()
+            if _is_automatic(kind, name)
+        )
+        return {box: gr.update(value=kept.get(name)) for box, name in empty}
 
     def options(self, kind: type[Kind], values: Values) -> Kind:
-        """What is set; an empty box is not, and stands for what suits the others. ValueError names the option."""
-        found = {name: values[box] for name, box in self._boxes[kind].items()}
-        return kind(**{name: value for name, value in found.items() if value is not None})
+        """Return the options; those whose boxes are empty have their defaults. ValueError names the option."""
+        given = {name: values[box] for name, box in self._boxes[kind].items()}
+        return kind(**{name: value for name, value in given.items() if value is not None})
+
+
+def _is_automatic(kind: type[Options], name: str) -> bool:
+    return kind.model_fields[name].default is None

@@ -1,4 +1,4 @@
-"""All runs: a list, the curves of some of them in one chart, and what was chosen differently."""
+"""All runs: list, comparison of curves and options, deletion."""
 
 import html
 
@@ -16,9 +16,9 @@ from gptdesk.page.tabs.train.panels import (
     Look,
     chosen,
     counted,
+    listed,
     number,
     overlay,
-    texts,
 )
 from gptdesk.training import control
 from gptdesk.training.control import RunInfo
@@ -30,21 +30,21 @@ HEAD = ("Run", "State", "Step", "Training loss", "Best validation", "Tokens", "T
 
 
 class ListingView:
-    """The list, and what is laid over each other."""
+    """List of runs, and the comparison of some of them."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.table = gr.HTML(elem_id="runs-table", elem_classes=["figures-table", "bare"])
         self.chosen = gr.CheckboxGroup(
             [],
-            label="Lay over each other",
-            info=f"Up to {MOST} runs: their curves in one chart, and what was chosen differently.",
+            label="Compare runs",
+            info=f"Up to {MOST} runs: their curves in one chart, and the options that differ.",
             visible=False,
             elem_id="runs-chosen",
         )
         with gr.Column(visible=False) as self._below:
             with gr.Row():
-                self.axis = gr.Radio(list(AXES), value="steps", label="Along the axis", elem_id="runs-axis")
+                self.axis = gr.Radio(list(AXES), value="steps", label="X axis", elem_id="runs-axis")
                 self.weight = gr.Slider(
                     0, SMOOTHEST, value=SMOOTHING, step=0.01, label="Smoothing", elem_id="runs-smoothing"
                 )
@@ -52,9 +52,9 @@ class ListingView:
             self.curves = gr.HTML(elem_id="runs-curves", elem_classes="bare")
             self.differences = gr.HTML(elem_id="runs-differences", elem_classes=["figures-table", "bare"])
             with gr.Row():
-                self.delete = gr.Button("Delete these runs …", size="sm", min_width=120, elem_id="runs-delete")
+                self.delete = gr.Button("Delete runs …", size="sm", min_width=120, elem_id="runs-delete")
                 self.sure = gr.Button(
-                    "Really delete them, with their saves and copies of their texts",
+                    "Delete runs, checkpoints and text copies",
                     variant="stop",
                     size="sm",
                     visible=False,
@@ -62,7 +62,7 @@ class ListingView:
                 )
 
     def wire(self, tab: gr.Tab) -> None:
-        """Connect the widgets; the list is looked up anew when `tab` is opened."""
+        """Connect the widgets; the list is read again when `tab` is opened."""
         shown = [self._below, self.curves, self.differences, self.sure]
         drawn = [self.chosen, self.axis, self.weight, self.logs]
         tab.select(self._on_open, drawn, [self.table, self.chosen, *shown], **QUIETLY)
@@ -73,20 +73,20 @@ class ListingView:
         self.sure.click(self._on_delete, drawn, [self.table, self.chosen, *shown], **MAY_SPEAK)
 
     def _on_open(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
-        found = control.newest_first(self._desk.places)
-        names = [info.name for info in found]
+        runs = control.newest_first(self._desk.run_context)
+        names = [info.name for info in runs]
         kept = [name for name in chosen or [] if name in names][:MOST]
-        rows = [_row(info) for info in found] or [["No run yet: New run starts one."]]
+        rows = [_row(info) for info in runs] or [["No run yet: New run starts one."]]
         return {
             self.table: html_table(HEAD, rows),
             self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),
-        } | self._laid(kept, Look.of(axis, weight, logs))
+        } | self._compared(kept, Look.of(axis, weight, logs))
 
     @told
     def _on_choice(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         if len(chosen) > MOST:
-            raise ValueError(f"at most {MOST} runs can be laid over each other, not {len(chosen)}; take some away")
-        return self._laid(chosen, Look.of(axis, weight, logs))
+            raise ValueError(f"at most {MOST} runs can be compared, not {len(chosen)}; deselect some")
+        return self._compared(chosen, Look.of(axis, weight, logs))
 
     def _on_ask(self) -> object:
         return gr.update(visible=True)
@@ -95,28 +95,28 @@ class ListingView:
         refused = []
         for name in chosen:
             try:
-                control.remove(self._desk.places, name)
-            except ValueError as error:  # it trains, or somebody else has deleted it
+                control.remove(self._desk.run_context, name)
+            except ValueError as error:  # it trains, or was deleted elsewhere
                 refused.append(str(error))
         if refused:
             gr.Warning(html.escape("; ".join(refused)))
         return self._on_open(chosen, axis, weight, logs)
 
-    def _laid(self, names: list[str], look: Look) -> Updates:
+    def _compared(self, names: list[str], look: Look) -> Updates:
         if not names:
             return {self._below: gr.update(visible=False), self.sure: gr.update(visible=False)}
-        listed = [info for info in control.listing(self._desk.places) if info.problem is None]
-        there = {info.name: RunDirectory(info.path) for info in listed}
-        usable = {name: there[name] for name in names if name in there}
+        readable = [info for info in control.listing(self._desk.run_context) if info.problem is None]
+        runs = {info.name: RunDirectory(info.path) for info in readable}
+        usable = {name: runs[name] for name in names if name in runs}
         metrics = {name: run.metrics() for name, run in usable.items()}
         plans = {name: run.plan() for name, run in usable.items()}
-        told = [(label(option), [chosen(values[name]) for name in usable]) for option, values in differences(plans)]
-        rows = [[option, *cells] for option, cells in told if len(set(cells)) > 1]
-        nothing = [["nothing was chosen differently", *[""] * len(usable)]] if len(usable) > 1 else []
+        cells = [(label(option), [chosen(values[name]) for name in usable]) for option, values in differences(plans)]
+        rows = [[option, *row] for option, row in cells if len(set(row)) > 1]
+        nothing = [["none", *[""] * len(usable)]] if len(usable) > 1 else []
         return {
             self._below: gr.update(visible=True),
             self.curves: overlay(metrics, look),
-            self.differences: html_table(["Chosen differently", *usable], rows or nothing) if len(usable) > 1 else "",
+            self.differences: html_table(["Options that differ", *usable], rows or nothing) if len(usable) > 1 else "",
             self.sure: gr.update(visible=False),
         }
 
@@ -132,5 +132,5 @@ def _row(info: RunInfo) -> list[str]:
         DASH if status.best_loss is None else f"{status.best_loss:.4f} at {status.best_step:,}",
         counted(last.get("tokens")),
         clock(seconds) if isinstance(seconds, int | float) else DASH,
-        info.problem or texts(RunDirectory(info.path).plan().data),
+        info.problem or listed(RunDirectory(info.path).plan().text_names()),
     ]

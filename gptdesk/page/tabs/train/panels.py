@@ -1,14 +1,11 @@
-"""What the Train tab shows, as HTML: tiles of figures, decoded rows of text, curves."""
+"""HTML of the Train tab: tiles of stats, rows of tokens, curves."""
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from gptdesk.formatting import short
 from gptdesk.page.chart import Line, Mark, Point, chart
-from gptdesk.system.terminal import readable
-from gptdesk.training.control import PASTED
 from gptdesk.training.curves import series, smooth, thin
 
 CSS = """
@@ -31,19 +28,18 @@ CSS = """
 .samples .pane .text { min-height: 6rem; }
 """
 
-DASH = "\N{EN DASH}"  # where there is no figure
+DASH = "\N{EN DASH}"  # in place of a value that is missing
 SMOOTHING, SMOOTHEST = 0.6, 0.99  # at first, and at most
 MOST = 500  # points of a curve
 NAMED = 3  # files of a run that a table names
-PASTED_IN = "pasted"  # the folder of the home that holds what was pasted
-AXES = {"steps": "step", "tokens": "tokens", "minutes": "seconds"}  # what the curves go by, and its name in the metrics
+AXES = {"steps": "step", "tokens": "tokens", "minutes": "seconds"}  # X axis of the curves, and its name in the metrics
 
 Metrics = Sequence[dict[str, object]]
 
 
 @dataclass(frozen=True)
 class Look:
-    """How curves are drawn: along which of AXES, how smooth, and which of their axes are logarithmic."""
+    """Look of curves: X axis, one of AXES; smoothing; which axes are logarithmic."""
 
     axis: str = "steps"
     weight: float = SMOOTHING
@@ -52,25 +48,25 @@ class Look:
 
     @classmethod
     def of(cls, axis: object, weight: object, logs: object) -> "Look":
-        """What the widgets hold: a number that was typed may be too large, or not there yet."""
+        """Return the look that widgets hold: a number that was typed may be too large or missing."""
         known = axis if isinstance(axis, str) and axis in AXES else "steps"
         smoothing = min(max(float(weight), 0.0), SMOOTHEST) if isinstance(weight, int | float) else 0.0
         ticked = logs if isinstance(logs, list) else []
         return cls(known, smoothing, log_x="axis" in ticked, log_y="loss" in ticked)
 
 
-def tiles(figures: Iterable[tuple[str, str, str]], *, done: float | None = None) -> str:
-    """Figures with their names above and a remark below; with a bar that shows how much is done."""
+def tiles(stats: Iterable[tuple[str, str, str]], *, done: float | None = None) -> str:
+    """Return values with their names above and a remark below, under a progress bar if `done` is given."""
     bar = "" if done is None else f'<div class="bar"><i style="width:{min(done, 1):.1%}"></i></div>'
     cells = "".join(
         f"<div><span>{html.escape(name)}</span><b>{html.escape(value)}</b><small>{html.escape(remark)}</small></div>"
-        for name, value, remark in figures
+        for name, value, remark in stats
     )
     return f'{bar}<div class="tiles">{cells}</div>'
 
 
 def text_rows(rows: Iterable[Sequence[str]]) -> str:
-    """Rows of text, with every other token shaded."""
+    """Return rows of tokens, with every other one shaded."""
     return "".join(
         f'<div class="row-of-text">{"".join(f"<span>{html.escape(token)}</span>" for token in row)}</div>'
         for row in rows
@@ -78,22 +74,22 @@ def text_rows(rows: Iterable[Sequence[str]]) -> str:
 
 
 def points(metrics: Metrics, name: str, axis: str) -> list[Point]:
-    """The points of a figure of the metrics, by `axis` of AXES."""
-    found = series(metrics, name, by=AXES[axis])
-    return [(x / 60, y) for x, y in found] if axis == "minutes" else found
+    """Return the points of a metric by `axis` of AXES."""
+    by_axis = series(metrics, name, by=AXES[axis])
+    return [(x / 60, y) for x, y in by_axis] if axis == "minutes" else by_axis
 
 
-def smoothed(found: Sequence[Point], weight: float) -> list[Point]:
-    """The same points with the running mean of their values."""
-    means = smooth([y for _, y in found], weight)
-    return [(x, y) for (x, _), y in zip(found, means, strict=True)]
+def smoothed(points: Sequence[Point], weight: float) -> list[Point]:
+    """Return the points with the moving average of their values."""
+    means = smooth([y for _, y in points], weight)
+    return [(x, y) for (x, _), y in zip(points, means, strict=True)]
 
 
 def loss_chart(metrics: Metrics, look: Look, *, levels: Sequence[tuple[str, float]] = ()) -> str:
-    """Training loss raw and smoothed, validation loss, its best marked, and levels to compare them with."""
+    """Return the chart of training loss, raw and smoothed, validation loss with its best, and baselines as levels."""
     training, validation = (points(metrics, name, look.axis) for name in ("train_loss", "val_loss"))
     lines = [
-        Line("training, as it is", thin(training, MOST), 0, "faint"),
+        Line("training, raw", thin(training, MOST), 0, "faint"),
         Line("training, smoothed", thin(smoothed(training, look.weight), MOST), 0),
         Line("validation", thin(validation, MOST), 1, "dots"),
         *(Line(name, [(0.0, level)], None, "level") for name, level in levels),
@@ -105,7 +101,7 @@ def loss_chart(metrics: Metrics, look: Look, *, levels: Sequence[tuple[str, floa
 
 
 def small_charts(metrics: Metrics, look: Look) -> str:
-    """Learning rate, gradient norm and speed."""
+    """Return charts of learning rate, gradient norm and speed."""
     shown = (
         ("Learning rate", "learning_rate", 3),
         ("Gradient norm, before clipping", "grad_norm", 2),
@@ -119,7 +115,7 @@ def small_charts(metrics: Metrics, look: Look) -> str:
 
 
 def overlay(runs: Mapping[str, Metrics], look: Look) -> str:
-    """The curves of several runs in one chart: validation losses, and paler the smoothed training losses."""
+    """Return a chart of several runs: validation losses, and paler the smoothed training losses."""
     lines = []
     for i, (name, metrics) in enumerate(runs.items()):
         training = smoothed(points(metrics, "train_loss", look.axis), look.weight)
@@ -130,27 +126,22 @@ def overlay(runs: Mapping[str, Metrics], look: Look) -> str:
 
 
 def number(value: object, form: str = ".4f") -> str:
-    """A figure of the metrics, or a dash where there is none."""
+    """Return a metric as text, or a dash if it is missing."""
     return format(value, form) if isinstance(value, int | float) else DASH
 
 
 def counted(value: object) -> str:
-    """A count as short as a tile needs it."""
+    """Return a count in short, or a dash if it is missing."""
     return short(value) if isinstance(value, int | float) else DASH
 
 
 def chosen(value: object) -> str:
-    """The value of an option, for a table; of files, their names."""
+    """Return the value of an option for a table."""
     if isinstance(value, tuple):
-        return texts(value)
+        return listed(value)
     return f"{value:g}" if isinstance(value, float) else str(value) if value != "" else DASH
 
 
-def texts(places: Sequence[object]) -> str:
-    """What files and folders are called in a table: not all, if they are many."""
-    names = [_called(Path(str(place))) for place in places]
+def listed(names: Sequence[str]) -> str:
+    """Return names of files for a table: the first ones, if they are many."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
-
-
-def _called(path: Path) -> str:
-    return "pasted text" if path.name == PASTED and path.parent.parent.name == PASTED_IN else readable(path.name)

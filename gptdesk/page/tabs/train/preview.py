@@ -1,41 +1,87 @@
-"""What a preview does and what it found out, in figures and sentences."""
+"""Preview of a run on the form: figures, remarks and the first rows of text."""
 
+import threading
 from collections.abc import Iterator
 
+import gradio as gr
+from gradio.blocks import Block
+
+from gptdesk.desk import Desk
 from gptdesk.formatting import clock, short
 from gptdesk.markup import markdown_text
-from gptdesk.page.option_widgets import label
+from gptdesk.page.option_widgets import Updates, label
+from gptdesk.page.streaming import in_batches
+from gptdesk.page.tabs.train.library import STOPPED
+from gptdesk.page.tabs.train.panels import text_rows, tiles
 from gptdesk.training.corpus import CorpusProgress
-from gptdesk.training.preview import Preview
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.preview import Preview, preview
+from gptdesk.training.text_input import TextInput
+from models.engine import get_device
 
-LISTED = 6  # files whose encoding is told
+LISTED = 6  # files whose encoding is shown
+EMPTY = "Preview splits the text into tokens and tries ten steps, to estimate what the run will take."
+
+
+class PreviewPanel:
+    """Widgets of a preview."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.facts = gr.HTML(elem_id="train-facts", elem_classes="bare")
+        self.remarks = gr.Markdown(EMPTY, elem_id="train-remarks", elem_classes="note")
+        self.rows = gr.HTML(elem_id="train-rows", elem_classes="bare")
+
+    @property
+    def outputs(self) -> list[Block]:
+        """Widgets that `fill` updates beside its line."""
+        return [self.facts, self.remarks, self.rows]
+
+    def fill(self, plan: RunPlan, text: TextInput, *, line: gr.Markdown, stop: threading.Event) -> Iterator[Updates]:
+        """Yield updates of `line` while the preview is made, and then of the widgets."""
+        device = get_device(self._desk.settings.device)
+        stream = preview(plan, text=text, context=self._desk.run_context, device=device, stop=stop)
+        made: Preview | None = None
+        for events in in_batches(stream, stop=stop):
+            stages = [event for event in events if isinstance(event, CorpusProgress)]
+            made = next((event for event in events if isinstance(event, Preview)), made)
+            yield {line: stage(stages[-1])} if stages else gr.skip()
+        if made is None:
+            yield {line: STOPPED}
+            return
+        yield {
+            line: "",
+            self.facts: tiles(facts(made)),
+            self.remarks: "\n\n".join(markdown_text(sentence) for sentence in remarks(made)),
+            self.rows: text_rows(made.batches),
+        }
 
 
 def stage(progress: CorpusProgress) -> str:
-    """What is being done with the text, and how far that is, as Markdown."""
+    """Return the stage of the preparation and its progress, as Markdown."""
     done = f" ({progress.done / progress.total:.0%})" if progress.total else ""
     return f"{markdown_text(label(progress.stage))}{done} …"
 
 
-def facts(found: Preview) -> Iterator[tuple[str, str, str]]:
-    """Figures with their names and a remark."""
-    guess = found.estimate
-    yield "Characters", short(found.characters), f"{found.documents:,} document{'s' * (found.documents != 1)}"
-    yield "Tokens", short(found.tokens), f"and {short(found.validation_tokens)} held out"
-    yield "Tokenizer", f"{found.vocab_size:,}", f"tokens ({found.tokenizer})"
-    yield "Weights", short(found.config.parameters()), f"{found.config.n_layer} layers of {found.config.n_embd}"
-    yield "Steps", f"{guess.steps:,}", f"of {guess.tokens // guess.steps:,} tokens"
-    yield "The text is read", f"{guess.epochs:.1f} times", f"{short(guess.tokens)} tokens"
-    yield "Time", clock(guess.seconds), f"{short(guess.tokens_per_second)} tokens per second"
-    yield "Memory", f"{guess.memory_bytes / 1e9:.1f} GB", "bfloat16" if guess.bfloat16 else "float32"
+def facts(preview: Preview) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and remark of each figure."""
+    config, estimate = preview.config, preview.estimate
+    yield "Characters", short(preview.characters), f"{preview.documents:,} document{'s' * (preview.documents != 1)}"
+    yield "Tokens", short(preview.tokens), f"and {short(preview.validation_tokens)} in the validation split"
+    yield "Tokenizer", f"{preview.vocab_size:,}", f"tokens ({preview.tokenizer})"
+    yield "Parameters", short(config.parameters()), f"{config.n_layer} layers of {config.n_embd}"
+    yield "Steps", f"{estimate.steps:,}", f"of {estimate.tokens // estimate.steps:,} tokens"
+    yield "Epochs", f"{estimate.epochs:.1f}", f"{short(estimate.tokens)} tokens"
+    yield "Time", clock(estimate.seconds), f"{short(estimate.tokens_per_second)} tokens per second"
+    yield "Memory", f"{estimate.memory_bytes / 1e9:.1f} GB", "bfloat16" if estimate.bfloat16 else "float32"
 
 
-def remarks(found: Preview) -> Iterator[str]:
-    """Sentences: what to mind first, then how the text was read."""
-    for warning in found.warnings:
+def remarks(preview: Preview) -> Iterator[str]:
+    """Yield the warnings, then how the text was read, as sentences."""
+    for warning in preview.warnings:
         yield f"⚠ {warning[:1].upper()}{warning[1:]}."
-    told = [f"{file.path.name} ({file.encoding}, {short(file.size)} bytes)" for file in found.files[:LISTED]]
-    more = f" and {len(found.files) - LISTED} more" if found.files[LISTED:] else ""
-    yield f"Read: {', '.join(told)}{more}. Tokenizer: {found.tokenizer_reason}."
-    by = "whole documents" if found.split == "document" else "the end of the text"
-    yield f"Held out: {by}. Below, the first rows as the model will see them, each token shaded by itself:"
+    files = [f"{file.path.name} ({file.encoding}, {short(file.size)} bytes)" for file in preview.files[:LISTED]]
+    more = f" and {len(preview.files) - LISTED} more" if preview.files[LISTED:] else ""
+    yield f"Read: {', '.join(files)}{more}. Tokenizer: {preview.tokenizer_reason}."
+    split = "whole documents" if preview.split == "document" else "the end of the text"
+    yield f"Validation split: {split}. Below are the first rows as the model sees them, with every other token shaded:"

@@ -1,4 +1,4 @@
-"""How a run stands, in words and figures."""
+"""State, stats, diagnostics and options of a run as text."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,48 +8,41 @@ from gptdesk.page.option_widgets import label
 from gptdesk.page.tabs.train.panels import DASH, Metrics, chosen, counted, number
 from gptdesk.training import control
 from gptdesk.training.control import RunInfo
-from gptdesk.training.curves import options_of
-from gptdesk.training.diagnostics import Alarm
-from gptdesk.training.run_directory import Order, Resolved, RunPlan
+from gptdesk.training.diagnostics import Diagnostic
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.run_directory import Order, Resolved
+from gptdesk.training.states import ACTIVE, IN_WORDS
 
-STATES = {
-    "new": "has not begun",
-    "preparing": "is being prepared",
-    "training": "trains",
-    "paused": "is paused",
-    "stopped": "was stopped",
-    "finished": "is finished",
-    "failed": "has failed",
-    "interrupted": "was interrupted",
-    "broken": "cannot be read",
+PENDING = {
+    "pause": ", and will pause after a checkpoint",
+    "stop": ", and will stop after a checkpoint",
 }
-ORDERED = {"pause": ", but is to pause: it saves first", "stop": ", but is to stop: it saves first"}
 
 
 def state(info: RunInfo, order: Order) -> str:
-    """A sentence as Markdown: how a run stands that was last told `order`."""
+    """Return a sentence as Markdown: the state of a run whose last order was `order`."""
     status = info.status
-    said = f"**{markdown_text(info.name)}** {STATES.get(info.state, info.state)}"
+    sentence = f"**{markdown_text(info.name)}** {IN_WORDS[info.state]}"
     if order == "stop" and info.state == "preparing":
-        said += ", but is to stop"
+        sentence += ", and will stop"
     elif info.state == "preparing" and status.message:
-        said += f": {markdown_text(status.message)} ({status.progress:.0%})"
-    elif (order == "pause" and info.state == "training") or (order == "stop" and info.state in control.BUSY):
-        said += ORDERED[order]
+        sentence += f": {markdown_text(status.message)} ({status.progress:.0%})"
+    elif (order == "pause" and info.state == "training") or (order == "stop" and info.state in ACTIVE):
+        sentence += PENDING[order]
     elif message := info.problem or status.message:
-        said += f": {markdown_text(message)}"
-    return said if said.endswith((".", "!", "?")) else f"{said}."
+        sentence += f": {markdown_text(message)}"
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
-def warnings(found: Iterable[Alarm], *, said: str) -> str:
-    """Alarms as Markdown, but for the one that is `said` already."""
-    others = [alarm for alarm in found if alarm.text != said]
-    marks = {alarm: "" if alarm.level == "note" else "⚠ " for alarm in others}
-    return "\n\n".join(f"{marks[alarm]}{markdown_text(alarm.text[:1].upper() + alarm.text[1:])}." for alarm in others)
+def diagnostics_text(findings: Iterable[Diagnostic], *, shown: str) -> str:
+    """Return diagnostics as Markdown, but for the one that is `shown` already."""
+    others = [finding for finding in findings if finding.text != shown]
+    marks = {finding: "" if finding.level == "note" else "⚠ " for finding in others}
+    return "\n\n".join(f"{marks[one]}{markdown_text(one.text[:1].upper() + one.text[1:])}." for one in others)
 
 
-def figures(info: RunInfo, metrics: Metrics, *, memory: int | None) -> Iterator[tuple[str, str, str]]:
-    """The figures of a run with their names and a remark; `memory` in bytes."""
+def stats(info: RunInfo, metrics: Metrics, *, memory: int | None) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and remark of each figure of a run; `memory` in bytes."""
     status, last, left = info.status, info.last, control.seconds_left(info)
     seconds = last.get("seconds")
     so_far = f"{clock(seconds)} so far" if isinstance(seconds, int | float) else ""
@@ -60,37 +53,36 @@ def figures(info: RunInfo, metrics: Metrics, *, memory: int | None) -> Iterator[
     yield "Training loss", number(last.get("train_loss")), "nats per token"
     yield "Validation loss", number(validation), best
     yield "Tokens per second", counted(last.get("tokens_per_second")), ""
-    yield "Tokens seen", counted(last.get("tokens")), f"{number(last.get('epoch'), '.2f')} times the text"
+    yield "Tokens seen", counted(last.get("tokens")), f"{number(last.get('epoch'), '.2f')} epochs"
     yield "Learning rate", number(last.get("learning_rate"), ".2e"), ""
     yield "Gradient norm", number(last.get("grad_norm"), ".3f"), "before clipping"
-    taken = DASH if memory is None else f"{memory / 1e9:.2f} GB"
-    yield "Memory", taken, f"saved at step {status.saved_step:,}" if status.saved_step else "nothing saved yet"
+    used = DASH if memory is None else f"{memory / 1e9:.2f} GB"
+    yield "Memory", used, f"checkpoint at step {status.saved_step:,}" if status.saved_step else "no checkpoint yet"
 
 
 def step_of(info: RunInfo) -> int:
-    """The step that a run has reached, as far as is known."""
+    """Return the step that a run has reached, as far as is known."""
     step = info.last.get("step")
     return step if isinstance(step, int) else info.status.step
 
 
 def levels(resolved: Resolved | None) -> list[tuple[str, float]]:
-    """What simple guessers would lose on the held-out text, with what to call them."""
+    """Return name and loss of the baselines."""
     if resolved is None or resolved.unigram is None or resolved.bigram is None:
         return []
-    single, pairs = "a guesser who knows how frequent each token is", "a guesser who knows pairs of tokens"
-    return [(single, resolved.unigram), (pairs, resolved.bigram)]
+    return [("unigram baseline", resolved.unigram), ("bigram baseline", resolved.bigram)]
 
 
 def choices(plan: RunPlan, resolved: Resolved | None) -> list[list[str]]:
-    """Rows of a table: what was chosen, and what was found out before the start."""
-    rows = [[label(name), chosen(value)] for name, value in options_of(plan).items()]
+    """Return rows of a table: what was measured before the start, and the options."""
+    rows = [[label(name), chosen(value)] for name, value in plan.options().items()]
     if resolved is None:
         return rows
-    found = {
-        "Weights": f"{resolved.parameters:,}",
-        "Tokens to train on": f"{resolved.tokens:,}",
-        "Tokens held out": f"{resolved.validation_tokens:,}",
+    measured = {
+        "Parameters": f"{resolved.parameters:,}",
+        "Training tokens": f"{resolved.tokens:,}",
+        "Validation tokens": f"{resolved.validation_tokens:,}",
         "Context": f"{resolved.block_size:,} tokens",
         "Computes in": "bfloat16" if resolved.bfloat16 else "float32",
     }
-    return [["Found out before the start"], *map(list, found.items()), ["Chosen"], *rows]
+    return [["Measured before the start"], *map(list, measured.items()), ["Options"], *rows]

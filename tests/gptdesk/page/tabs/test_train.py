@@ -13,7 +13,7 @@ from gptdesk.page.tabs.train.panels import AXES, Look, loss_chart, overlay, poin
 from gptdesk.settings import Settings
 from gptdesk.training import DataOptions
 from gptdesk.training.control import RunInfo
-from gptdesk.training.diagnostics import Alarm
+from gptdesk.training.diagnostics import Diagnostic
 from gptdesk.training.run_directory import RunPlan, RunStatus
 
 METRICS = [
@@ -63,42 +63,42 @@ def test_the_encoding_is_chosen_or_typed_and_checked(tmp_path: Path, in_event_lo
 @pytest.mark.parametrize(
     ("run", "order", "said"),
     [
-        (info(), "run", "**my\\-book** trains."),
-        (info(), "stop", "**my\\-book** trains, but is to stop: it saves first."),
+        (info(), "resume", "**my\\-book** trains."),
+        (info(), "stop", "**my\\-book** trains, and will stop after a checkpoint."),
         (info("paused"), "pause", "**my\\-book** is paused."),
         (
             info("preparing", message="encoding", progress=0.25),
             "stop",
-            "**my\\-book** is being prepared, but is to stop.",
+            "**my\\-book** is being prepared, and will stop.",
         ),
         (
             info("preparing", message="encoding", progress=0.25),
-            "run",
+            "resume",
             "**my\\-book** is being prepared: encoding (25%).",
         ),
         (info("stopped", message="saved as x"), "stop", "**my\\-book** was stopped: saved as x."),
-        (info("interrupted"), "run", "**my\\-book** was interrupted."),
+        (info("interrupted"), "resume", "**my\\-book** was interrupted."),
     ],
 )
 def test_the_state_is_a_sentence(run: RunInfo, order: str, said: str) -> None:
     assert words.state(run, order) == said  # type: ignore[arg-type]
 
 
-def test_figures_tell_what_is_left_and_what_was_best() -> None:
+def test_stats_tell_what_is_left_and_what_was_best() -> None:
     run = info(best_loss=3.5, best_step=100, saved_step=100)
-    told = {name: (value, remark) for name, value, remark in words.figures(run, METRICS, memory=2_000_000_000)}
+    told = {name: (value, remark) for name, value, remark in words.stats(run, METRICS, memory=2_000_000_000)}
     assert told["Step"] == ("100", "of 200")
     assert told["Time left"] == ("0:50", "0:50 so far")  # 6,400 tokens at 128 a second
     assert told["Validation loss"] == ("3.5000", "best 3.5000 at step 100")
-    assert told["Memory"] == ("2.00 GB", "saved at step 100")
-    paused = {name: value for name, value, _ in words.figures(replace(run, state="paused"), METRICS, memory=None)}
+    assert told["Memory"] == ("2.00 GB", "checkpoint at step 100")
+    paused = {name: value for name, value, _ in words.stats(replace(run, state="paused"), METRICS, memory=None)}
     assert not any(character.isdigit() for character in paused["Time left"] + paused["Memory"])
 
 
 def test_warnings_do_not_repeat_the_state() -> None:
-    found = [Alarm("error", "the disk is full"), Alarm("note", "it was read ten times")]
-    assert words.warnings(found, said="the disk is full") == "It was read ten times."
-    assert words.warnings(found, said="").startswith("⚠ The disk is full.")
+    found = [Diagnostic("error", "the disk is full"), Diagnostic("note", "it was read ten times")]
+    assert words.diagnostics_text(found, shown="the disk is full") == "It was read ten times."
+    assert words.diagnostics_text(found, shown="").startswith("⚠ The disk is full.")
 
 
 def test_the_curves_go_by_steps_tokens_or_minutes() -> None:
@@ -107,16 +107,16 @@ def test_the_curves_go_by_steps_tokens_or_minutes() -> None:
     assert [y for _, y in points(METRICS, "val_loss", "steps")] == [3.9, 3.5]
 
 
-def test_the_best_evaluation_is_marked_and_guessers_are_named() -> None:
-    drawn = loss_chart(METRICS, Look(), levels=[("a guesser", 3.7)])
+def test_the_best_evaluation_is_marked_and_baselines_are_named() -> None:
+    drawn = loss_chart(METRICS, Look(), levels=[("unigram baseline", 3.7)])
     assert "best: 3.5000" in drawn
-    assert "a guesser" in drawn
+    assert "unigram baseline" in drawn
     assert drawn.count('class="mark') == 1
-    empty = loss_chart([], Look(), levels=[("a guesser", 3.7)])
+    empty = loss_chart([], Look(), levels=[("unigram baseline", 3.7)])
     assert "Nothing yet" in empty
 
 
-def test_runs_laid_over_each_other_have_colours_of_their_own() -> None:
+def test_compared_runs_have_colours_of_their_own() -> None:
     drawn = overlay({"one": METRICS, "two": METRICS}, Look("steps", 0, log_x=True, log_y=True))
     assert drawn.count("dot c0") == drawn.count("dot c1") == 2
 
@@ -127,7 +127,7 @@ def test_names_and_texts_are_no_markup() -> None:
     assert "<img" not in shown
 
 
-def test_every_choice_is_told() -> None:
+def test_every_option_is_shown() -> None:
     rows = words.choices(RunPlan(name="my-book", data=("a.txt", "b.txt")), None)
     told = {row[0]: row[1] for row in rows}
     assert told["Data"] == "a.txt, b.txt"

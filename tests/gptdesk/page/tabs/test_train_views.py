@@ -11,15 +11,19 @@ import pytest
 
 from gptdesk.desk import Desk
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.train.form import LIBRARY, MINUTES, PLACE, FormView
+from gptdesk.page.tabs.train.form import MINUTES, FormView
 from gptdesk.page.tabs.train.library import STOPPED
 from gptdesk.page.tabs.train.listing import ListingView
 from gptdesk.page.tabs.train.panels import Look
-from gptdesk.page.tabs.train.watch import NONE, WatchView
+from gptdesk.page.tabs.train.run_view import NO_RUN, RunView
+from gptdesk.page.tabs.train.text_source import FILES, LIBRARY, PASTED, PLACE
 from gptdesk.settings import Settings
 from gptdesk.training import ModelOptions, TrainingOptions, control
 from gptdesk.training.lock import training_lock
-from gptdesk.training.run_directory import METRICS, Resolved, RunDirectory, RunPlan, RunStatus, Sample
+from gptdesk.training.options import ResolvedTraining
+from gptdesk.training.plan import RunPlan
+from gptdesk.training.run_directory import METRICS, Resolved, RunDirectory, RunStatus, Sample
+from gptdesk.training.text_input import TextInput
 
 LINES = [
     {"step": step, "tokens": 64 * step, "seconds": step / 2, "train_loss": 3.6, "val_loss": 3.5}
@@ -33,7 +37,7 @@ class Views:
     def __init__(self, home: Path) -> None:
         self.desk = Desk(Settings(home=home))
         with gr.Blocks() as page:
-            self.watch = WatchView(self.desk, TabLinks(page, gr.Tabs()))
+            self.watch = RunView(self.desk, TabLinks(page, gr.Tabs()))
             self.listing = ListingView(self.desk)
             self.form = FormView(self.desk)
 
@@ -49,12 +53,14 @@ class Views:
     def given(self, name: str | None, **values: object) -> dict:
         """What the page holds, with these values of Watch's inputs by name."""
         watch = self.watch
-        held = {"axis": "steps", "weight": 0.6, "logs": [], "sample": 1, "until": 0, "seen": ((), "")} | values
-        return {watch.name: name} | {getattr(watch, key): value for key, value in held.items()}
+        widgets = {"axis": watch.axis, "weight": watch.weight, "logs": watch.logs, "seen": watch.seen}
+        widgets |= {"sample": watch.samples.slider, "count": watch.samples.count}
+        held = {"axis": "steps", "weight": 0.6, "logs": [], "sample": 1, "count": 0, "seen": ((), "")} | values
+        return {watch.name: name} | {widgets[key]: value for key, value in held.items()}
 
     def set(self, **values: object) -> dict:
         """What the form holds: its first values, but for these options and widgets by name."""
-        boxes = {"files": self.form.files, **self.form.remembered}
+        boxes = {"files": self.form.source.files, **self.form.remembered}
         return {box: box.value for box in boxes.values()} | {boxes[name]: value for name, value in values.items()}
 
 
@@ -68,23 +74,23 @@ def test_the_slider_reaches_every_text_and_follows_new_ones_from_its_end(views: 
     for name, evaluations in (("two", 2), ("five", 5)):
         views.make(name, evaluations=evaluations)
         for number in range(1, evaluations + 1):
-            updates = watch._on_sample(views.given(name, sample=number, until=evaluations))
-            assert updates[watch.sample]["value"] == number
-            assert f"text {number}" in updates[watch.samples]
-    stays = watch._on_tick(views.given("five", sample=3, until=4))  # the fifth has just come
-    follows = watch._on_tick(views.given("five", sample=4, until=4))
-    assert (stays[watch.sample]["value"], stays[watch.until]) == (3, 5)
-    assert follows[watch.sample]["value"] == 5
-    assert watch._on_run(views.given("two", sample=1, until=5))[watch.sample]["value"] == 2
+            updates = watch._on_sample(views.given(name, sample=number, count=evaluations))
+            assert updates[watch.samples.slider]["value"] == number
+            assert f"text {number}" in updates[watch.samples.texts]
+    stays = watch._on_tick(views.given("five", sample=3, count=4))  # the fifth has just come
+    follows = watch._on_tick(views.given("five", sample=4, count=4))
+    assert (stays[watch.samples.slider]["value"], stays[watch.samples.count]) == (3, 5)
+    assert follows[watch.samples.slider]["value"] == 5
+    assert watch._on_run(views.given("two", sample=1, count=5))[watch.samples.slider]["value"] == 2
 
 
 def test_what_is_opened_is_drawn_as_the_widgets_say(views: Views) -> None:
     views.make("one")
     views.make("other", seed=1)
     watch, listing = views.watch, views.listing
-    assert "by minutes" in watch.shown("one", views.given("one", axis="minutes"))[watch.losses]
+    assert "by minutes" in watch.show("one", views.given("one", axis="minutes"))[watch.losses]
     kept = {box: {"axis": "tokens"}.get(name, box.value) for name, box in watch.remembered.items()}
-    assert "by tokens" in watch.shown("one", kept)[watch.losses]
+    assert "by tokens" in watch.show("one", kept)[watch.losses]
     assert "by minutes" in listing._on_open(["one", "other"], "minutes", 0.6, [])[listing.curves]
 
 
@@ -100,21 +106,21 @@ def test_nothing_of_a_run_stays_when_it_is_gone(views: Views) -> None:
     shutil.rmtree(views.make("gone").path)
     for look in (watch._on_tick, watch._on_choice, watch._on_run, watch._on_sample):
         updates = look(views.given("gone", seen=(("gone",), "gone finished")))
-        assert updates[watch.state] == NONE
-        assert (updates[watch.tiles], updates[watch.alarms]) == ("", "")
-        hidden = [watch.name, watch.use, watch.resume, watch._curves, watch._texts, watch._chosen]
+        assert updates[watch.state] == NO_RUN
+        assert (updates[watch.tiles], updates[watch.diagnostics]) == ("", "")
+        hidden = [watch.name, *watch.buttons.outputs, watch._curves, watch.samples.column, watch._chosen]
         assert not any(updates[box]["visible"] for box in hidden)
     views.make("next")
     assert "next" in watch._on_tick(views.given("gone"))[watch.state]
     (views.desk.settings.runs / "next" / "plan.json").write_text("{}")
     damaged = watch._on_choice(views.given("next"))
     assert "cannot be read" in damaged[watch.state]
-    assert (damaged[watch.tiles], damaged[watch.alarms], damaged[watch.options]) == ("", "", "")
+    assert (damaged[watch.tiles], damaged[watch.diagnostics], damaged[watch.options]) == ("", "", "")
 
 
 def test_a_page_notices_runs_that_others_begin_and_draws_nothing_twice(views: Views) -> None:
     watch = views.watch
-    empty = watch.shown(None, {})
+    empty = watch.show(None, {})
     assert watch._on_tick(views.given(None, seen=empty[watch.seen])) == gr.skip()
     views.make("one")
     found = watch._on_tick(views.given(None, seen=empty[watch.seen]))
@@ -132,15 +138,15 @@ def test_a_run_that_was_shortened_is_judged_by_its_own_steps(views: Views) -> No
     found = {"digest": "d", "split": "position", "tokenizer": "chars", "parameters": 9, "block_size": 16}
     found |= {"bfloat16": False, "tokens": 900, "validation_tokens": 90, "tokens_per_second": 1.0, "memory_bytes": 1}
     run.write_resolved(Resolved(**found, steps=100, chance=4.0, unigram=3.3, bigram=2.5))
-    alarms = views.watch.shown("short", {})[views.watch.alarms]
-    assert "no better than guessing" in alarms
+    findings = views.watch.show("short", {})[views.watch.diagnostics]
+    assert "no better than the unigram baseline" in findings
 
 
-def test_an_empty_box_stands_for_what_suits_the_rest(views: Views) -> None:
-    def training(**values: object) -> TrainingOptions:
-        return views.form._plan(views.set(text="a text", name="x", **values))[0].training
+def test_an_empty_box_is_chosen_automatically(views: Views) -> None:
+    def training(**values: object) -> ResolvedTraining:
+        return views.form._plan(views.set(text="a text", name="x", **values)).resolve_training()
 
-    assert dict(training()) == dict(TrainingOptions()) | {"max_minutes": MINUTES}
+    assert dict(training()) == dict(TrainingOptions().resolve()) | {"max_minutes": MINUTES}
     assert training(optimizer="adamw").learning_rate == 0.002
     assert training(optimizer="adamw", learning_rate=0.006).learning_rate == 0.006
     assert training(start="starter").learning_rate == 0.0005
@@ -149,27 +155,54 @@ def test_an_empty_box_stands_for_what_suits_the_rest(views: Views) -> None:
     assert training(steps=300, warmup_steps=50).warmup_steps == 50
 
 
+def text_of(views: Views, **values: object) -> TextInput:
+    """The text that the form gives, with these values of its widgets by name."""
+    *_, text = views.form.source.obtain(views.set(**values), views.form._actions.line, threading.Event())
+    assert isinstance(text, TextInput)
+    return text
+
+
+def test_every_source_gives_one_text_and_a_name(views: Views) -> None:
+    for values, text, title in (
+        ({"source": PASTED, "text": "some words"}, TextInput(pasted="some words"), "pasted"),
+        (
+            {"source": FILES, "files": ["/u/a.txt", "/u/b.txt"]},
+            TextInput(uploads=(Path("/u/a.txt"), Path("/u/b.txt"))),
+            "a",
+        ),
+        ({"source": PLACE, "place": " /books/one.txt "}, TextInput(paths=(Path("/books/one.txt"),)), "one"),
+    ):
+        assert text_of(views, **values) == text
+        assert views.form.source.title(views.set(**values)) == title
+    for source, sentence in (
+        (PASTED, "the text is empty"),
+        (FILES, "no file is chosen"),
+        (PLACE, "no folder is named"),
+    ):
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            text_of(views, source=source)
+
+
 def test_a_place_may_begin_with_the_home_of_its_user(
     views: Views, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    plan, _, _ = views.form._plan(views.set(source=PLACE, place="~/book.txt"))
-    assert plan.data == (str(tmp_path / "book.txt"),)
+    assert text_of(views, source=PLACE, place="~/book.txt") == TextInput(paths=(tmp_path / "book.txt",))
 
 
 def test_stopping_while_a_text_is_made_is_said(views: Views) -> None:
     stop = threading.Event()
     stop.set()
-    plan, _, _ = views.form._plan(views.set(source=LIBRARY))
-    assert list(views.form._with_text(plan, stop)) == [{views.form._actions.line: STOPPED}]
+    line = views.form._actions.line
+    assert list(views.form.source.obtain(views.set(source=LIBRARY), line, stop)) == [{line: STOPPED}]
 
 
 def test_models_are_offered_under_their_titles(views: Views, tiny_folder: Path) -> None:
-    assert views.form._begun_with("tiny")["value"] == ""
+    assert views.form._on_open("tiny")["value"] == ""
     shutil.copytree(tiny_folder / "tiny", views.desk.settings.models / "tiny")
     shutil.copytree(tiny_folder / "tiny", views.make("book").path / "step-00000040" / "model")
-    offered = views.form._begun_with("tiny")
+    offered = views.form._on_open("tiny")
     assert offered["value"] == "tiny"
     assert {("tiny", "tiny"), ("run book, step 40", "book@40")} <= set(offered["choices"])
     assert views.form._boxes.box(ModelOptions, "start").value == ""
@@ -181,7 +214,7 @@ def test_what_can_be_deleted_is_and_the_rest_is_told(views: Views) -> None:
         views.make(name)
     with training_lock(views.desk.settings.home, "two"), pytest.warns(UserWarning, match="two is training"):
         updates = listing._on_delete(["one", "two", "three"], "steps", 0.6, [])
-    assert [info.name for info in control.listing(views.desk.places)] == ["two"]
+    assert [info.name for info in control.listing(views.desk.run_context)] == ["two"]
     assert updates[listing.chosen]["choices"] == ["two"]
     assert updates[listing.chosen]["value"] == ["two"]
     assert "one" not in updates[listing.table]
@@ -189,8 +222,12 @@ def test_what_can_be_deleted_is_and_the_rest_is_told(views: Views) -> None:
 
 def test_pasted_texts_are_called_so_and_do_not_differ(views: Views) -> None:
     for name in ("one", "two"):
-        views.make(name, data=f"/home/pasted/{name}/text.txt", seed=len(name))
+        text = TextInput(pasted=f"a text of the run {name}")
+        control.create(views.desk.run_context, RunPlan(name=name), text=text)
+    assert control.find(views.desk.run_context, "one").plan().data[0].endswith("text.txt")
+    (views.desk.settings.home / "text.txt").write_text("no pasted text")
+    views.make("three", data=str(views.desk.settings.home / "text.txt"))
     listing = views.listing
     updates = listing._on_open(["one", "two"], "steps", 0.6, [])
-    assert "nothing was chosen differently" in updates[listing.differences]
+    assert "none" in updates[listing.differences]
     assert updates[listing.table].count("pasted text") == 2

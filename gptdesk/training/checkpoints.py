@@ -1,6 +1,6 @@
-"""The saves of a run: folders `step-NNNNNNNN`, each whole or not there, verified before it is trusted.
+"""Checkpoints of a run: folders `step-NNNNNNNN`, written atomically and verified before they are used.
 
-`model` is a checkpoint like any other; training.safetensors and state.json hold what else the next step depends on;
+`model` is a model folder like any other; training.safetensors and state.json hold the rest of the trainer's state;
 manifest.json holds the size and SHA-256 of every other file.
 """
 
@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from gptdesk.training.trainer import WEIGHTS, Trainer, TrainerState, TrainingDiverged
+from gptdesk.training.steps import WEIGHTS, TrainerState, TrainingDiverged
+from gptdesk.training.trainer import Trainer
 from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.tokenizer import Tokenizer
@@ -24,36 +25,37 @@ from models.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 PREFIX = "step-"
-BAD = ".bad-"  # before the name of a save that was put aside
+BAD = ".bad-"  # before the name of a damaged checkpoint
 MODEL, TENSORS, STATE, MANIFEST = "model", "training.safetensors", "state.json", "manifest.json"
 LIMIT = 1_000_000  # bytes of state.json and manifest.json
-KEPT = 2  # newest saves: should the newest be damaged
+KEPT = 2  # newest checkpoints: should the newest be damaged
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the bits of a run depend on besides its state: with others it goes on nearly, not exactly, the same."""
+    """Facts on which bit-exact results depend, besides the state of the trainer."""
 
     torch: str
     threads: int
     processes: int
     device: str
     sharded: bool = False
-    cpu: str = ""  # the instructions that torch uses; saves made before this was known have none
+    cpu: str = ""  # the instructions that torch uses; checkpoints of earlier versions have none
 
     @classmethod
     def here(cls, trainer: Trainer) -> "Facts":
+        """Return the facts of this process."""
         device = trainer.model.wte.weight.device.type
         cpu = torch.backends.cpu.get_cpu_capability()
-        world = trainer.world
-        return cls(torch.__version__, torch.get_num_threads(), world.size, device, world.sharded, cpu)
+        processes = trainer.processes
+        return cls(torch.__version__, torch.get_num_threads(), processes.size, device, processes.sharded, cpu)
 
 
 def save(run: Path, trainer: Trainer, *, tokenizer: Tokenizer, about: About) -> Path:
-    """Save the trainer's state in the run's folder, if it is not there, and remove saves that are no longer needed.
+    """Save the trainer's state in the run's folder, unless it is saved already, and remove older checkpoints.
 
-    Raises OSError if the disk refuses, TrainingDiverged for a state with numbers that are not finite; then the saves
-    there were still are.
+    Raises OSError if the disk refuses, TrainingDiverged for a state with numbers that are not finite; then no
+    checkpoint is removed.
     """
     folder = run / f"{PREFIX}{trainer.step:08d}"
     if not folder.exists():
@@ -61,11 +63,11 @@ def save(run: Path, trainer: Trainer, *, tokenizer: Tokenizer, about: About) -> 
         for name, tensor in state.tensors.items():
             if not tensor.isfinite().all():
                 raise TrainingDiverged(
-                    f"{name} is not finite after step {trainer.step}, so that step was not saved; go on from the save "
-                    "before with a lower learning_rate"
+                    f"{name} is not finite after step {trainer.step}, so that step was not saved; resume from the "
+                    "checkpoint before with a lower learning_rate"
                 )
         with storage.new_folder(folder) as fresh:
-            with trainer.kept() as model:
+            with trainer.saved_weights() as model:
                 save_checkpoint(fresh / MODEL, model, tokenizer=tokenizer, about=about)
             _write_state(fresh, state, averaged=bool(trainer.options.average), facts=Facts.here(trainer))
             manifest = {path.relative_to(fresh).as_posix(): _fingerprint(path) for path in _files(fresh)}
@@ -75,10 +77,10 @@ def save(run: Path, trainer: Trainer, *, tokenizer: Tokenizer, about: About) -> 
 
 
 def newest(run: Path) -> Path | None:
-    """The newest save that verifies; those after it that do not are put aside, with a warning."""
+    """Return the newest checkpoint that verifies; newer ones that do not are renamed, with a warning."""
     for folder in reversed(folders(run)):
         if fault := _fault(folder):
-            log.warning("the save %s cannot be used (%s); the one before it is taken", folder, fault)
+            log.warning("the checkpoint %s cannot be used (%s); the one before it is used", folder, fault)
             os.replace(folder, folder.with_name(BAD + folder.name))
         else:
             return folder
@@ -86,28 +88,28 @@ def newest(run: Path) -> Path | None:
 
 
 def remove_leftovers(run: Path) -> None:
-    """Delete what saves that were killed have left, for the one process that saves in this run."""
+    """Delete unfinished checkpoints of processes that were killed, for the one process that saves in this run."""
     for folder in run.glob(f".{PREFIX}*.partial"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def folders(run: Path) -> list[Path]:
-    """All saves of a run, oldest first."""
+    """Return the checkpoints of a run, oldest first."""
     return sorted(path for path in run.glob(f"{PREFIX}*") if path.is_dir())
 
 
 def step_of(folder: Path) -> int:
-    """The step after which a save was made."""
+    """Return the step after which a checkpoint was saved."""
     return int(folder.name.removeprefix(PREFIX))
 
 
 def model_of(run: Path, step: int) -> Path:
-    """The checkpoint folder in the save after `step`."""
+    """Return the model folder in the checkpoint of `step`."""
     return run / f"{PREFIX}{step:08d}" / MODEL
 
 
 def load(folder: Path) -> tuple[TrainerState, Facts]:
-    """Read a save that has been verified; raises ValueError if it cannot be understood."""
+    """Read a checkpoint that has been verified; ValueError if it cannot be understood."""
     data = storage.read_json(folder / STATE, limit=LIMIT)
     try:
         tensors = load_file(folder / TENSORS)
@@ -117,11 +119,11 @@ def load(folder: Path) -> tuple[TrainerState, Facts]:
             tensors |= {WEIGHTS + name: weight.detach() for name, weight in model.named_parameters()}
         return TrainerState(**data, tensors=tensors), Facts(**facts)  # type: ignore[arg-type]
     except (KeyError, TypeError, SafetensorError) as error:
-        raise ValueError(f"the save {folder} cannot be understood: {error}") from error
+        raise ValueError(f"the checkpoint {folder} cannot be understood: {error}") from error
 
 
 def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Facts) -> None:
-    """Weights that are not averaged are in the model already."""
+    """Write what the model folder does not hold: it has the weights already unless they are `averaged`."""
     tensors = {
         name: tensor.cpu().contiguous()
         for name, tensor in state.tensors.items()
@@ -144,6 +146,7 @@ def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Fa
 
 
 def _remove_old(run: Path, *, keep: int) -> None:
+    """Remove all checkpoints but the newest ones and that of step `keep`, which is the best."""
     for bad in run.glob(f"{BAD}{PREFIX}*"):
         if bad.name.removeprefix(BAD) <= folders(run)[-1].name:
             shutil.rmtree(bad, ignore_errors=True)
@@ -152,11 +155,11 @@ def _remove_old(run: Path, *, keep: int) -> None:
             try:
                 storage.remove_folder(folder)
             except OSError as error:
-                log.warning("the old save %s could not be removed (%s)", folder, error.strerror)
+                log.warning("the old checkpoint %s could not be removed (%s)", folder, error.strerror)
 
 
 def _fault(folder: Path) -> str:
-    """Why a save cannot be trusted; empty if it can."""
+    """Return why a checkpoint cannot be used; empty if it can."""
     try:
         manifest = storage.read_json(folder / MANIFEST, limit=LIMIT)
         found = {path.relative_to(folder).as_posix(): _fingerprint(path) for path in _files(folder)}

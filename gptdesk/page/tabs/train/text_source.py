@@ -1,0 +1,126 @@
+"""Text of a new run on the form: pasted, uploaded, by path or from the library."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
+from gptdesk import datasets
+from gptdesk.desk import Desk
+from gptdesk.page.option_widgets import QUIETLY, Updates, Values
+from gptdesk.page.tabs.train.library import STOPPED, LibraryPanel
+from gptdesk.training.text_input import TextInput
+
+PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on this computer", "From the library"
+SOURCES = (PASTED, FILES, PLACE, LIBRARY)
+
+
+class TextSourcePanel:
+    """Choice of the source, and the widget of each of them, of which one is visible."""
+
+    def __init__(self, desk: Desk) -> None:
+        gr.Markdown("### Text")
+        self.source = gr.Radio(SOURCES, value=PASTED, show_label=False, container=False, elem_id="train-source")
+        self.text = gr.Textbox(
+            label="Text",
+            placeholder="Paste a text that the model should learn to write like: a page is enough to begin with.",
+            lines=6,
+            max_lines=12,
+            elem_id="train-text",
+        )
+        self.files = gr.File(
+            label="Text files",
+            file_count="multiple",
+            type="filepath",
+            height=150,
+            visible=False,
+            elem_id="train-files",
+        )
+        self.place = gr.Textbox(
+            label="Folder or file",
+            info="Its path on this computer; all text files in a folder and its subfolders are read.",
+            visible=False,
+            elem_id="train-place",
+        )
+        with gr.Column(visible=False) as self._library_box:
+            self.library = LibraryPanel(desk)
+
+    @property
+    def remembered(self) -> dict[str, Component]:
+        """Widgets to remember, by name."""
+        return {"source": self.source, "text": self.text, "place": self.place, "library": self.library.choice}
+
+    @property
+    def inputs(self) -> set[Block]:
+        """Widgets whose values `text` needs."""
+        return {*self.remembered.values(), self.files}
+
+    @property
+    def outputs(self) -> list[Block]:
+        """Widgets that `restore` updates beside the remembered ones."""
+        return [*self._by_source, self.library.note]
+
+    @property
+    def _by_source(self) -> list[Block]:
+        return [self.text, self.files, self.place, self._library_box]
+
+    def wire(self) -> None:
+        """Connect the choice of the source, and the library."""
+        self.library.wire()
+        self.source.change(self._on_source, self.source, self._by_source, **QUIETLY)
+
+    def restore(self, kept: dict[str, object]) -> Updates:
+        """Return updates that show the remembered source, and the texts of the library that exist now."""
+        visible = zip(self._by_source, self._on_source(kept.get("source", PASTED)), strict=True)
+        return self.library.show(kept.get("library")) | dict(visible)
+
+    def title(self, values: Values) -> str:
+        """Return a name for a run on the chosen text; ValueError if none is chosen."""
+        source = values[self.source]
+        if source == PASTED:
+            return "pasted"
+        if source == FILES:
+            return self._uploads(values)[0].stem
+        if source == PLACE:
+            return self._path(values).stem
+        return self.library.name(values).removeprefix(datasets.CLASSIC)
+
+    def obtain(self, values: Values, line: gr.Markdown, stop: threading.Event) -> Iterator[Updates | TextInput]:
+        """Yield the text, after updates of `line` while one of the library is generated or downloaded.
+
+        Without a text at the end if that was stopped. Raises ValueError if none is chosen.
+        """
+        source = values[self.source]
+        if source == PASTED:
+            yield TextInput(pasted=str(values[self.text] or ""))
+        elif source == FILES:
+            yield TextInput(uploads=tuple(self._uploads(values)))
+        elif source == PLACE:
+            yield TextInput(paths=(self._path(values),))
+        else:
+            for event in self.library.obtain(self.library.name(values), line, stop):
+                if isinstance(event, tuple):
+                    yield TextInput(paths=tuple(map(Path, event)))
+                    return
+                yield event
+            yield {line: STOPPED}
+
+    def _uploads(self, values: Values) -> list[Path]:
+        files = values[self.files]
+        uploads = [Path(str(file)) for file in files] if isinstance(files, list) else []
+        if not uploads:
+            raise ValueError("no file is chosen; choose one or more, or paste a text")
+        return uploads
+
+    def _path(self, values: Values) -> Path:
+        path = str(values[self.place] or "").strip()
+        if not path:
+            raise ValueError("no folder is named; type its path, or paste a text")
+        return Path(os.path.expanduser(path))
+
+    def _on_source(self, source: object) -> list[object]:
+        return [gr.update(visible=source == one) for one in SOURCES]
