@@ -12,6 +12,7 @@ from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError, path
 from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
+from gptdesk.cli.shortcut import shortcut
 from gptdesk.cli.train import train
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
@@ -33,6 +34,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "runs": runs,
     "bench": bench,
     "about": about,
+    "shortcut": shortcut,
 }
 
 
