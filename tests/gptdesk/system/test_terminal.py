@@ -336,7 +336,7 @@ def test_an_argument_that_is_no_text_is_named(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: list[str], named: str
 ) -> None:
     monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
-    start = f"gptdesk: argument {named}: this is no valid UTF-8; save it as UTF-8, or type it again; see `"
+    start = f"gptdesk: argument {named}: this is not valid UTF-8; save it as UTF-8, or type it again; see `"
     assert complaint(capsys, *words).startswith(start)
 
 
@@ -358,5 +358,5 @@ def test_files_may_have_names_that_are_no_text(
     assert json.loads(capsys.readouterr().out)["judged_by"] == "caf\udce9.txt"
     home = os.fsdecode(os.fsencode(tmp_path) + b"/hom\xe9")
     assert complaint(capsys, "--home", home, "runs").endswith(
-        "/hom? has a name that is no valid UTF-8; choose another with --home or GPTDESK_HOME\n"
+        "/hom? has a name that is not valid UTF-8; choose another with --home or GPTDESK_HOME\n"
     )
