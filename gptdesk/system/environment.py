@@ -14,12 +14,12 @@ from pathlib import Path
 from gptdesk.system.terminal import hold_signals, release_signals
 
 # GOMP_SPINCOUNT: an idle OpenMP thread polls for its next task so many times, here for 0.1 ms, before it sleeps. With
-# libgomp's own 300,000 (1 ms) it holds a core that the working thread needs where other programs are busy, too; decode
-# was 2.9 times as fast by `python -m benchmarks.environment --setting GOMP_SPINCOUNT --busy`. With much fewer, a thread
-# sleeps between two products of a step.
+# libgomp's own 300,000 (1 ms) it holds a core that the working thread needs where other programs are busy, too: on such
+# a computer decode was 2.9 times as fast by `python -m benchmarks.environment --setting GOMP_SPINCOUNT`; --busy starts
+# such a program. With much fewer, a thread sleeps between two products of a step.
 SPIN = {"GOMP_SPINCOUNT": "30000"}
-# Large pages for memory of malloc and of torch, where the system leaves that to the program. The tunable made int8 decode
-# 1.16 times as fast, the variable of torch keeps the peak of a load 60 MB of 1,000 lower, by
+# Large pages for memory of malloc and of torch, where the system leaves that to the program. The tunable made int8
+# decode 1.16 times as fast, the variable of torch keeps the peak of a load 60 MB of 1,000 lower, by
 # `python -m benchmarks.environment --setting GLIBC_TUNABLES THP_MEM_ALLOC_ENABLE`.
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 HUGE_PAGES_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
