@@ -121,7 +121,7 @@ def test_a_closed_error_stream_and_input_take_nothing_from_a_command(tmp_path: P
 
 def test_asking_without_an_input_is_one_sentence(tmp_path: Path) -> None:
     process = start(tmp_path, "generate", "--interactive", redirect="<&-")
-    sentence = "--interactive asks for prompts, and the standard input is closed; give a prompt by --prompt"
+    sentence = "--interactive asks for prompts, but the standard input is closed; give a prompt by --prompt"
     assert ended(process) == (2, "", f"gptdesk: {sentence}\n")
 
 
