@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Start GPT Desk: make its environment once, then run the app in it (`python launch.py --help`).
+"""Launcher of GPT Desk: makes its environment once, then runs the app in it (`python launch.py --help`).
 
 Standard library only. Environments lie in the user's data folder, never in the clone: `<home>/env` for the app,
-`<home>/env-test` with the test tools as well. Each is built as `<name>.tmp-<pid>`, proved by importing what the app
+`<home>/env-test` with the test tools as well. Each is built as `<name>.tmp-<pid>`, tested by importing what the app
 imports, stamped and only then renamed, so a start that finds a valid stamp needs neither pip nor the network.
 
-The file parses on Python 3.6, and section 1 runs before anything newer is evaluated: an old Python hands over to a
-newer one or ends with one sentence. So no walrus, no match, no `/` in signatures, and tomllib is imported late.
+The file parses on Python 3.6, and section 1 runs before anything newer is evaluated: an old Python starts a newer one
+or ends with one sentence. So no walrus, no match, no `/` in signatures, and tomllib is imported late.
 """
 
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main is there to end in an orderly way: not with a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main handles it: end without a traceback
 
 import hashlib
 import importlib.util
@@ -30,27 +30,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-# Python 2 stops at the next line, and shows it.
+# Python 2 cannot parse the next line, and prints it.
 NEEDED: tuple = (3, 11)  # GPT Desk needs Python 3.11 or newer, from https://www.python.org/downloads/
 WINDOWS = os.name == "nt"
 
 
 # --- 1. A Python that can run the desk --------------------------------------------------------------------------
-def say(words: str) -> None:
-    """Speak on stderr, for stdout belongs to the program that is started; if nobody can hear it, go on."""
-    speak(f"{words}\n")
-
-
-def speak(text: str) -> None:
-    """Write to stderr, which may be closed, broken, or unable to show a character."""
+def say(words: str, end: str = "\n") -> None:
+    """Write to stderr, which may be closed or broken; stdout belongs to the program that is started."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            sys.stderr.write(text)
+            sys.stderr.write(words + end)
             sys.stderr.flush()
 
 
 def unfit(version: tuple, largest: int) -> str:
-    """The sentence that refuses a Python of this `sys.version_info` and `sys.maxsize`; empty when it is fit."""
+    """Return the sentence that refuses a Python of this `sys.version_info` and `sys.maxsize`, or an empty one."""
     bits = 64 if largest > 2**32 else 32
     if tuple(version[:2]) >= NEEDED and bits == 64:
         return ""
@@ -61,17 +56,17 @@ def unfit(version: tuple, largest: int) -> str:
 
 
 def find_fit_python() -> list:
-    """The command of the newest fit Python on this computer, proved by running it; empty when there is none."""
-    proof = f"import sys; sys.exit(not (sys.version_info >= {NEEDED} and sys.maxsize > 2**32))"
+    """Return the command of the newest suitable Python on this computer, after a trial; empty if there is none."""
+    trial = f"import sys; sys.exit(not (sys.version_info >= {NEEDED} and sys.maxsize > 2**32))"
     for minor in range(NEEDED[1] + 15, NEEDED[1] - 1, -1):
         for command in ([["py", f"-3.{minor}"]] if WINDOWS else []) + [[f"python3.{minor}"]]:
-            if shutil.which(command[0]) and subprocess.call([*command, "-c", proof], stderr=subprocess.DEVNULL) == 0:
+            if shutil.which(command[0]) and subprocess.call([*command, "-c", trial], stderr=subprocess.DEVNULL) == 0:
                 return command
     return []
 
 
 def leave_unfit_python() -> None:
-    """Carry on in a fit Python when this one is not; when there is none, end with one sentence and nothing made."""
+    """Go on in a suitable Python if this one is not; without any, end with one sentence and write nothing."""
     sentence = unfit(sys.version_info, sys.maxsize)
     if not sentence:
         return
@@ -82,16 +77,13 @@ def leave_unfit_python() -> None:
     command = [*fit, os.path.realpath(__file__), *sys.argv[1:]]
     if not WINDOWS:
         os.execvp(command[0], command)
-    try:
-        sys.exit(subprocess.call(command))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(subprocess.call(command))  # Ctrl-C ends both
 
 
 if __name__ == "__main__":
     leave_unfit_python()
 
-# --- 2. What is to be made, and where ---------------------------------------------------------------------------
+# --- 2. The plan: what to install, and where --------------------------------------------------------------------
 HELP = """GPT Desk: a workbench for small GPT models.
 
   python launch.py              make the environment (once), start the app, open the page
@@ -108,11 +100,11 @@ Any other word or option goes to GPT Desk itself: --port, --host, --no-browser, 
 ROOT = Path(os.path.realpath(__file__)).parent
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP = "gptdesk-stamp.json"
-FORMAT = 1  # raise it when environments made by an older launch.py must be made anew
+FORMAT = 1  # of environments; a larger number has those of an older launch.py made anew
 
 
 class Fault(Exception):
-    """Something the user can put right, in plain words; `code` becomes the exit code."""
+    """Error that the user can correct, as a sentence; `code` becomes the exit code."""
 
     def __init__(self, words: str, code: int = 1) -> None:
         super().__init__(words)
@@ -120,7 +112,7 @@ class Fault(Exception):
 
 
 class Plan(NamedTuple):
-    """One environment: its folder, its requirements, the modules that must import, and the fingerprint of all that."""
+    """Environment to have: folder, requirements, modules that must import, and the fingerprint of all that."""
 
     folder: Path
     packages: list[str]
@@ -129,7 +121,7 @@ class Plan(NamedTuple):
 
 
 def user_data_folder() -> Path:
-    """Where programs keep a user's data; the desk's own folder there is the one that platformdirs would name."""
+    """Return the folder of users' data on this system, the parent of the one that platformdirs names."""
     if WINDOWS:
         return Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local"))
     if os.path.isabs(os.environ.get("XDG_DATA_HOME", "")):
@@ -138,7 +130,7 @@ def user_data_folder() -> Path:
 
 
 def check_home(home: Path) -> None:
-    """Make the home folder and be sure that it can be written, and named in PYTHONPATH."""
+    """Make the home folder; raises Fault if it cannot be written, or not be named in PYTHONPATH."""
     for folder in (ROOT, home):
         if os.pathsep in str(folder):
             raise Fault(f"Python cannot import from {folder}: choose a path without {os.pathsep!r}.", 2)
@@ -153,7 +145,7 @@ def check_home(home: Path) -> None:
 
 
 def make_plan(home: Path, *, testing: bool) -> Plan:
-    """Read from pyproject.toml and constraints.txt what the app's environment, or the tests', is made of."""
+    """Return the plan of the app's environment, or the tests', from pyproject.toml and constraints.txt."""
     import tomllib  # new in Python 3.11
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -167,14 +159,14 @@ def make_plan(home: Path, *, testing: bool) -> Plan:
     return Plan(folder, packages, verify, key=hashlib.sha256(made_of.encode()).hexdigest())
 
 
-# --- 3. An environment: is it whole? ----------------------------------------------------------------------------
+# --- 3. State of an environment ---------------------------------------------------------------------------------
 def python_of(folder: Path) -> Path:
-    """The interpreter inside an environment."""
+    """Return the interpreter of an environment."""
     return folder / ("Scripts/python.exe" if WINDOWS else "bin/python")
 
 
 def base_python(folder: Path) -> str:
-    """The interpreter that an environment stands on: a link leads to it on POSIX, pyvenv.cfg names it on Windows."""
+    """Return the interpreter below an environment: the target of a link on POSIX, named in pyvenv.cfg on Windows."""
     if not WINDOWS:
         return os.path.realpath(python_of(folder))
     home = re.search(r"^home *= *(.+)$", (folder / "pyvenv.cfg").read_text(encoding="utf-8"), re.MULTILINE)
@@ -182,26 +174,23 @@ def base_python(folder: Path) -> str:
 
 
 def site_packages(folder: Path) -> Path:
-    """Where an environment keeps its packages."""
+    """Return the folder of an environment's packages."""
     return next(folder.glob("Lib/site-packages" if WINDOWS else "lib/*/site-packages"), folder / "missing")
 
 
 def is_ready(plan: Plan) -> bool:
-    """Whether the environment fits the plan and is whole, told from files alone, for every start waits for this.
-
-    Any fit Python may have made it, not only the one that runs now, as long as that one is still in its place.
-    """
+    """Return whether the environment is the planned one and complete, from its files alone: every start waits."""
     try:
         stamp = json.loads((plan.folder / STAMP).read_text(encoding="utf-8"))
-        needed = [python_of(plan.folder), *(plan.folder / file for file in stamp["files"])]
-        fits = stamp["key"] == plan.key and stamp["python"] == base_python(plan.folder)
-        return fits and os.path.exists(stamp["python"]) and all(file.exists() for file in needed)
+        base = base_python(plan.folder)
+        needed = [base, python_of(plan.folder), *(plan.folder / file for file in stamp["files"])]
+        return (stamp["key"], stamp["python"]) == (plan.key, base) and all(map(os.path.exists, needed))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def imported_files(folder: Path, verify: list[str]) -> list[str]:
-    """Import the modules inside the environment; their files, relative to it, or a Fault that says what failed."""
+    """Import the modules inside the environment and return their files, relative to it; raises Fault if that fails."""
     program = (
         "import importlib, json, os, sys\n"
         "files = [importlib.import_module(name).__file__ for name in sys.argv[1:]]\n"
@@ -215,11 +204,12 @@ def imported_files(folder: Path, verify: list[str]) -> list[str]:
 
 
 # --- 4. pip -----------------------------------------------------------------------------------------------------
+TICK = 1.0  # seconds between two signs of progress on a terminal; ten times as many elsewhere
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 CUDA_WHEELS = "https://download.pytorch.org/whl/cu130"  # for Windows; on Linux PyPI's own build of torch is for CUDA
 NO_NETWORK = "name ?resolution|getaddrinfo|new ?connection|connection ?(reset|refused|aborted|broken)|timed out"
 NO_BUILD = r"No matching dist|Could not find a version|\(constraint\)|building wheel"
-HINTS = (  # the first match counts: without a network, too, pip ends in "no matching distribution"
+HINTS = (  # the first match counts: pip also says "no matching distribution" when there is no network
     ("No space left|Errno 28|WinError 112|quota", "The disk is full: free some space, or use another with --home DIR."),
     ("certificate|SSLError", "A certificate was refused, often a company proxy's: let PIP_CERT name its file."),
     ("SOCKS", "pip cannot use a SOCKS proxy: unset ALL_PROXY for the first start, or name an HTTP proxy."),
@@ -235,30 +225,28 @@ HINTS = (  # the first match counts: without a network, too, pip ends in "no mat
 
 
 def explanation(output: str) -> str:
-    """The last lines of a failed command's output, and what they mean where that is known."""
+    """Return the last lines of a failed command's output, and a hint where there is one."""
     lines = ["  " + line.rstrip() for line in output.splitlines() if line.strip()]
-    meanings = [words for pattern, words in HINTS if re.search(pattern, output, re.IGNORECASE)]
-    return "\n".join(lines[-15:] + meanings[:1])
+    hints = [words for pattern, words in HINTS if re.search(pattern, output, re.IGNORECASE)]
+    return "\n".join(lines[-15:] + hints[:1])
 
 
 def clean_environment() -> dict[str, str]:
-    """Our variables without those that lead an environment's Python or pip astray."""
-    astray = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
-    return {**{name: value for name, value in os.environ.items() if name not in astray}, "PYTHONUTF8": "1"}
+    """Return our variables without those that would redirect an environment's Python or pip."""
+    redirecting = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
+    return {**{name: value for name, value in os.environ.items() if name not in redirecting}, "PYTHONUTF8": "1"}
 
 
 def pip_environment(temporary: Path) -> dict[str, str]:
-    """Variables for pip, which unpacks gigabytes: into `temporary`, as the system's /tmp is often too small.
-
-    No PYTHONNOUSERSITE: an environment has no user site, and the host's pip may well be in there.
-    """
+    """Return the variables for pip, which unpacks gigabytes: into `temporary`, as /tmp is often too small."""
     temporary.mkdir(parents=True, exist_ok=True)
     folders = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+    # no PYTHONNOUSERSITE: an environment has no user site, and the host's pip may be in there
     return {**clean_environment(), **folders, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUNBUFFERED": "1"}
 
 
 def pip_for(folder: Path) -> list[str]:
-    """The command of an environment's own pip or, where Python lacks ensurepip, of this Python's pip aimed at it."""
+    """Return the command of an environment's own pip or, where Python lacks ensurepip, of this Python's pip."""
     if (site_packages(folder) / "pip").exists():
         return [str(python_of(folder)), "-P", "-m", "pip"]
     host = [sys.executable, "-P", "-m", "pip"]
@@ -270,87 +258,47 @@ def pip_for(folder: Path) -> list[str]:
 
 
 def venv_missing() -> str:
-    """What to do about a Python that can make no environment; Debian and Ubuntu have a package for it."""
+    """Return what to do about a Python that cannot make an environment; Debian and Ubuntu have a package for it."""
     package = "python{}.{}-venv".format(*sys.version_info)
     cure = f"run: sudo apt install {package}" if shutil.which("apt") else "get one from https://www.python.org/"
     return f"The Python {sys.executable} has neither ensurepip nor pip 22.3 or newer: {cure}"
 
 
-class Progress:
-    """What pip is doing, in a few words, learned from its output and from what it has put on the disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.got: list[str] = []  # "package version", in the order of arrival
-        self.queue: list[str] = []  # packages in the order of installation
-        self.before = 0  # packages that were there before
-
-    def read(self, line: str) -> None:
-        """Learn from one line of pip's output."""
-        file = re.match(r" *(Downloading|Using cached|Processing) (.*[/\\])?([^\s-]+)-([^\s-]+)\S*\.whl( |$)", line)
-        if file:
-            self.got.append(f"{file.group(3)} {file.group(4)}")
-        elif line.startswith("Installing collected packages: "):
-            self.before = self.installed()
-            self.queue = line.split(": ", 1)[1].strip().split(", ")
-
-    def __str__(self) -> str:
-        if self.queue:
-            done = min(max(self.installed() - self.before, 0), len(self.queue) - 1)
-            return f"  installing {done + 1}/{len(self.queue)} {self.queue[done]}"
-        size = 0
-        for file in self.folder.glob("tmp/pip-*/*"):
-            with suppress(OSError):  # pip removes files while we look
-                size += file.stat().st_size
-        return f"  got {len(self.got)}: {self.got[-1]} ({size / 1e6:.0f} MB so far)" if self.got else "  looking ..."
-
-    def installed(self) -> int:
-        return sum(1 for _ in site_packages(self.folder).glob("*.dist-info"))
-
-
 def pip_install(pip: list[str], arguments: list[str], *, folder: Path, log: Path) -> None:
-    """Run one `pip install`: all that it prints goes to the log, what matters to the terminal."""
+    """Run one `pip install`; its output goes to the log, the megabytes written so far to the terminal."""
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "-c", str(CONSTRAINTS)]
     command = [*pip, "install", *options, *arguments]
-    environment = pip_environment(folder / "tmp")
-    progress, told = Progress(folder), (0, 0)
-    with open(log, "ab", buffering=0) as record, open(log, encoding="utf-8", errors="replace") as written:
+    started, free = time.monotonic(), shutil.disk_usage(folder).free
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    with open(log, "ab", buffering=0) as record:
         record.write(f"$ {shlex.join(command)}\n".encode())
-        start = written.seek(0, os.SEEK_END)
+        start = record.tell()
+        environment = pip_environment(folder / "tmp")
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=record, stderr=record)
         try:
             while child.poll() is None:
-                time.sleep(0.2)
-                for line in written:
-                    progress.read(line)
-                if sys.stderr is not None and sys.stderr.isatty():
-                    say_for_now(str(progress))
-                elif (len(progress.got), len(progress.queue)) != told:
-                    told = len(progress.got), len(progress.queue)
-                    say(str(progress))
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(TICK if on_terminal else 10 * TICK)
+                megabytes = max(0, free - shutil.disk_usage(folder).free) / 1e6
+                words = f"  downloading and installing: {megabytes:,.0f} MB in {time.monotonic() - started:.0f} s"
+                say(words, end="\r" if on_terminal and child.poll() is None else "\n")
         finally:
             if child.poll() is None:
                 child.terminate()
                 child.wait()
-        if child.returncode:
-            written.seek(start)
-            raise Fault(f"{explanation(written.read())}\nNothing half-made is in use. The complete log: {log}")
-
-
-def say_for_now(words: str) -> None:
-    """Speak on the terminal's last line, to be spoken over by what comes next."""
-    width = shutil.get_terminal_size().columns - 1
-    speak(f"\r{words[:width].ljust(width)}\r")
+    if child.returncode:
+        output = log.read_bytes()[start:].decode("utf-8", "replace")
+        raise Fault(f"{explanation(output)}\nThe incomplete environment was removed. The complete log: {log}")
 
 
 # --- 5. Building an environment ---------------------------------------------------------------------------------
 def ensure(home: Path, *, testing: bool = False, repair: bool = False) -> Plan:
-    """Have a whole environment: the one that is there, or a new one."""
+    """Return the plan of an environment that is ready: the one that is there, or a new one."""
     plan = make_plan(home, testing=testing)
     if is_ready(plan) and not repair:
         return plan
     with locked(home / "launch.lock"):
-        for leftover in home.glob("env*.tmp-*"):  # a launcher that made it and still lived would hold the lock
+        for leftover in home.glob("env*.tmp-*"):  # its launcher has ended, or it would hold the lock
             shutil.rmtree(leftover, ignore_errors=True)
         if repair or not is_ready(plan):
             build(plan, home)
@@ -359,19 +307,17 @@ def ensure(home: Path, *, testing: bool = False, repair: bool = False) -> Plan:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the system lets go together with its process; wait for another launcher that has it."""
+    """Hold a lock, which the system releases if the process dies; wait while another launcher holds it."""
     with open(path, "a") as file:
-        told = False
-        while not try_lock(file.fileno()):
-            if not told:
-                say("Another launcher is making the environment: waiting for it ...")
-            told = True
-            time.sleep(0.2)
+        if not try_lock(file.fileno()):
+            say("Another launcher is making the environment: waiting for it ...")
+            while not try_lock(file.fileno()):
+                time.sleep(0.2)
         yield
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock if nobody has it; a file system that knows no locks counts as taken."""
+    """Return whether the lock is ours now; on a file system without locks it always is."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -381,15 +327,13 @@ def try_lock(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        pass
+    except OSError as error:
+        return not isinstance(error, (BlockingIOError, PermissionError))
     return True
 
 
 def build(plan: Plan, home: Path) -> None:
-    """Make the environment under a temporary name, prove it, stamp it, and put it in its place."""
+    """Make the environment under a temporary name, test it, stamp it, and put it in its place."""
     new = plan.folder.with_name(f"{plan.folder.name}.tmp-{os.getpid()}")
     log = home / "logs" / "install.log"
     log.parent.mkdir(exist_ok=True)
@@ -407,7 +351,7 @@ def build(plan: Plan, home: Path) -> None:
             pip_install(pip, ["--no-deps", "--index-url", wheels, *torch], folder=new, log=log)
         if plan.packages:
             pip_install(pip, plan.packages, folder=new, log=log)
-        say("  checking it ...".ljust(40))
+        say("  testing it ...")
         stamp = {"key": plan.key, "python": base_python(new), "files": imported_files(new, plan.verify)}
         shutil.rmtree(new / "tmp", ignore_errors=True)
         (new / STAMP).write_text(json.dumps(stamp), encoding="utf-8")
@@ -419,7 +363,7 @@ def build(plan: Plan, home: Path) -> None:
 
 
 def torch_build() -> tuple[str, float, int]:
-    """The index to take torch from ("": PyPI), and the gigabytes to download and to have free."""
+    """Return the index to take torch from ("": PyPI), and the gigabytes to download and to have free."""
     if sys.platform == "darwin":
         return "", 0.2, 3
     with suppress(OSError, subprocess.TimeoutExpired):
@@ -429,27 +373,25 @@ def torch_build() -> tuple[str, float, int]:
 
 
 def names_an_index(pip: list[str], folder: Path) -> bool:
-    """Whether the user has told pip where packages come from, in a file or a variable; then it is not for us to say."""
+    """Return whether the user has configured where pip gets packages from; then we do not choose."""
     done = subprocess.run([*pip, "config", "list"], env=pip_environment(folder / "tmp"), capture_output=True, text=True)
     return bool(re.search(r"^[^=]*\b(index-url|find-links|no-index)=(?!''$)", done.stdout, re.MULTILINE))
 
 
 def make_venv(folder: Path) -> None:
-    """Make an empty environment, with pip inside if this Python can."""
+    """Make an empty environment, with pip inside if this Python has ensurepip."""
     try:
         import venv
     except ImportError:
         raise Fault(venv_missing()) from None
-    if importlib.util.find_spec("ensurepip"):
-        with suppress(subprocess.CalledProcessError):  # Debian's can be there and refuse
-            venv.EnvBuilder(symlinks=not WINDOWS, clear=True, with_pip=True).create(folder)
-            return
-    venv.EnvBuilder(symlinks=not WINDOWS, clear=True).create(folder)
+    for with_pip in [True, False] if importlib.util.find_spec("ensurepip") else [False]:
+        with suppress(subprocess.CalledProcessError):  # Debian's ensurepip may be there and refuse
+            return venv.EnvBuilder(symlinks=not WINDOWS, clear=True, with_pip=with_pip).create(folder)
 
 
 def replace(old: Path, new: Path) -> None:
-    """Put a finished environment in the place of the old one, and name the plugins that went with the old one."""
-    if not WINDOWS:  # scripts name their interpreter; on Windows they are programs, and `python -m` is what we use
+    """Put a finished environment in the place of the old one, and name the plugins that are lost with the old one."""
+    if not WINDOWS:  # scripts name their interpreter; on Windows they are programs, which we do not use
         for file in [new / "pyvenv.cfg", *(new / "bin").iterdir()]:
             if file.is_file() and not file.is_symlink() and b"\0" not in file.read_bytes():
                 file.write_bytes(file.read_bytes().replace(new.name.encode(), old.name.encode()))
@@ -465,7 +407,7 @@ def replace(old: Path, new: Path) -> None:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Rename a folder; patiently, for on Windows a virus scanner may still be looking at what was just written."""
+    """Rename a folder; on Windows again and again, as a virus scanner may still be reading the new files."""
     for pause in (0.2, 0.8, 3.2):
         with suppress(PermissionError):
             return os.rename(old, new)
@@ -475,16 +417,15 @@ def rename(old: Path, new: Path) -> None:
 
 # --- 6. Running the desk in its environment ---------------------------------------------------------------------
 def desk_environment(home: Path) -> dict[str, str]:
-    """Variables for the desk: our packages from the clone, the others from its environment, nothing from the cwd."""
+    """Return the variables for the desk: our packages from the clone, the others from its environment."""
     ours = {"GPTDESK_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
     return {**clean_environment(), **ours}
 
 
 def run(command: list[str], environment: dict[str, str], *, patience: float | None = None) -> int:
-    """Run a child to its end; its exit code. After Ctrl-C it may take `patience` seconds, or as long as it likes.
+    """Run a child to its end and return its exit code. After Ctrl-C it has `patience` seconds, without one no limit.
 
-    Ctrl-C twice within a second ends a child that hangs, with 130. A child on every system, not an exec: a launcher
-    that had gone could neither end a child that hangs nor explain one that fails, and Windows has no exec.
+    Ctrl-C twice within a second ends a child that hangs, with 130. Not an exec: the launcher explains a failure.
     """
     child = subprocess.Popen(command, env=environment)
     for number in forwarded():
@@ -499,7 +440,7 @@ def run(command: list[str], environment: dict[str, str], *, patience: float | No
                 if time.monotonic() - interrupted < 1:
                     return 130
                 interrupted = time.monotonic()
-                if not terminal_tells_everyone():
+                if not terminal_signals_all():
                     child.send_signal(signal.SIGINT)
     except subprocess.TimeoutExpired:
         return 130
@@ -508,14 +449,14 @@ def run(command: list[str], environment: dict[str, str], *, patience: float | No
 
 
 def forwarded() -> list[int]:
-    """The signals that are for the child: SIGTERM and, unless nohup has it ignored, SIGHUP."""
+    """Return the signals to forward to the child: SIGTERM and, unless nohup ignores it, SIGHUP."""
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     ignored = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
     return [signal.SIGTERM] if ignored else [signal.SIGTERM, hangup]
 
 
 def wait(child: subprocess.Popen[bytes], patience: float | None = None) -> int:
-    """Wait for the child, on Windows in short turns, for only between them does Ctrl-C come through."""
+    """Wait for the child and return its exit code; on Windows in short turns, as Ctrl-C arrives only between them."""
     while True:
         try:
             return child.wait(0.5 if WINDOWS and patience is None else patience)
@@ -524,8 +465,8 @@ def wait(child: subprocess.Popen[bytes], patience: float | None = None) -> int:
                 raise
 
 
-def terminal_tells_everyone() -> bool:
-    """Whether Ctrl-C has reached the child too, as it does from a terminal that has our group in front."""
+def terminal_signals_all() -> bool:
+    """Return whether Ctrl-C has reached the child too, as from a terminal whose foreground group is ours."""
     try:
         with open("/dev/tty") as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -534,11 +475,10 @@ def terminal_tells_everyone() -> bool:
 
 
 def run_desk(plan: Plan, home: Path, words: list[str]) -> int:
-    """Run the app, or one of its verbs; when it fails or crashes at once, see whether the environment is to blame."""
-    is_app = not words or words[0].startswith("-")
-    started = time.monotonic()
+    """Run the app, or one of its verbs; if it fails or crashes at once, test the environment."""
+    started, is_verb = time.monotonic(), bool(words) and not words[0].startswith("-")
     command = [str(python_of(plan.folder)), "-m", "gptdesk", *words]
-    code = run(command, desk_environment(home), patience=1.5 if is_app else None)
+    code = run(command, desk_environment(home), patience=None if is_verb else 1.5)
     if code in (1, 132, 134, 139) and time.monotonic() - started < 30:
         try:
             imported_files(plan.folder, plan.verify)
@@ -547,57 +487,11 @@ def run_desk(plan: Plan, home: Path, words: list[str]) -> int:
     return code
 
 
-def make_shortcut(home: Path, words: list[str]) -> Path:
-    """Put a shortcut to the double-click file of this system into its menu; the words go with every start."""
-    opener = str(ROOT / "desktop" / ("GPT Desk.cmd" if WINDOWS else "GPT Desk.command"))
-    if home != user_data_folder() / "gptdesk":
-        words = ["--home", str(home), *words]
-    if WINDOWS:
-        made = Path(os.environ["APPDATA"], "Microsoft/Windows/Start Menu/Programs/GPT Desk.lnk")
-        script = (
-            "$link = (New-Object -ComObject WScript.Shell).CreateShortcut($env:MADE); "
-            "$link.TargetPath = $env:OPENER; $link.Arguments = $env:WORDS; $link.Save()"
-        )
-        names = {**os.environ, "MADE": str(made), "OPENER": opener, "WORDS": subprocess.list2cmdline(words)}
-        subprocess.run(["powershell", "-NoProfile", "-Command", script], env=names, check=True)
-        return made
-    command = ["env", f"PYTHON={sys.executable}", "sh", opener, *words]
-    if sys.platform == "darwin":
-        made = Path.home() / "Applications" / "GPT Desk.command"
-        text = f"#!/bin/sh\nexec {shlex.join(command)}\n"
-    else:
-        made = user_data_folder() / "applications" / "gptdesk.desktop"
-        icon = ROOT / "gptdesk" / "assets" / "icon.svg"
-        entry = {
-            "Type": "Application",
-            "Name": "GPT Desk",
-            "Comment": "Generate, compare, train and serve small GPT models",
-            "Exec": " ".join(desktop_quoted(word) for word in command),
-            "Icon": str(icon).replace("\\", "\\\\") if icon.exists() else "utilities-terminal",
-            "Terminal": "true",
-            "Categories": "Education;Science;ArtificialIntelligence;",
-        }
-        text = "\n".join(["[Desktop Entry]", *(f"{key}={value}" for key, value in entry.items()), ""])
-    made.parent.mkdir(parents=True, exist_ok=True)
-    made.write_text(text, encoding="utf-8")
-    made.chmod(0o755)
-    return made
-
-
-def desktop_quoted(word: str) -> str:
-    """One argument of an Exec line: quoted as its rules say, then escaped as every value of a .desktop file is."""
-    return '"' + re.sub(r'(["`$\\])', r"\\\1", word).replace("\\", "\\\\").replace("%", "%%") + '"'
-
-
 def own_options(words: list[str]) -> tuple[Path, bool, list[str]]:
-    """Take --home DIR and --repair out of the words: the home folder, whether to repair, and the words that are left.
-
-    They may stand anywhere, except behind `--`, `pip`, `test` and `python`, where words are for others.
-    """
+    """Return the home folder, whether to repair, and the other words; all after --, pip, test and python are others."""
     home = os.environ.get("GPTDESK_HOME") or str(user_data_folder() / "gptdesk")
-    repair, ahead = False, list(words)
-    left: list[str] = []
-    while ahead and ahead[0] != "--" and left not in (["pip"], ["test"], ["python"]):
+    repair, ahead, others = False, list(words), []
+    while ahead and ahead[0] != "--" and others not in (["pip"], ["test"], ["python"]):
         word = ahead.pop(0)
         if word == "--repair":
             repair = True
@@ -606,14 +500,14 @@ def own_options(words: list[str]) -> tuple[Path, bool, list[str]]:
         elif word == "--home":
             home = ahead.pop(0) if ahead else ""
         else:
-            left.append(word)
+            others.append(word)
     if not home:
         raise Fault("--home needs a folder.", 2)
-    return Path(os.path.abspath(os.path.expanduser(home))), repair, left + ahead
+    return Path(os.path.abspath(os.path.expanduser(home))), repair, others + ahead
 
 
 def main(words: list[str]) -> int:
-    """Do what the command line says; the exit code."""
+    """Do what the command line says and return the exit code."""
     try:
         os.getcwd()
     except OSError:
@@ -627,9 +521,6 @@ def main(words: list[str]) -> int:
         os.execve(sys.executable, [sys.executable, "-m", "gptdesk", *words], space)
     check_home(home)
     verb = words[0] if words else ""
-    if verb == "shortcut":
-        say(f"Made {make_shortcut(home, words[1:])}")
-        return 0
     plan = ensure(home, testing=verb == "test", repair=repair)
     if verb == "test":
         return run([str(python_of(plan.folder)), str(ROOT / "scripts" / "check"), *words[1:]], desk_environment(home))

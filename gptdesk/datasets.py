@@ -1,5 +1,6 @@
 """Training texts by name: generated stories, and classics to download."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -96,23 +97,27 @@ def obtain(places: Sequence[str], texts: Path) -> Iterator[TextProgress | tuple[
 
 
 def fetch(classic: Classic, path: Path) -> Iterator[TextProgress]:
-    """Download a classic to `path`, without Project Gutenberg's header and footer.
+    """Download a classic and write its words to `path`, without what Project Gutenberg puts around them.
 
-    Raises ValueError if there is no network, or the downloaded file is not the book.
+    Raises ValueError if there is no network, if what arrives is not the book, or if the disk refuses.
     """
     raw = path.with_name(f"{path.name}.fetched")
     try:
         for received in download(classic.url, raw, timeout=WAIT, limit=LARGEST * classic.size):
             yield TextProgress(f"downloading {classic.title}", received.done, received.total or classic.size)
         text = words_of(raw.read_text("utf-8-sig", errors="replace"))
+        storage.write_file(path, text.encode("utf-8"))
     except ValueError as error:
         raise ValueError(
             f"{classic.title} is not on this computer yet and could not be downloaded: {error}; connect to the "
             "internet and try again, or choose another text"
         ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{classic.title} could not be saved in {path.parent} ({reason}); free some space") from error
     finally:
-        raw.unlink(missing_ok=True)
-    storage.write_file(path, text.encode("utf-8"))
+        with contextlib.suppress(OSError):
+            raw.unlink()
     yield TextProgress(f"downloading {classic.title}", classic.size, classic.size, path)
 
 

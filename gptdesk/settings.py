@@ -1,4 +1,4 @@
-"""Where the desk lives and how it listens: arguments before environment before <home>/settings.json before defaults."""
+"""Settings of the desk: arguments before environment before <home>/settings.json before defaults."""
 
 import ipaddress
 import os
@@ -20,19 +20,19 @@ HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
 class Settings(Options):
-    """How the desk runs. Every field but `home` may stand in `<home>/settings.json` or in `GPTDESK_<FIELD>`."""
+    """Settings of a desk; all but `home` may stand in `<home>/settings.json` or in `GPTDESK_<FIELD>`."""
 
     home: Path = Field(description="folder of models, environments and settings")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 127.0.0.1 is this computer only")
     allow_host: str = Field(
-        "", description="names, separated by commas, under which a proxy of yours passes on requests for the desk"
+        "", description="host names, separated by commas, that your reverse proxy uses for the desk"
     )
     port: int = Field(SPACE_PORT, ge=0, le=65535, description="first port to try; 0 takes any free one")
     browser: bool = Field(True, description="open the page when the desk is ready")
     app_window: bool = Field(False, description="open the page in a window of its own (Chromium, Chrome or Edge)")
-    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="where float models compute")
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="device of float models")
     share: bool = Field(False, description="make a public link to the desk when it is ready; it lasts a week at most")
-    memory_gb: float | None = Field(None, gt=0, description="memory that loaded models may take; default half of it")
+    memory_gb: float | None = Field(None, gt=0, description="memory in GB for loaded models; default half of all")
 
     @field_validator("allow_host")
     @classmethod
@@ -49,7 +49,7 @@ class Settings(Options):
 
     @property
     def public(self) -> bool:
-        """Whether strangers may reach the desk: on a Space, or listening beyond this computer."""
+        """Whether others can reach the desk: on a Space, or listening beyond this computer."""
         return on_space() or not is_loopback(self.host)
 
     @property
@@ -58,7 +58,7 @@ class Settings(Options):
         return False
 
     def url(self, *, port: int) -> str:
-        """Where a browser on this computer finds the desk when it listens on `port`."""
+        """Return the address of the desk on this computer when it listens on `port`."""
         name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host.strip("[]"), self.host.strip("[]"))
         return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
@@ -84,7 +84,7 @@ class Settings(Options):
 
     @property
     def temporary(self) -> Path:
-        """Uploads and downloads of a running desk."""
+        """Folder of uploads and downloads of a running desk."""
         return self.home / "temporary"
 
     @property
@@ -113,12 +113,12 @@ class LinkSettings(Settings):
 
 
 def on_space() -> bool:
-    """Whether this process runs on a Hugging Face Space."""
+    """Return whether this process runs on a Hugging Face Space."""
     return bool(os.environ.get("SPACE_ID"))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` names this computer only."""
+    """Return whether `host` names this computer only."""
     if host == "localhost":
         return True
     try:
@@ -128,13 +128,13 @@ def is_loopback(host: str) -> bool:
 
 
 def default_home() -> Path:
-    """`GPTDESK_HOME`, else the user data folder of this platform."""
+    """Return the folder of `GPTDESK_HOME`, else the user data folder of this platform."""
     named = os.environ.get("GPTDESK_HOME")
     return Path(named).expanduser() if named else user_data_path("gptdesk", appauthor=False)
 
 
 def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
-    """Merge the four sources; `arguments` holds what the command line gave (None = not given).
+    """Return the merged settings; `arguments` are those of the command line (None = not given).
 
     Raises ValueError naming the source and the option when a value cannot be used.
     """
@@ -149,29 +149,29 @@ def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
         "the environment": _from_environment(),
         "the command line": given,
     }
-    for source, found in sources.items():
+    for source, given in sources.items():
         try:
-            Settings(**(values | found))
+            Settings(**(values | given))
         except ValueError as error:
             raise ValueError(f"{error} (in {source})") from None
-        values |= found
+        values |= given
     return Settings(**values)
 
 
 def _absolute(home: str) -> Path:
-    """The home folder as an absolute path; ValueError says what to do if it has none that can be used."""
+    """Return the home folder as an absolute path; raises ValueError, saying what to do, if it is unusable."""
     choose = "choose another with --home or GPTDESK_HOME"
     try:
         path = Path(home).expanduser().absolute()
     except RuntimeError:
-        raise ValueError(f"the home folder {home} lies in that of a user who is not known here; {choose}") from None
-    if readable(str(path)) != str(path):  # libraries of ours cannot open what lies there
-        raise ValueError(f"the home folder {readable(str(path))} has a name that is no valid UTF-8; {choose}")
+        raise ValueError(f"the home folder {home} belongs to an unknown user; {choose}") from None
+    if readable(str(path)) != str(path):  # libraries cannot open files there
+        raise ValueError(f"the home folder {readable(str(path))} has a name that is not valid UTF-8; {choose}")
     return path
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and see that files can be written there; ValueError says what to do if not."""
+    """Make `path` and test that files can be written there; raises ValueError, saying what to do, if not."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".write-test-{os.getpid()}"
@@ -189,9 +189,9 @@ def _from_file(file: Path) -> dict[str, object]:
     try:
         values = read_json(file, limit=1_000_000)
     except ValueError as error:
-        raise ValueError(f"{error}: mend or delete {file}") from None
+        raise ValueError(f"{error}: correct or delete {file}") from None
     if "home" in values:
-        raise ValueError(f"{file} lies in the home folder and cannot name another; use --home or GPTDESK_HOME")
+        raise ValueError(f"{file} cannot set home, the folder it lies in; use --home or GPTDESK_HOME")
     return values
 
 

@@ -20,7 +20,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from models import bpe, storage
-from models.download import GPT2_VOCABULARY_URL, gpt2_merges_file
+from models.download import gpt2_merges_file
 
 Kind = Literal["gpt2", "bpe", "characters"]
 
@@ -168,13 +168,13 @@ class StreamDecoder:
         return self._decoder.decode(b"", final=True)
 
 
-def gpt2_tokenizer(cache_folder: Path, *, timeout: float = 30.0, url: str = GPT2_VOCABULARY_URL) -> Tokenizer:
-    """Return GPT-2's tokenizer of 50,257 tokens.
+def gpt2_tokenizer(cache_folder: Path, *, timeout: float = 10.0, endpoint: str | None = None) -> Tokenizer:
+    """Return GPT-2's tokenizer of 50,257 tokens; its vocabulary is downloaded into `cache_folder` once.
 
-    Its vocabulary is fetched into `cache_folder` once, within `timeout` seconds. Raises ValueError, saying what to do,
-    if it is not in the folder and cannot be fetched.
+    `timeout` and `endpoint` are those of `gpt2_merges_file`. Raises ValueError, saying what to do, if the vocabulary
+    is not there and cannot be downloaded.
     """
-    lines = bpe.merge_lines(gpt2_merges_file(cache_folder, timeout=timeout, url=url))
+    lines = bpe.merge_lines(gpt2_merges_file(cache_folder, timeout=timeout, endpoint=endpoint))
     return BytePairTokenizer(bpe.from_merges(map(bpe.to_merge, lines), specials=[END_OF_TEXT]))
 
 

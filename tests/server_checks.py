@@ -1,4 +1,4 @@
-"""A real server on this computer for the tests that fetch: whole, cut off, slow, resumable, or gone."""
+"""Real local servers for the tests of downloads: one file that is whole, cut off, slow or resumable, and a Hub."""
 
 import threading
 from collections.abc import Iterator
@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PIECE = 4096  # bytes sent at a time
+DATE, LATER = "Mon, 01 Jan 2024 10:00:00 GMT", "Tue, 02 Jan 2024 10:00:00 GMT"
 
 
 @dataclass
 class Served:
-    """What a server sends; may be changed between two requests."""
+    """Answer of a server; may be changed between two requests."""
 
     body: bytes
     length: int | None = None  # that it claims, if not the true one
     status: int = 200
     pause: float = 0.0  # seconds after each piece
-    etag: str = ""
+    modified: str = ""  # date of the file, by which a download is resumed
+    etag: str = ""  # by which the Hub's library resumes
+    location: str = ""  # of the file, for a status that says that it has moved
+    delay: float = 0.0  # seconds before the headers
     cut: int | None = None  # bytes after which the connection ends
     url: str = ""
     asked: list[dict[str, str]] = field(default_factory=list)  # headers of the requests so far
@@ -30,9 +34,10 @@ def serving(served: Served, *, path: str = "file.txt") -> Iterator[Served]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            served.asked.append(dict(self.headers))
+            served.asked.append({**self.headers, "path": self.path})
             begin = 0
-            if served.etag and self.headers.get("If-Range") == served.etag:
+            same = served.modified and self.headers.get("If-Range") == served.modified
+            if "Range" in self.headers and (same or "If-Range" not in self.headers):
                 begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
             body = served.body[begin:]
             if begin and not body:
@@ -40,8 +45,7 @@ def serving(served: Served, *, path: str = "file.txt") -> Iterator[Served]:
                 return
             self.send_response(206 if begin else served.status)
             self.send_header("Content-Length", str(len(body) if served.length is None else served.length))
-            if served.etag:
-                self.send_header("ETag", served.etag)
+            self.send_others()
             self.end_headers()
             for start in range(0, len(body[: served.cut]), PIECE):
                 if done.is_set():
@@ -51,6 +55,21 @@ def serving(served: Served, *, path: str = "file.txt") -> Iterator[Served]:
                 except OSError:
                     return
                 done.wait(served.pause)
+
+        def do_HEAD(self) -> None:
+            done.wait(served.delay)
+            self.send_response(served.status)
+            self.send_header("Content-Length", str(len(served.body)))
+            self.send_others()
+            self.end_headers()
+
+        def send_others(self) -> None:
+            headers = {"Last-Modified": served.modified, "ETag": served.etag, "Location": served.location}
+            for name, value in headers.items():
+                if value:
+                    self.send_header(name, value)
+            if served.etag:
+                self.send_header("X-Repo-Commit", "0" * 40)
 
         def log_message(self, *_: object) -> None:
             pass

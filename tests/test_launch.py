@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from types import ModuleType
 
 import platformdirs
 import pytest
+
+from gptdesk.system.shortcut import make_shortcut
 
 ROOT = Path(__file__).parent.parent
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals, links or shell scripts")
@@ -585,11 +586,11 @@ def test_32_bits_are_refused(clone: Clone) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the .desktop file is for Linux")
 def test_the_shortcut_starts_the_app(ready: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ready.variables, "XDG_DATA_HOME", str(tmp_path))
-    shown = ready.run("shortcut", "exit", "3", 'a "b" `c` $d \\ 100%')
-    assert shown.returncode == 0, shown.stderr
-    entry = (tmp_path / "applications/gptdesk.desktop").read_text()
-    line = re.search("^Exec=(.*)$", entry, re.MULTILINE)
+    assert json.loads(ready.run("shortcut", "--port", "8000").stdout)["words"] == ["shortcut", "--port", "8000"]
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    path = make_shortcut(["exit", "3", 'a "b" `c` $d \\ 100%'], root=ready.folder)
+    assert path == tmp_path / "applications/gptdesk.desktop"
+    line = re.search("^Exec=(.*)$", path.read_text(), re.MULTILINE)
     assert line
     assert re.fullmatch(r"([^\\%]|\\\\|%%)*", line[1])  # the escapes of a .desktop file, and no other
     command = line[1].replace("%%", "%").replace("\\\\", "\\")  # what is left is quoted as for a shell
@@ -599,26 +600,26 @@ def test_the_shortcut_starts_the_app(ready: Clone, tmp_path: Path, monkeypatch: 
     assert started.returncode == 3
 
 
-def test_progress_is_told_in_few_words(clone: Clone, tmp_path: Path) -> None:
+SLOW_PIP = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[-1], "wheel").write_bytes(bytes(3_000_000))
+time.sleep(0.5)
+print("ERROR: No matching distribution found for torch")
+sys.exit(1)
+"""
+
+
+def test_an_installation_shows_that_it_goes_on(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     launch = clone.module()
-    progress = launch.Progress(tmp_path)
-    packages = tmp_path / ("Lib/site-packages" if os.name == "nt" else "lib/python3.11/site-packages")
-    (packages / "pip-24.0.dist-info").mkdir(parents=True)
-    (tmp_path / "tmp/pip-unpack-x").mkdir(parents=True)
-    (tmp_path / "tmp/pip-unpack-x/torch.whl").write_bytes(bytes(2_500_000))
-    lines = """
-    Collecting torch>=2
-      Downloading torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl.metadata (27 kB)
-      Downloading torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl (190.3 MB)
-    Processing /opt/my wheels/numpy-2.4.6-cp311-cp311-linux_x86_64.whl (from torch)
-    """
-    for line in textwrap.dedent(lines).splitlines(keepends=True):
-        progress.read(line)
-    assert str(progress) == "  got 2: numpy 2.4.6 (2 MB so far)"
-    progress.read("Installing collected packages: numpy, typing-extensions, torch\n")
-    assert str(progress) == "  installing 1/3 numpy"
-    (packages / "numpy-2.4.6.dist-info").mkdir()
-    assert str(progress) == "  installing 2/3 typing-extensions"
+    monkeypatch.setattr(launch, "TICK", 0.01)
+    pip = [sys.executable, "-c", SLOW_PIP]
+    with pytest.raises(launch.Fault, match=r"(?s)No matching distribution found for torch.*try another Python"):
+        launch.pip_install(pip, [str(tmp_path)], folder=tmp_path, log=tmp_path / "log")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 3
+    assert all(re.fullmatch(r"  downloading and installing: [\d,]+ MB in \d s", line) for line in lines), lines
 
 
 @pytest.mark.parametrize(
@@ -650,7 +651,7 @@ def test_progress_is_told_in_few_words(clone: Clone, tmp_path: Path) -> None:
     ],
 )
 def test_failures_are_explained(clone: Clone, output: str, meaning: str) -> None:
-    told = clone.module().explanation("\n".join([*map(str, range(40)), output])).splitlines()
-    assert meaning in told[-1]
-    assert len(told) <= 16
-    assert "  39" in told
+    lines = clone.module().explanation("\n".join([*map(str, range(40)), output])).splitlines()
+    assert meaning in lines[-1]
+    assert len(lines) <= 16
+    assert "  39" in lines

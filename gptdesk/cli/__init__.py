@@ -1,4 +1,4 @@
-"""`gptdesk ...` in a terminal: the verbs, one thin function each."""
+"""Verbs of `gptdesk`: one function each, which parses arguments and prints results."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError, path
 from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
+from gptdesk.cli.shortcut import shortcut
 from gptdesk.cli.train import train
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
@@ -33,44 +34,52 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "runs": runs,
     "bench": bench,
     "about": about,
+    "shortcut": shortcut,
 }
 
 
 def main_parser() -> Parser:
-    """The options of the desk itself, and the verbs without theirs."""
+    """Return the parser of the desk's own options and the verb; the verb's options are left to it."""
     parser = Parser(prog="gptdesk", description="A workbench for small GPT models.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"gptdesk {__version__}")
     parser.add_argument("--home", type=path, metavar="DIR", help="folder of models and settings (also GPTDESK_HOME)")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
     parser.add_argument(
-        "--allow-host", metavar="NAME,NAME", help="names under which a proxy of yours passes on requests for the desk"
+        "--allow-host",
+        metavar="NAME,NAME",
+        help="host names, separated by commas, that your reverse proxy uses for the desk",
     )
     parser.add_argument("--port", help="first port to try (default 7860)")
     parser.add_argument(
         "--share", action="store_const", const=True, help="make a public link, by which others can use the desk"
     )
-    parser.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="open no page")
-    parser.add_argument("--app-window", action="store_const", const=True, help="open a window of its own, if possible")
+    parser.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="do not open the page")
+    parser.add_argument(
+        "--app-window",
+        action="store_const",
+        const=True,
+        help="open the page in a window without browser bars, if possible",
+    )
     parser.add_argument("verb", nargs="?", choices=list(VERBS), metavar="VERB", help=", ".join(VERBS))
     parser.add_argument("rest", type=path, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
 def run(verb: str, arguments: Sequence[str], *, home: str | None) -> int:
-    """Run one verb; the exit code. Raises ValueError or UsageError for what the user got wrong."""
-    # The options of `generate` depend on the samplers in the home folder, so that is looked for first.
+    """Run one verb and return the exit code. Raises ValueError or UsageError for a mistake of the user."""
+    # The options of `generate` depend on the samplers in the home folder, so the home comes first.
     desk = Desk(load_settings({"home": _home(verb, arguments) or home}))
     return VERBS[verb](desk, arguments)
 
 
 def _home(verb: str, arguments: Sequence[str]) -> str | None:
-    """The value of the last --home, if there is one."""
-    found = None
+    """Return the value of the last --home, if there is one."""
+    home = None
     for word, following in zip(arguments, [*arguments[1:], "-"], strict=False):
         if word == "--home" and following.startswith("-"):
             raise UsageError(f"argument --home: expected one argument; see `gptdesk {verb} --help`")
         if word == "--home":
-            found = following
+            home = following
         elif word.startswith("--home="):
-            found = word.removeprefix("--home=")
-    return found
+            home = word.removeprefix("--home=")
+    return home

@@ -1,4 +1,4 @@
-"""`gptdesk about`: this computer as the desk sees it: what computes, and which precisions it can run."""
+"""`gptdesk about`: versions, device and available precisions."""
 
 import json
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from models.precision import PRECISIONS, missing_here
 
 
 def about(desk: Desk, arguments: Sequence[str]) -> int:
-    """Say what the desk found here; a kernel is known once a model has been loaded at its precision."""
-    options = verb_parser("about", "Show what the desk runs on, and how.").parse_args(arguments)
-    found = {
+    """Print versions, device and precisions; a kernel is known once a model has been loaded at its precision."""
+    options = verb_parser("about", "Show versions, device, and the precisions available here.").parse_args(arguments)
+    facts = {
         "gptdesk": __version__,
         "torch": torch.__version__,
         "home": str(desk.settings.home),
@@ -26,9 +26,9 @@ def about(desk: Desk, arguments: Sequence[str]) -> int:
         "kernels": desk.manager.kernels(),
     }
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(facts, indent=1))
         return 0
-    for name, value in found.items():
+    for name, value in facts.items():
         print(f"{name:12} {'' if isinstance(value, dict) else value}".rstrip())
         if isinstance(value, dict):
             for key, words in value.items():

@@ -1,4 +1,4 @@
-"""`gptdesk bench`: how fast and how large a model is on this computer, at every precision."""
+"""`gptdesk bench`: speed, memory and size of a model at every precision on this computer."""
 
 import argparse
 import json
@@ -20,16 +20,16 @@ HEAD = (
     f" {'LOAD':>7} {'PEAK':>8} {'FILE':>9}  KERNEL"
 )
 LEGEND = """
-TOKENS/S: of all N sequences, with the greedy sampler, after the first token. OF LIMIT: of what it would be if a step
-took no longer than to read weights, keys and values once. SAMPLERS: share of a step that the default chain would take.
-PEAK: most memory of the whole process, of which {empty:.0f} MB before the model is loaded."""
+TOKENS/S: of all N sequences, with the greedy sampler, after the first token. OF LIMIT: share of the speed at which a
+step only reads weights, keys and values once. SAMPLERS: share of a step that the default chain would take.
+PEAK: peak memory of the whole process, of which {empty:.0f} MB before the model is loaded."""
 
 
 def bench(desk: Desk, arguments: Sequence[str]) -> int:
     """Print a line for each case as it is measured, or all of them as JSON."""
     parser = verb_parser("bench", "Measure speed, memory and size of a model; close everything else meanwhile.")
     parser.add_argument("model", type=path, metavar="MODEL", help="name of a model, or a checkpoint folder")
-    parser.add_argument("--precision", nargs="+", default=[], metavar="P", help="default: all there are")
+    parser.add_argument("--precision", nargs="+", default=[], metavar="P", help="default: all")
     options = parser.parse_args(arguments)
     folder = find_folder(desk.library, options.model)
     measured = _measure(desk.settings, folder, options)
@@ -39,7 +39,7 @@ def bench(desk: Desk, arguments: Sequence[str]) -> int:
         print(LEGEND.format(empty=measured[0].empty_mb))
     if (others := max((one.others for one in measured), default=0.0)) > QUIET:
         taken = f"{others:.0%} of the processors"
-        log.warning("other programs took %s meanwhile: close them and measure again", taken)
+        log.warning("other programs used %s meanwhile: close them and measure again", taken)
     return 0
 
 
@@ -58,7 +58,7 @@ def _measure(settings: Settings, folder: Path, options: argparse.Namespace) -> l
 
 
 def _line(measured: Measured, share: float) -> str:
-    """A line under HEAD."""
+    """Return the line of a case, in the columns of HEAD."""
     row = measured.row
     return (
         f"{row.precision:13} {row.prompt:>6} {row.n:>2} {row.seconds_to_first_token * 1e3:>9.1f} ms"

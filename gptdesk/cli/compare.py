@@ -1,4 +1,4 @@
-"""`gptdesk compare` and `gptdesk evaluate`: what the Compare tab tells, in a terminal."""
+"""`gptdesk compare` and `gptdesk evaluate`: the measurements of the Compare tab."""
 
 import argparse
 import json
@@ -35,14 +35,14 @@ MODEL = "NAME[:PRECISION]"
 
 
 def compare(desk: Desk, arguments: Sequence[str]) -> int:
-    """Measure models one after the other, judge them by a text, and say what it comes to."""
+    """Measure models one after the other, evaluate them on a text, and print the report."""
     parser = verb_parser("compare", "Compare models: size, speed, text and quality; close everything else meanwhile.")
     parser.add_argument("models", nargs="+", metavar=MODEL, help="two or three models; the first is the reference")
     parser.add_argument(
-        "--text", type=path, metavar="FILE", help="judge by this text; default: held-out text of the first model"
+        "--text", type=path, metavar="FILE", help="evaluation text; default: validation text of the first model"
     )
     add_encoding_option(parser, of="--text")
-    parser.add_argument("--prompt", default="", help="what each side continues while it is timed")
+    parser.add_argument("--prompt", default="", help="prompt of each side while it is timed")
     parser.add_argument("--repeats", default="5", metavar="N", help="how often each side is timed (default 5)")
     add_request_options(parser, "max_new_tokens", "seed")
     options = parser.parse_args(arguments)
@@ -67,12 +67,14 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
 
 
 def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
-    """Say how well a model predicts a text and, beside another one, how close the two are."""
-    parser = verb_parser("evaluate", "Judge a model by a text.")
+    """Print how well a model predicts a text, and how close it is to a reference model."""
+    parser = verb_parser("evaluate", "Evaluate a model on a text.")
     parser.add_argument("model", metavar=MODEL)
-    parser.add_argument("--text", type=path, metavar="FILE", help="the text; default: held-out text of the model")
+    parser.add_argument(
+        "--text", type=path, metavar="FILE", help="evaluation text; default: validation text of the model"
+    )
     add_encoding_option(parser, of="--text")
-    parser.add_argument("--against", metavar=MODEL, help="the reference to compare it with")
+    parser.add_argument("--against", metavar=MODEL, help="reference model to compare it with")
     options = parser.parse_args(arguments)
     key = desk.library.key(options.model)
     keys = [desk.library.key(options.against), key] if options.against else [key]
@@ -83,7 +85,7 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
         quality = _last(judge(desk.manager, keys, text, stop=stop), Quality)
     if quality is None:
         return 130
-    found = quality_json(quality, len(keys) - 1)
+    measures = quality_json(quality, len(keys) - 1)
     if options.json:
         print(
             json.dumps(
@@ -91,13 +93,13 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
                     "model": key.spelled,
                     "against": keys[0].spelled if options.against else None,
                     "judged_by": text_name,
-                    **found,
+                    **measures,
                 },
                 indent=1,
             )
         )
         return 0
-    for name, value in found.items():
+    for name, value in measures.items():
         if value is not None:
             print(f"{name:24} {value:,.6g}" if isinstance(value, int | float) else f"{name:24} {value}")
     if options.against:
@@ -106,16 +108,16 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
 
 
 def _text(desk: Desk, options: argparse.Namespace, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
-    """The text to judge by and what to call it; without one None, and why."""
+    """Return the evaluation text and its name, or None and the reason why there is none."""
     encoding = checked_encoding(options.encoding)
     if options.text is not None:
         path = Path(options.text)
-        found = read_text(path, encoding=encoding)
-        for remark in found.reading.remarks(path.name):
+        text = read_text(path, encoding=encoding)
+        for remark in text.reading.remarks(path.name):
             log.warning("%s", remark)
-        return found.text, path.name
+        return text.text, path.name
     if encoding != AUTO:
-        raise UsageError("--encoding is that of the file of --text; leave it out, or give a file")
+        raise UsageError("--encoding applies to the file of --text; leave it out, or give a file")
     return held_out_of(desk.manager, keys)
 
 
@@ -142,18 +144,18 @@ def _print(report: Report) -> None:
 
 
 def _last(events: Iterator[Stage | Wanted], kind: type[Wanted]) -> Wanted | None:
-    """The event of this kind, with what happens until it comes shown on stderr."""
-    found = None
-    shown = sys.stderr.isatty()
+    """Return the last event of this kind, if any; show the progress on stderr if that is a terminal."""
+    last = None
+    on_terminal = sys.stderr.isatty()
     try:
         for event in events:
             if isinstance(event, kind):
-                found = event
-            elif shown and isinstance(event, Stage):
+                last = event
+            elif on_terminal and isinstance(event, Stage):
                 done = "" if event.done is None else f" {event.done:4.0%}"
                 sys.stderr.write(f"\r\x1b[K{event.text}{done}")
                 sys.stderr.flush()
     finally:
-        if shown:
+        if on_terminal:
             sys.stderr.write("\r\x1b[K")
-    return found
+    return last

@@ -1,4 +1,4 @@
-"""`gptdesk generate`: text to the terminal as it comes."""
+"""`gptdesk generate`: text, streamed to the terminal."""
 
 import json
 import logging
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 
 def generate(desk: Desk, arguments: Sequence[str]) -> int:
-    """Print the text as it comes, or one JSON object at the end."""
+    """Print the text as it is generated, or one JSON object at the end."""
     parser = verb_parser("generate", "Continue a prompt.")
     parser.add_argument("--model", default="starter", metavar="NAME[:PRECISION]", help="default: starter")
     parser.add_argument(
         "--prompt", default="", help="text to continue; - reads it from the standard input, without a final line end"
     )
     add_encoding_option(parser, of="--prompt -")
-    parser.add_argument("--interactive", action="store_true", help="ask for one prompt after the other")
+    parser.add_argument("--interactive", action="store_true", help="ask for prompts until Ctrl-D")
     add_request_options(parser, "max_new_tokens", "n", "seed", "deadline")
     options = parser.parse_args(arguments)
 
@@ -33,7 +33,7 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
             "--interactive asks for the prompts itself and prints plain text; leave out --prompt and --json"
         )
     if options.encoding != AUTO and options.prompt != "-":
-        raise UsageError("--encoding is that of the standard input; leave it out, or read the prompt with --prompt -")
+        raise UsageError("--encoding applies to the standard input; leave it out, or read the prompt with --prompt -")
     if options.prompt == "-":
         prompt = read_standard_input("the prompt", encoding=options.encoding).removesuffix("\n")
     else:
@@ -46,7 +46,7 @@ def generate(desk: Desk, arguments: Sequence[str]) -> int:
 
 
 def _stream(desk: Desk, key: ModelKey, request: GenerationRequest, *, as_json: bool = False) -> bool:
-    """Generate and print; Ctrl-C ends the text, not the program. Whether it was stopped."""
+    """Generate and print, and return whether Ctrl-C ended the text; it does not end the program."""
     result = GenerationResult(request.n)
     live = request.n == 1 and not as_json
     with stop_on_interrupt() as stop:
@@ -96,9 +96,9 @@ def _as_json(key: ModelKey, result: GenerationResult) -> dict[str, object]:
 
 
 def _ask_for_prompts(desk: Desk, key: ModelKey, request: GenerationRequest) -> int:
-    """A prompt loop: Ctrl-C ends a text, Ctrl-D the loop."""
+    """Ask for prompts and continue each; Ctrl-C ends a text, Ctrl-D the loop."""
     if sys.stdin is None:
-        raise ValueError("--interactive asks for prompts, and the standard input is closed; give a prompt by --prompt")
+        raise ValueError("--interactive asks for prompts, but the standard input is closed; give a prompt by --prompt")
     log.info("Type a prompt and press Enter; Ctrl-C ends a text, Ctrl-D ends the program.")
     while True:
         try:
@@ -107,7 +107,7 @@ def _ask_for_prompts(desk: Desk, key: ModelKey, request: GenerationRequest) -> i
             print()
             return 0
         except UnicodeDecodeError:
-            raise ValueError("what was typed is no valid UTF-8; set the terminal to UTF-8") from None
+            raise ValueError("the typed prompt is not valid UTF-8; set the terminal to UTF-8") from None
         try:
             _stream(desk, key, GenerationRequest(**(dict(request) | {"prompt": prompt})))
         except ValueError as error:

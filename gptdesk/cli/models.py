@@ -1,4 +1,4 @@
-"""`gptdesk models`: the checkpoints there are, and smaller ones made of them."""
+"""`gptdesk models`: list of the models, and quantization."""
 
 import argparse
 import dataclasses
@@ -15,10 +15,10 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     """List the models, or quantize one."""
     parser = verb_parser("models", "Manage the models in the home folder.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.type = path  # what follows is for the parser of the action to judge
+    actions.type = path  # the rest is validated by the parser of the action
     _add_action(actions, "list", "show every model")
-    quantize = _add_action(actions, "quantize", "save a model once more, smaller and faster")
-    quantize.add_argument("name", metavar="NAME", help="the model to read; it stays as it is")
+    quantize = _add_action(actions, "quantize", "save a smaller and faster copy of a model")
+    quantize.add_argument("name", metavar="NAME", help="model to read; it is not changed")
     quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
     quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
     options = parser.parse_args(arguments)
@@ -32,12 +32,12 @@ def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words:
 
 
 def _list(desk: Desk, options: argparse.Namespace) -> int:
-    found = desk.library.available()
+    available = desk.library.available()
     if options.json:
-        print(json.dumps([_as_json(info) for info in found], indent=1))
+        print(json.dumps([_as_json(info) for info in available], indent=1))
         return 0
     print(f"{'NAME':24} {'PARAMETERS':>14} {'CONTEXT':>8} {'TOKENIZER':11} {'SIZE':>10}  PRECISIONS")
-    for info in found:
+    for info in available:
         if info.problem:
             print(f"{info.name:24} cannot be used: {info.problem}")
         else:
@@ -48,22 +48,22 @@ def _list(desk: Desk, options: argparse.Namespace) -> int:
 
 
 def _quantize(desk: Desk, options: argparse.Namespace) -> int:
-    """Write the new model, and say what came of it. Raises ValueError if that cannot be done."""
+    """Write the new model and print its size. Raises ValueError if that fails."""
     original = desk.model(options.name)
     try:
-        made = desk.library.quantize(options.name, options.precision, to=options.to)
+        copy = desk.library.quantize(options.name, options.precision, to=options.to)
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"{options.name} was not quantized, and nothing has changed: {reason}") from error
-    ratio = made.size_bytes / original.size_bytes
+        raise ValueError(f"{options.name} was not quantized and nothing was changed: {reason}") from error
+    ratio = copy.size_bytes / original.size_bytes
     if options.json:
-        print(json.dumps(_as_json(made) | {"original_size_bytes": original.size_bytes, "ratio": ratio}, indent=1))
+        print(json.dumps(_as_json(copy) | {"original_size_bytes": original.size_bytes, "ratio": ratio}, indent=1))
         return 0
-    if made.problem:
-        print(f"{made.name} was written to {made.path}, but cannot be used here: {made.problem}")
+    if copy.problem:
+        print(f"{copy.name} was written to {copy.path}, but cannot be used here: {copy.problem}")
         return 1
-    sizes = f"{made.size_bytes / 1e6:,.1f} MB, {ratio:.0%} of {original.name}'s {original.size_bytes / 1e6:,.1f} MB"
-    print(f"{made.name}: {sizes}, in {made.path}")
+    sizes = f"{copy.size_bytes / 1e6:,.1f} MB, {ratio:.0%} of {original.name}'s {original.size_bytes / 1e6:,.1f} MB"
+    print(f"{copy.name}: {sizes}, in {copy.path}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Shared by the verbs: parsers of arguments, and reading the standard input."""
+"""Argument parsers and input of the verbs."""
 
 import argparse
 import contextlib
@@ -12,15 +12,15 @@ from gptdesk.encodings import AUTO, BLOCK, Survey, checked_encoding, decoded
 log = logging.getLogger(__name__)
 
 STANDARD_INPUT = "the standard input"
-path = str  # the type of an option that names a file: such a name may hold bytes that are no text
+path = str  # type of an option that names a file, whose name may hold bytes that are not text
 
 
 class UsageError(Exception):
-    """What was typed is no command of ours; the message is one line."""
+    """Mistake in the arguments; the message is one line."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would print its usage and end the process."""
+    """Argument parser that raises UsageError where argparse prints its usage and ends the process."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class VerbParser(Parser):
-    """Accepts a value that begins with a dash after an option that needs one, unless it is itself an option."""
+    """Parser that accepts a value beginning with a dash after an option that needs one, unless it is an option."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str], namespace: argparse.Namespace | None = None
@@ -39,7 +39,7 @@ class VerbParser(Parser):
         return super().parse_known_args(self._attached(args), namespace)
 
     def _attached(self, words: Sequence[str]) -> list[str]:
-        """The words, with each value that begins with a dash attached to its option: `--stop ---` as `--stop=---`."""
+        """Return the words with each value that begins with a dash attached to its option: `--stop=---`."""
         known = self._option_string_actions
         attached: list[str] = []
         for word in words:
@@ -57,7 +57,7 @@ class VerbParser(Parser):
 
 
 def verb_parser(verb: str, description: str) -> Parser:
-    """A parser with the options that every verb has."""
+    """Return a parser with the options that every verb has."""
     parser = VerbParser(prog=f"gptdesk {verb}", description=description, allow_abbrev=False)
     parser.add_argument("--home", type=path, metavar="DIR", help="folder of models and settings (also GPTDESK_HOME)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -66,49 +66,49 @@ def verb_parser(verb: str, description: str) -> Parser:
 
 def add_encoding_option(parser: argparse.ArgumentParser, *, of: str) -> None:
     """Add --encoding, the encoding of the text that comes by the option `of`."""
-    told = f"encoding of the text of {of}, such as cp1251; default: found from its bytes, and told if it is not UTF-8"
-    parser.add_argument("--encoding", default=AUTO, metavar="X", help=told)
+    words = f"encoding of the text of {of}, such as cp1251; default: detected, with a message if it is not UTF-8"
+    parser.add_argument("--encoding", default=AUTO, metavar="X", help=words)
 
 
 def standard_input(what: str) -> BinaryIO:
-    """The bytes that are piped or typed; ValueError if the standard input is closed, from which `what` was to come."""
-    found: BinaryIO | None = getattr(sys.stdin, "buffer", None)
-    if found is None or found.closed:  # sys.stdin is None if it was closed with <&-, or without a terminal on Windows
+    """Return the stream of the standard input, to read `what` from; raises ValueError if it is closed."""
+    stream: BinaryIO | None = getattr(sys.stdin, "buffer", None)
+    if stream is None or stream.closed:  # sys.stdin is None if it was closed with <&-, or without a terminal on Windows
         raise ValueError(
-            f"{STANDARD_INPUT} is closed, and {what} was to be read from it; pipe it in, or leave out the -"
+            f"{STANDARD_INPUT} is closed, so {what} cannot be read from it; pipe it in, or leave out the -"
         )
-    return found
+    return stream
 
 
 def read_standard_input(what: str, *, encoding: str = AUTO) -> str:
-    """All of the standard input as text, decoded like a file; the user is told what was odd about its encoding.
+    """Return all of the standard input, `what`, as text, decoded like a file; log a remark about its encoding.
 
-    Raises ValueError if it is closed or cannot be read (`what` was to come from it), or is no text.
+    Raises ValueError if it is closed, cannot be read, or is not text.
     """
     encoding = checked_encoding(encoding)
     survey, blocks = Survey(STANDARD_INPUT, encoding), []
     piped = standard_input(what)
     try:
         while block := piped.read(BLOCK):
-            survey.add(block)  # which refuses what is no text at once: /dev/zero has no end
+            survey.add(block)  # raises ValueError at once if it is not text: /dev/zero has no end
             blocks.append(block)
     except OSError as error:
         raise ValueError(f"{what} cannot be read from {STANDARD_INPUT} ({error.strerror}); pipe it in") from None
-    found = decoded(b"".join(blocks), name=STANDARD_INPUT, encoding=encoding)
-    for remark in found.reading.remarks(STANDARD_INPUT):
+    text = decoded(b"".join(blocks), name=STANDARD_INPUT, encoding=encoding)
+    for remark in text.reading.remarks(STANDARD_INPUT):
         log.warning("%s", remark)
-    return found.text
+    return text.text
 
 
 def _text(value: str) -> str:
-    """The value itself; argparse names the option if it holds bytes that the terminal's encoding cannot read."""
+    """Return the value; raises an error, to which argparse adds the option, if its bytes are not valid UTF-8."""
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise argparse.ArgumentTypeError("this is no valid UTF-8; save it as UTF-8, or type it again")
+        raise argparse.ArgumentTypeError("this is not valid UTF-8; save it as UTF-8, or type it again")
     return value
 
 
 def number(text: str) -> int | float | str:
-    """What was typed, as a number if it is one; the options class says what is wrong with the rest."""
+    """Return the number that `text` spells, or else the text, which the options class will refuse."""
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)
@@ -116,5 +116,5 @@ def number(text: str) -> int | float | str:
 
 
 def flag(option: str) -> str:
-    """How an option is spelled in a terminal."""
+    """Return an option as it is typed: --top-k for top_k."""
     return "--" + option.replace("_", "-")

@@ -1,4 +1,4 @@
-"""What to generate, as the verbs that generate read it from a terminal: counts, seed, and every sampler's options."""
+"""Generation request from the command line: counts, seed, and the options of every sampler."""
 
 import argparse
 import contextlib
@@ -21,24 +21,24 @@ def add_request_options(parser: argparse.ArgumentParser, *names: str) -> None:
     parser.set_defaults(request_fields=names)
     stop = r"end at this text; may be repeated; \n stands for a new line, \\n for a backslash and an n"
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
-    parser.add_argument("--samplers", metavar="NAME,NAME", help="the chain, in its order; default: %(default)s")
+    parser.add_argument("--samplers", metavar="NAME,NAME", help="sampler chain, in order; default: %(default)s")
     parser.set_defaults(samplers=",".join(sampler.name for sampler in default_chain().samplers))
     for sampler, option in _sampler_options():
         field = get(sampler).model_fields[option]
-        told = f"{sampler}: {field.description} (default {field.default})".replace("%", "%%")  # argparse formats it
-        parser.add_argument(flag(option), metavar="X", help=told)
+        words = f"{sampler}: {field.description} (default {field.default})".replace("%", "%%")  # argparse formats it
+        parser.add_argument(flag(option), metavar="X", help=words)
 
 
 def read_request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
-    """The request that was typed; ValueError names what is out of range."""
+    """Return the request; raises ValueError naming an option that is out of range."""
     given = {name: getattr(options, name) for name in options.request_fields}
-    fixed = {name: number(value) for name, value in given.items() if value is not None}
-    return GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(map(unescape, options.stop)), **fixed)
+    values = {name: number(value) for name, value in given.items() if value is not None}
+    return GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(map(unescape, options.stop)), **values)
 
 
 @contextlib.contextmanager
 def stop_on_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
+    """Yield an event that the first Ctrl-C sets; the second one interrupts as usual."""
     stop = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -54,7 +54,7 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
 
 
 def _chain(options: argparse.Namespace) -> Chain:
-    """The samplers named, with the options given; an option of a sampler that is not named adds it at the end."""
+    """Return the chain of --samplers with its options; an option of another sampler adds that one at the end."""
     links: dict[str, dict[str, OptionValue]] = {}
     for name in filter(None, (part.strip() for part in options.samplers.split(","))):
         links[name] = {"name": name}

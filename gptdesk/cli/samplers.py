@@ -1,4 +1,4 @@
-"""`gptdesk samplers`: what there is to chain, with options and defaults."""
+"""`gptdesk samplers`: list of the samplers with options and defaults."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from samplers import get, names
 def samplers(desk: Desk, arguments: Sequence[str]) -> int:
     """List the samplers, or print them as JSON."""
     options = verb_parser("samplers", "List the samplers and their options.").parse_args(arguments)
-    found = [
+    listed = [
         {
             "name": name,
             "description": get(name).summary(),
@@ -23,9 +23,9 @@ def samplers(desk: Desk, arguments: Sequence[str]) -> int:
         for name in names()
     ]
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(listed, indent=1))
         return 0
-    for sampler in found:
+    for sampler in listed:
         print(f"{sampler['name']:20} {sampler['description']}")
         for option, about in sampler["options"].items():  # type: ignore[attr-defined]
             print(f"    {flag(option):24} {about['description']} (default {about['default']})")

@@ -1,1 +1,1 @@
-"""The computer and its operating system: environment, terminal, one desk per home, browser, CPU load."""
+"""Operating system: environment, terminal, single desk per home, browser, shortcut, CPU load."""

@@ -1,4 +1,4 @@
-"""Opens the page: in the browser, or in a window of its own."""
+"""Opening of the page: in the browser, or in a window without browser bars."""
 
 import logging
 import os
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 
 def open_page(url: str, *, app_window: bool = False) -> bool:
-    """Show the page in a window of its own (Chromium's app mode) or in the browser; whether that could be started.
+    """Open the page in a window (Chromium's app mode) or in the browser; return whether that was started.
 
-    False, and nothing is started, where nobody could see it: over SSH, or on Linux without a display. Never raises.
+    Nothing is started where nobody could see it: over SSH, or on Linux without a display. Never raises.
     """
     unix = sys.platform not in ("win32", "darwin")
-    seen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-    if not seen and (unix or os.environ.get("SSH_CONNECTION")):
+    has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    if not has_display and (unix or os.environ.get("SSH_CONNECTION")):
         return False
     if app_window and any(_starts([browser, f"--app={url}"]) for browser in _chromiums()):
         return True
@@ -32,11 +32,11 @@ def open_page(url: str, *, app_window: bool = False) -> bool:
 
 
 def _starts(command: list[str]) -> bool:
-    """Start a program on its own; False when it cannot be started or fails within a moment."""
+    """Start an independent program; return False if it cannot be started or fails within 0.7 seconds."""
     silent = subprocess.DEVNULL
     try:
         started = subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent, start_new_session=True)
-        return started.wait(0.7) == 0  # 0: it has handed the page to a browser that runs already
+        return started.wait(0.7) == 0  # 0: a running browser has opened the page
     except subprocess.TimeoutExpired:
         threading.Thread(target=started.wait, daemon=True).start()  # so that it leaves no zombie
         return True
@@ -46,7 +46,7 @@ def _starts(command: list[str]) -> bool:
 
 
 def _chromiums() -> Iterator[str]:
-    """The programs on this computer that understand `--app=URL`."""
+    """Yield the programs on this computer that support `--app=URL`."""
     if sys.platform == "darwin":
         names = ("Google Chrome", "Chromium", "Microsoft Edge", "Brave Browser")
         folders = (Path("/Applications"), Path.home() / "Applications")

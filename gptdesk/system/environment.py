@@ -1,6 +1,7 @@
-"""The process that torch runs in: what must be set before torch loads, and how many threads torch may use.
+"""Environment variables that must be set before torch loads, and the number of threads.
 
-Imported before anything else, so it is light: the standard library, and on Windows and macOS psutil for a moment.
+Imported early, so it uses the standard library only, and psutil on Windows and macOS. What each variable is worth on a
+computer is measured by `python -m benchmarks.environment --setting NAME`.
 """
 
 import contextlib
@@ -12,29 +13,32 @@ from pathlib import Path
 
 from gptdesk.system.terminal import hold_signals, release_signals
 
-# OpenMP's threads wait for their next task by looking for it this often, about a millisecond, and then sleep. Its own
-# 300,000 looks are no faster; but when another program is busy, two threads may meet on one core, where one looks for
-# work while the other should do it. A tenth of a millisecond would not last from one product of a step to the next.
-PATIENCE = {"GOMP_SPINCOUNT": "30000"}
-# Large pages for weights, from malloc and from torch; only where the system leaves the choice to the program.
+# GOMP_SPINCOUNT: an idle OpenMP thread polls for its next task so many times, here for 0.1 ms, before it sleeps. With
+# libgomp's own 300,000 (1 ms) it holds a core that the working thread needs where other programs are busy, too: on such
+# a computer decode was 2.9 times as fast by `python -m benchmarks.environment --setting GOMP_SPINCOUNT`; --busy starts
+# such a program. With much fewer, a thread sleeps between two products of a step.
+SPIN = {"GOMP_SPINCOUNT": "30000"}
+# Large pages for memory of malloc and of torch, where the system leaves that to the program. The tunable made int8
+# decode 1.16 times as fast, the variable of torch keeps the peak of a load 60 MB of 1,000 lower, by
+# `python -m benchmarks.environment --setting GLIBC_TUNABLES THP_MEM_ALLOC_ENABLE`.
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 HUGE_PAGES_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-STARTED_OVER = "GPTDESK_STARTED_OVER"  # the id of a process that has been through `prepare` once
+RESTARTED = "GPTDESK_STARTED_OVER"  # id of a process that `prepare` has restarted
 
 
 def prepare() -> None:
-    """Set what the environment lacks, as the first act of a program, before torch is imported.
+    """Set the missing variables, at the beginning of a program, before torch is imported.
 
-    What glibc reads, it reads when a process starts: on Linux the program may start over here, once, as the same
-    process with the same command line. An interactive Python and programs that have loaded torch never do.
+    glibc reads its tunables when a process starts, so on Linux the program may restart here, once, as the same process
+    with the same command line. An interactive Python or a program that has loaded torch never does.
     """
     release_signals()
     if "torch" in sys.modules:
         return
     missing = lacking(os.environ)
-    if TUNABLES in missing and _is_a_program() and os.environ.get(STARTED_OVER) != str(os.getpid()):
-        variables = {**os.environ, **missing, STARTED_OVER: str(os.getpid())}
-        hold_signals()  # Python answers them with a traceback until the program has its handlers again
+    if TUNABLES in missing and _is_a_program() and os.environ.get(RESTARTED) != str(os.getpid()):
+        variables = {**os.environ, **missing, RESTARTED: str(os.getpid())}
+        hold_signals()  # until the program has its handlers again, Python answers them with a traceback
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
         release_signals()
@@ -42,22 +46,24 @@ def prepare() -> None:
 
 
 def lacking(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables to add to these; what a user has set stays, and what it decides is not decided again."""
+    """Return the variables to add to `variables`; those that a user has set, or that replace ours, stay as they are."""
     missing: dict[str, str] = {}
-    if sys.platform != "darwin" and "OMP_NUM_THREADS" not in variables:  # on macOS torch knows the fast cores itself
+    # torch counts the CPUs of the computer, not those that a container's quota or a Space gives us:
+    # `python -m benchmarks.environment --setting OMP_NUM_THREADS`. On macOS it knows the fast cores itself.
+    if sys.platform != "darwin" and "OMP_NUM_THREADS" not in variables:
         missing["OMP_NUM_THREADS"] = str(threads(variables))
-    if not {"OMP_WAIT_POLICY", *PATIENCE} & set(variables) and _looks_take_long():
-        missing |= PATIENCE
+    if not {"OMP_WAIT_POLICY", *SPIN} & set(variables) and _has_long_pause():
+        missing |= SPIN
     if may_ask_for_large_pages():
         missing |= _large_pages(variables)
     return missing
 
 
-def _looks_take_long() -> bool:
-    """Whether this is Linux, where OpenMP knows PATIENCE, and one look takes 15 ns or more.
+def _has_long_pause() -> bool:
+    """Return whether this is Linux, whose libgomp reads SPIN, on a processor whose PAUSE takes 15 ns or more.
 
-    That is the PAUSE of Intel's servers since Skylake and laptops since Tiger Lake, and of AMD since Zen 2; CLWB came
-    with it. On other processors, Arm's too, so many looks would be over too soon.
+    Those are Intel's servers since Skylake and laptops since Tiger Lake, and AMD's since Zen 2; CLWB came with it. On
+    other processors, Arm's too, so many polls would end too soon.
     """
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
         return "clwb" in next((line for line in lines if line.startswith("flags")), "").split()
@@ -65,7 +71,7 @@ def _looks_take_long() -> bool:
 
 
 def may_ask_for_large_pages() -> bool:
-    """Whether this is glibc (2.35 and newer understand) on a system where asking for large pages changes anything."""
+    """Return whether this is glibc, on a system where programs choose large pages; glibc 2.35 has the tunable."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, ValueError):
             return "[madvise]" in HUGE_PAGES_FILE.read_text() and bool(os.confstr("CS_GNU_LIBC_VERSION"))
@@ -81,15 +87,15 @@ def _large_pages(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_a_program() -> bool:
-    """Whether this process runs a file or a module: it can be started over without asking anyone."""
+    """Return whether this process runs a file or a module, and so can be restarted."""
     return bool(sys.executable) and hasattr(sys.modules["__main__"], "__file__")
 
 
 def threads(variables: Mapping[str, str] = os.environ) -> int:
-    """How many threads a large product is worth.
+    """Return the number of threads for a large product.
 
-    What the user says in OMP_NUM_THREADS; on a Hugging Face Space what its CPU_CORES says; else the physical cores
-    that this process may use, on Apple silicon the fast ones.
+    That is OMP_NUM_THREADS if it is set; on a Hugging Face Space its CPU_CORES; else the physical cores that this
+    process may use, on Apple silicon the fast ones.
     """
     asked = variables.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdecimal() and int(asked):
@@ -101,7 +107,7 @@ def threads(variables: Mapping[str, str] = os.environ) -> int:
 
 
 def _physical_cores() -> int:
-    """Physical cores, on Linux and Windows only those of CPUs that are allowed to this process."""
+    """Return the number of physical cores, on Linux and Windows of the CPUs that this process may use."""
     if sys.platform == "linux":
         cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
         return max(1, min(len(cores), int(quota())))
@@ -113,16 +119,16 @@ def _physical_cores() -> int:
 
 
 def _fast_cores() -> int:
-    """On macOS with Apple silicon the cores that are not slow, which the others would wait for; else 0."""
-    found = ""
+    """Return the number of fast cores on macOS with Apple silicon, which would wait for the slow ones; else 0."""
+    answer = ""
     if sys.platform == "darwin":
         command = ["sysctl", "-n", "hw.perflevel0.physicalcpu"]
-        found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    return int(found) if found.isdecimal() else 0
+        answer = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return int(answer) if answer.isdecimal() else 0
 
 
 def _siblings(cpu: int) -> str:
-    """The CPUs that share a core with this one, or itself where the system hides them, as in some containers."""
+    """Return the CPUs that share a core with this one, or itself where a container hides them."""
     try:
         return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
     except OSError:
@@ -130,7 +136,7 @@ def _siblings(cpu: int) -> str:
 
 
 def quota(groups: Path = Path("/sys/fs/cgroup"), ours: Path = Path("/proc/self/cgroup")) -> float:
-    """CPUs that the control groups (version 2) of this process give it time for, at most all there are."""
+    """Return the CPUs that the control groups (version 2) of this process allow, at most all CPUs."""
     try:
         path = next(line[3:] for line in ours.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):

@@ -1,6 +1,6 @@
-"""One running desk per home folder: find it, take a port for it, announce it.
+"""Single desk per home folder: lookup, port, announcement.
 
-Standard library only and quick to import: the app looks for a desk that runs already before it loads anything heavy.
+Standard library only: the app looks for a running desk before it imports anything large.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 
 def home_id(home: Path) -> str:
-    """A name for a home folder that tells nothing about it: 16 hexadecimal digits, the same for every spelling."""
+    """Return an identifier of a home folder that does not reveal its path: 16 hexadecimal digits."""
     path = os.path.normcase(Path(home).resolve())
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
 def find_running(home: Path, *, patience: float = 10.0) -> str | None:
-    """The address of the desk that runs on this home folder, or None.
+    """Return the address of the desk that runs on this home folder, or None.
 
-    `running.json` says where it should be and the `/health` there whether it is; a file that nobody answers for is
-    removed. A desk that has its port but does not answer yet is starting or busy: it is asked for `patience` seconds.
+    `running.json` names the address and GET /health there confirms it; a stale file is removed. A desk that has its
+    port but does not answer yet is starting or busy: it is asked again for `patience` seconds.
     """
     file = _announcement(home)
     try:
@@ -61,7 +61,7 @@ def _announcement(home: Path) -> Path:
 
 
 def _get(url: str) -> dict[str, str]:
-    """One JSON object, asked for directly: `http.client` knows no proxies, and localhost must not go through one."""
+    """Return the JSON object at `url`; `http.client` ignores proxies, which localhost must not go through."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=1)
     try:
@@ -75,20 +75,20 @@ def _get(url: str) -> dict[str, str]:
 
 
 def bind(host: str, port: int, *, attempts: int = 100) -> socket.socket:
-    """A socket that listens on the port or, where that is taken or reserved, on the next free one; port 0: on any.
+    """Return a socket that listens on the port or, if that is taken or reserved, on the next free one; port 0: on any.
 
-    It listens at once, so that the port is ours from here on. ValueError, in one sentence: no such host here, no such
-    port, or none of `attempts` ports is free.
+    It listens at once, so that no other program can take the port. Raises ValueError for a host that is not here, an
+    invalid port, or if none of `attempts` ports is free.
     """
     if not 0 <= port <= 65535:
         raise ValueError(f"port must be from 0 to 65535, not {port}")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        found = []
-    if not found:
+        addresses = []
+    if not addresses:
         raise ValueError(f"host must be a name or an address of this computer, not {host!r}")
-    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)  # localhost is 127.0.0.1 first
+    family, _, _, _, address = min(addresses, key=lambda one: one[0] != socket.AF_INET)  # localhost is 127.0.0.1 first
     last = min(port + max(attempts, 1) - 1, 65535) if port else 0
     for candidate in range(port, last + 1):
         try:
@@ -101,12 +101,12 @@ def bind(host: str, port: int, *, attempts: int = 100) -> socket.socket:
 
 
 def _listen(family: int, address: tuple[str | int, ...]) -> socket.socket:
-    """Bind and listen so that a port which another program uses is an error on every system.
+    """Bind and listen, with an error on every system for a port that another program uses.
 
-    On Windows SO_REUSEADDR would share it, and SO_EXCLUSIVEADDRUSE is what refuses; elsewhere SO_REUSEADDR only passes
-    over connections that are closing, except that macOS binds 127.0.0.1 beside another program's 0.0.0.0.
+    On Windows SO_REUSEADDR would share the port, and SO_EXCLUSIVEADDRUSE refuses that; elsewhere SO_REUSEADDR ignores
+    closing connections only, except that macOS binds 127.0.0.1 beside another program's 0.0.0.0.
     """
-    # named as TCP, or asyncio does not switch off Nagle's algorithm: each answer on an open connection waits 40 ms then
+    # with the protocol, or asyncio leaves Nagle's algorithm on: each answer on an open connection takes 40 ms more
     server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
@@ -127,11 +127,11 @@ def _listen(family: int, address: tuple[str | int, ...]) -> socket.socket:
 
 @contextlib.contextmanager
 def announce(home: Path, url: str, *, replace: bool = False) -> Iterator[None]:
-    """Say in `running.json` that this process is the home's desk, as long as the block runs.
+    """Announce this process in `running.json` as the home's desk while the block runs.
 
-    Call it as soon as the port is bound: a second start that comes meanwhile waits for this desk instead of making
-    another one. FileExistsError if another desk has announced itself first, unless it is to be replaced. At the end
-    the file is removed, unless another desk has written its own in between.
+    Call it as soon as the port is bound: a second start then waits for this desk instead of starting another. Raises
+    FileExistsError if another desk has announced itself first, unless `replace` is set. At the end the file is
+    removed, unless another desk has written its own meanwhile.
     """
     ours = json.dumps({"pid": os.getpid(), "url": url, "started": datetime.now(UTC).isoformat()})
     file = _announcement(home)
@@ -157,15 +157,15 @@ def announce(home: Path, url: str, *, replace: bool = False) -> Iterator[None]:
 
 
 def _move_if_free(new: Path, file: Path) -> None:
-    """Give `new` the name `file` in one step; FileExistsError if that is taken."""
+    """Rename `new` to `file` in one step; raises FileExistsError if that exists."""
     if sys.platform == "win32":
-        os.rename(new, file)  # refuses by itself
+        os.rename(new, file)  # which refuses to replace
         return
     try:
-        os.link(new, file)  # the one POSIX call that names a whole file and refuses to overwrite
+        os.link(new, file)  # the POSIX call that names a file and refuses to overwrite
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: nearly as good
+    except OSError:  # a file system without hard links: not in one step
         if file.exists():
             raise FileExistsError(errno.EEXIST, "another desk has announced itself", str(file)) from None
         os.replace(new, file)

@@ -1,6 +1,6 @@
-"""The terminal of a command: standard streams that may be closed, full or narrow, and the signals that end it.
+"""Standard streams that may be closed or full, and the signals that end a command.
 
-Imported before anything else, so it is light: a few modules of the standard library.
+Imported first, so it uses only a few modules of the standard library.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ ENDING = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if n
 
 
 class Ended(KeyboardInterrupt):
-    """Raised by SIGTERM and SIGHUP, as KeyboardInterrupt is by Ctrl-C; `code` is the exit code."""
+    """SIGTERM or SIGHUP as an exception, like KeyboardInterrupt for Ctrl-C; `code` is the exit code."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -27,21 +27,21 @@ class Ended(KeyboardInterrupt):
 
 
 class ReaderGone(BrokenPipeError):
-    """The standard output is a pipe whose reader, `head` say, has seen enough."""
+    """Closed reader of the pipe that the standard output is, as with `head`."""
 
 
 class OutputFault(OSError):
-    """The standard output takes no more, for another reason: it is closed, or a full disk."""
+    """Error of the standard output for another reason: it is closed, or the disk is full."""
 
     def __str__(self) -> str:
         return f"the standard output cannot be written ({self.strerror}); send it elsewhere"
 
 
 def prepare() -> None:
-    """Make this process fit for any terminal, as the first act of a program.
+    """Prepare streams and signals of this process, before anything else in a program.
 
-    From here on SIGINT, SIGTERM and SIGHUP end the process at once, whatever it is importing; `interruptible` is for
-    what has something to clean up.
+    From here on SIGINT, SIGTERM and SIGHUP end the process at once, also during imports; code with something to clean
+    up runs inside `interruptible`.
     """
     _install(_exit)
     closed = _occupy_descriptors()
@@ -52,7 +52,7 @@ def prepare() -> None:
 
 
 def has_folder() -> bool:
-    """Return whether the current folder is still there."""
+    """Return whether the current folder exists."""
     try:
         return bool(os.getcwd())
     except OSError:
@@ -63,13 +63,13 @@ def has_folder() -> bool:
 
 
 def hold_signals() -> None:
-    """Let the signals that end a command wait, also beyond an exec, until `release_signals`."""
+    """Block the signals that end a command, also across an exec, until `release_signals`."""
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
 def release_signals() -> None:
-    """Deliver the signals that have waited, and all that follow."""
+    """Unblock the signals that end a command, and deliver those that came meanwhile."""
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
@@ -78,7 +78,7 @@ def release_signals() -> None:
 def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt or Ended for a signal while the block runs, so that it can clean up.
 
-    A second one ends the process at once: the first may have been lost in code that cannot raise, such as `__del__`.
+    A second one ends the process at once: the first may be lost in code that cannot raise, such as `__del__`.
     """
     seen = False
 
@@ -98,7 +98,7 @@ def interruptible() -> Iterator[None]:
 def exiting(clean_up: Callable[[], object]) -> Iterator[None]:
     """Call `clean_up` and end the process at once for a signal while the block runs.
 
-    For imports, in the middle of which an exception can get lost.
+    It is for imports, during which an exception can get lost.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -113,7 +113,7 @@ def exiting(clean_up: Callable[[], object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Let `handler` handle the signals that end a command while the block runs."""
+    """Install `handler` for the signals that end a command while the block runs."""
     before = _install(handler)
     try:
         yield
@@ -123,12 +123,12 @@ def handling(handler: Handler) -> Iterator[None]:
 
 
 def raise_for(number: int) -> None:
-    """Raise what a signal means: KeyboardInterrupt for Ctrl-C, Ended for the others."""
+    """Raise KeyboardInterrupt for Ctrl-C, Ended for the other signals."""
     raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)
 
 
 def _install(handler: Handler) -> dict[int, Handler | int | None]:
-    """Set the handler of ENDING; returns those there were. Under nohup SIGHUP stays ignored."""
+    """Install the handler of ENDING and return the previous ones. Under nohup SIGHUP stays ignored."""
     obeyed = [number for number in ENDING if number != HANGUP or signal.getsignal(number) != signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in obeyed}
 
@@ -141,32 +141,32 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def go_on_without_output() -> None:
-    """From now on a standard output that breaks is ignored, as a standard error always is."""
+    """Ignore errors of the standard output from now on, as those of the standard error always are."""
     if (output := _output(sys.stdout)) is not None:
         output.ignored = True
 
 
 def flush_output() -> None:
-    """Write out what has been printed; ReaderGone or OutputFault if any of it was lost, unless that is ignored."""
+    """Flush the standard output; raises ReaderGone or OutputFault if anything was lost, unless that is ignored."""
     fault, output = output_fault(), _output(sys.stdout)
     if fault is not None and output is not None and not output.ignored:
         raise fault  # argparse drops what its own printing raises
 
 
 def output_fault() -> ReaderGone | OutputFault | None:
-    """Write out what has been printed; why some of it was lost, if it was."""
+    """Flush the standard output and return the error by which any of it was lost, or None."""
     sys.stdout.flush()
     output = _output(sys.stdout)
     return None if output is None else output.fault
 
 
 def readable(text: str) -> str:
-    """The text with a question mark for each byte that is no text, as a file name or an argument may hold it."""
+    """Return the text with a question mark for each undecodable byte, as file names and arguments may hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class _Output(io.FileIO):
-    """Standard output or error. A write that fails is ignored, or else an error, after which all others do nothing."""
+    """Raw standard output or error; a failed write is ignored, or raised once, after which writes do nothing."""
 
     def __init__(self, descriptor: int, *, ignored: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -174,7 +174,7 @@ class _Output(io.FileIO):
         self.fault: ReaderGone | OutputFault | None = None
 
     def write(self, data: object, /) -> int:
-        """Write bytes; ReaderGone or OutputFault unless that is ignored."""
+        """Write bytes and return their number; raises ReaderGone or OutputFault unless errors are ignored."""
         view = memoryview(data)  # type: ignore[arg-type]
         if self.fault is not None and not self.ignored:
             return view.nbytes
@@ -185,7 +185,7 @@ class _Output(io.FileIO):
             if self.ignored:
                 return view.nbytes
             raise self.fault from error
-        if written is None and self.ignored:  # full, and some other program has made it non-blocking
+        if written is None and self.ignored:  # full, and another program has made it non-blocking
             return view.nbytes
         return written
 
@@ -197,17 +197,17 @@ def _explained(error: OSError) -> ReaderGone | OutputFault:
 
 
 def _output(stream: object) -> _Output | None:
-    """Return what is at the bottom of one of our streams."""
+    """Return the raw stream below one of ours."""
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return raw if isinstance(raw, _Output) else None
 
 
 def _occupy_descriptors() -> list[int]:
-    """Open the null device for each of the descriptors 0, 1 and 2 that is closed; which those were.
+    """Open the null device for each closed descriptor among 0, 1 and 2, and return those.
 
-    Otherwise the next file that is opened would get its number, and whatever is printed. Standard input and output are
-    opened the wrong way round, so that using them is the error that it was.
+    Otherwise the next opened file would get its number, and what is printed. Standard input is opened for writing and
+    output for reading, so that using them remains an error.
     """
     closed = []
     for descriptor, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
@@ -221,7 +221,7 @@ def _occupy_descriptors() -> list[int]:
 
 
 def _is_readable(descriptor: int) -> bool:
-    """Return whether a descriptor is open for reading, as far as this system tells."""
+    """Return whether a descriptor is open for reading; on Windows always True."""
     if sys.platform == "win32":
         return True
     import fcntl
@@ -230,7 +230,7 @@ def _is_readable(descriptor: int) -> bool:
 
 
 def _protected(stream: object, descriptor: int, *, closed: bool) -> io.TextIOWrapper:
-    """The same stream, which replaces what its encoding lacks and, if it is standard error, ignores all faults."""
+    """Return the same stream, which replaces characters its encoding lacks and, as standard error, ignores errors."""
     errors = "backslashreplace" if descriptor == 2 else "replace"
     raw = _Output(descriptor, ignored=descriptor == 2)
     if closed or not isinstance(stream, io.TextIOWrapper):

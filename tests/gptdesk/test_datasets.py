@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cli_checks import QUICK, Capture, answer, complaint
-from server_checks import Served, serving
+from server_checks import DATE, Served, serving
 
 from gptdesk import datasets
 from gptdesk.comparison.texts import COLLECTION
@@ -27,7 +27,7 @@ BOOK = (
 def served(monkeypatch: pytest.MonkeyPatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with serving(Served(BOOK, etag='"1"'), path="pg11.txt") as server:
+    with serving(Served(BOOK, modified=DATE), path="pg11.txt") as server:
         monkeypatch.setitem(CLASSICS, "alice", replace(CLASSICS["alice"], url=server.url))
         yield server
 
@@ -82,12 +82,20 @@ def test_a_classic_that_was_cut_off_goes_on(tmp_path: Path, served: Served) -> N
 
 def test_what_is_no_book_is_refused(tmp_path: Path, served: Served) -> None:
     for body in (b"<html>a page that asks you to log in</html>", BOOK[: len(BOOK) // 2], b""):
-        served.body, served.etag = body, ""
+        served.body, served.modified = body, ""
         with pytest.raises(ValueError, match="its START and END lines are missing; connect to the internet"):
             obtained("classic:alice", texts=tmp_path)
         assert not (tmp_path / "alice.txt").exists()
     served.status = 404
-    with pytest.raises(ValueError, match=r"\(the server says 404 Not Found\); connect to the internet"):
+    with pytest.raises(ValueError, match=r"\(the server answers 404 Not Found\); connect to the internet"):
+        obtained("classic:alice", texts=tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence(tmp_path: Path, served: Served) -> None:
+    (tmp_path / ".alice.txt.fetched.part").symlink_to("/dev/full")
+    expected = rf"^Alice's Adventures in Wonderland could not be saved in {tmp_path} \(No space left on device\)"
+    with pytest.raises(ValueError, match=expected):
         obtained("classic:alice", texts=tmp_path)
 
 

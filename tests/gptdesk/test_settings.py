@@ -46,12 +46,12 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "settings.json is not valid JSON: mend or delete"),
+        ("{", "settings.json is not valid JSON: correct or delete"),
         ("[1]", "does not hold a JSON object"),
         ('{"port": "seven"}', "port must be a valid integer, not 'seven'"),
         ('{"port": 70000}', "port must be less than or equal to 65535, not 70000"),
         ('{"prot": 7000}', "has no option 'prot'.*settings.json"),
-        ('{"home": "/elsewhere"}', "cannot name another"),
+        ('{"home": "/elsewhere"}', "cannot set home"),
     ],
 )
 def test_a_bad_settings_file_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:

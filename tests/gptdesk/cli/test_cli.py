@@ -128,7 +128,7 @@ def test_a_piped_prompt_is_read_as_every_text_is(
     assert prompt("Grüße".encode("cp850"), "--encoding", "cp850")[0].startswith("Grüße")
     pipe(monkeypatch, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     assert "the standard input is not a text file" in complaint(capsys, "generate", "--prompt", "-")
-    assert "--encoding is that of the standard input" in complaint(capsys, "generate", "--encoding", "cp1251")
+    assert "--encoding applies to the standard input" in complaint(capsys, "generate", "--encoding", "cp1251")
     pipe(monkeypatch, b"Once")
     assert complaint(capsys, "generate", "--prompt", "-", "--encoding", "zip").startswith(
         "gptdesk: encoding must be auto or an encoding of text such as utf-8, "
@@ -138,9 +138,9 @@ def test_a_piped_prompt_is_read_as_every_text_is(
 @pytest.mark.usefixtures("home")
 def test_a_standard_input_that_is_closed_is_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)  # as Python has it after <&-
-    closed = "gptdesk: the standard input is closed, and {} to be read from it; pipe it in, or leave out the -\n"
-    assert complaint(capsys, "generate", "--prompt", "-") == closed.format("the prompt was")
-    assert complaint(capsys, "train", "--data", "-", "--name", "x") == closed.format("the text was")
+    closed = "gptdesk: the standard input is closed, so {} cannot be read from it; pipe it in, or leave out the -\n"
+    assert complaint(capsys, "generate", "--prompt", "-") == closed.format("the prompt")
+    assert complaint(capsys, "train", "--data", "-", "--name", "x") == closed.format("the text")
     assert "the standard input is closed" in complaint(capsys, "generate", "--interactive")
 
 

@@ -243,7 +243,7 @@ def test_how_the_text_was_read_is_told(tmp_path: Path, capsys: Capture, caplog: 
     assert caplog.text == ""
     told = complaint(capsys, "evaluate", "tiny", "--text", str(file), "--encoding", "nosuch")
     assert told.startswith("gptdesk: encoding must be auto or an encoding of text such as utf-8, ")
-    assert "--encoding is that of the file of --text" in complaint(capsys, "evaluate", "tiny", "--encoding", "cp1252")
+    assert "--encoding applies to the file of --text" in complaint(capsys, "evaluate", "tiny", "--encoding", "cp1252")
 
 
 def test_the_page_shows_how_a_file_was_read() -> None:

@@ -105,5 +105,5 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(home: Path, capsys: Capture)
         line = complaint(capsys, "models", "quantize", "starter", "--precision", "int8")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "starter was not quantized, and nothing has changed" in line
+    assert "starter was not quantized and nothing was changed" in line
     assert list((home / "models").iterdir()) == []

@@ -185,7 +185,9 @@ def test_a_run_that_cannot_begin_says_why_and_leaves_its_name_free(home: Path) -
         with pytest.raises(ValueError, match=r"^the run mine could not be started: there is no model 'nobody'; "):
             begin_and_wait(context, chosen, text_of(home))
     (home / "settings.json").write_text("{")  # so that its process does not even come to training
-    with pytest.raises(ValueError, match=r"^the run mine could not be started: settings\.json is not valid JSON: mend"):
+    with pytest.raises(
+        ValueError, match=r"^the run mine could not be started: settings\.json is not valid JSON: correct"
+    ):
         control.begin(context, plan("mine"), text=text_of(home))
     (home / "settings.json").unlink()
     assert control.listing(context) == []

@@ -128,6 +128,11 @@ def test_a_measurement_tells_all_and_saves_it(page: "sync_api.Page", tmp_path: P
     report = page.locator("#report").inner_text()
     for label in ("Weights file", "Time to first token", "Latency of a token, p95", "KL divergence, 99 %", "Top 5"):
         assert label in report
+    told = json.loads(save(page, "save-json", tmp_path))
+    curves = page.locator("#latencies path.line").evaluate_all("all => all.map(one => one.getAttribute('d'))")
+    assert [path.count("L") + 1 for path in curves] == [len(side["latencies_seconds"]) for side in told["sides"]]
+    assert page.locator("#latencies .key").all_inner_texts() == ["float32", "int8"]
+    assert "float32" in (page.locator("#latencies .at").first.get_attribute("title") or "")
     sync_api.expect(page.locator("#caveats")).to_contain_text("timed 2 times")
     saved = {name: save(page, f"save-{name}", tmp_path) for name in ("md", "html", "json", "csv")}
     told = json.loads(saved["json"])

@@ -121,7 +121,7 @@ def test_a_closed_error_stream_and_input_take_nothing_from_a_command(tmp_path: P
 
 def test_asking_without_an_input_is_one_sentence(tmp_path: Path) -> None:
     process = start(tmp_path, "generate", "--interactive", redirect="<&-")
-    sentence = "--interactive asks for prompts, and the standard input is closed; give a prompt by --prompt"
+    sentence = "--interactive asks for prompts, but the standard input is closed; give a prompt by --prompt"
     assert ended(process) == (2, "", f"gptdesk: {sentence}\n")
 
 
@@ -336,7 +336,7 @@ def test_an_argument_that_is_no_text_is_named(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: list[str], named: str
 ) -> None:
     monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
-    start = f"gptdesk: argument {named}: this is no valid UTF-8; save it as UTF-8, or type it again; see `"
+    start = f"gptdesk: argument {named}: this is not valid UTF-8; save it as UTF-8, or type it again; see `"
     assert complaint(capsys, *words).startswith(start)
 
 
@@ -358,5 +358,5 @@ def test_files_may_have_names_that_are_no_text(
     assert json.loads(capsys.readouterr().out)["judged_by"] == "caf\udce9.txt"
     home = os.fsdecode(os.fsencode(tmp_path) + b"/hom\xe9")
     assert complaint(capsys, "--home", home, "runs").endswith(
-        "/hom? has a name that is no valid UTF-8; choose another with --home or GPTDESK_HOME\n"
+        "/hom? has a name that is not valid UTF-8; choose another with --home or GPTDESK_HOME\n"
     )

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import gradio as gr
-import pandas as pd  # type: ignore[import-untyped]
 from gradio.components import Component
 
 from gptdesk.comparison import MOST_SIDES, Side, Stage
@@ -15,6 +14,7 @@ from gptdesk.comparison.texts import held_out_of
 from gptdesk.desk import Desk
 from gptdesk.errors import Busy, TooLarge
 from gptdesk.markup import html_table, markdown_text, pane
+from gptdesk.page.chart import Line, chart
 from gptdesk.page.long_action import starter
 from gptdesk.page.option_widgets import MAY_SPEAK, STREAMING, Updates, Values, told
 from gptdesk.page.streaming import in_batches
@@ -23,6 +23,7 @@ from gptdesk.page.tabs.compare.given import BOX, GivenText, TextOrFile
 from gptdesk.page.tabs.compare.panes import PICK, doing, marks, new_pane, strip_html
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
+from gptdesk.training.curves import thin
 from models.manager import ModelKey
 
 PUBLIC_REPEATS, PUBLIC_TOKENS, PUBLIC_CHARACTERS = 5, 200, 200_000
@@ -57,16 +58,7 @@ class MeasureView:
 
     def _lay_out_results(self) -> None:
         self.table = gr.HTML(elem_id="report", elem_classes=["figures-table", "bare"])
-        self.plot = gr.LinePlot(
-            x="token",
-            y="milliseconds",
-            color="side",
-            title="Latency of each token",
-            x_title="token",
-            y_title="ms",
-            height=240,
-            elem_id="latencies",
-        )
+        self.plot = gr.HTML(elem_id="latencies", elem_classes="bare")
         with gr.Row(equal_height=True, elem_classes="panes"):
             self.panes = [new_pane(i, prefix="measured-", visible=i < 2) for i in range(MOST_SIDES)]
         with gr.Column(visible=False) as self.strip_box:
@@ -148,7 +140,7 @@ class MeasureView:
             self.summary: "\n\n".join(said),
             self.results: gr.update(visible=True),
             self.table: html_table(["", *report.names], table_rows(report)),
-            self.plot: gr.update(value=_latencies(report), title=_percentiles(report)),
+            self.plot: _latency_chart(report),
             self.notes: "\n\n".join(map(markdown_text, caveats(report))),
         }
         both = [marks(one) for one in report.divergences]
@@ -206,19 +198,10 @@ class MeasureView:
         return slider, strip_html(found, (names[0], names[i]))
 
 
-def _percentiles(report: Report) -> str:
-    """The title of the plot."""
-    parts = []
-    for name, timing in zip(report.names, report.measurement.timings, strict=True):
-        if timing.latency_p50 and timing.latency_p95:
-            p50, p95 = (f"{spread.median * 1e3:.2f}" for spread in (timing.latency_p50, timing.latency_p95))
-            parts.append(f"{name}: p50 {p50}, p95 {p95}")
-    return f"Latency of each token in ms ({'; '.join(parts)})"
-
-
-def _latencies(report: Report) -> pd.DataFrame:
-    rows: list[tuple[int, float, str]] = []
-    for name, timing in zip(report.names, report.measurement.timings, strict=True):
-        step = max(1, len(timing.latencies) // 500)
-        rows += [(i + 2, value * 1e3, name) for i, value in enumerate(timing.latencies) if i % step == 0]
-    return pd.DataFrame(rows, columns=["token", "milliseconds", "side"])
+def _latency_chart(report: Report) -> str:
+    """Return the chart of each side's latencies: milliseconds by token, from the second token on."""
+    lines = []
+    for i, (name, timing) in enumerate(zip(report.names, report.measurement.timings, strict=True)):
+        points = [(float(token), seconds * 1e3) for token, seconds in enumerate(timing.latencies, start=2)]
+        lines.append(Line(name, thin(points), i))
+    return chart("Latency in ms", lines, unit="token")
