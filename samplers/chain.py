@@ -31,18 +31,26 @@ MODEL = "model"
 # (candidates, tokens (B, T), V) -> candidates: one sampler of a chain in one generation, called once per token.
 ChainStep: TypeAlias = Callable[[Candidates, Tensor, int], Candidates]
 
+Shortcut: TypeAlias = Callable[[Rows | Ranked], Candidates]  # one sampler in one generation, called once per token
+
+
+def _temperature(sampler: Temperature) -> Shortcut:
+    if sampler.temperature == 0:
+        return lambda candidates: candidates.best(1)
+    scaling = sampler.scaling()
+    return lambda candidates: candidates.changed(scaling)
+
+
 # Shortcuts of built-in samplers, which judge by the logits alone: the same result as their `__call__`, from the tokens
 # that are left instead of whole rows. Every row keeps its best token, finite, so the results need no check.
-SHORTCUTS: Mapping[type[Sampler], Callable[[Any, Rows | Ranked], Candidates]] = MappingProxyType(
+SHORTCUTS: Mapping[type[Sampler], Callable[[Any], Shortcut]] = MappingProxyType(
     {
-        Greedy: lambda greedy, candidates: candidates.best(1),
-        MinP: lambda min_p, candidates: candidates.reaching(min_p.floor(candidates.top)),
-        Temperature: lambda temperature, candidates: (
-            candidates.changed(temperature.scale) if temperature.temperature else candidates.best(1)
-        ),
-        TopK: lambda top_k, candidates: candidates.best(top_k.top_k),
-        TopP: lambda top_p, candidates: candidates.nucleus(top_p.top_p),
-        Typical: lambda typical, candidates: candidates.heaviest(typical.scores, typical.typical_p),
+        Greedy: lambda sampler: lambda candidates: candidates.best(1),
+        MinP: lambda sampler: lambda candidates: candidates.reaching(sampler.floor(candidates.top)),
+        Temperature: _temperature,
+        TopK: lambda sampler: lambda candidates: candidates.best(sampler.top_k),
+        TopP: lambda sampler: lambda candidates: candidates.nucleus(sampler.top_p),
+        Typical: lambda sampler: lambda candidates: candidates.heaviest(sampler.scores, sampler.typical_p),
     }
 )
 
@@ -149,7 +157,7 @@ def _step(sampler: Sampler) -> ChainStep:
     shortcut = SHORTCUTS.get(type(sampler))  # a derived class may do otherwise, so it has none
     if shortcut is None:
         return partial(_on_whole_rows, sampler.name, sampler.start())
-    return partial(_on_candidates, partial(shortcut, sampler))
+    return partial(_on_candidates, shortcut(sampler))
 
 
 def _apply(
@@ -164,9 +172,7 @@ def _apply(
         yield name, candidates
 
 
-def _on_candidates(
-    shortcut: Callable[[Rows | Ranked], Candidates], candidates: Candidates, tokens: Tensor, vocabulary: int
-) -> Candidates:
+def _on_candidates(shortcut: Shortcut, candidates: Candidates, tokens: Tensor, vocabulary: int) -> Candidates:
     """Carry along only the tokens that are left."""
     if isinstance(candidates, Rows | Ranked):
         return shortcut(candidates)

@@ -1,5 +1,6 @@
 """Temperature: a flatter or a sharper distribution."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -31,9 +32,11 @@ class Temperature(Sampler):
             return logits
         if self.temperature == 0:
             return keep_best(logits, 1)
-        return self.scale(logits, logits.amax(1, keepdim=True))
+        return self.scaling()(logits, logits.amax(1, keepdim=True))
 
-    def scale(self, logits: Tensor, top: Tensor) -> Tensor:
-        """Return the logits divided, the best of a row moved to 0: (B, N), its best (B, 1) -> (B, N)."""
+    def scaling(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the division as a function: logits (B, N), the best of each row (B, 1) -> (B, N)."""
+        # A tensor, because torch would make one of a number at every use.
+        divisor = torch.tensor(max(self.temperature, SMALLEST), dtype=torch.float32)
         # With the maximum at 0 nothing overflows: what a tiny temperature drives to -inf has probability 0 anyway.
-        return (logits - top).div_(max(self.temperature, SMALLEST))
+        return lambda logits, top: (logits - top).div_(divisor)
