@@ -1,4 +1,4 @@
-"""Streams for a page: events of a stream that runs in a thread, in batches."""
+"""Streams that run in a thread and arrive in batches."""
 
 import queue
 import threading
@@ -9,10 +9,10 @@ Event = TypeVar("Event")
 
 
 def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float = 0.04) -> Iterator[list[Event]]:
-    """Run `stream` in a thread of its own and yield what came of it at most once every `every` seconds.
+    """Run `stream` in a thread of its own and yield its events in batches, at most one every `every` seconds.
 
-    The reader's pace does not slow the engine down. A batch may be empty (so that a reader that has gone is noticed
-    while the model loads). Closing this iterator sets `stop` and waits for the thread; an exception of the stream is
+    The reader's pace does not slow the engine down. A batch may be empty (so that a closed page is noticed while the
+    model loads). Closing this iterator sets `stop` and waits for the thread; an exception of the stream is
     raised here.
     """
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()

@@ -8,7 +8,7 @@ from gradio.components import Component
 
 from gptdesk.desk import Desk
 from gptdesk.markup import html_table, pane
-from gptdesk.page.option_widgets import MAY_SPEAK, QUIETLY, Updates, Values, told
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train import words
 from gptdesk.page.tabs.train.panels import AXES, SMOOTHEST, SMOOTHING, Look, loss_chart, small_charts, tiles
@@ -91,7 +91,7 @@ class WatchView:
 
     def wire(self, tab: gr.Tab) -> None:
         """Connect the buttons and the clock; what is shown is looked up anew when `tab` is opened."""
-        latest = MAY_SPEAK | {"trigger_mode": "always_last"}
+        latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
         self.timer.tick(self._on_tick, self.inputs, self.outputs, **QUIETLY)
         tab.select(self._on_open, self.inputs, self.outputs, **QUIETLY)
         self.name.input(self._on_run, self.inputs, self.outputs, **latest)
@@ -100,10 +100,10 @@ class WatchView:
         self.sample.input(self._on_sample, self.inputs, self.outputs, **latest)
         orders: dict[gr.Button, Order] = {self.pause: "pause", self.go_on: "run", self.halt: "stop"}
         for button, order in orders.items():
-            button.click(self._ordering(order), self.inputs, self.outputs, **MAY_SPEAK)
+            button.click(self._ordering(order), self.inputs, self.outputs, **WITH_MESSAGES)
         for button, accept in ((self.resume, False), (self.accept, True)):
-            button.click(self._resuming(accept_changes=accept), self.inputs, self.outputs, **MAY_SPEAK)
-        self.use.click(self._on_use, self.name, self._links.used(GENERATE), **MAY_SPEAK)
+            button.click(self._resuming(accept_changes=accept), self.inputs, self.outputs, **WITH_MESSAGES)
+        self.use.click(self._on_use, self.name, self._links.use_outputs(GENERATE), **WITH_MESSAGES)
 
     def shown(self, name: object, values: Values) -> Updates:
         """Updates that list the runs there are now and show this one, else the newest, as the `inputs` say."""
@@ -131,15 +131,15 @@ class WatchView:
         except ValueError:  # it is being deleted at this very moment; the next look finds it gone
             return gr.skip()
 
-    @told
+    @shows_errors
     def _on_run(self, values: Values) -> object:
         return self._drawn(values, newest=True)
 
-    @told
+    @shows_errors
     def _on_choice(self, values: Values) -> object:
         return self._drawn(values)
 
-    @told
+    @shows_errors
     def _on_sample(self, values: Values) -> object:
         name = str(values[self.name] or "")
         if name not in self._names():
@@ -147,7 +147,7 @@ class WatchView:
         return self._written(self._run(name).samples(), _older(values[self.sample], values[self.until]))
 
     def _ordering(self, order: Order) -> Callable[[Values], object]:
-        @told
+        @shows_errors
         def ordered(values: Values) -> object:
             control.order(self._desk.places, str(values[self.name]), order)
             return self._drawn(values)
@@ -155,14 +155,14 @@ class WatchView:
         return ordered
 
     def _resuming(self, *, accept_changes: bool) -> Callable[[Values], object]:
-        @told
+        @shows_errors
         def resumed(values: Values) -> object:
             control.start(self._desk.places, str(values[self.name]), accept_changes=accept_changes)
             return self._drawn(values)
 
         return resumed
 
-    @told
+    @shows_errors
     def _on_use(self, name: str | None) -> object:
         info = control.info(self._desk.places, name or "")
         return self._links.use(GENERATE, control.model_of(self._desk.places, info))
