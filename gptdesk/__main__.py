@@ -104,7 +104,8 @@ def _shown_already(settings: "Settings") -> bool:
     url = find_running(settings.home)
     if url is None:
         return False
-    logging.getLogger("gptdesk").info("GPT Desk is already running at %s", url)
+    also = "; switch Share on there for a public link" if settings.share else ""
+    logging.getLogger("gptdesk").info("GPT Desk is already running at %s%s", url, also)
     if settings.browser:
         open_page(url, app_window=settings.app_window)
     return True

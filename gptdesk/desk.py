@@ -13,9 +13,10 @@ import psutil
 from gptdesk.errors import NotFound, TooLarge
 from gptdesk.generation import GenerationEvent, GenerationQueued, GenerationRequest, generate
 from gptdesk.scheduler import OpenCounter, Scheduler
-from gptdesk.settings import Settings, make_folder
+from gptdesk.settings import LinkSettings, Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.stored_values import warn_once
+from gptdesk.system.share_link import ShareLink
 from gptdesk.training.context import RunContext
 from gptdesk.training.run_models import run_models
 from models.engine import get_device
@@ -23,7 +24,9 @@ from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
 from models.storage import json_bytes, names, read_json, write_file
 from models.tokenizer import Tokenizer
-from samplers import Chain, build, default_chain, load_plugins
+from samplers import Chain, build, default_chain, is_from_folder, load_plugins
+from samplers import get as get_sampler
+from samplers import names as sampler_names
 
 JsonValues = dict[str, object]  # saved values by name
 
@@ -56,27 +59,26 @@ def built_in_presets() -> dict[str, Chain]:
 
 
 class Desk:
-    """Settings, models, scheduler and saved state; made once a process. ValueError if the home cannot be used."""
+    """Settings, models, scheduler and saved state; made once a process, and once more for a public link.
 
-    def __init__(self, settings: Settings) -> None:
+    Raises ValueError if the home folder cannot be used.
+
+
+    `beside` is the desk whose models and queue this one shares, so that weights are in memory once and all are served
+    in one order.
+    """
+
+    def __init__(self, settings: Settings, *, beside: "Desk | None" = None) -> None:
         self.settings = settings
         for folder in (settings.models, settings.samplers, settings.vocabularies):
             make_folder(folder)
-        self.manager = ModelManager(
-            settings.models,
-            bundled=[STARTER],
-            elsewhere=partial(run_models, settings.runs),
-            reserved=partial(names, settings.runs),
-            cache_folder=settings.vocabularies,
-            copies=settings.copies,
-            device=get_device(settings.device),
-            memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
-        )
+        self.manager: ModelManager = beside.manager if beside else _model_manager(settings)
         self.places = RunContext(settings, self.manager)
-        self.scheduler = Scheduler(AT_ONCE)
+        self.scheduler: Scheduler = beside.scheduler if beside else Scheduler(AT_ONCE)
         self.listeners: OpenCounter | None = None  # sessions whose page reads its events; None: not tracked
+        self.link: ShareLink | None = None  # set by the server; a public desk has none
         # public instances load no plugins from the owner's folder
-        self.warnings = load_plugins(None if settings.public else settings.samplers)
+        self.warnings = [] if beside else load_plugins(None if settings.public else settings.samplers)
         self.page = JsonStore(settings.home / PAGE, writable=not settings.public)
         self.presets = JsonStore(settings.home / PRESETS, writable=not settings.public)
         self.votes = JsonStore(settings.home / "votes.json", writable=not settings.public)
@@ -113,6 +115,17 @@ class Desk:
                 "run one of your own for more"
             )
         return request.model_copy(update={"deadline": min(request.deadline or PUBLIC_SECONDS, PUBLIC_SECONDS)})
+
+    def public_view(self) -> "Desk":
+        """Return a public desk with the models and the queue of this one: all that who comes by a link can use."""
+        return Desk(LinkSettings(**self.settings.model_dump()), beside=self)
+
+    def sampler_names(self) -> list[str]:
+        """Return the names of the samplers that are offered: on a public desk none of those from the folder.
+
+        They are registered once a process, so they may be there although this desk did not load them.
+        """
+        return [name for name in sampler_names() if not (self.settings.public and is_from_folder(get_sampler(name)))]
 
     def model(self, name: str) -> ModelInfo:
         """Return the listing entry of a model; ValueError lists the names there are."""
@@ -170,6 +183,19 @@ class Desk:
         for name, links in self.presets.read().items():
             if _is_chain(links) and 0 < len(name) <= LONGEST_NAME and name not in built_in:
                 yield name
+
+
+def _model_manager(settings: Settings) -> ModelManager:
+    return ModelManager(
+        settings.models,
+        bundled=[STARTER],
+        elsewhere=partial(run_models, settings.runs),
+        reserved=partial(names, settings.runs),
+        cache_folder=settings.vocabularies,
+        copies=settings.copies,
+        device=get_device(settings.device),
+        memory_budget=int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2,
+    )
 
 
 def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:

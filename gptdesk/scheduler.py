@@ -14,6 +14,7 @@ OVERTAKEN = 5.0  # seconds for which generations may overtake a waiting measurem
 AT_MOST = 2  # requests of one owner: one that computes and one that waits
 MOST_WAITING = 64  # places in the queue; further requests are refused
 LOOK = 0.1  # polling interval of waiting places in seconds
+AGAIN = 0.5  # seconds after which a position in the queue is yielded again, so that a closed page is noticed
 ABSENT = 2.0  # seconds without polling after which others overtake a waiting place: its caller may be gone
 MOST_BEGUN = 8  # generations that have begun, each of which holds its KV cache
 
@@ -153,17 +154,18 @@ class Place:
         return self._scheduler._start(self, timeout)
 
     def positions(self) -> Iterator[int]:
-        """Yield the position in the queue, from 1, about every LOOK seconds, until it may compute.
+        """Yield the position in the queue, from 1, whenever it changes and every AGAIN seconds, until it may compute.
 
         Raises Busy if `stop` is set before.
         """
-        if self.wait():
-            return
-        yield max(1, self.number)
-        while not self.wait(LOOK):
+        last, due = 0, 0.0
+        while not self.wait(LOOK if last else 0.0):
             if self.stop.is_set():
                 raise Busy("stopped before it started, while others were computing")
-            yield max(1, self.number)
+            number = max(1, self.number)
+            if number != last or time.monotonic() > due:
+                last, due = number, time.monotonic() + AGAIN
+                yield number
 
     def shared(self, stream: Iterator[Event], *, every: float = 0.0) -> Iterator[Event]:
         """Yield the events of a stream; every `every` seconds let all others that wait compute first.
@@ -182,21 +184,27 @@ class OpenCounter:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     @contextmanager
     def counted(self, name: str) -> Iterator[int]:
         """Count the block under this name for its length; yield the count with it."""
-        with self._lock:
+        with self._changed:
             count = self._counts[name] = self._counts.get(name, 0) + 1
+            self._changed.notify_all()
         try:
             yield count
         finally:
-            with self._lock:
+            with self._changed:
                 self._counts[name] -= 1
                 if not self._counts[name]:
                     del self._counts[name]
 
+    def wait_for(self, name: str, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for a block of this name; return whether there is one."""
+        with self._changed:
+            return self._changed.wait_for(lambda: name in self._counts, timeout)
+
     def __contains__(self, name: str) -> bool:
-        with self._lock:
+        with self._changed:
             return name in self._counts

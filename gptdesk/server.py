@@ -11,7 +11,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +25,8 @@ from gptdesk.desk import Desk
 from gptdesk.page.app import mount_page
 from gptdesk.settings import Settings
 from gptdesk.system.browser import open_page
+from gptdesk.system.share_link import ShareLink, terminal_code
+from gptdesk.system.single_instance import bind
 from gptdesk.system.terminal import HANGUP, Ended, go_on_without_output
 
 log = logging.getLogger(__name__)
@@ -33,7 +37,9 @@ LONGEST_GOODBYE = 0  # seconds that open connections are waited for at the end: 
 
 
 def web_app(desk: Desk) -> FastAPI:
-    """Build the ASGI application: the page and our own routes, behind the guard."""
+    """Build the ASGI application: the page and our own routes, behind the guard, and a link unless it is public."""
+    if not desk.settings.public:
+        desk.link = ShareLink(PublicPage(desk).opened, folder=desk.settings.temporary / "link")
     app = FastAPI(openapi_url=None)
     add_health(app, desk.settings)
     app = mount_page(app, desk)
@@ -52,27 +58,102 @@ def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
         log.info("GPT Desk is ready at %s  (Ctrl-C ends it)", url)
         if settings.browser:  # in a thread, for the browser may take its time while the page is asked for
             threading.Thread(target=open_page, args=(url,), kwargs={"app_window": settings.app_window}).start()
+        if settings.share and desk.link is not None:
+            threading.Thread(target=_share, args=(desk.link,), daemon=True).start()
 
+    if settings.share and settings.public:
+        log.warning("--share does nothing here: this desk is public already, under its own address")
     shutil.rmtree(settings.temporary, ignore_errors=True)  # what a killed desk has left
     os.environ["GRADIO_TEMP_DIR"] = str(settings.temporary.resolve())  # not a folder that all users share
-    app = web_app(Desk(settings))
-    gc.collect()
-    gc.freeze()  # the page's objects stay: to look through them again and again stalls generations
+    desk = Desk(settings)
+    app = web_app(desk)
+    _keep_objects()
     sys.setswitchinterval(SWITCH)
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        log_level="warning",
-        timeout_graceful_shutdown=LONGEST_GOODBYE,
-        proxy_headers=False,  # who comes through a local proxy may write what he likes in its headers
-    )
     try:
-        _Server(config, ready).run(sockets=[listener])
+        _Server(_config(app), ready).run(sockets=[listener])
     except Ended:
         raise
     except KeyboardInterrupt:  # uvicorn passes on the Ctrl-C that it has obeyed
         pass
+    finally:
+        if desk.link is not None:
+            desk.link.turn_off()
+        shutil.rmtree(settings.temporary, ignore_errors=True)
     return 0
+
+
+def _share(link: ShareLink) -> None:
+    """Make a link, and show it as a QR code where the terminal can."""
+    link.turn_on()
+    url = link.wait().url
+    if url and (code := terminal_code(url, sys.stderr)):
+        log.info("%s", code)
+
+
+def _config(app: FastAPI, *, lifespan: Literal["auto", "off"] = "auto") -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        lifespan=lifespan,
+        log_level="warning",
+        timeout_graceful_shutdown=LONGEST_GOODBYE,
+        proxy_headers=False,  # who comes through a local proxy may write what he likes in its headers
+    )
+
+
+def _keep_objects() -> None:
+    """Leave a page out of garbage collection: to look through its objects again and again stalls generations."""
+    gc.collect()
+    gc.freeze()
+
+
+class PublicPage:
+    """Page of the public view of a desk, on a port of 127.0.0.1 while a link leads there.
+
+    It is an application of its own, so that what comes by the link is public whatever it says of itself. A page of
+    another site may reach the port, too (by DNS rebinding), and finds there what everybody may use. It is made when it
+    is first opened and then kept, in a thread with an event loop of its own: Gradio binds a page to one loop.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._made: Future[tuple[asyncio.AbstractEventLoop, FastAPI]] | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Serve the page for the length of the block, on the port that it gives; one block at a time."""
+        if self._made is None:
+            self._made = Future()
+            threading.Thread(
+                target=asyncio.run, args=(self._live(self._made),), name="public page", daemon=True
+            ).start()
+        try:
+            loop, app = self._made.result()
+        except Exception:
+            self._made = None  # the next one tries again
+            raise
+        with bind("127.0.0.1", 0) as listener:
+            ready = threading.Event()
+            server = _Server(_config(app, lifespan="off"), ready.set)
+            served = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listener]), loop)
+            served.add_done_callback(lambda _: ready.set())
+            ready.wait()
+            try:
+                yield listener.getsockname()[1]
+            finally:
+                server.end()
+                served.result()
+
+    async def _live(self, made: "Future[tuple[asyncio.AbstractEventLoop, FastAPI]]") -> None:
+        """Make the application and keep it running."""
+        try:
+            app = web_app(self._desk.public_view())
+            async with app.router.lifespan_context(app):
+                _keep_objects()
+                made.set_result((asyncio.get_running_loop(), app))
+                await asyncio.Event().wait()
+        except Exception as error:
+            made.set_exception(error)
 
 
 class _Server(uvicorn.Server):
@@ -98,6 +179,9 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Handle SIGHUP as well, unless it is ignored (nohup); raise handled signals again at the end."""
         with super().capture_signals():
+            if threading.current_thread() is not threading.main_thread():  # which has all signals
+                yield
+                return
             if HANGUP is None or signal.getsignal(HANGUP) == signal.SIG_IGN:
                 yield
                 return
@@ -109,9 +193,25 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
+        self.end()
+
+    def end(self) -> None:
+        """End soon; may be called from any thread."""
+        self.should_exit = True
         if self._loop:  # a signal alone does not wake it
             self._loop.call_soon_threadsafe(self._told_to_end.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # pages that are cut off now are no error
+        errors = logging.getLogger("uvicorn.error")
+        errors.addFilter(_is_critical)  # pages that are cut off now are no error
         await super().shutdown(sockets)
+        if threading.current_thread() is not threading.main_thread():  # the desk goes on, and what fails there is one
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    while self.server_state.tasks:  # which have just been cancelled
+                        await asyncio.sleep(0.01)
+            errors.removeFilter(_is_critical)
+
+
+def _is_critical(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.CRITICAL

@@ -31,6 +31,7 @@ class Settings(Options):
     browser: bool = Field(True, description="open the page when the desk is ready")
     app_window: bool = Field(False, description="open the page in a window of its own (Chromium, Chrome or Edge)")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="where float models compute")
+    share: bool = Field(False, description="make a public link to the desk when it is ready; it lasts a week at most")
     memory_gb: float | None = Field(None, gt=0, description="memory that loaded models may take; default half of it")
 
     @field_validator("allow_host")
@@ -50,6 +51,11 @@ class Settings(Options):
     def public(self) -> bool:
         """Whether strangers may reach the desk: on a Space, or listening beyond this computer."""
         return on_space() or not is_loopback(self.host)
+
+    @property
+    def behind_link(self) -> bool:
+        """Whether requests come by a link, through a share server: all of them from an address of this computer."""
+        return False
 
     def url(self, *, port: int) -> str:
         """Where a browser on this computer finds the desk when it listens on `port`."""
@@ -92,6 +98,18 @@ class Settings(Options):
     @property
     def vocabularies(self) -> Path:
         return self.home / "tiktoken"
+
+
+class LinkSettings(Settings):
+    """The same settings in public mode, wherever the desk listens: those of the page that a public link leads to."""
+
+    @property
+    def public(self) -> bool:
+        return True
+
+    @property
+    def behind_link(self) -> bool:
+        return True
 
 
 def on_space() -> bool:

@@ -6,7 +6,7 @@ from samplers.greedy import Greedy
 from samplers.min_p import MinP
 from samplers.options import Options
 from samplers.penalties import PresenceFrequency, RepetitionPenalty
-from samplers.plugins import load_plugins
+from samplers.plugins import is_from_folder, load_plugins
 from samplers.registry import build, get, names, register
 from samplers.temperature import Temperature
 from samplers.testing import check_sampler
@@ -24,6 +24,7 @@ __all__ = [
     "check_sampler",
     "default_chain",
     "get",
+    "is_from_folder",
     "load_plugins",
     "names",
     "register",

@@ -14,6 +14,7 @@ from samplers.registry import isolated, register, verify
 from samplers.testing import try_out
 
 ENTRY_POINTS = "gptdesk.samplers"
+FILE_MODULE = "sampler_file_"  # how the modules of a folder's files are named
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,11 @@ def load_plugins(folder: Path | None = None) -> list[str]:
     return warnings
 
 
+def is_from_folder(sampler: type[Sampler]) -> bool:
+    """Return whether a sampler was defined by a file of a folder, rather than by an installed package."""
+    return sampler.__module__.startswith(FILE_MODULE)
+
+
 def _sources(files: list[Path]) -> Iterator[tuple[str, Callable[[], list[type[Sampler]]]]]:
     """Every plugin in words, and what to call for its classes."""
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
@@ -77,7 +83,7 @@ def _from_file(file: Path) -> list[type[Sampler]]:
 
 def _imported(file: Path) -> ModuleType:
     """The module of that file. It stays in sys.modules, where pickle and a second call find it, unless it fails."""
-    name = f"sampler_file_{file.stem}"
+    name = f"{FILE_MODULE}{file.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == str(file):
         return loaded

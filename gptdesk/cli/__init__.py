@@ -46,6 +46,9 @@ def main_parser() -> Parser:
         "--allow-host", metavar="NAME,NAME", help="names under which a proxy of yours passes on requests for the desk"
     )
     parser.add_argument("--port", help="first port to try (default 7860)")
+    parser.add_argument(
+        "--share", action="store_const", const=True, help="make a public link, by which others can use the desk"
+    )
     parser.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="open no page")
     parser.add_argument("--app-window", action="store_const", const=True, help="open a window of its own, if possible")
     parser.add_argument("verb", nargs="?", choices=list(VERBS), metavar="VERB", help=", ".join(VERBS))

@@ -41,6 +41,11 @@ VISITOR: dict[str, tuple[str, ...]] = {
 }
 OWNER: dict[str, tuple[str, ...]] = {
     "save and delete presets": ("pickers:PresetBar._on_save", "pickers:PresetBar._on_delete"),
+    "make a link by which others can use the desk": (
+        "share_switch:ShareSwitch._on_load",
+        "share_switch:ShareSwitch._on_switch",
+        "share_switch:ShareSwitch._on_tick",
+    ),
     "have settings and texts remembered": ("persistence:SavedState.remember",),
     "train: prepare a text, start, pause, stop, resume and delete runs": (
         "tabs.train:build.load",

@@ -9,11 +9,12 @@ from gptdesk import markup
 from gptdesk.comparison.texts import LARGEST
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
-from gptdesk.page import chart
+from gptdesk.page import chart, share_switch
 from gptdesk.page.access import check_events
 from gptdesk.page.door import Door
 from gptdesk.page.option_widgets import disable_gradio_checks
 from gptdesk.page.sessions import keep_sessions
+from gptdesk.page.share_switch import ShareSwitch
 from gptdesk.page.styles import CSS, FONTS, SCRIPT
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs import compare, generate, train
@@ -30,7 +31,11 @@ def build_app(desk: Desk) -> gr.Blocks:
     disable_gradio_checks()
     kept = (300, 1800) if desk.settings.public else (3600, 86400)  # how often files are deleted that are how old, in s
     with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
-        gr.Markdown("# GPT Desk", elem_id="title")
+        with gr.Row(elem_id="top"):
+            gr.Markdown("# GPT Desk", elem_id="title")
+            switch = ShareSwitch(desk.link) if desk.link else None
+        if switch:
+            switch.wire(page)
         for warning in desk.warnings:
             gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
         with gr.Tabs() as tabs:
@@ -56,7 +61,7 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
         app,
         page,
         path="/",
-        css=CSS + markup.CSS + chart.CSS + compare.CSS + train.CSS,
+        css=CSS + markup.CSS + chart.CSS + share_switch.CSS + compare.CSS + train.CSS,
         head=SCRIPT,
         theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],

@@ -1,5 +1,6 @@
 """Long-running actions: queueing, Stop, error display."""
 
+import ipaddress
 import logging
 import threading
 import time
@@ -12,8 +13,8 @@ import gradio as gr
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates
-from gptdesk.scheduler import LOOK, Place
-from gptdesk.settings import on_space
+from gptdesk.scheduler import Place
+from gptdesk.settings import Settings, on_space
 
 log = logging.getLogger(__name__)
 
@@ -68,22 +69,23 @@ class LongActions:
     def run(self, work: Callable[[Call], Generator[Updates, None, None]], request: gr.Request) -> Iterator[Updates]:
         """Yield the updates of `work`; show errors in `line`, and log those that are no ValueError."""
         session, stop = request.session_hash or "", threading.Event()
-        call = Call(stop, _address(request) if self._desk.settings.public else None)
+        owner = owner_of(request, self._desk.settings) if self._desk.settings.public else None
+        call = Call(stop, owner)
         if before := self._running.get(session):
             before.set()  # the newer one has the page
         self._running[session] = stop
         try:
             yield self._pressable(False) | {self.line: ""}
             with self._desk.scheduler.admitted(call.owner):
-                yield from self._until_listening(session)
+                if self._desk.listeners is not None and not self._desk.listeners.wait_for(session, LISTEN_TIMEOUT):
+                    raise ValueError(NOT_LISTENING)  # before anything is computed
                 yield from self._while_listening(work(call), session, stop)
             yield self._pressable(True)
         except ValueError as error:
-            yield self._pressable(True) | {self.line: f"⚠ {markdown_text(str(error))}"}
+            yield self._pressable(True) | {self.line: self._explained(error)}
         except Exception as error:  # a bug of ours: the page must stay usable, and the traceback be logged
             log.exception("an action of the page failed")
-            sentence = markdown_text(f"{error} (details are in the terminal)")
-            yield self._pressable(True) | {self.line: f"⚠ {sentence}"}
+            yield self._pressable(True) | {self.line: self._explained(f"{error} (details are in the terminal)")}
         finally:
             stop.set()
             if self._running.get(session) is stop:
@@ -108,19 +110,17 @@ class LongActions:
         """Return updates that show the position in the queue."""
         return {self.line: f"Waiting for other generations: place {position} in the queue …"}
 
+    def _explained(self, error: object) -> str:
+        """Return a fault as Markdown; on a public desk without the path of the home, which may name its owner."""
+        text = str(error)
+        if self._desk.settings.public:
+            text = text.replace(str(self._desk.settings.home), "<home>")
+        return f"⚠ {markdown_text(text)}"
+
     def _pressable(self, idle: bool) -> Updates:
         return {button: gr.update(interactive=idle) for button in self._buttons} | {
             self._stop: gr.update(interactive=not idle)
         }
-
-    def _until_listening(self, session: str) -> Iterator[Updates]:
-        """Wait until the page reads its updates; ValueError after LISTEN_TIMEOUT."""
-        deadline = time.monotonic() + LISTEN_TIMEOUT
-        while not self._is_listening(session):
-            if time.monotonic() > deadline:
-                raise ValueError(NOT_LISTENING)
-            time.sleep(LOOK / 2)
-            yield gr.skip()
 
     def _while_listening(
         self, updates: Generator[Updates, None, None], session: str, stop: threading.Event
@@ -169,10 +169,23 @@ def action_row(
     return LongActions(desk, buttons=[start], stop=stop, line=line, running=running)
 
 
-def _address(request: gr.Request) -> str:
-    """Return the address that a request comes from: on a Space the one that its proxy saw, which it names last.
+def owner_of(request: gr.Request, settings: Settings) -> str:
+    """Return who has asked, by the address that the request comes from.
 
-    Elsewhere there may be no proxy, and the header says what the visitor likes.
+    On a Space that is the one that its proxy saw, which it names last. What comes by a link was passed on by a share
+    server and its own proxies, all of which add what they saw: the last address that is on the internet is the
+    visitor's, whatever the visitor wrote before it. A server in a network of one's own names none; then it is the
+    session. Elsewhere there may be no proxy, and the header says what the visitor likes.
     """
+    if settings.behind_link:
+        named = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+        return next(filter(_is_on_internet, map(str.strip, reversed(named))), request.session_hash or "")
     forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip() if on_space() else ""
     return forwarded or str(getattr(request.client, "host", ""))
+
+
+def _is_on_internet(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False

@@ -1,7 +1,7 @@
 """Widgets of options, and the panel of a sampler chain."""
 
 import html
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, Literal, ParamSpec, get_args, get_origin
 
@@ -12,16 +12,14 @@ from pydantic.fields import FieldInfo
 
 from gptdesk.markup import markdown_text
 from gptdesk.stored_values import is_number
-from samplers import Chain, Options, build, default_chain, get, names
+from samplers import Chain, Options, build, default_chain, get
 
 Values = Mapping[Component, object]  # values of the inputs of an event, which lists them as a set
 Updates = dict[Block, object]  # updates of the outputs of an event
 QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 STREAMING: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
-WITH_MESSAGES: dict[str, Any] = QUIETLY | {
-    "queue": True,
-    "concurrency_limit": None,
-}  # messages on the page need the queue
+# for events with messages on the page, which need the queue
+WITH_MESSAGES: dict[str, Any] = QUIETLY | {"queue": True, "concurrency_limit": None}
 Parameters = ParamSpec("Parameters")
 
 
@@ -139,14 +137,16 @@ class ChainPanel:
     """Widgets of a sampler chain: the order of its samplers, and a widget for every option of each.
 
     `place` puts the options it names where it is called, `place_rest` everything else. Only the options of samplers
-    that are in the chain are shown. The ids of its elements begin with `prefix`.
+    that are in the chain are shown. It has the samplers that are `offered` and takes no others. The ids of its elements
+    begin with `prefix`.
     """
 
-    def __init__(self, *, prefix: str = "") -> None:
+    def __init__(self, offered: Sequence[str], *, prefix: str = "") -> None:
+        self._offered = tuple(offered)
         self._prefix = prefix
         self._chosen = [sampler.name for sampler in default_chain().samplers]
         self.order = gr.Dropdown(
-            [(label(name), name) for name in names()],
+            [(label(name), name) for name in self._offered],
             value=self._chosen,
             multiselect=True,
             label="Sampler chain",
@@ -159,7 +159,7 @@ class ChainPanel:
 
     def place(self, *options: str) -> None:
         """Lay out the widgets of these options here."""
-        for sampler, option, field in _all_options():
+        for sampler, option, field in self._all_options():
             if option in options:
                 self._add(sampler, option, field)
 
@@ -167,7 +167,7 @@ class ChainPanel:
         """Lay out the order of the chain and all options that have no place yet."""
         self.order.render()
         self.meaning.render()
-        for sampler, option, field in _all_options():
+        for sampler, option, field in self._all_options():
             if option not in self._options:
                 self._add(sampler, option, field)
         self.order.change(
@@ -177,6 +177,13 @@ class ChainPanel:
             **QUIETLY,
         )
 
+    def _all_options(self) -> Iterator[tuple[str, str, FieldInfo]]:
+        """Yield (sampler, option, field) of every sampler that is offered."""
+        for name in self._offered:
+            cls: type[Options] = get(name)
+            for option, field in cls.model_fields.items():
+                yield name, option, field
+
     def _add(self, sampler: str, option: str, field: FieldInfo) -> None:
         component = widget(option, field)
         component.visible = sampler in self._chosen
@@ -184,7 +191,7 @@ class ChainPanel:
         self._options[option] = (sampler, component)
 
     def _show_options(self, order: list[str]) -> list[object]:
-        order = [name for name in order if name in names()]
+        order = [name for name in order if name in self._offered]
         return [_meaning(order), *(gr.update(visible=sampler in order) for sampler, _ in self._options.values())]
 
     @property
@@ -196,6 +203,8 @@ class ChainPanel:
         """Return the chain that the widgets show; ValueError as `Chain.from_data`."""
         order = values[self.order]
         links: list[dict[str, object]] = [{"name": name} for name in order] if isinstance(order, list) else []
+        if unknown := next((link["name"] for link in links if link["name"] not in self._offered), None):
+            raise ValueError(f"there is no sampler {unknown!r:.60}; the samplers are: {', '.join(self._offered)}")
         for option, (sampler, component) in self._options.items():
             for link in links:
                 if link["name"] == sampler:
@@ -223,7 +232,7 @@ class ChainPanel:
         order, options = kept.get("order"), kept.get("options")
         if not isinstance(order, list) or not isinstance(options, dict):
             return {}
-        order = list(dict.fromkeys(name for name in order if isinstance(name, str) and name in names()))
+        order = list(dict.fromkeys(name for name in order if isinstance(name, str) and name in self._offered))
         updates: Updates = {self.order: gr.update(value=order)}
         for option, (sampler, component) in self._options.items():
             value = {"value": options[option]} if option in options and _suits(sampler, option, options[option]) else {}
@@ -245,11 +254,3 @@ def _meaning(order: list[str]) -> str:
     """Return Markdown with the summary of each sampler of a chain."""
     lines = (f"**{label(name)}:** {markdown_text(get(name).summary())}" for name in order)
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
-
-
-def _all_options() -> Iterator[tuple[str, str, FieldInfo]]:
-    """Yield (sampler, option, field) for every option of every registered sampler."""
-    for name in names():
-        cls: type[Options] = get(name)
-        for option, field in cls.model_fields.items():
-            yield name, option, field

@@ -2,18 +2,20 @@
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from typing import TypeVar
 
 Event = TypeVar("Event")
 
+IDLE = 0.5  # seconds without an event after which a batch is empty: the page may have gone, and Gradio looks only then
+
 
 def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float = 0.04) -> Iterator[list[Event]]:
     """Run `stream` in a thread of its own and yield its events in batches, at most one every `every` seconds.
 
-    The reader's pace does not slow the engine down. A batch may be empty (so that a closed page is noticed while the
-    model loads). Closing this iterator sets `stop` and waits for the thread; an exception of the stream is
-    raised here.
+    The reader's pace does not slow the engine down. Without events, an empty batch comes every IDLE seconds. Closing
+    this iterator sets `stop` and waits for the thread; an exception of the stream is raised here.
     """
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     done = threading.Event()
@@ -31,10 +33,12 @@ def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float =
     worker = threading.Thread(target=run, name="generation", daemon=True)
     worker.start()
     try:
-        last = False
+        last, yielded = False, time.monotonic()
         while not last:
             last = done.wait(every)
-            yield [events.get_nowait() for _ in range(events.qsize())]
+            if last or not events.empty() or time.monotonic() > yielded + IDLE:
+                yield [events.get_nowait() for _ in range(events.qsize())]
+                yielded = time.monotonic()
     finally:
         stop.set()
         worker.join()

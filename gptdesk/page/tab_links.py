@@ -39,7 +39,7 @@ class TabLinks:
     def use(self, title: str, name: str) -> Updates:
         """Return updates that open the tab `title` with the model `name` in its first picker."""
         picker = self.pickers[title][0]
-        return {self.tabs: gr.Tabs(selected=title)} | picker.show(name, None)
+        return {self.tabs: gr.update(selected=title)} | picker.show(name, None)
 
     def use_outputs(self, title: str) -> list[gr.Tabs | gr.Dropdown]:
         """Return the outputs of an event that returns the updates of `use`."""

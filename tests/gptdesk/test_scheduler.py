@@ -132,6 +132,17 @@ def test_an_owner_has_a_request_in_work_and_one_that_waits() -> None:
         pass
 
 
+def test_a_block_is_waited_for_by_its_name() -> None:
+    counter = OpenCounter()
+    assert not counter.wait_for("a", 0.0)
+    waiting: list[bool] = []
+    thread = threading.Thread(target=lambda: waiting.append(counter.wait_for("a", LONG)))
+    thread.start()
+    with counter.counted("b"), counter.counted("a"):
+        thread.join()
+    assert waiting == [True]
+
+
 def test_open_blocks_are_counted_by_name_however_they_end() -> None:
     counter = OpenCounter()
     with counter.counted("a") as one, counter.counted("a") as two:
@@ -339,7 +350,8 @@ def test_the_queue_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     User(scheduler).leaves()
 
 
-def test_positions_are_told_until_it_may_compute_or_is_stopped() -> None:
+def test_positions_are_told_until_it_may_compute_or_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN", 0.0)
     scheduler, stop = Scheduler(1), threading.Event()
     first = User(scheduler)
     assert list(first.place.positions()) == []

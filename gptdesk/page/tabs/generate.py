@@ -101,7 +101,7 @@ class GenerateTab:
 
     def _lay_out_settings(self) -> None:
         self.model = ModelPicker(self.desk)
-        self.panel = ChainPanel()
+        self.panel = ChainPanel(self.desk.sampler_names())
         self.presets = PresetBar(self.desk, self.panel)
         with gr.Group():
             self.panel.place("temperature", "top_k", "top_p")

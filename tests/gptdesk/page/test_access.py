@@ -18,7 +18,7 @@ from gptdesk.page.event_values import EventValues
 from gptdesk.server import web_app
 from gptdesk.settings import load_settings
 
-MODES = {"local": "127.0.0.1", "public": "0.0.0.0"}
+MODES = {"local": "127.0.0.1", "public": "0.0.0.0", "link": "127.0.0.1"}  # where the desk listens
 # A request that each open route of the application answers.
 ANSWERED = {
     ("GET", "/"): "/",
@@ -78,7 +78,8 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def desk(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return Desk(load_settings({"home": str(tmp_path_factory.mktemp("home")), "host": MODES[mode]}))
+    desk = Desk(load_settings({"home": str(tmp_path_factory.mktemp("home")), "host": MODES[mode]}))
+    return desk.public_view() if mode == "link" else desk
 
 
 @pytest.fixture(scope="module")
@@ -107,20 +108,20 @@ def routes_of(routes: list, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def test_every_route_has_a_class(app: object, mode: str) -> None:
-    answered = ANSWERED if mode == "public" else ANSWERED | LOCAL_ONLY
-    closed = CLOSED_ROUTES | (set(LOCAL_ONLY) if mode == "public" else set())
+    answered = ANSWERED if mode != "local" else ANSWERED | LOCAL_ONLY
+    closed = CLOSED_ROUTES | (set(LOCAL_ONLY) if mode != "local" else set())
     found = set(routes_of(app.routes))  # type: ignore[attr-defined]
     assert len(found) > 80  # the walk goes all the way
     for method, template in sorted(found):
         example = answered.get((method, template))
         if example is not None:
-            assert find_route(method, example, public=mode == "public"), (method, template)
+            assert find_route(method, example, public=mode != "local"), (method, template)
         else:
             assert (method, template) in closed, f"{method} {template} has no class"
 
 
 def test_closed_routes_are_not_answered(client: TestClient, mode: str) -> None:
-    closed = CLOSED_ROUTES | (set(LOCAL_ONLY) if mode == "public" else set())
+    closed = CLOSED_ROUTES | (set(LOCAL_ONLY) if mode != "local" else set())
     for method, template in sorted(closed):
         path = re.sub(r"\{\w+(:path)?\}", "x", template)
         for spelled in {path, path.replace("/", "//", 1), path.upper(), path.replace("api", "%61pi")}:
@@ -166,14 +167,14 @@ def test_every_event_has_a_class_and_every_class_an_event(blocks: Blocks, mode: 
     visitors = {name for names in VISITOR.values() for name in names}
     owners = {name for names in OWNER.values() for name in names}
     assert not visitors & owners
-    assert found == (visitors if mode == "public" else visitors | owners)
+    assert found == (visitors if mode != "local" else visitors | owners)
     assert not any(fn.collects_event_data for fn in blocks.fns.values())  # which the door drops
 
 
 def test_an_event_that_is_not_listed_stops_the_start(blocks: Blocks, mode: str) -> None:
     with pytest.raises(RuntimeError, match="access"):
-        check_events(blocks.fns | {999: _Named("test:new_one")}, public=mode == "public")
-    if mode == "public":
+        check_events(blocks.fns | {999: _Named("test:new_one")}, public=mode != "local")
+    if mode != "local":
         with pytest.raises(RuntimeError, match="public desk"):
             check_events({1: _Named("pickers:PresetBar._on_save")}, public=True)
 

@@ -61,7 +61,7 @@ def panel(in_event_loop: Callable) -> ChainPanel:
 
 def _panel() -> ChainPanel:
     with gr.Blocks():
-        panel = ChainPanel()
+        panel = ChainPanel(names())
         panel.place("temperature", "top_k", "top_p")
         panel.place_rest()
     return panel

@@ -19,10 +19,12 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def desk(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDesk]:
-    host = {"GPTDESK_HOST": "0.0.0.0"} if mode == "public" else {}
+    host = {"GPTDESK_HOST": "0.0.0.0", "GPTDESK_SHARE": "1"} if mode == "public" else {}
     desk = RunningDesk(tmp_path_factory.mktemp("home"), OMP_NUM_THREADS="1", **host)
     yield desk
-    assert "Traceback" not in desk.close()
+    said = desk.close()
+    assert "Traceback" not in said
+    assert ("--share does nothing here: this desk is public already" in said) is (mode == "public")
 
 
 @pytest.fixture

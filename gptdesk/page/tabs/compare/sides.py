@@ -60,7 +60,7 @@ class SidesPanel:
                 elem_id="compare-linked",
             )
         with gr.Row() as self._shared:
-            self.panel = ChainPanel(prefix="compare-")
+            self.panel = ChainPanel(desk.sampler_names(), prefix="compare-")
             with gr.Column(min_width=280):
                 # text, because a browser's numbers are exact only up to 2^53
                 self.seed = gr.Textbox("1", label="Seed", max_lines=1, elem_id="compare-seed")
@@ -72,7 +72,7 @@ class SidesPanel:
         with gr.Row():
             for letter in LETTERS:
                 with gr.Accordion(f"Samplers and seed of {letter}", open=True, visible=False) as box:
-                    panel = ChainPanel(prefix=f"compare-{letter.lower()}-")
+                    panel = ChainPanel(desk.sampler_names(), prefix=f"compare-{letter.lower()}-")
                     panel.place_rest()
                     seed = gr.Textbox("1", label="Seed", max_lines=1, elem_id=f"compare-{letter.lower()}-seed")
                 self._boxes.append(box)

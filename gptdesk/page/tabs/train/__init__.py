@@ -35,7 +35,7 @@ def build(desk: Desk, links: TabLinks) -> None:
         new,
         given=watch.inputs,
         started=[views, *watch.outputs],
-        shown=lambda name, values: {views: gr.Tabs(selected="watch")} | watch.shown(name, values),
+        shown=lambda name, values: {views: gr.update(selected="watch")} | watch.shown(name, values),
     )
     watch.wire(watching)
     listing.wire(listed)
@@ -47,6 +47,6 @@ def build(desk: Desk, links: TabLinks) -> None:
         values = {box: remembered.get(name, box.value) for name, box in watch.remembered.items()}
         updates = kept.updates(remembered) | form.shown(remembered)
         updates |= watch.shown(busy or remembered.get("run"), values)
-        return updates | ({views: gr.Tabs(selected="watch")} if busy else {})
+        return updates | ({views: gr.update(selected="watch")} if busy else {})
 
     links.page.load(load, None, [*kept.controls, kept.restored, views, *form.outputs, *watch.outputs], **QUIETLY)

@@ -111,7 +111,7 @@ class WatchView:
         chosen = name if name in names else next(iter(names), None)
         listed: Updates = {
             self.name: gr.update(choices=names, value=chosen, visible=bool(names)),
-            self.timer: gr.Timer(active=True),
+            self.timer: gr.update(active=True),
         }
         if chosen is None:
             return self._nothing() | self._written([], None) | listed | {self.state: NONE, self.seen: self._seen("")}
