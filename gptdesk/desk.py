@@ -1,4 +1,4 @@
-"""The desk: settings, the models it lends out and what it remembers, shared by every tab and command."""
+"""Desk: settings, models, scheduler and saved state; the one gate to generation for page, command line and API."""
 
 import itertools
 import logging
@@ -29,22 +29,22 @@ from samplers import Chain, build, default_chain, is_from_folder, load_plugins
 from samplers import get as get_sampler
 from samplers import names as sampler_names
 
-Values = dict[str, object]  # JSON values by name: what a page or a preset remembers
+JsonValues = dict[str, object]  # saved values by name
 
 log = logging.getLogger(__name__)
 
-SLICE = 0.25  # seconds that a generation computes before others that wait
+SLICE = 0.25  # seconds after which a generation lets others that wait compute
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 PUBLIC_SEQUENCES, PUBLIC_TOKENS, PUBLIC_SECONDS = 8, 1_000, 60.0  # of one request to a public desk
 PAGE, PRESETS = "page.json", "presets.json"
 MOST_PRESETS = 200  # of a user's own
-NAMED = 12  # presets that a message names
-LONGEST_NAME = 60  # characters of a preset's
-MOST_REMEMBERED = 16_000_000  # bytes of a file of presets or page values
+LISTED = 12  # presets that an error message lists
+LONGEST_NAME = 60  # characters of a preset's name
+LARGEST_STORE = 16_000_000  # bytes of a JSON store
 
 
 def built_in_presets() -> dict[str, Chain]:
-    """The presets every desk has."""
+    """Return the presets that every desk has."""
     return {
         "Balanced": default_chain(),
         "Most likely word": Chain(samplers=(build("greedy"),)),
@@ -60,7 +60,10 @@ def built_in_presets() -> dict[str, Chain]:
 
 
 class Desk:
-    """Made once a process, and once more for a public link. Raises ValueError when the home folder cannot be used.
+    """Settings, models, scheduler and saved state; made once a process, and once more for a public link.
+
+    Raises ValueError if the home folder cannot be used.
+
 
     `beside` is the desk whose models and queue this one shares, so that weights are in memory once and all are served
     in one order.
@@ -74,9 +77,9 @@ class Desk:
         self.manager: ModelManager = beside.manager if beside else _manager(settings, self.library)
         self.run_context = RunContext(settings, self.library)
         self.scheduler: Scheduler = beside.scheduler if beside else Scheduler(AT_ONCE)
-        self.listeners: OpenCounter | None = None  # sessions whose page reads what it is sent; None: nobody counts them
+        self.listeners: OpenCounter | None = None  # sessions whose page reads its events; None: not tracked
         self.link: ShareLink | None = None  # set by the server; a public desk has none
-        # A stranger's visit must not depend on, or reveal, what the owner dropped into a folder.
+        # public instances load no plugins from the owner's folder
         self.warnings = [] if beside else load_plugins(None if settings.public else settings.samplers)
         self.page = JsonStore(settings.home / PAGE, writable=not settings.public)
         self.presets = JsonStore(settings.home / PRESETS, writable=not settings.public)
@@ -92,20 +95,20 @@ class Desk:
     ) -> Iterator[GenerationQueued | GenerationEvent]:
         """Yield the events of a generation, preceded by GenerationQueued while others compute.
 
-        The one way by which page, command line and API generate: here are the limits of a public desk, the place in
-        the queue (of `owner`, if that is somebody, who has one generation at a time) and the loan of the model, which
-        ends with the stream. Where others wait, it computes for SLICE seconds at a time. Raises TooLarge as `bounded`,
-        Busy as `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend` and `generate`.
+        Page, command line and API all generate here: with the limits of a public desk, the place in the queue (one
+        generation at a time for each `owner`; None: no owner) and the loan of the model, which ends with the stream.
+        Where others wait, it computes for SLICE seconds at a time. Raises TooLarge as `bounded`, Busy as
+        `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend` and `generate`.
         """
         request, stop = self.bounded(request), stop or threading.Event()
         with self.scheduler.queue(stop=stop, owner=owner) as place:
             yield from map(GenerationQueued, place.positions())
-            # on a public desk, what is known of a prompt would tell what others have written
+            # on a public desk, the speed of a shared prefix would reveal prompts of others
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
                 yield from place.shared(generate(loaded, request, stop=stop), every=SLICE)
 
     def bounded(self, request: GenerationRequest) -> GenerationRequest:
-        """Return what may be asked of this desk: on a public one it ends in time; TooLarge for too much at once."""
+        """Return the request with the limits of this desk: a public one sets a deadline; TooLarge beyond its limits."""
         if not self.settings.public:
             return request
         if request.max_new_tokens > PUBLIC_TOKENS or request.n > PUBLIC_SEQUENCES:
@@ -127,11 +130,11 @@ class Desk:
         return [name for name in sampler_names() if not (self.settings.public and is_from_folder(get_sampler(name)))]
 
     def model(self, name: str) -> ModelInfo:
-        """What is known of a model by name; ValueError lists the names there are."""
+        """Return the listing entry of a model; ValueError lists the names there are."""
         return self.library.info(name)
 
     def tokenizer(self, name: str) -> Tokenizer:
-        """A model's tokenizer without its weights, to count tokens while someone types."""
+        """Return a model's tokenizer without loading its weights."""
         return self.library.tokenizer(name)
 
     def preset_names(self) -> list[str]:
@@ -145,18 +148,18 @@ class Desk:
         return [*built_in_presets(), *own]
 
     def preset(self, name: str) -> Chain:
-        """The chain saved under `name`; ValueError if there is none, or it needs a sampler that is gone."""
+        """Return the chain saved under `name`; ValueError if there is none, or one of its samplers no longer exists."""
         if chain := built_in_presets().get(name):
             return chain
         links = self.presets.read().get(name)
         if not _is_chain(links):
-            there = self.preset_names()
-            more = f" and {len(there) - NAMED:,} more" if there[NAMED:] else ""
-            raise NotFound(f"there is no preset {name[:LONGEST_NAME]!r}; there are: {', '.join(there[:NAMED])}{more}")
+            known = self.preset_names()
+            more = f" and {len(known) - LISTED:,} more" if known[LISTED:] else ""
+            raise NotFound(f"there is no preset {name[:LONGEST_NAME]!r}; there are: {', '.join(known[:LISTED])}{more}")
         return Chain.from_data(links)
 
     def save_preset(self, name: str, chain: Chain) -> str:
-        """Keep `chain` under `name`, over an older one of that name; the name it got."""
+        """Save `chain` under `name`, replacing an older one; return the name without outer spaces."""
         name = name.strip()
         if self.settings.public:
             raise ValueError("presets cannot be saved on a public desk; run one of your own")
@@ -171,7 +174,7 @@ class Desk:
         return name
 
     def delete_preset(self, name: str) -> None:
-        """Forget a preset of the user's own."""
+        """Delete a preset of the user's own; NotFound if it is none."""
         if name in built_in_presets() or name not in self.presets.read():
             raise NotFound(f"{name!r} is not a preset of yours; only your own can be deleted")
         self.presets.put(name, None)
@@ -201,28 +204,28 @@ def _manager(settings: Settings, library: ModelLibrary) -> ModelManager:
 
 
 def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:
-    """Return whether a kept value has the shape of a chain; whether it is one `Chain.from_data` says."""
+    """Return whether a saved value has the shape of a chain; `Chain.from_data` checks the rest."""
     return isinstance(links, list) and all(isinstance(link, dict) for link in links)
 
 
 class JsonStore:
-    """A small JSON object on disk, written whole. A damaged file is set aside, and said so, and a new one begun."""
+    """JSON object in a file, written atomically. A damaged file is renamed, with a warning, and a new one started."""
 
     def __init__(self, file: Path, *, writable: bool) -> None:
         self._file = file
         self._writable = writable
         self._lock = threading.Lock()
-        self._known: tuple[tuple[int, int, int], Values] | None = None  # the file's signature, and what is in it
+        self._known: tuple[tuple[int, int, int], JsonValues] | None = None  # the file's signature and its values
 
-    def read(self) -> Values:
+    def read(self) -> JsonValues:
         """Return the values there are now; the file is read again only if it has changed."""
         with self._lock:
             return dict(self._values())
 
     def put(self, name: str, value: object | None) -> None:
-        """Set one value, or with None remove it; ValueError if it is too large or the disk refuses.
+        """Set one value, or with None remove it; ValueError if it is too large or cannot be written.
 
-        A public desk keeps nothing of its visitors.
+        Does nothing unless the store is writable; a public desk saves nothing of its visitors.
         """
         with self._lock:
             before = self._values()
@@ -232,15 +235,17 @@ class JsonStore:
             if not self._writable or values == before:
                 return
             data = json_bytes(values)
-            if len(data) > MOST_REMEMBERED:
-                raise ValueError(f"{len(data) / 1e6:.0f} MB is too much to remember in {self._file}; it is as it was")
+            if len(data) > LARGEST_STORE:
+                raise ValueError(f"{len(data) / 1e6:.0f} MB is too much to save in {self._file}; the file is unchanged")
             try:
                 write_file(self._file, data)
             except OSError as error:
-                raise ValueError(f"cannot write {self._file} ({error.strerror or error}); it is as it was") from None
-            self._known = None  # a file written twice within a tick of the clock may look the same
+                raise ValueError(
+                    f"cannot write {self._file} ({error.strerror or error}); the file is unchanged"
+                ) from None
+            self._known = None  # a file written twice within one clock tick has the same signature
 
-    def _values(self) -> Values:
+    def _values(self) -> JsonValues:
         if not self._writable:
             return {}
         try:
@@ -252,11 +257,11 @@ class JsonStore:
             self._known = (signature, self._read())
         return self._known[1]
 
-    def _read(self) -> Values:
+    def _read(self) -> JsonValues:
         try:
-            return read_json(self._file, limit=MOST_REMEMBERED)
+            return read_json(self._file, limit=LARGEST_STORE)
         except ValueError as error:
-            if isinstance(error.__cause__, OSError):  # it could not be read just now, so nothing is wrong with it
+            if isinstance(error.__cause__, OSError):  # unreadable for now, not damaged
                 raise
             aside = self._file.with_name(f"{self._file.name}.damaged")
             try:

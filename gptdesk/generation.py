@@ -1,4 +1,4 @@
-"""From a prompt to a stream of text: the one decode loop, used by the page, the API, the command line and Compare."""
+"""Decode loop from a prompt to a stream of text, used by the page, the API, the command line and Compare."""
 
 import secrets
 import threading
@@ -21,11 +21,11 @@ from samplers import Chain, Options, default_chain
 
 FinishReason = Literal["stop", "length", "context", "stopped", "deadline"]
 MAX_SEED = 2**63 - 1
-DRAWN_SEEDS = 2**32  # a seed that we draw is short enough to be read out
+DRAWN_SEEDS = 2**32  # seeds that we draw are below it, to be short
 
 
 class GenerationRequest(Options):
-    """What to generate. The text depends on nothing else than this and the model."""
+    """Options of a generation; the text depends on these and the model alone."""
 
     prompt: str = Field("", max_length=1_000_000, description="text to continue; empty: a new text")
     chain: Chain = Field(default_factory=default_chain, description="samplers, in the order in which they apply")
@@ -45,30 +45,30 @@ class GenerationRequest(Options):
     @field_validator("prompt", mode="before")
     @classmethod
     def _without_lone_surrogates(cls, prompt: object) -> object:
-        """Half a surrogate pair, which a page or a terminal can send, is no character: it becomes U+FFFD."""
+        """Replace lone surrogates, which a page or a terminal can send, by U+FFFD."""
         return without_surrogates(prompt) if isinstance(prompt, str) else prompt
 
 
 @dataclass(frozen=True)
 class GenerationStart:
-    """First event: the prompt has been read. Times are seconds since the model was at hand."""
+    """First event, after the prefill. Times are seconds since the model was loaded."""
 
     seed: int
     prompt_tokens: int  # read by the model ...
-    known_tokens: int  # ... of which so many before, for another request
+    known_tokens: int  # ... of which so many came from the prefix cache
     dropped_tokens: int  # cut from the front of the prompt, to make room for new ones
-    context: int  # tokens the model can see at once
-    kernels: str  # what multiplies its matrices on this computer
+    context: int  # length of the model's context in tokens
+    kernels: str  # kernels of its matrices on this computer
     seconds: float
 
 
 @dataclass(frozen=True)
 class GenerationStep:
-    """One token of one sequence. `text` is what can be shown now: "" while a character or stop string is incomplete."""
+    """Token of one sequence. `text` is the text it completes: "" while a character or stop string is incomplete."""
 
     row: int
     text: str
-    token: int | None  # None: the end brought text that had been held back, but no token
+    token: int | None  # None: the step only ends the sequence and releases held-back text
     logprob: float | None  # of the token under the raw model, before any sampler
     finish_reason: FinishReason | None
     seconds: float
@@ -79,14 +79,14 @@ GenerationEvent = GenerationStart | GenerationStep
 
 @dataclass(frozen=True)
 class GenerationQueued:
-    """Something else is computed first; comes before the first event, again and again."""
+    """Position in the queue; comes before the first event, repeatedly, while others compute."""
 
     position: int  # in the queue, from 1
 
 
 @dataclass
 class GenerationResult:
-    """What a stream has brought so far: texts, counts and the times the engine took. Lists are per sequence."""
+    """Texts, tokens and times of a stream so far. Lists are per sequence."""
 
     n: int
     start: GenerationStart | None = None
@@ -117,7 +117,7 @@ class GenerationResult:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens of all sequences after each one's first, over the time they took; None before the second."""
+        """Decode speed: tokens of all sequences after the first of each, per second; None before the second."""
         if self.seconds_to_first_token is None or self.seconds <= self.seconds_to_first_token:
             return None
         later = sum(max(0, len(tokens) - 1) for tokens in self.tokens)
@@ -125,7 +125,7 @@ class GenerationResult:
 
 
 def collect(stream: Iterable[GenerationEvent | GenerationQueued], *, n: int) -> GenerationResult:
-    """Run a stream to its end."""
+    """Run a stream of `n` sequences to its end and return the result."""
     result = GenerationResult(n)
     for event in stream:
         result.add(event)
@@ -150,11 +150,11 @@ def generate(
 ) -> Iterator[GenerationEvent]:
     """Yield one GenerationStart, then a GenerationStep for every token of every unfinished row, row by row.
 
-    `stop` is looked at before every token and every chunk of the prompt; text generated so far has been yielded.
+    `stop` is checked before every token and every chunk of the prompt; text generated so far has been yielded.
     Raises ValueError for a prompt that cannot be encoded, or when the model or a sampler gives no usable distribution.
     """
     clock = _Clock(request.deadline, stop)
-    seed = drawn_seed() if request.seed is None else request.seed
+    seed = draw_seed() if request.seed is None else request.seed
     prompt, dropped = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
     context = loaded.config.block_size
     capacity = min(context, len(prompt) + request.max_new_tokens)
@@ -168,8 +168,8 @@ def generate(
     )
 
     rows = [_Row(i, loaded, request.stop) for i in range(request.n)]
-    if logits is None:  # stopped while the prompt was read
-        yield from (row.end(clock.verdict(), clock.seconds()) for row in rows)
+    if logits is None:  # ended during the prefill
+        yield from (row.end(clock.finish_reason(), clock.seconds()) for row in rows)
         return
     if request.n > 1:
         cache, logits = cache.copy(rows=request.n), logits.expand(request.n, -1)
@@ -181,32 +181,32 @@ def generate(
         drawn = draw(logits, tokens[:, :length])  # (B, V) -> (B,)
         logprobs = _logprobs(logits, drawn)
         tokens[:, length] = drawn
-        verdict: FinishReason | None = clock.verdict()
+        reason: FinishReason | None = clock.finish_reason()
         if length + 1 - len(prompt) >= request.max_new_tokens:
-            verdict = verdict or "length"
+            reason = reason or "length"
         if length >= context:
-            verdict = verdict or "context"
+            reason = reason or "context"
         seconds = clock.seconds()
         for row in rows:
             if not row.finished:
-                yield row.take(int(drawn[row.index]), logprobs[row.index], verdict, seconds)
+                yield row.add_token(int(drawn[row.index]), logprobs[row.index], reason, seconds)
         if all(row.finished for row in rows):
             return
         logits = engine(drawn[:, None], cache, last_only=True)[:, -1]
-        if late := clock.verdict():
+        if late := clock.finish_reason():
             yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
             return
 
 
-def drawn_seed() -> int:
-    """A seed for who named none."""
+def draw_seed() -> int:
+    """Return a random seed below DRAWN_SEEDS."""
     return secrets.randbelow(DRAWN_SEEDS)
 
 
 def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> tuple[Tensor, int]:
     """Return the token ids (T,) the model reads for `prompt`, and how many `dropped_tokens` cuts from its front.
 
-    An empty prompt is the start of a text: the end-of-text token that came before it in training.
+    An empty prompt becomes the end-of-text token, which precedes every text in training.
     """
     ids = loaded.tokenizer.encode(prompt)
     if not ids:
@@ -219,25 +219,25 @@ def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> t
 def dropped_tokens(prompt: int, *, wanted: int, context: int) -> int:
     """Return how many of `prompt` tokens are cut from the front so that `wanted` new ones fit the context.
 
-    New tokens get half of the context at most, so that a prompt that takes no more than the other half is never cut,
-    and the number of new tokens never jumps as a prompt grows.
+    New tokens get half of the context at most, so that a prompt of at most the other half is never cut, and the number
+    of new tokens does not jump as a prompt grows.
     """
-    read = min(wanted - 1, context // 2)  # new tokens that are read in their turn; the last one is not
+    read = min(wanted - 1, context // 2)  # new tokens that enter the context; the last one does not
     return max(0, prompt - (context - read))
 
 
 def new_tokens_after(prompt: int, *, context: int) -> int:
     """Return how many new tokens fit the context after the `prompt` tokens that are read."""
-    return context - prompt + 1  # the last one need not be read
+    return context - prompt + 1  # the last one does not enter it
 
 
 def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock") -> Tensor | None:
-    """Read what is not known of the prompt (T,), in chunks: the logits (1, V) after it, or None when told to stop."""
+    """Read the prompt (T,) after its prefix `known`, in chunks; return the logits (1, V), or None if it must end."""
     if known.logits is not None:
-        return None if clock.verdict() else known.logits
+        return None if clock.finish_reason() else known.logits
     engine, logits = loaded.model, None
     for tokens in prompt[None, known.cache.length :].split(engine.chunk, dim=1):
-        if clock.verdict():
+        if clock.finish_reason():
             return None
         logits = engine(tokens, known.cache, last_only=True)[:, -1]  # (1, t) -> (1, V)
     assert logits is not None
@@ -246,14 +246,14 @@ def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock"
 
 
 def _logprobs(logits: Tensor, drawn: Tensor) -> list[float]:
-    """Log-probability of each drawn token (B,) under the raw logits (B, V), in nats."""
+    """Return the log-probability of each drawn token (B,) under the raw logits (B, V), in nats."""
     logits = logits.float().cpu()
-    # row by row, for which torch wakes no second thread: waking one may take a hundred times as long as the sum itself
+    # row by row, which torch does on one thread: waking a second one may take a hundred times as long as the sum
     return [float(row.log_softmax(0)[token]) for row, token in zip(logits, drawn.tolist(), strict=True)]
 
 
 class _Clock:
-    """Time since the request was taken up, and whether it is time to end."""
+    """Time since the start of the request, checked against its deadline and stop event."""
 
     def __init__(self, deadline: float | None, stop: threading.Event | None) -> None:
         self._started = time.perf_counter()
@@ -261,9 +261,11 @@ class _Clock:
         self._stop = stop
 
     def seconds(self) -> float:
+        """Return the seconds since the start."""
         return time.perf_counter() - self._started
 
-    def verdict(self) -> FinishReason | None:
+    def finish_reason(self) -> FinishReason | None:
+        """Return "stopped" or "deadline" if the request must end now, else None."""
         if self._stop is not None and self._stop.is_set():
             return "stopped"
         if self._deadline is not None and self.seconds() >= self._deadline:
@@ -272,7 +274,7 @@ class _Clock:
 
 
 class _Row:
-    """One sequence on its way from token ids to text."""
+    """Sequence in generation: decoder, stop strings and end."""
 
     def __init__(self, index: int, loaded: LoadedModel, stop: tuple[str, ...]) -> None:
         self.index = index
@@ -281,24 +283,24 @@ class _Row:
         self._end_of_text = loaded.tokenizer.end_of_text
         self._stops = StopStrings(stop)
 
-    def take(self, token: int, logprob: float, verdict: FinishReason | None, seconds: float) -> GenerationStep:
-        """Add one token; `verdict` ends the row after it, unless the token or a stop string already does."""
+    def add_token(self, token: int, logprob: float, reason: FinishReason | None, seconds: float) -> GenerationStep:
+        """Add one token; a `reason` ends the row after it, unless the token or a stop string already does."""
         if token == self._end_of_text:
-            text, verdict = self._rest(), "stop"
+            text, reason = self._flush(), "stop"
         else:
             text = self._stops.push(self._decoder.push(token))
             if self._stops.hit:
-                verdict = "stop"
-            elif verdict:
-                text += self._rest()
-        self.finished = verdict is not None
-        return GenerationStep(self.index, text, token, logprob, verdict, seconds)
+                reason = "stop"
+            elif reason:
+                text += self._flush()
+        self.finished = reason is not None
+        return GenerationStep(self.index, text, token, logprob, reason, seconds)
 
-    def end(self, verdict: FinishReason | None, seconds: float) -> GenerationStep:
-        """End without another token, showing what was held back."""
+    def end(self, reason: FinishReason | None, seconds: float) -> GenerationStep:
+        """End without another token, and release the held-back text."""
         self.finished = True
-        return GenerationStep(self.index, self._rest(), None, None, verdict, seconds)
+        return GenerationStep(self.index, self._flush(), None, None, reason, seconds)
 
-    def _rest(self) -> str:
-        """What the decoder and the stop strings still hold back."""
+    def _flush(self) -> str:
+        """Return the text that the decoder and the stop strings hold back."""
         return self._stops.push(self._decoder.flush()) + self._stops.flush()

@@ -10,17 +10,17 @@ from gptdesk.errors import Busy
 
 Event = TypeVar("Event")
 
-OVERTAKEN = 5.0  # seconds for which texts may pass a measurement that waits; then it holds them back
+OVERTAKEN = 5.0  # seconds for which generations may overtake a waiting measurement; after that they queue behind it
 AT_MOST = 2  # requests of one owner: one that computes and one that waits
 MOST_WAITING = 64  # places in the queue; further requests are refused
-LOOK = 0.1  # seconds between two looks at whether to give up waiting
-AGAIN = 0.5  # seconds after which a place in the queue is yielded again, so that a caller that has gone is noticed
-ABSENT = 2.0  # seconds without a look after which a place that waits lets others pass: its caller may be gone
+LOOK = 0.1  # polling interval of waiting places in seconds
+AGAIN = 0.5  # seconds after which a position in the queue is yielded again, so that a closed page is noticed
+ABSENT = 2.0  # seconds without polling after which others overtake a waiting place: its caller may be gone
 MOST_BEGUN = 8  # generations that have begun, each of which holds its KV cache
 
 
 class Scheduler:
-    """A number of places: a generation takes one; a measurement takes all, and so computes alone."""
+    """Scheduler of a number of places: a generation takes one; a measurement takes all, and so runs exclusively."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -33,14 +33,14 @@ class Scheduler:
     def admitted(self, owner: str | None) -> Iterator[None]:
         """Count a request of this owner for the length of the block; Busy if there are AT_MOST already.
 
-        None stands for nobody in particular, who may have any number.
+        None: no owner, and no limit.
         """
         if owner is None:
             yield
             return
         with self._requests.counted(owner) as requests:
             if requests > AT_MOST:
-                raise Busy("a text is being written for you and another waits; begin the next when one has ended")
+                raise Busy("one text of yours is being generated and another waits; start the next when one has ended")
             yield
 
     @contextmanager
@@ -49,8 +49,8 @@ class Scheduler:
     ) -> Iterator["Place"]:
         """Join the queue for the length of the block, which may compute once `Place.positions` has ended.
 
-        `stop` is what ends the work; it ends the waiting, too. An `owner` computes one thing at a time; others pass
-        what waits of his. Raises Busy if MOST_WAITING wait already.
+        `stop` ends the work, and the waiting, too. An `owner` computes one thing at a time; others overtake the rest.
+        Raises Busy if MOST_WAITING wait already.
         """
         place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner)
         with self._changed:
@@ -88,7 +88,7 @@ class Scheduler:
             return True
 
     def _may_start(self, place: "Place") -> bool:
-        """Return whether there is room, and nobody goes first."""
+        """Return whether a place is free, and no other goes first."""
         if self._is_held_up(place) or self._lacks_memory(place):
             return False
         now = time.monotonic()
@@ -101,16 +101,16 @@ class Scheduler:
             return not self._running and not before
         if len(self._running) >= self._places or any(other.alone for other in self._running):
             return False
-        if place.begun:  # who cannot begin for lack of memory waits until one has ended, so it must be passed
+        if place.begun:  # a place that lacks memory waits for this one to end, so it must be overtaken
             before = [other for other in before if not self._lacks_memory(other)]
         return all(other.alone and other.since > now - OVERTAKEN for other in before)
 
     def _is_held_up(self, place: "Place") -> bool:
-        """Return whether something else of its owner computes."""
+        """Return whether another place of its owner computes."""
         return place.owner is not None and any(other.owner == place.owner for other in self._running)
 
     def _lacks_memory(self, place: "Place") -> bool:
-        """Return whether as many generations hold a KV cache as may, and this would be another."""
+        """Return whether this would be one more generation with a KV cache than allowed."""
         begun = sum(other.begun for other in (*self._waiting, *self._running))
         return not place.alone and not place.begun and begun >= max(MOST_BEGUN, self._places)
 
@@ -119,7 +119,7 @@ class Scheduler:
             return self._waiting.index(place) + 1 if place in self._waiting else 0
 
     def _stand_back(self, place: "Place") -> bool:
-        """Put a place that computes at the end of the queue if another could start; return whether it is so."""
+        """Move a place that computes to the end of the queue if another can start; return whether it was moved."""
         with self._changed:
             late = time.monotonic() - OVERTAKEN
             others = [
@@ -133,20 +133,20 @@ class Scheduler:
 
 
 class Place:
-    """A place in the queue of a Scheduler, and then among those who compute."""
+    """Place in the queue of a Scheduler, then among those that compute; released at the end of the block."""
 
     def __init__(self, scheduler: Scheduler, *, alone: bool, stop: threading.Event, owner: str | None) -> None:
         self.alone = alone
         self.owner = owner
         self.stop = stop
-        self.begun = False  # whether it has computed
-        self.since = self.looked = 0.0  # when it came to the end of the queue and last looked, by the monotonic clock
-        self.started = 0.0  # when it last began to compute, by the same clock
+        self.begun = False  # whether it has computed before
+        self.since = self.looked = 0.0  # when it joined the queue and last polled, by the monotonic clock
+        self.started = 0.0  # when it last started to compute, by the same clock
         self._scheduler = scheduler
 
     @property
     def number(self) -> int:
-        """Place in the queue, from 1; 0 once it may compute."""
+        """Position in the queue, from 1; 0 once it may compute."""
         return self._scheduler._number(self)
 
     def wait(self, timeout: float = 0.0) -> bool:
@@ -154,23 +154,23 @@ class Place:
         return self._scheduler._start(self, timeout)
 
     def positions(self) -> Iterator[int]:
-        """Yield the place in the queue, from 1, whenever it changes and every AGAIN seconds, until it may compute.
+        """Yield the position in the queue, from 1, whenever it changes and every AGAIN seconds, until it may compute.
 
         Raises Busy if `stop` is set before.
         """
         last, due = 0, 0.0
         while not self.wait(LOOK if last else 0.0):
             if self.stop.is_set():
-                raise Busy("stopped before it began: something else was being generated")
+                raise Busy("stopped before it started, while others were computing")
             number = max(1, self.number)
             if number != last or time.monotonic() > due:
                 last, due = number, time.monotonic() + AGAIN
                 yield number
 
     def shared(self, stream: Iterator[Event], *, every: float = 0.0) -> Iterator[Event]:
-        """Yield the events of a stream, and let everybody else who waits compute first every so many seconds.
+        """Yield the events of a stream; every `every` seconds let all others that wait compute first.
 
-        What is timed must lie between two events. Once `stop` is set nobody is waited for: the stream ends itself.
+        Timed work must lie between two events. Once `stop` is set there is no more waiting, and the stream ends itself.
         """
         for event in stream:
             yield event
@@ -180,7 +180,7 @@ class Place:
 
 
 class OpenCounter:
-    """Thread-safe counts, by name, of the blocks that are open now."""
+    """Thread-safe counts of open blocks, by name."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -188,7 +188,7 @@ class OpenCounter:
 
     @contextmanager
     def counted(self, name: str) -> Iterator[int]:
-        """Count the block under this name, and yield how many there are with it."""
+        """Count the block under this name for its length; yield the count with it."""
         with self._changed:
             count = self._counts[name] = self._counts.get(name, 0) + 1
             self._changed.notify_all()

@@ -32,12 +32,12 @@ from gptdesk.system.terminal import HANGUP, Ended, go_on_without_output
 log = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two renewals of the date that every answer carries
-SWITCH = 1e-4  # seconds that one thread may keep others waiting: Python's own 5 ms are five tokens of a small model
+SWITCH = 1e-4  # thread switch interval in seconds; Python's default of 5 ms is five tokens of a small model
 LONGEST_GOODBYE = 0  # seconds that open connections are waited for at the end: those of a page never end
 
 
 def web_app(desk: Desk) -> FastAPI:
-    """The page and our own routes, behind the guard, as one ASGI application; a desk that is not public gets a link."""
+    """Build the ASGI application: the page and our own routes, behind the guard, and a link unless it is public."""
     if not desk.settings.public:
         desk.link = ShareLink(PublicPage(desk).opened, folder=desk.settings.temporary / "link")
     app = FastAPI(openapi_url=None)
@@ -48,9 +48,9 @@ def web_app(desk: Desk) -> FastAPI:
 
 
 def serve(settings: Settings, listener: socket.socket, *, url: str) -> int:
-    """Answer on `listener`, which `url` leads to, until Ctrl-C; the exit code. ValueError if the home is unusable.
+    """Serve on `listener`, whose address is `url`, until Ctrl-C; return the exit code.
 
-    After SIGTERM or SIGHUP it raises Ended. A terminal that is gone is no reason to end.
+    Raises ValueError if the home is unusable, Ended after SIGTERM or SIGHUP. A closed terminal does not end the server.
     """
     go_on_without_output()
 
@@ -157,7 +157,7 @@ class PublicPage:
 
 
 class _Server(uvicorn.Server):
-    """Says when it has begun to answer, sleeps when nobody asks, and ends at once and without complaint."""
+    """Uvicorn server that calls `ready` once it serves, sleeps when idle, and ends at once, without warnings."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -177,7 +177,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Obey SIGHUP as well, unless nohup has it ignored; what was obeyed is raised again at the end."""
+        """Handle SIGHUP as well, unless it is ignored (nohup); raise handled signals again at the end."""
         with super().capture_signals():
             if threading.current_thread() is not threading.main_thread():  # which has all signals
                 yield

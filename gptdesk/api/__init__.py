@@ -1,1 +1,1 @@
-"""What other programs ask the desk over HTTP, on the page's own port, and who may ask."""
+"""HTTP routes without Gradio, and the guard in front of all routes."""

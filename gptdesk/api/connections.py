@@ -4,13 +4,13 @@ import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_WITHIN = 20.0  # seconds in which a connection must bring the head of its next request
+HEAD_WITHIN = 20.0  # seconds within which a connection must send the head of its next request
 
 
 class Connection(H11Protocol):
-    """Connection of uvicorn that is closed unless the head of a request comes in time.
+    """Connection of uvicorn that is closed unless the head of a request arrives within HEAD_WITHIN seconds.
 
-    A browser opens some connections in advance; those it does not use are closed, too, and it opens others.
+    Connections that a browser opens in advance and does not use are closed, too; it opens others.
     """
 
     _limit: asyncio.TimerHandle | None = None

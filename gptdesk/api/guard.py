@@ -1,8 +1,8 @@
-"""Guard in front of every route: who may call, and which of Gradio's routes there are.
+"""Guard in front of every route: Host and Origin checks, and the allow list of routes.
 
-A desk on this computer answers pages of this computer, not whatever site the browser is on. Gradio checks neither Host
-nor, for file uploads, Origin; a page elsewhere could reach the desk by DNS rebinding or a cross-site form (the reasons
-Ollama and others have such a check).
+A desk on this computer answers its own pages, not other sites that the browser is on. Gradio checks neither Host nor,
+for file uploads, Origin; a page of another site could reach the desk by DNS rebinding or a cross-site form (the reasons
+why Ollama and others have such a check).
 """
 
 from collections.abc import Collection
@@ -15,16 +15,16 @@ from gptdesk.api.routes import find_route, kept_query
 from gptdesk.settings import is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-KIND = "gptdesk.kind"  # in the scope of a request that has passed: the kind of its route
-OPEN_TO_LINKS = ("page", "api")  # kinds of routes that a page of another site may lead to
+KIND = "gptdesk.kind"  # key in the scope of an allowed request: the kind of its route
+OPEN_TO_LINKS = ("page", "api")  # kinds of routes that other sites may link to
 FOREIGN = "This desk takes no requests from pages of other sites."
 CLOSED = "This desk has no such address, or it is closed."
 
 
 class Guard:
-    """ASGI middleware: refuses foreign callers with 403 and routes outside the allow list with 404, in a sentence each.
+    """ASGI middleware that refuses foreign callers with 403 and routes outside the allow list with 404.
 
-    `hosts` are names under which the desk answers beside those of this computer. A public desk answers under any name.
+    `hosts` are allowed names of the desk beside those of this computer. A public desk answers to any name.
     """
 
     def __init__(self, app: ASGIApp, *, public: bool, hosts: Collection[str] = ()) -> None:
@@ -37,7 +37,7 @@ class Guard:
             answer = self._refusal(scope)
         elif scope["type"] == "lifespan":
             answer = None
-        else:  # nothing of ours speaks over a WebSocket
+        else:  # the desk has no WebSockets
             answer = PlainTextResponse(CLOSED, status_code=404)
         if answer is None:
             await self._app(scope, receive, send)
@@ -45,7 +45,7 @@ class Guard:
             await answer(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
-        """Return the answer to a request that is refused; what passes has its kind and its query in the scope."""
+        """Return the answer to a refused request; None for an allowed one, whose scope gets its kind and query."""
         if not self._public and (reason := self._foreign(scope)):
             return PlainTextResponse(reason, status_code=403)
         route = find_route(scope["method"], scope["path"], public=self._public)
@@ -58,7 +58,7 @@ class Guard:
         return None
 
     def _foreign(self, scope: Scope) -> str | None:
-        """Return why a caller is refused; None if it is at home here."""
+        """Return the reason to refuse a caller by its Host or Origin; None if it is allowed."""
         if not self._is_ours(f"//{header(scope, b'host')}"):
             return (
                 "This desk answers only to localhost; open it under the address that it printed. "
@@ -71,7 +71,7 @@ class Guard:
         return None
 
     def _is_ours(self, url: str) -> bool:
-        """Return whether the host part of `url` is this computer, or a name that was allowed."""
+        """Return whether the host of `url` is this computer or an allowed name."""
         try:
             host = urlsplit(url).hostname or ""
         except ValueError:

@@ -1,4 +1,4 @@
-"""GET /health: that this is a desk, and whose."""
+"""GET /health: version of the desk and id of its home."""
 
 from fastapi import FastAPI
 
@@ -8,7 +8,7 @@ from gptdesk.system.single_instance import home_id
 
 
 def add_health(app: FastAPI, settings: Settings) -> None:
-    """Add the route; `find_running` asks it before a second desk is started on the same home."""
+    """Add the route, by which `find_running` recognises a desk that runs on the same home."""
     answer = {"app": "gptdesk", "version": __version__, "home": home_id(settings.home)}
 
     @app.api_route("/health", methods=["GET", "HEAD"])

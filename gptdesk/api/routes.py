@@ -1,7 +1,7 @@
-"""Allow list of HTTP routes: what a browser may ask of the desk. Whatever else Gradio brings is closed.
+"""Allow list of HTTP routes; all other routes of Gradio are closed.
 
-The page asks for these and for no others; a test watches a browser use it, and another walks all routes of the
-application and fails on one that is neither here nor named there as closed.
+The page requests these and no others: a test records the requests of a browser, and another fails on a route of the
+application that is neither listed here nor listed there as closed.
 """
 
 import re
@@ -11,22 +11,22 @@ from urllib.parse import parse_qsl, urlencode
 
 Kind = Literal["page", "stream", "event", "upload", "download", "api"]
 
-SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")  # a session or an upload, named by the page at random
+SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")  # random id of a session or an upload
 _FILE = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]*)"  # no segment begins with a dot
 
 
 @dataclass(frozen=True)
 class Route:
-    """A kind of requests that are answered."""
+    """Route that is open, for some methods and query parameters."""
 
     kind: Kind
     methods: str
     pattern: str  # of the whole path, percent-decoded
     query: tuple[str, ...] = ()  # parameters that are passed on; all others are dropped
-    public: bool = True  # whether a public desk answers it, too
+    public: bool = True  # whether it is open on a public desk, too
 
     def matches(self, method: str, path: str) -> bool:
-        """Return whether a request is of this kind."""
+        """Return whether a request matches this route."""
         return method in self.methods.split() and re.fullmatch(self.pattern, path) is not None
 
 
@@ -35,7 +35,7 @@ OPEN = (
     Route("page", "GET", rf"/(?:assets|static)(?:/{_FILE})+"),
     Route("page", "GET", r"/theme\.css", query=("v",)),
     Route("page", "GET", r"/favicon\.ico"),
-    Route("page", "GET", "/gradio_api/app_id"),  # asked for after a lost connection: is it the same desk?
+    Route("page", "GET", "/gradio_api/app_id"),  # requested after a lost connection, to detect another desk
     Route("stream", "GET", rf"/gradio_api/heartbeat/{SESSION.pattern}"),
     Route("stream", "GET", "/gradio_api/queue/data", query=("session_hash",)),
     Route("event", "POST", "/gradio_api/(?:queue/join|run/predict)"),
@@ -52,6 +52,6 @@ def find_route(method: str, path: str, *, public: bool) -> Route | None:
 
 
 def kept_query(route: Route, query: bytes) -> bytes:
-    """Return the parameters of a query string that the route passes on, and of which the value is an identifier."""
+    """Return a query string with only the route's parameters, and of these only those whose value is an identifier."""
     pairs = parse_qsl(query.decode("latin-1"), max_num_fields=None)
     return urlencode([pair for pair in pairs if pair[0] in route.query and SESSION.fullmatch(pair[1])]).encode()

@@ -1,4 +1,4 @@
-"""How fast and how large a model is at each precision, as its user sees it: what is measured, and what it amounts to.
+"""Speed, memory and size of a model at every precision.
 
 Each case is measured by `python -m gptdesk.bench`, in a process of its own. Nothing else should run meanwhile.
 """
@@ -22,17 +22,17 @@ from models.precision import HEAD, PRECISIONS, WPE, WTE, Precision
 
 log = logging.getLogger(__name__)
 
-PROMPTS, SEQUENCES = (16, 700), (1, 5)  # what is measured unless told otherwise
+PROMPTS, SEQUENCES = (16, 700), (1, 5)  # the default cases
 NEW = 128  # tokens timed after the first
-LEAST_NEW = 16  # with room for fewer, a context is not worth measuring
+LEAST_NEW = 16  # cases with room for fewer new tokens are left out
 
 
 @dataclass(frozen=True)
 class Case:
-    """What one process measures."""
+    """Case that one process measures."""
 
     folder: str  # the checkpoint, as stored at the precision
-    name: str  # by which the library knows it
+    name: str  # of the model in the library
     vocabularies: str  # the library's cache folder
     device: str  # as in the settings
     precision: str
@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What is reported of a case. `context` tokens are in the cache when the timed decode begins: the prompt.
+    """Figures of a case. `context` is the number of tokens in the cache when the timed decode begins: the prompt.
 
     A figure that was not measured is None. MB are 10^6 bytes; `peak_mb` is of the whole process.
     """
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """A row, with what else is known of it."""
+    """Row with further figures of its case."""
 
     row: Row
     empty_mb: float  # most memory before the model was loaded: Python, torch and this program
@@ -70,16 +70,16 @@ class Measured:
     sampler_seconds: float  # to draw n tokens with the default chain
     default_tokens_per_second: float  # with the default chain instead of the greedy one
     step_bytes: float  # that one step must read
-    others: float  # share of the processors that other programs took meanwhile: next to nothing, or measure again
+    others: float  # CPU load from other processes meanwhile, as a share of all processors; should be near 0
 
     @property
     def sampler_share(self) -> float:
-        """The default chain's share of a step."""
+        """Share of the default chain in a step."""
         return self.sampler_seconds / (self.sampler_seconds + self.engine_seconds)
 
 
 def step_bytes(config: GPTConfig, precision: Precision, *, context: float, n: int) -> float:
-    """What one step must read: the weights, and `context` keys and values of each of n sequences.
+    """Return the bytes that one step must read: the weights, and `context` keys and values of each of n sequences.
 
     The weights count once and as stored, but of the two tables only a row is read for each token.
     """
@@ -93,12 +93,12 @@ def step_bytes(config: GPTConfig, precision: Precision, *, context: float, n: in
 
 
 def share_of_limit(measured: Measured, bandwidth: float) -> float:
-    """The speed of decoding, as a share of what it would be if a step took no longer than to read its bytes."""
+    """Return the decode speed as a share of its limit: a step that only reads its bytes at `bandwidth` (bytes/s)."""
     return measured.row.tokens_per_second * measured.step_bytes / (measured.row.n * bandwidth)
 
 
 def find_folder(library: ModelLibrary, text: str) -> Path:
-    """The checkpoint of a model by its name or, if there is none of that name, the folder; ValueError if neither."""
+    """Return the checkpoint folder of a model by name or, if there is no such model, by path; ValueError if neither."""
     named = {info.name: info.path for info in library.available()}
     if text not in named and Path(text).is_dir():
         return Path(text).resolve()
@@ -106,7 +106,7 @@ def find_folder(library: ModelLibrary, text: str) -> Path:
 
 
 def fitting(context: int, *, prompts: Sequence[int], sequences: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """(prompt, n, new) of every case that fits a model's context; those that do not are logged."""
+    """Yield (prompt, n, new) for every case that fits a model's context; log the others."""
     for prompt in prompts:
         if prompt + LEAST_NEW > context:
             log.warning("left out: a prompt of %d tokens, since the context of this model is %d", prompt, context)
@@ -124,11 +124,10 @@ def prepared(
     prompts: Sequence[int] = PROMPTS,
     sequences: Sequence[int] = SEQUENCES,
 ) -> Iterator[list[Case]]:
-    """The cases to run of a checkpoint folder, by default at every precision there is.
+    """Prepare and yield the cases of a checkpoint folder, by default at every precision there is.
 
-    For as long as the `with` block lasts, the model lies quantized in a temporary folder; every kernel has been chosen
-    and every file read once. Raises ValueError for a precision that the model or this computer does not have, OSError
-    if the disk refuses.
+    Quantized copies are in a temporary folder until the `with` block ends; kernels have been tuned and files read once.
+    Raises ValueError for a precision that the model or this computer does not have, OSError if the disk refuses.
     """
     with TemporaryDirectory(prefix="gptdesk-bench-") as temporary:
         library = ModelLibrary(Path(temporary), cache_folder=vocabularies, bundled=[folder])
@@ -141,32 +140,32 @@ def prepared(
                 reason = PRECISIONS[key.precision].missing() or f"it is stored as {info.precisions[0]}"
                 raise ValueError(f"{key} cannot be measured: {reason}")
         shapes = list(fitting(info.context, prompts=prompts, sequences=sequences))
-        found = []
+        cases = []
         for key in keys if shapes else []:
             log.info("preparing %s", key)
-            as_it_is = key.precision == "float32" or len(info.precisions) == 1
-            path = folder if as_it_is else library.quantize(key.name, key.precision).path
-            name = key.name if as_it_is else path.name
+            is_stored = key.precision == "float32" or len(info.precisions) == 1
+            path = folder if is_stored else library.quantize(key.name, key.precision).path
+            name = key.name if is_stored else path.name
             case = Case(str(path), name, str(vocabularies), device, key.precision, prompt=1, n=1, new=1)
             run(case)
-            found += [replace(case, prompt=prompt, n=n, new=new) for prompt, n, new in shapes]
-        yield found
+            cases += [replace(case, prompt=prompt, n=n, new=new) for prompt, n, new in shapes]
+        yield cases
 
 
 def run(case: Case, *, under: Sequence[str] = ()) -> Measured:
-    """Measure a case in a new process, started by the words `under`, if any; ValueError if it fails."""
-    found = _in_child([*under, sys.executable, "-m", __name__, json.dumps(asdict(case))])
-    row = Row(**found.pop("row"))  # type: ignore[arg-type]
-    return Measured(row, **found)  # type: ignore[arg-type]
+    """Measure a case in a new process, started by the command prefix `under`, if any; ValueError if it fails."""
+    figures = _in_child([*under, sys.executable, "-m", __name__, json.dumps(asdict(case))])
+    row = Row(**figures.pop("row"))  # type: ignore[arg-type]
+    return Measured(row, **figures)  # type: ignore[arg-type]
 
 
 def run_bandwidth(*, under: Sequence[str] = ()) -> float:
-    """Bytes per second that this computer reads in sequence, measured in a new process."""
+    """Measure the memory bandwidth of sequential reads in bytes per second, in a new process."""
     return float(_in_child([*under, sys.executable, "-m", __name__])["bytes_per_second"])  # type: ignore[arg-type]
 
 
 def median(measured: Sequence[Measured]) -> Measured:
-    """Every figure's median over repeated measurements of one case."""
+    """Return the median of every figure over repeated measurements of one case."""
     row, first = measured[0].row, measured[0]
     rows = [asdict(one.row) for one in measured]
     timed = {name for name, value in asdict(row).items() if isinstance(value, float)}
@@ -179,11 +178,11 @@ def median(measured: Sequence[Measured]) -> Measured:
 
 
 def _in_child(command: Sequence[str]) -> dict[str, object]:
-    """Run a program in the environment that the desk runs in; the JSON object that it prints."""
+    """Run a program in the desk's environment and return the JSON object that it prints; ValueError if it fails."""
     environment = os.environ | lacking(os.environ)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ValueError(f"a measurement ended with exit code {done.returncode}: {last}")
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    figures: dict[str, object] = json.loads(done.stdout)
+    return figures

@@ -1,4 +1,4 @@
-"""Measures one case in a process that has done nothing else yet, and prints the figures as JSON."""
+"""Measurement of one case in a fresh process; prints the figures as JSON."""
 
 import json
 import random
@@ -32,7 +32,7 @@ STREAMED = 1_600_000_000  # bytes, more than most caches hold
 
 
 def measure(case: Case) -> Measured:
-    """All figures of a case. Raises ValueError as `ModelManager.lend` does."""
+    """Measure all figures of a case. Raises ValueError as `ModelManager.lend`."""
     empty = peak_bytes()
     folder = Path(case.folder)
     cache_folder, device = Path(case.vocabularies), get_device(case.device)
@@ -42,14 +42,14 @@ def measure(case: Case) -> Measured:
     with manager.lend(ModelKey(case.name, case.precision)) as lent:
         load_seconds = time.perf_counter() - started
         loaded = replace(lent, tokenizer=plain_tokenizer(lent.config.vocab_size))
-        neighbours = CpuLoad()
+        cpu_load = CpuLoad()
         greedy = Chain(samplers=(build("greedy"),))
         timed_run(loaded, replace(case, new=WARM_UP), greedy, seed=0)
         firsts, decodes = zip(*(timed_run(loaded, case, greedy, seed=i) for i in range(1, REPEATS + 1)), strict=True)
         peak = peak_bytes()
         _, default = timed_run(loaded, case, default_chain(), seed=REPEATS + 1)
         engine, sampler = map(statistics.median, zip(*step_times(loaded, case), strict=True))
-        others = neighbours.share()
+        others = cpu_load.share()
     row = Row(
         precision=case.precision,
         prompt=case.prompt,
@@ -75,12 +75,12 @@ def measure(case: Case) -> Measured:
 
 
 def plain_tokenizer(vocab_size: int) -> CharacterTokenizer:
-    """One character for each id: a prompt has the length asked for, and no token ends a text early."""
+    """Return a tokenizer with one character for each id, so that prompts have exact lengths and no token ends one."""
     return CharacterTokenizer([chr(0x10000 + i) for i in range(vocab_size)])
 
 
 def timed_run(loaded: LoadedModel, case: Case, chain: Chain, *, seed: int) -> tuple[float, float]:
-    """Seconds from a random prompt to the first token, and from there to the last of `new` more in each sequence."""
+    """Return the seconds from a random prompt to the first token, and from there to the last token."""
     ids = random.Random(seed).choices(range(loaded.config.vocab_size), k=case.prompt)
     prompt = loaded.tokenizer.decode(ids)
     request = GenerationRequest(prompt=prompt, chain=chain, max_new_tokens=case.new + 1, n=case.n, seed=seed)
@@ -95,7 +95,7 @@ def timed_run(loaded: LoadedModel, case: Case, chain: Chain, *, seed: int) -> tu
 
 @torch.inference_mode()
 def step_times(loaded: LoadedModel, case: Case) -> Iterator[tuple[float, float]]:
-    """Seconds that the engine takes, and that the default chain takes, for each of `new` steps after a prompt."""
+    """Yield the seconds of the engine and of the default chain for each of `new` steps after a prompt."""
     engine, random_ids = loaded.model, torch.Generator().manual_seed(0)
     prompt = torch.randint(loaded.config.vocab_size, (1, case.prompt), generator=random_ids)
     cache = KVCache(loaded.config, capacity=case.prompt + case.new, device=engine.device)
@@ -115,7 +115,7 @@ def step_times(loaded: LoadedModel, case: Case) -> Iterator[tuple[float, float]]
 
 
 def bandwidth() -> float:
-    """Bytes per second that all threads together read: the best of some products of a large matrix and a vector."""
+    """Measure the memory bandwidth in bytes per second: the best of some products of a large matrix and a vector."""
     matrix = torch.ones(STREAMED // 4 // 4096, 4096)
     vector = torch.ones(4096)
     times = []
@@ -127,15 +127,15 @@ def bandwidth() -> float:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had at once."""
+    """Return the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts in the process that started this one
+    if status.exists():  # getrusage includes the parent process
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     memory = psutil.Process().memory_info()
     if hasattr(memory, "peak_wset"):  # Windows
         return int(memory.peak_wset)
-    import resource  # which Windows lacks
+    import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

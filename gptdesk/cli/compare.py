@@ -10,19 +10,19 @@ from typing import TypeVar
 
 from gptdesk.cli.parsing import UsageError, add_encoding_option, number, path, verb_parser
 from gptdesk.cli.requests import add_request_options, read_request, stop_on_interrupt
-from gptdesk.comparison import MOST_SIDES, Side, Stage, one_seed, side_names
+from gptdesk.comparison import MOST_SIDES, Side, Stage, side_names, with_seed
 from gptdesk.comparison.quality import Quality, judge
 from gptdesk.comparison.report import (
     Report,
     caveats,
-    partings,
+    divergence_sentences,
     quality_json,
-    sentences,
     study,
+    summary_sentences,
     to_json,
 )
-from gptdesk.comparison.table import lines
-from gptdesk.comparison.texts import held_out_of, read_text
+from gptdesk.comparison.table import report_table
+from gptdesk.comparison.texts import find_held_out_text, read_text
 from gptdesk.comparison.verdict import summary
 from gptdesk.desk import Desk
 from gptdesk.encodings import AUTO, checked_encoding
@@ -51,7 +51,7 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
             f"compare takes 2 or {MOST_SIDES} models, not {len(options.models)}; see `{parser.prog} --help`"
         )
     keys = [desk.library.key(text) for text in options.models]
-    request = one_seed(read_request(options, options.prompt))
+    request = with_seed(read_request(options, options.prompt))
     sides = [Side(name, key, request) for name, key in zip(side_names(keys), keys, strict=True)]
     text, text_name = _text(desk, options, keys)
     with stop_on_interrupt() as stop:
@@ -117,8 +117,8 @@ def _text(desk: Desk, options: argparse.Namespace, keys: Sequence[ModelKey]) -> 
             log.warning("%s", remark)
         return text.text, path.name
     if encoding != AUTO:
-        raise UsageError("--encoding applies to the file of --text; leave it out, or give a file")
-    return held_out_of(desk.manager, keys)
+        raise UsageError("--encoding is that of the file of --text; leave it out, or give a file")
+    return find_held_out_text(desk.manager, keys)
 
 
 def _whole(text: str) -> int:
@@ -129,14 +129,17 @@ def _whole(text: str) -> int:
 
 
 def _print(report: Report) -> None:
-    for sentence in (*sentences(report), *partings(report)):
+    for sentence in (*summary_sentences(report), *divergence_sentences(report)):
         print(sentence)
     print()
-    rows = [("", *report.names), *((line.label, *(cell or "-" for cell in line.cells)) for line in lines(report))]
+    rows = [
+        ("", *report.names),
+        *((line.label, *(cell or "-" for cell in line.cells)) for line in report_table(report)),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for note in dict.fromkeys(note for line in lines(report) if "" in line.cells for note in line.notes if note):
+    for note in dict.fromkeys(note for line in report_table(report) if "" in line.cells for note in line.notes if note):
         print(f"- {note}")
     print()
     for note in caveats(report):

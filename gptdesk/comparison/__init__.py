@@ -1,13 +1,13 @@
-"""Models side by side: what they write, how fast, how large, and how close one is to the other.
+"""Sides of a comparison: models with their generation requests.
 
-A side is a model and what it is asked. The first side is the reference that the others are compared with.
+The first side is the reference; the others are candidates, each compared with it.
 """
 
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gptdesk.generation import GenerationRequest, drawn_seed
+from gptdesk.generation import GenerationRequest, draw_seed
 from models.manager import ModelKey, ModelManager
 
 MOST_SIDES = 3
@@ -15,9 +15,9 @@ MOST_SIDES = 3
 
 @dataclass(frozen=True)
 class Side:
-    """One model and what it is asked to write."""
+    """A model with its generation request."""
 
-    name: str  # what tells it from the other sides
+    name: str  # unique among the sides
     key: ModelKey
     request: GenerationRequest  # of one sequence
 
@@ -27,14 +27,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Stage:
-    """What is being done now; `done` is the share that is behind us, None if that is unknown."""
+    """Progress: the current step, and the share of the work that is done (0 to 1; None: unknown)."""
 
     text: str
     done: float | None = None
 
 
 def side_names(keys: Sequence[ModelKey]) -> list[str]:
-    """The shortest names that tell these models apart; the same model twice gets a number."""
+    """Return the shortest names that are unique among these models; the same model twice gets a number."""
     if len({key.name for key in keys}) == 1 and len({key.precision for key in keys}) == len(keys):
         return [key.precision for key in keys]
     if len({key.precision for key in keys}) == 1 and len({key.name for key in keys}) == len(keys):
@@ -43,13 +43,13 @@ def side_names(keys: Sequence[ModelKey]) -> list[str]:
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]
 
 
-def one_seed(request: GenerationRequest) -> GenerationRequest:
-    """The same request with a seed, drawn if it has none: all sides must have the same luck."""
-    return request if request.seed is not None else request.model_copy(update={"seed": drawn_seed()})
+def with_seed(request: GenerationRequest) -> GenerationRequest:
+    """Return the request with a seed, drawn if it has none, so that all sides draw with the same one."""
+    return request if request.seed is not None else request.model_copy(update={"seed": draw_seed()})
 
 
 def prepare(manager: ModelManager, keys: Sequence[ModelKey], *, stop: threading.Event | None = None) -> Iterator[Stage]:
-    """Quantize into the cache what is not there yet, until `stop` is set; ValueError as `ModelLibrary.copy`."""
+    """Quantize the models that the quantized cache lacks, until `stop` is set; ValueError as `ModelLibrary.copy`."""
     for key in dict.fromkeys(keys):
         if stop is not None and stop.is_set():
             return
@@ -59,7 +59,7 @@ def prepare(manager: ModelManager, keys: Sequence[ModelKey], *, stop: threading.
 
 
 def in_turn_note(manager: ModelManager, keys: Sequence[ModelKey]) -> str | None:
-    """Why these models cannot be in memory together, or None if they can."""
+    """Return the reason why these models do not fit in memory together; None if they do."""
     if manager.fit(keys):
         return None
     budget = f"{(manager.memory_budget or 0) / 1e6:,.0f} MB"

@@ -12,13 +12,13 @@ from models.manager import ModelManager
 
 Vote = Literal["left", "right", "tie"]
 SIGNIFICANT = 0.05
-MOST_VOTES = 100_000  # of one kind; nobody gets so far
+MOST_VOTES = 100_000  # of one kind; a stored tally beyond it is damaged
 
 
 def write_round(
     manager: ModelManager, sides: Sequence[Side], *, stop: threading.Event
 ) -> Iterator[Stage | GenerationResult]:
-    """Yield the text of each side, one after the other; once `stop` is set, no more. Errors as `generate`."""
+    """Yield the generation of each side in turn, none after `stop` is set. Raises ValueError as `generate`."""
     yield from prepare(manager, [side.key for side in sides], stop=stop)
     for side in sides:
         with manager.lend(side.key, fresh=True) as loaded:
@@ -38,11 +38,11 @@ class Tally:
 
     @property
     def decided(self) -> int:
-        """Rounds in which one was preferred."""
+        """Number of votes that are no ties."""
         return self.first + self.second
 
     def plus(self, vote: Vote, *, swapped: bool) -> "Tally":
-        """With one vote more; `swapped` if the second model's text stood on the left."""
+        """Return the tally with one more vote; `swapped` if the second model's text was shown on the left."""
         if vote == "tie":
             return Tally(self.first, self.second, self.ties + 1)
         if (vote == "left") != swapped:
@@ -50,11 +50,11 @@ class Tally:
         return Tally(self.first, self.second + 1, self.ties)
 
     def mirrored(self) -> "Tally":
-        """With the models in the other order."""
+        """Return the tally with the models in the other order."""
         return Tally(self.second, self.first, self.ties)
 
     def p_value(self) -> float:
-        """How often a fair coin would be at least as one-sided: the exact two-sided binomial test, ties left out."""
+        """Return the p-value of the exact two-sided binomial test against p = 0.5; ties are left out."""
         n, k = self.decided, max(self.first, self.second)
         if n == 0:
             return 1.0
@@ -66,7 +66,7 @@ class Tally:
 
     @classmethod
     def from_json(cls, data: object) -> "Tally":
-        """What `to_json` gave; an empty tally for anything else."""
+        """Return the tally that `to_json` wrote; an empty one for anything else."""
         names = ("first", "second", "ties")
         if not isinstance(data, dict):
             return cls()
@@ -75,8 +75,8 @@ class Tally:
         return cls(**{name: data[name] for name in names})
 
 
-def told(tally: Tally, first: str, second: str) -> str:
-    """The tally and what it proves, in a sentence."""
+def tally_sentence(tally: Tally, first: str, second: str) -> str:
+    """Return the tally and its significance as a sentence; `first` and `second` name the models."""
     if tally.decided == 0:
         return f"No vote for either yet ({tally.ties} x no difference)." if tally.ties else "No votes yet."
     leader, votes = (first, tally.first) if tally.first >= tally.second else (second, tally.second)

@@ -1,4 +1,4 @@
-"""Where two texts part: the first token that differs, and how likely each model thought both candidates."""
+"""First token at which texts differ, and the probabilities of both candidates there under both models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +12,15 @@ from models.manager import LoadedModel, ModelManager
 from models.tokenizer import Tokenizer
 
 END = "(the end)"
-SHOWN = 12  # characters of texts whose tokens cannot be compared
-CLOSE = 0.05  # difference of a probability between two models up to which their disagreement is a matter of luck
+EXCERPT = 12  # characters of texts whose tokens cannot be compared
+CLOSE = (
+    0.05  # difference of a probability between two models up to which the draw, not the models, explains the divergence
+)
 
 
 @dataclass(frozen=True)
 class Chances:
-    """What both models, before any sampler, thought of both candidates at the point where the texts part."""
+    """Probabilities of both candidates at the divergence, under both models, before any sampler."""
 
     reference_own: float  # the reference's probability of the token that it wrote ...
     reference_other: float  # ... and of the one that the candidate wrote
@@ -27,14 +29,14 @@ class Chances:
 
     @property
     def coin_flip(self) -> bool:
-        """Whether the models agree about both tokens, so that any small thing could have tipped the draw."""
+        """True if the models agree on both tokens within CLOSE, so that the draw was decided by a small difference."""
         own, other = self.reference_own - self.candidate_other, self.candidate_own - self.reference_other
         return abs(own) <= CLOSE and abs(other) <= CLOSE
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """How a candidate's text relates to the reference's.
+    """Divergence of a candidate's text from the reference's.
 
     `same` tokens of the generated texts are equal, and the token that differs begins after `characters`. At the end of
     both, `reference` and `candidate` are None; else they are the texts of the tokens that differ, and one is None if
@@ -46,22 +48,22 @@ class Divergence:
     reference: str | None
     candidate: str | None
     chances: Chances | None
-    cut_short: bool = False  # one text was stopped, and the other goes on the same way as far as that one got
+    cut_short: bool = False  # one text was stopped early, and is a beginning of the other
 
     @property
     def identical(self) -> bool:
-        """Whether no difference was found."""
+        """True if the texts do not differ."""
         return self.reference is None and self.candidate is None
 
 
-Asked = tuple[Sequence[Side], Sequence[GenerationResult]]  # the sides, and what each wrote
+Continuations = tuple[Sequence[Side], Sequence[GenerationResult]]  # the sides, and the generation of each
 
 
 @dataclass(frozen=True)
-class _Question:
-    """How likely are these two tokens after what was written?"""
+class _Candidates:
+    """Two candidate tokens for the position after the `context` of generated tokens."""
 
-    written: list[int]
+    context: list[int]
     tokens: tuple[int, int]
 
 
@@ -72,37 +74,38 @@ def diverge(
     return diverge_all(manager, [(sides, results)])[0]
 
 
-def diverge_all(manager: ModelManager, asked: Sequence[Asked]) -> list[tuple[Divergence, ...]]:
-    """As `diverge`, for several prompts that the same models were asked; each model is lent once at most."""
-    models = asked[0][0] if asked else ()
+def diverge_all(manager: ModelManager, prompts: Sequence[Continuations]) -> list[tuple[Divergence, ...]]:
+    """Compare as `diverge`, for several prompts continued by the same models; each model is lent once at most."""
+    models = prompts[0][0] if prompts else ()
     tokenizers = [manager.library.tokenizer(side.key.name) for side in models]
-    alike = [same_vocabulary(tokenizers[0], tokenizer) for tokenizer in tokenizers]
-    found: dict[tuple[int, int], Divergence] = {}
-    questions: dict[tuple[int, int], _Question] = {}
-    for row, (_, results) in enumerate(asked):
+    comparable = [same_vocabulary(tokenizers[0], tokenizer) for tokenizer in tokenizers]
+    # both by prompt and side
+    divergences: dict[tuple[int, int], Divergence] = {}
+    candidates: dict[tuple[int, int], _Candidates] = {}
+    for row, (_, results) in enumerate(prompts):
         for i in range(1, len(models)):
             pair = results[0], results[i]
-            if not alike[i]:
-                found[row, i] = _part_texts(*pair)
+            if not comparable[i]:
+                divergences[row, i] = _text_divergence(*pair)
                 continue
-            found[row, i], question = _part(*pair, tokenizers[0])
-            questions |= {(row, i): question} if question else {}
-    answers: dict[tuple[int, int, int], list[float]] = {}  # by row, candidate, and who was asked
-    for who, side in enumerate(models):
-        for_it = [(place, question) for place, question in questions.items() if who in (0, place[1])]
-        if for_it:
+            divergences[row, i], tokens = _token_divergence(*pair, tokenizers[0])
+            candidates |= {(row, i): tokens} if tokens else {}
+    probabilities: dict[tuple[int, int, int], list[float]] = {}  # by prompt, side, and model
+    for model, side in enumerate(models):
+        needed = [(key, tokens) for key, tokens in candidates.items() if model in (0, key[1])]
+        if needed:
             with manager.lend(side.key, fresh=True) as loaded:
-                for (row, i), question in for_it:
-                    answers[row, i, who] = _probabilities(loaded, asked[row][0][who], question)
-    for row, i in questions:
-        p, q = answers[row, i, 0], answers[row, i, i]
+                for (row, i), tokens in needed:
+                    probabilities[row, i, model] = _probabilities(loaded, prompts[row][0][model], tokens)
+    for row, i in candidates:
+        p, q = probabilities[row, i, 0], probabilities[row, i, i]
         chances = Chances(reference_own=p[0], reference_other=p[1], candidate_own=q[1], candidate_other=q[0])
-        found[row, i] = replace(found[row, i], chances=chances)
-    return [tuple(found[row, i] for i in range(1, len(models))) for row in range(len(asked))]
+        divergences[row, i] = replace(divergences[row, i], chances=chances)
+    return [tuple(divergences[row, i] for i in range(1, len(models))) for row in range(len(prompts))]
 
 
 def same_vocabulary(ours: Tokenizer, theirs: Tokenizer) -> bool:
-    """Whether both tokenizers give every id the same meaning."""
+    """Return whether both tokenizers map every id to the same bytes."""
     if ours is theirs:
         return True
     if (ours.kind, ours.vocab_size, ours.end_of_text) != (theirs.kind, theirs.vocab_size, theirs.end_of_text):
@@ -110,18 +113,18 @@ def same_vocabulary(ours: Tokenizer, theirs: Tokenizer) -> bool:
     return all(ours.token_bytes(i) == theirs.token_bytes(i) for i in range(ours.vocab_size))
 
 
-def _part_texts(reference: GenerationResult, candidate: GenerationResult) -> Divergence:
-    """Where two texts part whose tokens mean different things."""
+def _text_divergence(reference: GenerationResult, candidate: GenerationResult) -> Divergence:
+    """Return the divergence of two texts by characters, for models with different tokenizers."""
     texts = reference.texts[0], candidate.texts[0]
     characters = common_length(*texts)
-    own, other = (text[characters : characters + SHOWN] or None for text in texts)
+    own, other = (text[characters : characters + EXCERPT] or None for text in texts)
     return Divergence(None, characters, own, other, None)
 
 
-def _part(
+def _token_divergence(
     reference: GenerationResult, candidate: GenerationResult, tokenizer: Tokenizer
-) -> tuple[Divergence, _Question | None]:
-    """Where two texts part, and what to ask both models about it, if anything."""
+) -> tuple[Divergence, _Candidates | None]:
+    """Return the divergence of two texts by tokens, and the candidates there, if both have a token."""
     characters = common_length(reference.texts[0], candidate.texts[0])
     ours, theirs = reference.tokens[0], candidate.tokens[0]
     same = common_length(ours, theirs)
@@ -131,37 +134,38 @@ def _part(
         shorter = reference if same == len(ours) else candidate
         if shorter.finish_reasons[0] in ("stopped", "deadline"):
             return Divergence(same, characters, None, None, None, cut_short=True), None
-        own, other = (shown(ids[same], tokenizer) if same < len(ids) else None for ids in (ours, theirs))
+        own, other = (token_text(ids[same], tokenizer) if same < len(ids) else None for ids in (ours, theirs))
         return Divergence(same, characters, own, other, None), None
     a, b = ours[same], theirs[same]
     characters = min(characters, len(tokenizer.decode(ours[:same])))  # both tokens may begin alike
-    return Divergence(same, characters, shown(a, tokenizer), shown(b, tokenizer), None), _Question(ours[:same], (a, b))
+    divergence = Divergence(same, characters, token_text(a, tokenizer), token_text(b, tokenizer), None)
+    return divergence, _Candidates(ours[:same], (a, b))
 
 
 def common_length(ours: Sequence[object], theirs: Sequence[object]) -> int:
-    """How many items at the beginning of both are equal."""
+    """Return the length of the longest common beginning."""
     pairs = zip(ours, theirs, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
 
 
-def shown(token: int, tokenizer: Tokenizer) -> str:
-    """The text of one token, for a reader."""
+def token_text(token: int, tokenizer: Tokenizer) -> str:
+    """Return the text of one token, END for the end-of-text token."""
     return END if token == tokenizer.end_of_text else tokenizer.decode([token])
 
 
-def _probabilities(loaded: LoadedModel, side: Side, question: _Question) -> list[float]:
-    """What the model thinks of two tokens, when it has read its prompt and what was written since."""
-    distribution = _distribution(loaded, side, question.written)
+def _probabilities(loaded: LoadedModel, side: Side, candidates: _Candidates) -> list[float]:
+    """Return a model's probabilities of both candidates, after its prompt and the generated context."""
+    distribution = _distribution(loaded, side, candidates.context)
     # another network with the same tokenizer may have more rows, and have drawn one of them
-    return [float(distribution[token]) if token < len(distribution) else 0.0 for token in question.tokens]
+    return [float(distribution[token]) if token < len(distribution) else 0.0 for token in candidates.tokens]
 
 
 @torch.inference_mode()
-def _distribution(loaded: LoadedModel, side: Side, written: Sequence[int]) -> torch.Tensor:
-    """The raw distribution (V,) after the prompt and the tokens `written`, in float64."""
+def _distribution(loaded: LoadedModel, side: Side, context: Sequence[int]) -> torch.Tensor:
+    """Return the distribution (V,) in float64, before any sampler, after the prompt and the tokens `context` (T,)."""
     request = side.request
     prompt, _ = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
-    ids = torch.cat([prompt, torch.tensor(written, dtype=torch.int64)])[None]  # (1, T)
+    ids = torch.cat([prompt, torch.tensor(context, dtype=torch.int64)])[None]  # (1, T)
     cache = KVCache(loaded.config, capacity=ids.shape[1], device=loaded.model.device)
     logits = [loaded.model(part, cache, last_only=True)[0, -1] for part in ids.split(loaded.model.chunk, dim=1)][-1]
     return logits.cpu().double().softmax(0)

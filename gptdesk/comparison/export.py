@@ -1,4 +1,4 @@
-"""Comparisons as files to keep and to show around: Markdown, HTML, JSON and CSV of the same document."""
+"""Export of comparisons: Markdown, HTML, JSON and CSV of the same document."""
 
 import csv
 import html
@@ -9,9 +9,17 @@ from dataclasses import dataclass
 
 from gptdesk.comparison import Side
 from gptdesk.comparison.prompts import PromptResult
-from gptdesk.comparison.report import Json, Report, are_coupled, caveats, partings, sentences, to_json
-from gptdesk.comparison.table import Line, lines
-from gptdesk.comparison.verdict import parting
+from gptdesk.comparison.report import (
+    Json,
+    Report,
+    are_coupled,
+    caveats,
+    divergence_sentences,
+    summary_sentences,
+    to_json,
+)
+from gptdesk.comparison.table import TableRow, report_table
+from gptdesk.comparison.verdict import divergence_sentence
 from gptdesk.markup import html_table, markdown_text
 from models.storage import json_bytes
 
@@ -25,12 +33,12 @@ pre { white-space: pre-wrap; border: 1px solid #8886; padding: .75rem; }
 """.strip()
 
 
-SHOWN = 200  # characters of a prompt in the table
+LONGEST_PROMPT = 200  # characters of a prompt in the table
 
 
 @dataclass(frozen=True)
 class Document:
-    """What every format says."""
+    """Content of an export, the same in every format."""
 
     title: str
     sentences: Sequence[str]
@@ -43,7 +51,7 @@ class Document:
 
 
 def report_document(report: Report) -> Document:
-    """A report of measured sides."""
+    """Return the document of a report."""
     prompt = report.sides[0].request.prompt
     results = report.measurement.results
     data = to_json(report)
@@ -51,7 +59,7 @@ def report_document(report: Report) -> Document:
     assert isinstance(sides, list)
     return Document(
         title=f"{' and '.join(side.key.spelled for side in report.sides)}, compared",
-        sentences=[*sentences(report), *partings(report)],
+        sentences=[*summary_sentences(report), *divergence_sentences(report)],
         head=["", *report.names],
         rows=table_rows(report),
         texts=[(side.name, prompt + result.texts[0]) for side, result in zip(report.sides, results, strict=True)],
@@ -62,7 +70,7 @@ def report_document(report: Report) -> Document:
 
 
 def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult], *, note: str | None = None) -> Document:
-    """What every side made of a list of prompts; `note` is something else to know."""
+    """Return the document of a list of prompts; `note` is a further remark."""
     coupled = are_coupled(sides)
     names = [side.name for side in sides]
     records = [
@@ -72,12 +80,15 @@ def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult], *, not
     ]
     return Document(
         title=f"{' and '.join(side.key.spelled for side in sides)}, on {len(rows)} prompts",
-        sentences=[alike(rows, names, i) for i in range(1, len(sides))],
+        sentences=[same_texts_sentence(rows, names, i) for i in range(1, len(sides))],
         head=["Prompt", *(f"{name} beside {names[0]}" for name in names[1:])],
         rows=[
             [
                 _short(row.prompt),
-                *(parting(one, names[0], names[i], coupled=coupled) for i, one in enumerate(row.divergences, 1)),
+                *(
+                    divergence_sentence(one, names[0], names[i], coupled=coupled)
+                    for i, one in enumerate(row.divergences, 1)
+                ),
             ]
             for row in rows
         ],
@@ -92,43 +103,46 @@ def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult], *, not
     )
 
 
-def alike(rows: Sequence[PromptResult], names: Sequence[str], i: int) -> str:
-    """On how many prompts side `i` wrote what the first did."""
+def same_texts_sentence(rows: Sequence[PromptResult], names: Sequence[str], i: int) -> str:
+    """Return a sentence that says on how many prompts side `i` generated the same text as the first."""
     count = sum(row.divergences[i - 1].identical for row in rows)
     return f"{names[i]} wrote the same as {names[0]} on {count} of {len(rows)} prompts."
 
 
 def table_rows(report: Report) -> list[list[str]]:
-    """The report's figures under their labels; an empty cell says why. A row of one cell is a heading."""
+    """Return the report's figures as rows of text, label first; an empty cell has its reason instead.
+
+    A row of one cell is a heading.
+    """
     rows, section = [], ""
-    for line in lines(report):
+    for line in report_table(report):
         rows += [[line.section]] if line.section != section else []
         rows.append([line.label, *_cells(line)])
         section = line.section
     return rows
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: TableRow) -> list[str]:
     return [cell or f"absent: {line.notes[i]}" for i, cell in enumerate(line.cells)]
 
 
 def as_markdown(document: Document) -> bytes:
-    """For people and repositories."""
+    """Return the document as Markdown, in UTF-8."""
     rule = "|".join(["", *(["---"] * len(document.head)), ""])
     columns = len(document.head)
     rows = [_markdown_row([*row, *[""] * (columns - len(row))], heading=len(row) == 1) for row in document.rows]
     table = [_markdown_row(document.head), rule, *rows]
     texts = [f"## {_inline(heading)}\n\n{_fenced(text)}" for heading, text in document.texts]
     notes = [f"*{_inline(note)}*" for note in document.notes]
-    said = [_inline(sentence) for sentence in document.sentences]
-    parts = [f"# {_inline(document.title)}", *said, "\n".join(table), *texts, *notes]
+    sentences = [_inline(sentence) for sentence in document.sentences]
+    parts = [f"# {_inline(document.title)}", *sentences, "\n".join(table), *texts, *notes]
     return ("\n\n".join(parts) + "\n").encode()
 
 
 def as_html(document: Document) -> bytes:
-    """One page that needs nothing else."""
+    """Return the document as a self-contained HTML page, in UTF-8."""
     title = html.escape(document.title)
-    said = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in document.sentences)
+    sentences = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in document.sentences)
     texts = "".join(
         f"<h2>{html.escape(head)}</h2>\n<pre>\n{html.escape(text)}</pre>\n" for head, text in document.texts
     )
@@ -137,27 +151,27 @@ def as_html(document: Document) -> bytes:
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n"
-        f"{said}{html_table(document.head, document.rows)}\n{texts}{notes}</html>\n"
+        f"{sentences}{html_table(document.head, document.rows)}\n{texts}{notes}</html>\n"
     ).encode()
 
 
 def as_json(document: Document) -> bytes:
-    """For programs."""
+    """Return the data of the document as JSON, in UTF-8."""
     return json_bytes(document.data)
 
 
 def as_csv(document: Document) -> bytes:
-    """For spreadsheets, which know by the mark at its beginning that it is UTF-8."""
+    """Return the records of the document as CSV, in UTF-8 with a byte order mark, which spreadsheets need."""
     fields = list(dict.fromkeys(name for record in document.records for name in record))
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, fields)
     writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in record.items()} for record in document.records)
+    writer.writerows({name: _without_formula(value) for name, value in record.items()} for record in document.records)
     return file.getvalue().encode("utf-8-sig")
 
 
-def _harmless(value: object) -> object:
-    """A text that a spreadsheet would take for a formula, with the mark that makes it a text."""
+def _without_formula(value: object) -> object:
+    """Return a value, quoted with an apostrophe if a spreadsheet would run it as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
@@ -170,18 +184,18 @@ FORMATS: dict[str, Callable[[Document], bytes]] = {
 
 
 def _short(prompt: str) -> str:
-    return prompt if len(prompt) <= SHOWN else f"{prompt[:SHOWN]} …"
+    return prompt if len(prompt) <= LONGEST_PROMPT else f"{prompt[:LONGEST_PROMPT]} …"
 
 
 def _flat(data: Json, prefix: str = "") -> Json:
-    """Nested objects as fields like "a.b"; lists are left out."""
-    found: Json = {}
+    """Flatten nested objects to fields like "a.b"; lists are left out."""
+    flat: Json = {}
     for name, value in data.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         elif not isinstance(value, list):
-            found[f"{prefix}{name}"] = value
-    return found
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def _markdown_row(cells: Sequence[str], *, heading: bool = False) -> str:
@@ -190,12 +204,12 @@ def _markdown_row(cells: Sequence[str], *, heading: bool = False) -> str:
 
 
 def _inline(text: str) -> str:
-    """Text in a line of Markdown, as it is."""
+    """Escape text for one line of Markdown."""
     return re.sub("\r\n|\n|\r", " ⏎ ", markdown_text(text))
 
 
 def _fenced(text: str) -> str:
-    """Text in a block of its own, whatever fences it holds itself."""
+    """Return text as a fenced Markdown block; the fence is longer than any in the text."""
     fence = "```"
     while fence in text:
         fence += "`"

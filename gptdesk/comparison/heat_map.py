@@ -1,4 +1,4 @@
-"""A stretch of text, token by token: how far two models' predictions are apart there, and what each expected."""
+"""Token heat map: KL divergence of two models at each token of a text, and the most likely tokens of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptdesk.comparison.divergence import same_vocabulary, shown
+from gptdesk.comparison.divergence import same_vocabulary, token_text
 from gptdesk.comparison.quality import OTHER_TOKENS, not_by_token
 from gptdesk.evaluation import ROWS, TOP, text_windows
 from models.manager import ModelKey, ModelManager
@@ -17,8 +17,8 @@ Expected = tuple[tuple[str, float], ...]  # the most likely tokens, as text, wit
 
 
 @dataclass(frozen=True)
-class StripToken:
-    """One token of the text, and what both models thought before they saw it; KL(reference || candidate) in nats."""
+class HeatMapToken:
+    """A token of the text, with both models' predictions of it; `kl` is KL(reference || candidate) in nats."""
 
     text: str
     kl: float
@@ -29,19 +29,19 @@ class StripToken:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Window `number` of the text, counted from 0; `first` is its first token, which nobody had to predict."""
+class HeatMap:
+    """Heat map of window `number` (from 0) `of` the text; `first` is its first token, which has no prediction."""
 
     number: int
     of: int
     first: str
-    tokens: tuple[StripToken, ...]
+    tokens: tuple[HeatMapToken, ...]
 
 
-def strip(
+def heat_map(
     manager: ModelManager, keys: tuple[ModelKey, ModelKey], text: str, *, number: int = 0, longest: int = 256
-) -> Strip:
-    """Window `number` of `text` with the reference and the candidate, at most `longest` tokens.
+) -> HeatMap:
+    """Return the heat map of window `number` of `text` for a reference and a candidate, at most `longest` tokens.
 
     Raises ValueError if there is no such window, if the models cannot be compared by tokens, and as `lend`.
     """
@@ -62,24 +62,24 @@ def strip(
         for p, q, ids in zip(*(part.split(ROWS) for part in (*logits, row[1:])), strict=True)
         for token in _rows(p, q, ids, ours)
     ]
-    return Strip(number, len(rows), shown(int(row[0]), ours), tuple(tokens))
+    return HeatMap(number, len(rows), token_text(int(row[0]), ours), tuple(tokens))
 
 
-def _rows(p: Tensor, q: Tensor, ids: Tensor, tokenizer: Tokenizer) -> list[StripToken]:
-    """The tokens `ids` (R,) that followed two models' logits (R, V)."""
+def _rows(p: Tensor, q: Tensor, ids: Tensor, tokenizer: Tokenizer) -> list[HeatMapToken]:
+    """Return the tokens `ids` (R,), predicted by two models' logits (R, V)."""
     log_p, log_q = p.double().log_softmax(1), q.double().log_softmax(1)
     kl = (log_p.exp() * (log_p - log_q)).sum(1).clamp(min=0)
-    tops = [_expected(log, tokenizer) for log in (log_p, log_q)]
+    tops = [_most_likely(log, tokenizer) for log in (log_p, log_q)]
     own = [log.gather(1, ids[:, None])[:, 0].exp().tolist() for log in (log_p, log_q)]
     columns = zip(ids.tolist(), kl.tolist(), *own, *tops, strict=True)
-    return [StripToken(shown(token, tokenizer), *rest) for token, *rest in columns]
+    return [HeatMapToken(token_text(token, tokenizer), *rest) for token, *rest in columns]
 
 
-def _expected(log_probabilities: Tensor, tokenizer: Tokenizer) -> Sequence[Expected]:
-    """The TOP most likely tokens of each row (R, V)."""
+def _most_likely(log_probabilities: Tensor, tokenizer: Tokenizer) -> Sequence[Expected]:
+    """Return the TOP most likely tokens of each row (R, V)."""
     top = best(log_probabilities, TOP).ids  # (R, 5)
     likely = log_probabilities.gather(1, top).exp()
     return [
-        tuple((shown(token, tokenizer), p) for token, p in zip(*row, strict=True))
+        tuple((token_text(token, tokenizer), p) for token, p in zip(*row, strict=True))
         for row in zip(top.tolist(), likely.tolist(), strict=True)
     ]

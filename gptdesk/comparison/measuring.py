@@ -1,4 +1,4 @@
-"""Sides timed one after the other, alone, in alternating order, after a warm-up: the only figures worth showing."""
+"""Timing of sides: one after the other, alone, in alternating order, after a warm-up."""
 
 import math
 import statistics
@@ -21,7 +21,7 @@ MOST_REPEATS = 50
 
 @dataclass(frozen=True)
 class Spread:
-    """Of repeated measurements: the median, and between what they lay."""
+    """Median, lowest and highest of repeated measurements."""
 
     median: float
     low: float
@@ -29,12 +29,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the spread of values."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One side's figures. Spreads are over the repeats, in seconds and tokens per second; bytes are those of weights.
+    """Timing of one side. Spreads are over the repeats, in seconds and tokens per second; bytes are those of weights.
 
     `latencies` holds, for each token after the first, the median over the repeats of the seconds that it took.
     Sequences of fewer than two tokens have no speed.
@@ -49,37 +50,37 @@ class Timing:
     prompt_speed: Spread
     speed: Spread | None
     latency_p50: Spread | None
-    latency_p95: Spread | None  # what 95 % of the tokens do not exceed
+    latency_p95: Spread | None  # 95th percentile over the tokens
     latencies: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of it; the last event."""
+    """Result of `measure`; its last event."""
 
     timings: tuple[Timing, ...]
     results: tuple[GenerationResult, ...]  # of the last repeat
     repeats: int
-    others: float  # share of the processors that other programs took meanwhile
+    others: float  # CPU load from other processes meanwhile, as a share of all processors
     note: str | None  # why the sides were loaded in turn, if they were
 
 
 @dataclass
 class _Runs:
-    """What is gathered of one side."""
+    """Raw measurements of one side."""
 
     load_seconds: list[float] = field(default_factory=list)
     memory_bytes: int = 0
     file_bytes: int = 0
     starts: list[GenerationStart] = field(default_factory=list)
-    times: list[list[float]] = field(default_factory=list)  # of each repeat, when each token came
+    times: list[list[float]] = field(default_factory=list)  # seconds at each token, for each repeat
     result: GenerationResult = field(default_factory=lambda: GenerationResult(1))
 
 
 def measure(
     manager: ModelManager, sides: Sequence[Side], *, repeats: int = 5, stop: threading.Event | None = None
 ) -> Iterator[Stage | Measurement]:
-    """Time every side `repeats` times; nothing else should run meanwhile. Once `stop` is set, it ends without figures.
+    """Time every side `repeats` times; nothing else should run meanwhile. Ends without a result once `stop` is set.
 
     Raises ValueError for repeats outside 1 to MOST_REPEATS, and as `ModelManager.lend` and `generate`.
     """
@@ -89,12 +90,12 @@ def measure(
     yield from prepare(manager, keys, stop=stop)
     note = in_turn_note(manager, keys)
     runs = [_Runs() for _ in sides]
-    for side, found in zip(sides, runs, strict=True):
+    for side, side_runs in zip(sides, runs, strict=True):
         yield Stage(f"loading and warming up {side.name}", 0.0)
-        _load(manager, side, found, times=min(repeats, LOADS), stop=stop)
+        _load(manager, side, side_runs, times=min(repeats, LOADS), stop=stop)
         if stop is not None and stop.is_set():
             return
-    neighbours = CpuLoad()
+    cpu_load = CpuLoad()
     for repeat in range(repeats):
         order = range(len(sides)) if repeat % 2 == 0 else reversed(range(len(sides)))
         for count, i in enumerate(order):
@@ -107,22 +108,22 @@ def measure(
             if stop is not None and stop.is_set():
                 return
     yield Measurement(
-        tuple(_timing(found) for found in runs),
-        tuple(found.result for found in runs),
+        tuple(map(_timing, runs)),
+        tuple(side_runs.result for side_runs in runs),
         repeats,
-        neighbours.share(),
+        cpu_load.share(),
         note,
     )
 
 
 def _load(manager: ModelManager, side: Side, runs: _Runs, *, times: int, stop: threading.Event | None) -> None:
-    """Load once to choose kernels and read the file, some more times to be timed, and generate a little."""
+    """Load a model untimed, to tune kernels and fill the file cache, then `times` times timed, and warm up."""
     with manager.lend(side.key):
         pass
     try:
         runs.file_bytes = (manager.library.copy(side.key) / WEIGHTS).stat().st_size
     except OSError as error:
-        raise ValueError(f"the file of {side.key} cannot be looked at: {error.strerror or error}") from error
+        raise ValueError(f"the file of {side.key} cannot be read: {error.strerror or error}") from error
     for _ in range(times):
         if stop is not None and stop.is_set():
             return
@@ -141,7 +142,7 @@ def _warm_up(loaded: LoadedModel, request: GenerationRequest, stop: threading.Ev
 
 
 def _time(loaded: LoadedModel, request: GenerationRequest, runs: _Runs, stop: threading.Event | None) -> None:
-    """One repeat: the engine's own times of its events."""
+    """Run one repeat; the times are the engine's own."""
     result, times = GenerationResult(1), []
     for event in generate(loaded, request, stop=stop):
         result.add(event)
@@ -154,7 +155,7 @@ def _time(loaded: LoadedModel, request: GenerationRequest, runs: _Runs, stop: th
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """What this share of the values, rounded up, does not exceed."""
+    """Return the smallest value that at least this share of the values does not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""Many prompts, each continued by every side: where the texts part, prompt by prompt."""
+"""List of prompts, each continued by every side, with the divergences."""
 
 import statistics
 import threading
@@ -16,7 +16,7 @@ MOST_PROMPTS = 500
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What every side wrote after one prompt, and where each but the first parts from it."""
+    """Generations of every side for one prompt, and the divergence of each candidate from the reference."""
 
     prompt: str
     results: tuple[GenerationResult, ...]
@@ -24,7 +24,7 @@ class PromptResult:
 
 
 def read_prompts(text: str) -> list[str]:
-    r"""The prompts in `text`, one a line, `unescape`d; ValueError if there are none, or too many."""
+    r"""Return the prompts in `text`, one a line, `unescape`d; ValueError if there are none, or too many."""
     prompts = [unescape(line) for line in text.splitlines() if line.strip()]
     if not prompts:
         raise ValueError("there are no prompts; write one a line, or choose a file of them")
@@ -36,14 +36,14 @@ def read_prompts(text: str) -> list[str]:
 def compare_prompts(
     manager: ModelManager, sides: Sequence[Side], prompts: Sequence[str], *, stop: threading.Event | None = None
 ) -> Iterator[Stage | PromptResult]:
-    """Every prompt in place of that of the sides' requests; once `stop` is set, it ends after what is complete.
+    """Yield the results of every prompt, which replaces that of the sides' requests; `stop` ends with complete ones.
 
     Where memory is short, each model is loaded once and the results come at the end. ValueError as `watch`.
     """
     keys = [side.key for side in sides]
     _check_encodable(manager, keys, prompts)
     yield from prepare(manager, keys, stop=stop)
-    asked = [[_asking(side, prompt) for side in sides] for prompt in prompts]
+    sides_of = [[_with_prompt(side, prompt) for side in sides] for prompt in prompts]
     groups = [[p] for p in range(len(prompts))]  # of prompts that each model is lent for once
     if in_turn_note(manager, keys):
         groups = [list(range(len(prompts)))]
@@ -54,17 +54,17 @@ def compare_prompts(
             for row, p in zip(results, group, strict=True):
                 yield Stage(f"prompt {p + 1} of {len(prompts)}, {side.name}", done / total)
                 with manager.lend(side.key, fresh=True) as loaded:
-                    row.append(collect(generate(loaded, asked[p][s].request, stop=stop), n=1))
+                    row.append(collect(generate(loaded, sides_of[p][s].request, stop=stop), n=1))
                 if stop is not None and stop.is_set():
                     return
                 done += 1
-        found = diverge_all(manager, [(asked[p], row) for p, row in zip(group, results, strict=True)])
-        for p, row, divergences in zip(group, results, found, strict=True):
-            yield PromptResult(asked[p][0].request.prompt, tuple(row), divergences)
+        divergences = diverge_all(manager, [(sides_of[p], row) for p, row in zip(group, results, strict=True)])
+        for p, row, of_prompt in zip(group, results, divergences, strict=True):
+            yield PromptResult(sides_of[p][0].request.prompt, tuple(row), of_prompt)
 
 
 def _check_encodable(manager: ModelManager, keys: Sequence[ModelKey], prompts: Sequence[str]) -> None:
-    """ValueError naming the first prompt that one of the models cannot read."""
+    """Raise ValueError naming the first prompt that one of the tokenizers cannot encode."""
     for name in dict.fromkeys(key.name for key in keys):
         tokenizer = manager.library.tokenizer(name)
         for i, prompt in enumerate(prompts, 1):
@@ -75,12 +75,12 @@ def _check_encodable(manager: ModelManager, keys: Sequence[ModelKey], prompts: S
 
 
 def typical_divergence(rows: Sequence[PromptResult], side: int) -> float | None:
-    """The median of how many tokens side `side` (1, 2) wrote like the first; None if most texts never part."""
-    found = [row.divergences[side - 1] for row in rows]
-    same = [float("inf") if one.identical or one.same is None else float(one.same) for one in found]
+    """Return the median number of tokens before candidate `side` (1, 2) diverges; None if most texts do not."""
+    divergences = [row.divergences[side - 1] for row in rows]
+    same = [float("inf") if one.identical or one.same is None else float(one.same) for one in divergences]
     middle = statistics.median_high(same) if same else float("inf")
     return None if middle == float("inf") else middle
 
 
-def _asking(side: Side, prompt: str) -> Side:
+def _with_prompt(side: Side, prompt: str) -> Side:
     return Side(side.name, side.key, type(side.request)(**(dict(side.request) | {"prompt": prompt})))

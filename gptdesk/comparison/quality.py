@@ -1,4 +1,4 @@
-"""How well each side predicts a text, and how close the others are to the first: one pass, nothing large kept."""
+"""Perplexity, KL divergence and agreement on a text, in one pass without storing logits."""
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -26,7 +26,7 @@ from gptdesk.generation import GenerationRequest
 from models.manager import ModelKey, ModelManager
 from samplers import Chain, build
 
-BEGINNINGS, BEGINNING, GREEDY_TOKENS = 7, 24, 64  # how many, and the tokens of each and of what follows
+BEGINNINGS, BEGINNING, GREEDY_TOKENS = 7, 24, 64  # how many prompts, and the tokens of each and of its continuation
 Scored = TypeVar("Scored")
 
 MOST_CHARACTERS = 20_000_000
@@ -35,10 +35,10 @@ OTHER_TOKENS = "the models have different tokenizers, so only figures per charac
 
 @dataclass(frozen=True)
 class Pair:
-    """A candidate beside the reference. What cannot be told of them is None, and `absent` says why.
+    """Candidate compared with the reference. A figure that cannot be measured is None, and `absent` says why.
 
-    `first_divergence` is how many tokens of the most likely text both write alike, in the median over beginnings taken
-    from the text; None if they do not part within GREEDY_TOKENS.
+    `first_divergence` is the number of greedy tokens before the first that differs, in the median over prompts taken
+    from the text; None if there is none within GREEDY_TOKENS.
     """
 
     perplexity_ratio: float | None
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a text showed: an evaluation of every side, and a pair for each but the first. The last event."""
+    """Result of `judge`, its last event: an evaluation of every side, and a pair for each but the first."""
 
     evaluations: tuple[Evaluation, ...]
     pairs: tuple[Pair, ...]
@@ -61,10 +61,10 @@ class Quality:
 def judge(
     manager: ModelManager, keys: Sequence[ModelKey], text: str, *, stop: threading.Event | None = None
 ) -> Iterator[Stage | Quality]:
-    """Read `text` with every model; the first of `keys` is the reference. Once `stop` is set, it ends without figures.
+    """Evaluate every model on `text`; the first of `keys` is the reference. Ends without a result once `stop` is set.
 
-    All models see windows of the shortest context among them. Raises ValueError for a text that is empty, too short
-    or too long, or that a tokenizer cannot write, and as `ModelManager.lend`.
+    All models read windows of the shortest context among them. Raises ValueError for a text that is empty, too short
+    or too long, or that a tokenizer cannot encode, and as `ModelManager.lend`.
     """
     reading = _Reading(manager, keys, text, stop or threading.Event())
     yield from prepare(manager, keys, stop=stop)
@@ -80,21 +80,21 @@ def judge(
 
 
 def check_text(manager: ModelManager, keys: Sequence[ModelKey], text: str) -> None:
-    """ValueError if one of these models cannot be judged by this text."""
+    """Raise ValueError if one of these models cannot be evaluated on this text."""
     _Reading(manager, keys, text, threading.Event())
 
 
 def _check_size(text: str) -> None:
     if not text.strip():
-        raise ValueError("the text to judge by is empty; give at least a few sentences")
+        raise ValueError("the evaluation text is empty; give at least a few sentences")
     if len(text) > MOST_CHARACTERS:
         raise ValueError(
-            f"the text to judge by has {len(text):,} characters, and at most {MOST_CHARACTERS:,} are read; give a part"
+            f"the evaluation text has {len(text):,} characters, and at most {MOST_CHARACTERS:,} are read; give a part"
         )
 
 
 def not_by_token(manager: ModelManager, keys: tuple[ModelKey, ModelKey]) -> str | None:
-    """Why two models with the same tokenizer cannot be compared token by token; None if they can."""
+    """Return the reason why two models with one tokenizer cannot be compared token by token; None if they can."""
     widths = [manager.library.info(key.name).vocab_size for key in keys]
     if widths[0] != widths[1]:
         return f"their networks have {widths[0]:,} and {widths[1]:,} outputs"
@@ -102,11 +102,11 @@ def not_by_token(manager: ModelManager, keys: tuple[ModelKey, ModelKey]) -> str 
 
 
 class _Stopped(Exception):
-    """Somebody set the stop event."""
+    """Raised once the stop event is set."""
 
 
 class _Reading:
-    """One text, read by several models, and what was found so far: evaluations by the number of the side."""
+    """Text read by several models, with the evaluations so far, by the number of the side."""
 
     def __init__(self, manager: ModelManager, keys: Sequence[ModelKey], text: str, stop: threading.Event) -> None:
         _check_size(text)
@@ -125,7 +125,7 @@ class _Reading:
         self._nats: dict[int, Tensor] = {}  # of each token, of the sides that were read alone
 
     def pair(self, i: int) -> Generator[Stage, None, Pair]:
-        """Side `i` beside the first: together if that can be, else one after the other with less to tell."""
+        """Compare side `i` with the first: together if possible, else one after the other with fewer figures."""
         if not same_vocabulary(self._tokenizers[0], self._tokenizers[i]):
             yield from self.alone(0)
             yield from self.alone(i)
@@ -141,7 +141,7 @@ class _Reading:
         return Pair(close.perplexity_ratio, close.perplexity_ratio_se, close, None)
 
     def first_divergence(self, i: int) -> Generator[Stage, None, float | None]:
-        """Let side `i` and the first continue some beginnings of the text, each token the most likely."""
+        """Return the median number of tokens before the greedy texts of side `i` and the first diverge."""
         if not same_vocabulary(self._tokenizers[0], self._tokenizers[i]):
             return None
         request = GenerationRequest(chain=Chain(samplers=(build("greedy"),)), max_new_tokens=GREEDY_TOKENS, seed=0)
@@ -149,45 +149,48 @@ class _Reading:
         sides = [Side(name, key, request) for name, key in zip(names, (self._keys[0], self._keys[i]), strict=True)]
         starts = range(0, len(self._rows[0]), max(1, len(self._rows[0]) // BEGINNINGS))
         texts = [self._beginning(self._rows[0][j]) for j in starts][:BEGINNINGS]
-        found: list[PromptResult] = []
+        results: list[PromptResult] = []
         for event in compare_prompts(self._manager, sides, texts, stop=self._stop):
             if isinstance(event, Stage):
                 yield event
             else:
-                found.append(event)
+                results.append(event)
         if self._stop.is_set():
             raise _Stopped
-        return typical_divergence(found, 1)
+        return typical_divergence(results, 1)
 
     def _beginning(self, row: Tensor) -> str:
-        """The text that a window begins with; an end of a text there would be read as its thirteen characters."""
+        """Return the text of a window's first BEGINNING tokens.
+
+        End-of-text tokens are left out: a tokenizer would encode their text as thirteen characters.
+        """
         tokenizer = self._tokenizers[0]
         return tokenizer.decode(id for id in row[:BEGINNING].tolist() if id != tokenizer.end_of_text)
 
     def alone(self, i: int) -> Generator[Stage, None, None]:
-        """Read with one model only, unless it has been so already."""
+        """Evaluate side `i` alone, unless that is done."""
         if i in self._nats:
             return
         with self._manager.lend(self._keys[i]) as loaded:
-            scores = yield from self._counted(score(loaded.model, self._rows[i], stop=self._stop), i)
+            scores = yield from self._with_progress(score(loaded.model, self._rows[i], stop=self._stop), i)
         self.evaluations[i] = evaluation(scores, self._tokenizers[i])
         self._nats[i] = torch.cat([one.nats for one in scores])
 
     def _together(self, i: int) -> Generator[Stage, None, Closeness]:
         with self._manager.lend(self._keys[0]) as ours, self._manager.lend(self._keys[i]) as theirs:
             stream = compare(ours.model, theirs.model, self._rows[0], stop=self._stop)
-            scores = yield from self._counted(stream, i)
+            scores = yield from self._with_progress(stream, i)
         return closeness(scores, self._tokenizers[0])
 
-    def _counted(self, stream: Iterator[Scored], i: int) -> Generator[Stage, None, list[Scored]]:
-        """All of a stream of windows, telling how many there have been."""
-        found: list[Scored] = []
+    def _with_progress(self, stream: Iterator[Scored], i: int) -> Generator[Stage, None, list[Scored]]:
+        """Yield the progress of a stream of scored windows; return them all."""
+        scores: list[Scored] = []
         total = len(self._rows[i])
         while True:
-            yield Stage(f"reading the text with {self._keys[i]}", len(found) / total)
+            yield Stage(f"reading the text with {self._keys[i]}", len(scores) / total)
             one = next(stream, None)
             if self._stop.is_set():
                 raise _Stopped
             if one is None:
-                return found
-            found.append(one)
+                return scores
+            scores.append(one)

@@ -1,4 +1,4 @@
-"""A whole comparison: measured, judged and put into words; what the page, the command line and every export show."""
+"""Report of a comparison: measurement, quality and sentences, for the page, the command line and every export."""
 
 import math
 import platform
@@ -13,7 +13,7 @@ from gptdesk.comparison import Side, Stage
 from gptdesk.comparison.divergence import Divergence, diverge
 from gptdesk.comparison.measuring import Measurement, measure
 from gptdesk.comparison.quality import Pair, Quality, check_text, judge
-from gptdesk.comparison.verdict import parting, summary
+from gptdesk.comparison.verdict import divergence_sentence, summary
 from gptdesk.system.cpu_load import QUIET
 from models.engine import THREADS
 from models.manager import ModelManager
@@ -23,23 +23,23 @@ Json = dict[str, object]
 
 @dataclass(frozen=True)
 class Report:
-    """Sides, and what was found of them. Without a text to judge by there is no quality."""
+    """Sides with their measurement, divergences and quality; without a text there is no quality."""
 
     sides: tuple[Side, ...]
     measurement: Measurement
     divergences: tuple[Divergence, ...]  # of each side but the first
     quality: Quality | None
-    text_name: str  # of the text judged by or, without quality, why there is none
+    text_name: str  # name of the evaluation text or, without quality, the reason
     made: str  # ISO 8601
     computer: str
 
     @property
     def names(self) -> list[str]:
-        """Those of the sides."""
+        """Names of the sides."""
         return [side.name for side in self.sides]
 
     def pair(self, i: int) -> Pair | None:
-        """What the text showed of side `i` beside the first."""
+        """Return the comparison of side `i` with the first on the text; None for the first, and without quality."""
         return self.quality.pairs[i - 1] if self.quality and i else None
 
 
@@ -52,10 +52,10 @@ def study(
     repeats: int = 5,
     stop: threading.Event | None = None,
 ) -> Iterator[Stage | Report]:
-    """Measure the sides and, with a `text`, judge them by it; the report comes last, unless `stop` was set.
+    """Measure the sides and, with a `text`, evaluate them on it; the report comes last, unless `stop` was set.
 
-    Raises ValueError as `measure`, and for a text that a side cannot be judged by; should judging fail later, the
-    report says why.
+    Raises ValueError as `measure`, and for a text that a side cannot be evaluated on; if the evaluation fails later,
+    the report has the reason.
     """
     measurement = quality = None
     if text is not None:
@@ -69,11 +69,11 @@ def study(
         return
     if text is not None:
         try:
-            for found in judge(manager, [side.key for side in sides], text, stop=stop):
-                if isinstance(found, Stage):
-                    yield found
+            for progress in judge(manager, [side.key for side in sides], text, stop=stop):
+                if isinstance(progress, Stage):
+                    yield progress
                 else:
-                    quality = found
+                    quality = progress
         except ValueError as error:  # what was measured is not lost
             text_name = str(error)
         else:
@@ -91,38 +91,42 @@ def study(
 
 
 def are_coupled(sides: Sequence[Side]) -> bool:
-    """Whether all sides draw with the same samplers and luck, so that only the models can make texts differ."""
+    """Return whether all sides have the same samplers and seed, so that only the models can make texts differ."""
     return all(
         (one.request.seed, one.request.chain) == (sides[0].request.seed, sides[0].request.chain) for one in sides
     )
 
 
 def computer() -> str:
-    """What the figures were measured on."""
+    """Return a description of this computer: system, processor, threads, torch."""
     processor = platform.processor() or platform.machine()
     cores = f"{THREADS} threads" if THREADS > 1 else "1 thread"
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{platform.system()} on {processor} ({capability}), {cores}, torch {torch.__version__.partition('+')[0]}"
 
 
-def sentences(report: Report) -> list[str]:
-    """What it comes to: a sentence for every side but the first."""
-    timings, found = report.measurement.timings, []
+def summary_sentences(report: Report) -> list[str]:
+    """Return a summary of each candidate, a sentence each."""
+    timings, sentences = report.measurement.timings, []
     for i in range(1, len(report.sides)):
         same_tokens = report.divergences[i - 1].same is not None
-        found.append(summary(report.names[i], timings[0], timings[i], report.pair(i), same_tokens=same_tokens) + ".")
-    return found
+        sentences.append(
+            summary(report.names[i], timings[0], timings[i], report.pair(i), same_tokens=same_tokens) + "."
+        )
+    return sentences
 
 
-def partings(report: Report) -> list[str]:
-    """Where the texts part, a sentence for every side but the first."""
+def divergence_sentences(report: Report) -> list[str]:
+    """Return the divergence of each candidate's text, a sentence each."""
     names = report.names
     coupled = are_coupled(report.sides)
-    return [parting(one, names[0], names[i], coupled=coupled) for i, one in enumerate(report.divergences, 1)]
+    return [
+        divergence_sentence(one, names[0], names[i], coupled=coupled) for i, one in enumerate(report.divergences, 1)
+    ]
 
 
 def caveats(report: Report) -> list[str]:
-    """What a reader must know to trust the figures."""
+    """Return the conditions of the measurement and the limits of its figures, a sentence or two each."""
     measurement = report.measurement
     times = "once" if measurement.repeats == 1 else f"{measurement.repeats} times"
     notes = [
@@ -140,17 +144,17 @@ def caveats(report: Report) -> list[str]:
         context = report.quality.context
         notes.append(
             f"Quality is that on {report.text_name}, read in windows of {context:,} tokens. After ± stands the "
-            "standard error, which takes tokens to be independent of their neighbours."
+            "standard error, which assumes that tokens are independent."
         )
     else:
-        notes.append(f"Quality was not judged: {report.text_name}.")
+        notes.append(f"Quality was not evaluated: {report.text_name}.")
     if len({len(result.tokens[0]) for result in measurement.results}) > 1:
         notes.append("The texts differ in length, and a longer one is slower at its end: compare speeds with care.")
     return notes
 
 
 def to_json(report: Report) -> Json:
-    """Everything, in SI units and bytes."""
+    """Return the whole report as JSON values, in SI units and bytes."""
     return {
         "made": report.made,
         "computer": report.computer,
@@ -164,21 +168,23 @@ def to_json(report: Report) -> Json:
 
 
 def quality_json(quality: Quality, i: int) -> Json:
-    """What the text showed of side `i`, alone and beside the first."""
+    """Return the quality of side `i` as JSON values, alone and compared with the first."""
     one = quality.evaluations[i]
-    found: Json = {name: getattr(one, name) for name in ("tokens", "perplexity", "bits_per_character", "bits_per_byte")}
+    figures: Json = {
+        name: getattr(one, name) for name in ("tokens", "perplexity", "bits_per_character", "bits_per_byte")
+    }
     if i == 0:
-        return _finite(found)
+        return _finite(figures)
     pair = quality.pairs[i - 1]
-    found |= {"perplexity_ratio": pair.perplexity_ratio, "perplexity_ratio_se": pair.perplexity_ratio_se}
+    figures |= {"perplexity_ratio": pair.perplexity_ratio, "perplexity_ratio_se": pair.perplexity_ratio_se}
     close = asdict(pair.closeness) if pair.closeness else {}
     names = ("kl_mean", "kl_mean_se", "kl_median", "kl_p99", "kl_max", "same_top1", "same_top1_se", "top5_overlap")
-    found |= {name: close.get(name) for name in (*names, "probability_change_mean", "probability_change_rms")}
-    return _finite(found | {"first_divergence": pair.first_divergence, "absent": pair.absent})
+    figures |= {name: close.get(name) for name in (*names, "probability_change_mean", "probability_change_rms")}
+    return _finite(figures | {"first_divergence": pair.first_divergence, "absent": pair.absent})
 
 
 def _finite(figures: Json) -> Json:
-    """JSON has no infinity, which the perplexity of a broken model can be: None stands for it."""
+    """Replace infinite values by None, for JSON; the perplexity of a broken model can be infinite."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in figures.items()
@@ -187,7 +193,7 @@ def _finite(figures: Json) -> Json:
 
 def _side_json(report: Report, i: int) -> Json:
     side, timing, result = report.sides[i], report.measurement.timings[i], report.measurement.results[i]
-    found: Json = {
+    fields: Json = {
         "name": side.name,
         "model": side.key.spelled,
         "samplers": side.request.chain.to_data(),
@@ -208,5 +214,5 @@ def _side_json(report: Report, i: int) -> Json:
         "finish_reason": result.finish_reasons[0],
     }
     if i:
-        found["divergence"] = asdict(report.divergences[i - 1])
-    return found | (quality_json(report.quality, i) if report.quality else {})
+        fields["divergence"] = asdict(report.divergences[i - 1])
+    return fields | (quality_json(report.quality, i) if report.quality else {})

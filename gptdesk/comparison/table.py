@@ -1,4 +1,4 @@
-"""A report as a table: every figure under its label, and the reason where there is none."""
+"""Report as a table: a row of labelled cells for every figure, with reasons for empty cells."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from gptdesk.evaluation import Closeness, Evaluation
 
 
 @dataclass(frozen=True)
-class Line:
-    """One figure of every side, as a reader sees it. Where a cell is empty, `notes` has the reason."""
+class TableRow:
+    """A figure of every side, as text; `notes` has the reason for an empty cell."""
 
     section: str
     label: str
@@ -20,45 +20,47 @@ class Line:
     notes: tuple[str, ...] = ()
 
 
-def lines(report: Report) -> list[Line]:
-    """Every figure, in the order in which to read them."""
+def report_table(report: Report) -> list[TableRow]:
+    """Return a row for every figure, in reading order."""
     timings, evaluations = report.measurement.timings, report.quality.evaluations if report.quality else ()
     pairs = [report.pair(i) for i in range(len(report.sides))]
     reasons = tuple((pair.absent or "") if pair else "" for pair in pairs)
 
-    def timed(section: str, label: str, cell: Callable[[Timing], str]) -> Line:
-        return Line(section, label, tuple(map(cell, timings)))
+    def timed(section: str, label: str, cell: Callable[[Timing], str]) -> TableRow:
+        return TableRow(section, label, tuple(map(cell, timings)))
 
-    def paired(label: str, cell: Callable[[Pair], str]) -> Line:
+    def paired(label: str, cell: Callable[[Pair], str]) -> TableRow:
         cells = tuple("reference" if i == 0 else cell(pair) if pair else "" for i, pair in enumerate(pairs))
-        return Line("Quality", label, cells, reasons)
+        return TableRow("Quality", label, cells, reasons)
 
-    def close(label: str, cell: Callable[[Pair], str]) -> Line:
+    def close(label: str, cell: Callable[[Pair], str]) -> TableRow:
         return paired(label, lambda pair: cell(pair) if pair.closeness else "")
 
-    found = [
+    rows = [
         timed("Size", "Weights file", lambda t: f"{t.file_bytes / 1e6:,.1f} MB"),
         timed("Size", "Memory of the weights", lambda t: f"{t.memory_bytes / 1e6:,.1f} MB"),
         timed("Speed", "Load time", lambda t: _spread(t.load_seconds, "s")),
         timed("Speed", "Time to first token", lambda t: _spread(t.first_token, "ms", 1e3)),
-        timed("Speed", "Tokens of the prompt", lambda t: f"{t.prompt_tokens:,}"),
-        timed("Speed", "Prompt read at", lambda t: _spread(t.prompt_speed, "tokens/s")),
+        timed("Speed", "Prompt tokens", lambda t: f"{t.prompt_tokens:,}"),
+        timed("Speed", "Prompt tokens per second", lambda t: _spread(t.prompt_speed, "tokens/s")),
         timed("Speed", "Tokens per second", lambda t: _spread(t.speed, "tokens/s")),
-        Line("Speed", "Tokens written", tuple(f"{len(r.tokens[0]):,}" for r in report.measurement.results)),
+        TableRow("Speed", "Tokens written", tuple(f"{len(r.tokens[0]):,}" for r in report.measurement.results)),
         timed("Speed", "Latency of a token, p50", lambda t: _spread(t.latency_p50, "ms", 1e3)),
         timed("Speed", "Latency of a token, p95", lambda t: _spread(t.latency_p95, "ms", 1e3)),
         timed("Speed", "Kernels", lambda t: t.kernels),
     ]
     if not report.quality:
-        return found
+        return rows
     return [
-        *found,
-        Line("Quality", "Perplexity", tuple(map(_perplexity, evaluations, pairs)), reasons),
-        Line("Quality", "Bits per character", tuple(map(_bits, evaluations)), ("it has no characters",) * len(pairs)),
-        Line("Quality", "Tokens scored", tuple(f"{e.tokens:,}" for e in evaluations)),
+        *rows,
+        TableRow("Quality", "Perplexity", tuple(map(_perplexity, evaluations, pairs)), reasons),
+        TableRow(
+            "Quality", "Bits per character", tuple(map(_bits, evaluations)), ("it has no characters",) * len(pairs)
+        ),
+        TableRow("Quality", "Tokens scored", tuple(f"{e.tokens:,}" for e in evaluations)),
         paired("Perplexity ratio", _ratio_cell),
         *(close(label, cell) for label, cell in CLOSENESS.items()),
-        paired("Tokens alike, most likely text", _first_divergence),
+        paired("Tokens before greedy texts diverge", _first_divergence),
     ]
 
 
@@ -81,7 +83,7 @@ def _of(pair: Pair) -> Closeness:
 
 
 def _perplexity(evaluation: Evaluation, pair: Pair | None) -> str:
-    """Of other tokens than the reference's it would mislead."""
+    """Return the perplexity; empty for a candidate with another tokenizer, whose perplexity is not comparable."""
     return "" if pair and pair.bits else f"{evaluation.perplexity:#,.5g}"
 
 

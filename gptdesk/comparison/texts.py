@@ -1,4 +1,4 @@
-"""The texts that models are judged by: a file of the user's, or what a model's training never saw."""
+"""Evaluation texts: a file, or the held-out text of a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ LARGEST = 4 * MOST_CHARACTERS  # bytes
 
 
 def read_text(path: Path, *, encoding: str = AUTO) -> Decoded:
-    """The text in a file, whose encoding is found unless one is given.
+    """Return the text of a file, in the given encoding or the one detected.
 
     Raises ValueError if it is no regular file, cannot be read, is too large, or is no text.
     """
@@ -33,8 +33,8 @@ def read_text(path: Path, *, encoding: str = AUTO) -> Decoded:
     return decoded(data, name=path.name, encoding=encoding)
 
 
-def held_out_of(manager: ModelManager, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
-    """The held-out text of the first of these models that has one, and what to call it; else None, and why."""
+def find_held_out_text(manager: ModelManager, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+    """Return the held-out text of the first model that has one, and its name; else None, and the reason."""
     names = list(dict.fromkeys(key.name for key in keys))
     for name in names:
         if text := held_out_text(manager.library.info(name)):
@@ -43,7 +43,7 @@ def held_out_of(manager: ModelManager, keys: Sequence[ModelKey]) -> tuple[str | 
 
 
 def held_out_text(info: ModelInfo) -> str | None:
-    """Text like that of a model's training which the training did not use, if we have any."""
+    """Return text like a model's training text that its training did not use; None if there is none."""
     if info.path == CHECKPOINT:
         return f"\n{END_OF_TEXT}\n".join(stories(COLLECTION, STORIES))
     file = None if info.problem else Checkpoint.open(info.path).held_out or run_models.held_out(info.path)

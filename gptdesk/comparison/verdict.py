@@ -1,4 +1,4 @@
-"""What the figures mean, in a sentence each."""
+"""Measurements as sentences."""
 
 import math
 
@@ -9,22 +9,22 @@ from gptdesk.evaluation import Closeness
 
 # Mean KL divergence in nats a token up to which a difference goes by this name.
 BANDS = ((0.01, "negligible"), (0.05, "small"), (0.15, "moderate"))
-ENOUGH = 100  # tokens from which on a verdict is ventured
+ENOUGH = 100  # tokens below which there is no verdict
 EVEN = 0.05  # a ratio this near to 1 is called even
 
 
 def band(kl: float) -> str:
-    """The name of a mean KL divergence in nats."""
+    """Return the name of a mean KL divergence in nats."""
     return next((name for most, name in BANDS if kl < most), "large")
 
 
 def is_identical(closeness: Closeness) -> bool:
-    """Whether no probability of any scored token differed at all."""
+    """Return whether all probabilities of all scored tokens were equal."""
     return closeness.kl_max == 0 and closeness.probability_change_rms == 0
 
 
 def verdict(closeness: Closeness) -> str:
-    """What it comes to."""
+    """Return the verdict on a candidate in a few words."""
     if is_identical(closeness):
         return "identical: not one probability differs"
     if (tokens := closeness.reference.tokens) < ENOUGH:
@@ -47,9 +47,9 @@ def summary(
     *,
     same_tokens: bool = True,
 ) -> str:
-    """The one sentence: "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, ...: practically the same".
+    """Return the summary "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, ...: practically the same".
 
-    Without the `same_tokens`, tokens per second say nothing and are left out.
+    Without `same_tokens` the tokenizers differ, so tokens per second cannot be compared and are left out.
     """
     parts = []
     if reference and candidate:
@@ -67,8 +67,8 @@ def summary(
     return f"{name}: {', '.join(parts)}{ending}" if parts else f"{name}: nothing was measured"
 
 
-def parting(divergence: Divergence, reference: str, candidate: str, *, coupled: bool = True) -> str:
-    """Where the texts of two sides part, for people; `coupled` if they had the same samplers and luck."""
+def divergence_sentence(divergence: Divergence, reference: str, candidate: str, *, coupled: bool = True) -> str:
+    """Return a divergence as a sentence; `coupled` if both sides had the same samplers and seed."""
     same = divergence.same
     if divergence.identical:
         if divergence.cut_short:

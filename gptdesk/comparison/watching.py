@@ -1,4 +1,4 @@
-"""Two or three sides write at the same time, to be watched: not to be timed, for each slows down the others."""
+"""Streams of two or three sides at once, to watch; not for timing, as they slow each other down."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from models.manager import LoadedModel, ModelManager
 
 @dataclass(frozen=True)
 class SideEvent:
-    """An event of one side's stream."""
+    """Event of one side's stream."""
 
     side: int
     event: GenerationEvent
@@ -21,17 +21,17 @@ class SideEvent:
 
 @dataclass(frozen=True)
 class Divergences:
-    """Where every side but the first parts from it; the last event. With `stop`, there may be none."""
+    """Divergences of the candidates from the reference; the last event. With `stop`, there may be none."""
 
-    found: tuple[Divergence, ...]
-    note: str | None  # why the sides wrote one after the other, if they did
+    divergences: tuple[Divergence, ...]
+    note: str | None  # reason why the sides ran one after the other, if they did
 
 
 WatchEvent = Stage | SideEvent | Divergences
 
 
 def watch(manager: ModelManager, sides: Sequence[Side], *, stop: threading.Event | None = None) -> Iterator[WatchEvent]:
-    """Every side's stream, a token of each in turn, or one side after the other where memory is short.
+    """Yield the events of every side, a token of each in turn, or one side after the other where memory is short.
 
     Raises ValueError as `ModelManager.lend` and `generate`.
     """
@@ -50,16 +50,16 @@ def watch(manager: ModelManager, sides: Sequence[Side], *, stop: threading.Event
                 yield Stage(f"loading {sides[i].key}")
                 loaded.append(stack.enter_context(manager.lend(sides[i].key, fresh=True)))
             yield Stage("writing")
-            for event in _in_step(group, loaded, sides, stop):
+            for event in _interleaved(group, loaded, sides, stop):
                 results[event.side].add(event.event)
                 yield event
     yield Divergences(diverge(manager, sides, results), note)
 
 
-def _in_step(
+def _interleaved(
     group: Sequence[int], loaded: Sequence[LoadedModel], sides: Sequence[Side], stop: threading.Event | None
 ) -> Iterator[SideEvent]:
-    """One event of each stream after the other, until all have ended."""
+    """Yield one event of each stream in turn, until all have ended."""
     streams = {i: generate(model, sides[i].request, stop=stop) for i, model in zip(group, loaded, strict=True)}
     while streams:
         for i in list(streams):

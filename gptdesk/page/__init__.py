@@ -1,1 +1,1 @@
-"""The page as it is served: which events and files are whose, and what the values of an event may be."""
+"""Gradio page of the desk: tabs, widgets, and the checks in front of its events and files."""

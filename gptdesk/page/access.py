@@ -1,15 +1,14 @@
-"""Access to the events of the page: what a visitor of a public desk can do, and what its owner alone can.
+"""Allow list of page events: those of a visitor of a public desk, and those of its owner alone.
 
-One list decides. An event that is in neither part stops the start of the desk, and on a public desk one of the owner's
-does, too: what a visitor must not do is not registered there, rather than hidden. docs/public.md is the same list in
-words, and a test compares the two.
+An event that is in neither list stops the start of the desk, and so does an owner's event on a public desk: it must not
+be registered there, rather than be hidden. docs/public.md has the same list in words; a test compares them.
 """
 
 from collections.abc import Mapping
 
 from gradio.blocks import BlockFunction
 
-# Handlers by module and name. What stands first is what a visitor does with them.
+# Handlers by module and name, under the action that they serve.
 VISITOR: dict[str, tuple[str, ...]] = {
     "open the page, and read what it shows": (
         "tabs.generate:GenerateTab._on_load",
@@ -32,9 +31,9 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.compare.sides:SidesPanel._shape",
     ),
     "compare models: watch, measure within limits, take the blind test, run a list of prompts, save the report": (
-        "tabs.compare.watch:WatchView._on_start",
+        "tabs.compare.watch:SideBySideView._on_start",
         "tabs.compare.measure:MeasureView._on_start",
-        "tabs.compare.measure:MeasureView._on_strip",
+        "tabs.compare.measure:MeasureView._on_heat_map",
         "tabs.compare.blind:BlindView._on_start",
         "tabs.compare.blind:BlindView._voter.cast",
         "tabs.compare.prompts:PromptsView._on_start",

@@ -1,4 +1,4 @@
-"""The page: every tab in one Gradio app."""
+"""Gradio app with all tabs."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from gptdesk.markup import markdown_text
 from gptdesk.page import chart, share_switch
 from gptdesk.page.access import check_events
 from gptdesk.page.door import Door
-from gptdesk.page.option_widgets import leave_checking_to_us
+from gptdesk.page.option_widgets import disable_gradio_checks
 from gptdesk.page.sessions import keep_sessions
 from gptdesk.page.share_switch import ShareSwitch
 from gptdesk.page.styles import CSS, FONTS, SCRIPT
@@ -23,12 +23,12 @@ from gptdesk.scheduler import OpenCounter
 TABS = (generate, compare, train)
 ICON = Path(__file__).parents[1] / "assets" / "icon.svg"
 QUEUED = 256  # events that wait for Gradio to begin them, which it does at once for nearly all
-REST = 0.05  # seconds between two looks of Gradio's queue for work: its own millisecond takes 4 % of a core, all day
+REST = 0.05  # polling interval of Gradio's queue in seconds; its own millisecond takes 4 % of a core when idle
 
 
 def build_app(desk: Desk) -> gr.Blocks:
-    """The page, with a tab for each of TABS."""
-    leave_checking_to_us()
+    """Build the page, with a tab for each of TABS."""
+    disable_gradio_checks()
     kept = (300, 1800) if desk.settings.public else (3600, 86400)  # how often files are deleted that are how old, in s
     with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         with gr.Row(elem_id="top"):
@@ -47,7 +47,7 @@ def build_app(desk: Desk) -> gr.Blocks:
     check_events(page.fns, public=desk.settings.public)
     page.queue(default_concurrency_limit=1, max_size=QUEUED)
     page.max_threads = page._queue.max_thread_count = (
-        QUEUED  # with Gradio's 40, who waits keeps newcomers from beginning
+        QUEUED  # with Gradio's 40, events that wait would keep new ones from starting
     )
     page._queue.sleep_when_free = REST
     page._queue.progress_update_sleep_when_free = 10 * REST

@@ -1,6 +1,6 @@
-"""A chart as HTML: lines, points and levels over steps, drawn in the page's own colours and as wide as it is.
+"""Line charts as HTML and SVG: lines, points and levels over steps, in the page's colours and width.
 
-Gradio's own plot has no logarithmic axis, cannot mark a point, and draws itself anew when its limits move, each second.
+Gradio's own plot has no logarithmic axis, cannot mark a point, and is redrawn when its limits change, each second.
 """
 
 import html
@@ -14,7 +14,7 @@ from gptdesk.formatting import short
 Point = tuple[float, float]
 
 WIDE, HIGH = 1000, 1000  # units of the drawing, whatever its size on the page
-COLUMNS = 60  # places along the axis that tell what is there when one points at them
+COLUMNS = 60  # areas along the x axis with a tooltip
 COLOURS = 6
 
 CSS = """
@@ -57,7 +57,7 @@ CSS = """
 
 @dataclass(frozen=True)
 class Line:
-    """Points in the order of x. A "level" has one point, whose y it shows across the whole chart."""
+    """Line of a chart: points in the order of x. A "level" has one point, and is drawn at its y across the chart."""
 
     name: str
     points: Sequence[Point]
@@ -67,7 +67,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """A circle around a point, which the legend explains."""
+    """Circle around a point, named in the legend."""
 
     name: str
     point: Point
@@ -76,14 +76,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Where values lie between 0 and 1."""
+    """Axis of a chart, which maps values to 0..1."""
 
     low: float
     high: float
     logarithmic: bool
 
     def place(self, value: float) -> float:
-        """The share of the axis before `value`."""
+        """Return the position of `value` on the axis, 0 to 1."""
         low, high, at = (self._scaled(one) for one in (self.low, self.high, value))
         return (at - low) / (high - low)
 
@@ -91,15 +91,15 @@ class _Axis:
         return math.log10(max(value, 1e-12)) if self.logarithmic else value
 
     def ticks(self, most: int) -> list[float]:
-        """At most about this many round values on the axis."""
+        """Return about `most` round values on the axis, at most."""
         if self.logarithmic and self.high / self.low > 8:
-            found = [
+            ticks = [
                 factor * 10.0**power
                 for power in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
                 for factor in ((1, 2, 5) if self.high / self.low < 1000 else (1,))
             ]
-            found = [tick for tick in found if self.low <= tick <= self.high]
-            return found[:: -(-len(found) // most)]
+            ticks = [tick for tick in ticks if self.low <= tick <= self.high]
+            return ticks[:: -(-len(ticks) // most)]
         step = _round_step((self.high - self.low) / most)
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -115,9 +115,9 @@ def chart(
     log_y: bool = False,
     height: int = 240,
 ) -> str:
-    """The chart, `height` pixels high; `unit` names what the x axis counts. Values that are no numbers are left out.
+    """Return the chart as HTML, `height` pixels high; `unit` is that of the x axis. Non-finite values are left out.
 
-    A logarithmic axis shows what is above 0.
+    A logarithmic axis shows values above 0 only.
     """
     lines, marks = [_cleaned(line, log_x, log_y) for line in lines], list(marks)
     drawn = [line for line in lines if line.points]
@@ -158,7 +158,7 @@ def _cleaned(line: Line, log_x: bool, log_y: bool) -> Line:
 
 
 def _axis(values: Sequence[float], logarithmic: bool, *, room: float) -> _Axis:
-    """An axis that holds the values, with a share of it left free at both ends."""
+    """Return an axis that holds the values, with a margin of `room` of its length at both ends."""
     low, high = min(values), max(values)
     if low == high:
         low, high = (low / 2, high * 2) if low > 0 else (low - 1, high + 1)
@@ -200,28 +200,28 @@ def _at(point: Point, x_axis: _Axis, y_axis: _Axis) -> str:
 def _dots(line: Line, x_axis: _Axis, y_axis: _Axis, unit: str) -> str:
     return "".join(
         f'<i class="dot c{line.colour or 0}" style="{_at((x, y), x_axis, y_axis)}" '
-        f'title="{html.escape(f"{unit} {_counted(x)}: {line.name} {y:.4g}", quote=True)}"></i>'
+        f'title="{html.escape(f"{unit} {_x_text(x)}: {line.name} {y:.4g}", quote=True)}"></i>'
         for x, y in line.points
     )
 
 
 def _columns(lines: Sequence[Line], axis: _Axis, unit: str) -> str:
-    """What tells the values there when one points at it."""
+    """Return the areas whose tooltips show the values of every line."""
     texts: dict[int, list[str]] = {}
     for line in lines:
         last = {min(int(axis.place(x) * COLUMNS), COLUMNS - 1): (x, y) for x, y in line.points}
         for column, (x, y) in last.items():
-            texts.setdefault(column, [f"{unit} {_counted(x)}"]).append(f"{line.name} {y:.4g}")
-    return "".join(_column(column, "\n".join(told)) for column, told in sorted(texts.items()))
+            texts.setdefault(column, [f"{unit} {_x_text(x)}"]).append(f"{line.name} {y:.4g}")
+    return "".join(_column(column, "\n".join(lines)) for column, lines in sorted(texts.items()))
 
 
-def _column(column: int, told: str) -> str:
-    title = html.escape(told, quote=True).replace("\n", "&#10;")
+def _column(column: int, tooltip: str) -> str:
+    title = html.escape(tooltip, quote=True).replace("\n", "&#10;")
     return f'<b class="at" style="left:{column / COLUMNS:.2%};width:{1 / COLUMNS:.2%}" title="{title}"></b>'
 
 
-def _counted(x: float) -> str:
-    """Where a point lies: a step to the last digit, a time as short as it can be."""
+def _x_text(x: float) -> str:
+    """Return an x value as text: whole numbers in full, others shortened."""
     return f"{x:,.0f}" if float(x).is_integer() else short(x)
 
 
@@ -234,7 +234,7 @@ def _labels(x_axis: _Axis, y_axis: _Axis) -> str:
 
 
 def _legend(lines: Sequence[Line]) -> list[str]:
-    """A key for each line; one that repeats a name is not told again."""
+    """Return a key for each name of a line."""
     keys: dict[str, str] = {}
     for line in lines:
         colour = "grey" if line.colour is None else f"c{line.colour}"

@@ -1,4 +1,4 @@
-"""Door to Gradio: bodies of events, uploads and downloads are checked before Gradio sees them."""
+"""Checks of events, uploads and downloads before Gradio sees them."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SLOWEST = 60.0  # seconds in which the body of an event must have come
 
 
 class _Refused(Exception):
-    """A request that goes no further; the answer is a sentence."""
+    """Refusal of a request, with the status and the sentence of the answer."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -36,7 +36,7 @@ class _Refused(Exception):
 
 
 class Door:
-    """ASGI middleware between the guard, which has named the kind of each request, and Gradio."""
+    """ASGI middleware between the guard, which sets the kind of each request, and Gradio."""
 
     def __init__(
         self, app: ASGIApp, *, blocks: Blocks, sessions: Sessions, listeners: OpenCounter, public: bool
@@ -65,21 +65,21 @@ class Door:
             await answer(scope, receive, send)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give a browser that opens the page a name, by which its uploads are known; a public desk takes none."""
+        """Set a visitor cookie, to which uploads belong, when a page is opened; a public desk takes no uploads."""
         if self._public or scope["path"] != "/" or _visitor(scope):
             await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, _with_cookie(send, new_visitor()))
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note which pages are open, and which read what their events bring."""
+        """Track which sessions are open, and which of them read their events."""
         if scope["path"].startswith(HEARTBEAT):
             with self._sessions.heartbeat(scope["path"].removeprefix(HEARTBEAT)):
                 await self._app(scope, receive, send)
             return
         session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash", "")
         if session not in self._blocks._queue.pending_messages_per_session:  # Gradio would fail after its answer began
-            raise _Refused(404, "this session waits for nothing")
+            raise _Refused(404, "no event of this session is running")
         with self._listeners.counted(session):
             await self._app(scope, receive, send)
 
@@ -105,12 +105,12 @@ class Door:
         await self._app(*_replaced(scope, json.dumps(checked, allow_nan=False).encode(), receive), send)
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let files in and remember whose they are: the answer is the list of their paths."""
+        """Pass an upload on, and record its paths, which the answer lists, as the visitor's."""
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         if not header(scope, b"content-length"):
-            raise _Refused(411, "an upload says how long it is")
+            raise _Refused(411, "an upload needs a Content-Length header")
         if _length(scope) > LARGEST_UPLOAD:
             raise _Refused(413, f"at most {LARGEST_UPLOAD // 1_000_000:,} MB can be uploaded at once")
         known = _visitor(scope)
@@ -147,13 +147,13 @@ def _visitor(scope: Scope) -> str | None:
 
 
 def _length(scope: Scope) -> int:
-    """Return the length that a body says it has; 0 if it says none."""
-    said = header(scope, b"content-length")
-    return int(said[:20]) if said.isdecimal() else 0
+    """Return the Content-Length of a request; 0 if it has none."""
+    length = header(scope, b"content-length")
+    return int(length[:20]) if length.isdecimal() else 0
 
 
 async def _read(scope: Scope, receive: Receive, most: int, too_large: str) -> bytes:
-    """Return a body of at most `most` bytes; larger ones are refused, as `too_large` says, before they are read."""
+    """Return a body of at most `most` bytes; refuse a larger one, with the sentence `too_large`, before it is read."""
     if _length(scope) > most:
         raise _Refused(413, too_large)
     parts: list[bytes] = []
@@ -199,8 +199,8 @@ def _with_cookie(send: Send, visitor: str) -> Send:
 
 
 def _paths(answer: bytes) -> list[str]:
-    found = json.loads(answer)
-    return [path for path in found if isinstance(path, str)] if isinstance(found, list) else []
+    paths = json.loads(answer)
+    return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
 
 
 def _no_number(name: str) -> NoReturn:

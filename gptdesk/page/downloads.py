@@ -1,4 +1,4 @@
-"""Downloads: files of the desk's own making, each under a path that cannot be guessed; nothing else is served."""
+"""Files that the page offers for download, each under a path that cannot be guessed."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""Types of event values: what the widgets of an event can hold, checked before Gradio sees a request.
+"""Types of event values, checked against the widgets of an event before Gradio sees the request.
 
 Gradio passes on whatever a request says: a list for a number, NaN, too few values, a path on this computer as if it
 had been uploaded. What passes here has the types that the widgets of the event have; what a value may be beyond its
@@ -25,14 +25,14 @@ Parse = Callable[[object, Owns], object]
 
 
 class EventValues:
-    """The events of a page and what each takes. Raises TypeError for an input widget that has no rule here."""
+    """Events of a page, with a parser for each input. Raises TypeError for an input widget that has no parser here."""
 
     def __init__(self, fns: Mapping[int, BlockFunction]) -> None:
         self._fns = dict(fns)
         self._parsers = {number: [_parser(block) for block in fn.inputs] for number, fn in self._fns.items()}
 
     def checked(self, body: object, *, queued: bool, owns: Owns) -> dict[str, object]:
-        """Return the request again with nothing but what the page sends; `queued` if it came through the queue.
+        """Return the request with only the fields that the page sends; `queued` if it came through the queue.
 
         Half surrogate pairs become U+FFFD; an empty list of files none. Raises ValueError with one sentence that does
         not repeat the values, for it may be logged.
@@ -59,7 +59,7 @@ class EventValues:
 
 
 def _parser(block: Block) -> Parse:
-    """Return what reads the value of a widget."""
+    """Return the parser for the value of a widget."""
     if isinstance(block, gr.Dropdown):
         return _names if block.multiselect else _name
     if isinstance(block, gr.File):
@@ -114,7 +114,7 @@ def _name_or_number(value: object, owns: Owns) -> str | int | float | None:
 
 
 def _state(value: object, owns: Owns) -> None:
-    """Ignore what a browser says of a value that is kept here."""
+    """Ignore the value of a state, which is stored on the server."""
 
 
 def _file(value: object, owns: Owns) -> dict[str, object] | None:

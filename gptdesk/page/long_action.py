@@ -18,23 +18,23 @@ from gptdesk.settings import Settings, on_space
 
 log = logging.getLogger(__name__)
 
-DEAF = 2.0  # seconds that a page may not listen to what it has asked for
-UNHEARD = "the page that asked for this does not listen"
+LISTEN_TIMEOUT = 2.0  # seconds after which an action ends whose page does not read its updates
+NOT_LISTENING = "the page that started this no longer reads its results; load it again"
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a page asked for."""
+    """Stop event and owner of an action."""
 
     stop: threading.Event  # set by Stop, and when the page has gone
-    owner: str | None  # who asked, where that counts: the address of a visitor of a public desk
+    owner: str | None  # address of the visitor of a public desk; None: the desk is not public
 
 
 class LongActions:
-    """Long actions of a page: one at a time, queued with those of other pages and tabs.
+    """Long-running actions of a page: one at a time, queued with those of other pages and tabs.
 
-    While one runs, `buttons` cannot be pressed and `stop` can. `line` is the Markdown that says what is going on.
-    `running` holds the stop event of what a page, by its session, is doing; who shares it ends the others' actions.
+    While one runs, `buttons` cannot be pressed and `stop` can. `line` is the Markdown that shows progress
+    and errors. `running` has the stop event of the action of each session; instances that share it stop each other's.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class LongActions:
 
     @property
     def start(self) -> gr.Button:
-        """The first of the buttons."""
+        """First of the buttons."""
         return self._buttons[0]
 
     @property
     def outputs(self) -> list[gr.Button | gr.Markdown]:
-        """What `run` updates by itself; an event that runs something names them among its outputs."""
+        """Widgets that `run` updates; the event of an action must list them as outputs."""
         return [*self._buttons, self._stop, self.line]
 
     def run(self, work: Callable[[Call], Generator[Updates, None, None]], request: gr.Request) -> Iterator[Updates]:
-        """Yield the updates of `work`; a ValueError that it raises is shown, and any other error, which is logged."""
+        """Yield the updates of `work`; show errors in `line`, and log those that are no ValueError."""
         session, stop = request.session_hash or "", threading.Event()
         owner = owner_of(request, self._desk.settings) if self._desk.settings.public else None
         call = Call(stop, owner)
@@ -77,15 +77,15 @@ class LongActions:
         try:
             yield self._pressable(False) | {self.line: ""}
             with self._desk.scheduler.admitted(call.owner):
-                if self._desk.listeners is not None and not self._desk.listeners.wait_for(session, DEAF):
-                    raise ValueError(UNHEARD)  # nothing is computed for nobody
-                yield from self._while_heard(work(call), session, stop)
+                if self._desk.listeners is not None and not self._desk.listeners.wait_for(session, LISTEN_TIMEOUT):
+                    raise ValueError(NOT_LISTENING)  # before anything is computed
+                yield from self._while_listening(work(call), session, stop)
             yield self._pressable(True)
         except ValueError as error:
             yield self._pressable(True) | {self.line: self._explained(error)}
-        except Exception as error:  # a fault of ours: the page must stay usable, and the details must be found
-            log.exception("what a page asked for failed")
-            yield self._pressable(True) | {self.line: self._explained(f"{error} (the terminal has the details)")}
+        except Exception as error:  # a bug of ours: the page must stay usable, and the traceback be logged
+            log.exception("an action of the page failed")
+            yield self._pressable(True) | {self.line: self._explained(f"{error} (details are in the terminal)")}
         finally:
             stop.set()
             if self._running.get(session) is stop:
@@ -94,9 +94,9 @@ class LongActions:
     def run_queued(
         self, work: Callable[[Place], Iterator[Updates]], request: gr.Request, *, alone: bool = False
     ) -> Iterator[Updates]:
-        """Yield the updates of `work` as `run` does, once there is a place in the scheduler for it.
+        """Yield the updates of `work` as `run` does, once the scheduler has a place for it.
 
-        With `alone` nothing else computes meanwhile.
+        With `alone` it runs exclusively.
         """
 
         def queued(call: Call) -> Generator[Updates, None, None]:
@@ -107,8 +107,8 @@ class LongActions:
         yield from self.run(queued, request)
 
     def waiting(self, position: int) -> Updates:
-        """Return updates that show a place in the queue."""
-        return {self.line: f"Waiting for what is being generated elsewhere: place {position} in the queue …"}
+        """Return updates that show the position in the queue."""
+        return {self.line: f"Waiting for other generations: place {position} in the queue …"}
 
     def _explained(self, error: object) -> str:
         """Return a fault as Markdown; on a public desk without the path of the home, which may name its owner."""
@@ -122,22 +122,22 @@ class LongActions:
             self._stop: gr.update(interactive=not idle)
         }
 
-    def _while_heard(
+    def _while_listening(
         self, updates: Generator[Updates, None, None], session: str, stop: threading.Event
     ) -> Iterator[Updates]:
-        """Yield the updates as long as the page listens; ValueError if it does not for some time."""
-        heard = time.monotonic()
+        """Yield the updates while the page reads them; set `stop` and raise ValueError after LISTEN_TIMEOUT without."""
+        last = time.monotonic()
         with closing(updates):
             for update in updates:
                 yield update
-                if self._is_heard(session):
-                    heard = time.monotonic()
-                elif time.monotonic() > heard + DEAF:
+                if self._is_listening(session):
+                    last = time.monotonic()
+                elif time.monotonic() > last + LISTEN_TIMEOUT:
                     stop.set()
-                    raise ValueError(UNHEARD)
+                    raise ValueError(NOT_LISTENING)
 
-    def _is_heard(self, session: str) -> bool:
-        """Return whether the page of this session listens, as far as that is known."""
+    def _is_listening(self, session: str) -> bool:
+        """Return whether the page of this session reads its updates; True where that is not tracked."""
         return self._desk.listeners is None or session in self._desk.listeners
 
     def _on_stop(self, request: gr.Request) -> None:
@@ -145,13 +145,13 @@ class LongActions:
             stop.set()
 
 
-def starter(
+def action_row(
     desk: Desk, label: str, *, ident: str, running: dict[str, threading.Event], primary: bool = True
 ) -> LongActions:
-    """A row of a button that starts something and one that stops it, and below it the line that tells of it.
+    """Lay out a row of a start and a Stop button, and below it the line of progress and errors.
 
-    Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in LongActions. The `primary` one of what is
-    visible has the key.
+    Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in LongActions. Ctrl+Enter presses the `primary`
+    one of the visible tab.
     """
     with gr.Row():
         start = gr.Button(

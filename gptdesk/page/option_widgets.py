@@ -1,4 +1,4 @@
-"""Options as widgets and back: one widget an option, and all those of a sampler chain."""
+"""Widgets of options, and the panel of a sampler chain."""
 
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,38 +14,39 @@ from gptdesk.markup import markdown_text
 from gptdesk.stored_values import is_number
 from samplers import Chain, Options, build, default_chain, get
 
-Values = Mapping[Component, object]  # what Gradio hands to an event that names its inputs as a set
-Updates = dict[Block, object]  # what an event returns
+Values = Mapping[Component, object]  # values of the inputs of an event, which lists them as a set
+Updates = dict[Block, object]  # updates of the outputs of an event
 QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 STREAMING: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
-MAY_SPEAK: dict[str, Any] = QUIETLY | {"queue": True, "concurrency_limit": None}  # messages on the page need the queue
-Given = ParamSpec("Given")
+# for events with messages on the page, which need the queue
+WITH_MESSAGES: dict[str, Any] = QUIETLY | {"queue": True, "concurrency_limit": None}
+Parameters = ParamSpec("Parameters")
 
 
-def told(handler: Callable[Given, object]) -> Callable[Given, object]:
-    """Make an event handler show a ValueError as a message on the page, and then change nothing."""
+def shows_errors(handler: Callable[Parameters, object]) -> Callable[Parameters, object]:
+    """Decorate an event handler to show a ValueError as a message on the page, and then update nothing."""
 
     @wraps(handler)
-    def tell(*given: Given.args, **named: Given.kwargs) -> object:
+    def handle(*args: Parameters.args, **kwargs: Parameters.kwargs) -> object:
         try:
-            return handler(*given, **named)
+            return handler(*args, **kwargs)
         except ValueError as error:
             gr.Warning(html.escape(str(error)))
             return gr.skip()
 
-    return tell
+    return handle
 
 
 def label(name: str) -> str:
-    """An option's or sampler's name as people write it: "top_k" -> "Top k"."""
+    """Return the label of an option or sampler: "top_k" -> "Top k"."""
     return name.replace("_", " ").capitalize()
 
 
-def leave_checking_to_us() -> None:
-    """Make Gradio's widgets pass on whatever they hold, so that the options' own checks can explain it.
+def disable_gradio_checks() -> None:
+    """Disable the checks of Gradio's widgets, so that the options' own checks explain a wrong value.
 
-    Gradio itself would answer with an error that names no field, and a traceback in the terminal. It makes the widgets
-    anew for every page, so one of ours cannot differ; and it writes a .pyi file beside the source of any subclass.
+    Gradio's error names no field, and comes with a traceback in the terminal. It creates the widgets anew for every
+    page, so patching an instance has no effect; and it writes a .pyi file beside the source of any subclass.
     """
     for component in (gr.Slider, gr.Number, gr.Dropdown, gr.Radio, gr.CheckboxGroup):
         component.preprocess = lambda self, payload: payload  # type: ignore[method-assign]
@@ -54,9 +55,9 @@ def leave_checking_to_us() -> None:
 
 
 def fits(component: Component, value: object) -> bool:
-    """Return whether a widget can show a value that was kept: its type, within the bounds, one of its choices.
+    """Return whether a widget can show a saved value, by its type and bounds.
 
-    What a dropdown offers may have changed since it was laid out: see `is_offered`.
+    Choices may have changed since the widget was laid out: see `is_offered`.
     """
     if isinstance(component, gr.Slider):
         return is_number(value) and component.minimum <= value <= component.maximum  # type: ignore[operator]
@@ -77,7 +78,7 @@ def fits(component: Component, value: object) -> bool:
 
 
 def is_offered(component: Component, value: object) -> bool:
-    """Return whether a widget that offers choices offers this one, or takes any."""
+    """Return whether a value is among the choices of a widget; True for widgets that take any."""
     if not isinstance(component, gr.Dropdown | gr.Radio | gr.CheckboxGroup):
         return True
     if getattr(component, "allow_custom_value", False) or value is None:
@@ -87,7 +88,7 @@ def is_offered(component: Component, value: object) -> bool:
 
 
 def widget(name: str, field: FieldInfo, *, value: object = None, sliders: bool = True) -> Component:
-    """The widget of one option: a slider for a bounded number (unless without `sliders`), else what its type asks for.
+    """Return the widget of an option: a slider for a bounded number (if `sliders`), else the one for its type.
 
     Raises TypeError for a type no widget shows; `check_sampler` finds that before a user does.
     """
@@ -112,7 +113,7 @@ def widget(name: str, field: FieldInfo, *, value: object = None, sliders: bool =
 
 
 def _range(field: FieldInfo) -> tuple[float | None, float | None, float]:
-    """Lowest, highest and step of a number: from its bounds, or wider or narrower if `json_schema_extra` says so."""
+    """Return lowest, highest and step of a number, from its bounds or, before those, from `json_schema_extra`."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     whole = field.annotation is int
     step = float(str(extra.get("step", 1 if whole else 0.01)))
@@ -133,7 +134,7 @@ def _bound(field: FieldInfo, kind: str) -> float | None:
 
 
 class ChainPanel:
-    """The widgets of a sampler chain: which samplers in which order, and a widget for every option of each.
+    """Widgets of a sampler chain: the order of its samplers, and a widget for every option of each.
 
     `place` puts the options it names where it is called, `place_rest` everything else. Only the options of samplers
     that are in the chain are shown. It has the samplers that are `offered` and takes no others. The ids of its elements
@@ -195,11 +196,11 @@ class ChainPanel:
 
     @property
     def components(self) -> list[Component]:
-        """Every widget of the panel, in a fixed order: the chain's order first."""
+        """Widgets of the panel, in a fixed order: the chain's order first."""
         return [self.order, *(component for _, component in self._options.values())]
 
     def chain(self, values: Values) -> Chain:
-        """The chain that the widgets show; ValueError as `Chain.from_data`."""
+        """Return the chain that the widgets show; ValueError as `Chain.from_data`."""
         order = values[self.order]
         links: list[dict[str, object]] = [{"name": name} for name in order] if isinstance(order, list) else []
         if unknown := next((link["name"] for link in links if link["name"] not in self._offered), None):
@@ -211,7 +212,7 @@ class ChainPanel:
         return Chain.from_data(links)
 
     def show(self, chain: Chain) -> Updates:
-        """Updates that make the widgets show `chain`; options of samplers outside it keep their values."""
+        """Return updates that make the widgets show `chain`; options of samplers outside it keep their values."""
         links = {sampler.name: sampler for sampler in chain.samplers}
         updates: Updates = {self.order: gr.update(value=list(links))}
         for option, (sampler, component) in self._options.items():
@@ -220,12 +221,12 @@ class ChainPanel:
         return updates
 
     def remembered(self, values: Values) -> dict[str, object]:
-        """What the widgets show as JSON, by name, so that it survives a new sampler."""
+        """Return the values of the widgets as JSON values, by option, so that they stay valid with a new sampler."""
         options = {option: values[component] for option, (_, component) in self._options.items()}
         return {"order": values[self.order], "options": options}
 
     def restored(self, kept: object) -> Updates:
-        """Updates that make the widgets show what was remembered, as far as those samplers are still there."""
+        """Return updates that make the widgets show saved values, for the samplers that still exist."""
         if not isinstance(kept, dict):
             return {}
         order, options = kept.get("order"), kept.get("options")
@@ -240,7 +241,7 @@ class ChainPanel:
 
 
 def _suits(sampler: str, option: str, value: object) -> bool:
-    """Return whether a sampler takes this value for its option, of the very type that its widget shows."""
+    """Return whether a saved value is valid for an option, and of the type that its widget shows."""
     if get(sampler).model_fields[option].annotation in (int, float) and not is_number(value):
         return False
     try:
@@ -250,6 +251,6 @@ def _suits(sampler: str, option: str, value: object) -> bool:
 
 
 def _meaning(order: list[str]) -> str:
-    """Markdown that says in a line each what the samplers of a chain do."""
+    """Return Markdown with the summary of each sampler of a chain."""
     lines = (f"**{label(name)}:** {markdown_text(get(name).summary())}" for name in order)
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))

@@ -1,4 +1,4 @@
-"""What a tab remembers: the values of its widgets, on disk, so that they are there again after a restart."""
+"""Saved widget state: values of a tab's widgets, on disk, restored after a restart."""
 
 import logging
 
@@ -10,27 +10,27 @@ from gptdesk.desk import PAGE, Desk
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values, fits, is_offered
 from gptdesk.stored_values import warn_once
 
-MOST_KEPT = 200_000  # characters of a text that is there again after a reload
+MOST_KEPT = 200_000  # characters of a text that is saved
 log = logging.getLogger(__name__)
 
 
 class SavedState:
-    """The remembered widgets of one tab, by name; sampler panels under names of their own."""
+    """Saved state of one tab: its widgets by name, and its sampler panels by name."""
 
     def __init__(self, desk: Desk, title: str, components: dict[str, Component], panels: dict[str, ChainPanel]) -> None:
         self._desk = desk
         self._title = title
         self._components = components
         self._panels = panels
-        self.restored = gr.State(False)  # nothing is remembered of a page that has not been filled in yet
+        self.restored = gr.State(False)  # True once a page shows the saved values; before that, nothing is saved
 
     @property
     def controls(self) -> list[Component]:
-        """Every widget whose value is remembered."""
+        """Widgets whose values are saved."""
         return [*self._components.values(), *(one for panel in self._panels.values() for one in panel.components)]
 
     def wire(self) -> None:
-        """Remember every change; all widgets must have been laid out. A public desk remembers none."""
+        """Save on every change; all widgets must have been laid out. A public desk saves nothing."""
         if self._desk.settings.public:
             return
         changes = [component.change for component in self.controls]  # type: ignore[attr-defined]  # made by Gradio
@@ -38,26 +38,26 @@ class SavedState:
         gr.on(changes, self.remember, inputs, **(QUIETLY | {"trigger_mode": "always_last"}))
 
     def remember(self, values: Values) -> None:
-        """Write down what the widgets show now."""
+        """Save the values of the widgets."""
         if values[self.restored]:
-            found = {name: values[component] for name, component in self._components.items()}
-            remembered = {name: value for name, value in found.items() if len(str(value)) < MOST_KEPT}
+            current = {name: values[component] for name, component in self._components.items()}
+            remembered = {name: value for name, value in current.items() if len(str(value)) < MOST_KEPT}
             panels = {name: panel.remembered(values) for name, panel in self._panels.items()}
             self.put(self._title, remembered | panels)
 
     def put(self, name: str, value: object) -> None:
-        """Remember something else of the tab."""
+        """Save another value of the tab under `name`."""
         try:
             self._desk.page.put(name, value)
         except ValueError as error:  # a full disk is no reason to refuse a text
             log.warning("%s", error)
 
     def read(self) -> dict[str, object]:
-        """Return what was remembered, by name, but for what has been damaged since: its widgets are as at first."""
+        """Return the saved values by name; damaged ones are left out, and their widgets keep their defaults."""
         kept = self._desk.page.read().get(self._title, {})
-        found = kept if isinstance(kept, dict) else {}
-        good = {name: value for name, value in found.items() if self._suits(name, value)}
-        if lost := [name for name in found if name not in good] if isinstance(kept, dict) else ["all"]:
+        saved = kept if isinstance(kept, dict) else {}
+        good = {name: value for name, value in saved.items() if self._suits(name, value)}
+        if lost := [name for name in saved if name not in good] if isinstance(kept, dict) else ["all"]:
             warn_once(
                 f"what {self._desk.settings.home / PAGE} remembers of {self._title} ({', '.join(lost):.200}) does not "
                 "fit the page and is as at first"
@@ -70,7 +70,7 @@ class SavedState:
         return name in self._panels and isinstance(value, dict)
 
     def updates(self, kept: dict[str, object]) -> Updates:
-        """Return updates that make the widgets show what `read` gave."""
+        """Return updates that make the widgets show the values from `read`."""
         updates: Updates = {
             component: gr.update(value=kept[name])
             for name, component in self._components.items()

@@ -1,4 +1,4 @@
-"""Pick a model, pick a preset: the two panels above the samplers, for every tab that generates."""
+"""Model picker and preset bar, for every tab that generates."""
 
 import html
 
@@ -7,7 +7,7 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from gptdesk.desk import Desk
-from gptdesk.page.option_widgets import MAY_SPEAK, ChainPanel, Updates, Values, told
+from gptdesk.page.option_widgets import WITH_MESSAGES, ChainPanel, Updates, Values, shows_errors
 from gptdesk.training.run_models import title
 from models.manager import ModelKey
 from models.precision import missing_here
@@ -18,14 +18,14 @@ STARTER = "starter"
 
 
 class ModelPicker:
-    """Two dropdowns: a model, and a precision to run it at; first the one that is `wished`, if there is that.
+    """Two dropdowns: a model, and its precision; at first the `preferred` precision, if the model has it.
 
     The ids of its elements begin with `prefix`, so that a page may have several.
     """
 
-    def __init__(self, desk: Desk, *, label: str = "Model", wished: str | None = None, prefix: str = "") -> None:
+    def __init__(self, desk: Desk, *, label: str = "Model", preferred: str | None = None, prefix: str = "") -> None:
         self._desk = desk
-        self._wished = wished
+        self._preferred = preferred
         picked = self.first_of()
         offered = self._offered(picked)
         with gr.Group(), gr.Row():
@@ -36,18 +36,18 @@ class ModelPicker:
                 offered,
                 value=self._first(offered),
                 label="Precision",
-                info=_not_here(),
+                info=_missing_precisions(),
                 elem_id=f"{prefix}precision",
                 scale=2,
                 min_width=110,
             )
 
     def wire(self) -> Dependency:
-        """Offer the precisions of the model that was picked."""
-        return self.name.input(self._precisions, self.name, self.precision, **MAY_SPEAK)
+        """List the precisions of a model when it is picked."""
+        return self.name.input(self._precisions, self.name, self.precision, **WITH_MESSAGES)
 
     def key(self, values: Values) -> ModelKey:
-        """The model that is picked; ValueError if there is none."""
+        """Return the picked model; ValueError if there is none."""
         name, precision = values[self.name], values[self.precision]
         if not name:
             raise ValueError("no model is chosen; choose one")
@@ -55,26 +55,26 @@ class ModelPicker:
             raise ValueError(problem)
         return ModelKey(str(name), str(precision))
 
-    def first_of(self, *wished: object) -> str | None:
-        """The first of these names that can be used, else the starter, else the first model there is."""
+    def first_of(self, *preferred: object) -> str | None:
+        """Return the first of these names that is a usable model, else the starter, else the first usable model."""
         usable = [info.name for info in self._desk.library.available() if info.problem is None]
-        return next((name for name in (*wished, STARTER) if name in usable), next(iter(usable), None))
+        return next((name for name in (*preferred, STARTER) if name in usable), next(iter(usable), None))
 
-    def shown(self, name: object, precision: object) -> Updates:
-        """Updates that list the models there are now and pick this one, if it is still there."""
+    def show(self, name: object, precision: object) -> Updates:
+        """Return updates that list the models there are now and pick this one, if it still exists."""
         picked = self.first_of(name)
         return {
             self.name: gr.update(choices=self._listed(), value=picked),
             self.precision: self._precisions(picked, precision),
         }
 
-    @told
+    @shows_errors
     def _precisions(self, name: str | None, precision: object = None) -> object:
         offered = self._offered(name)
         return gr.update(choices=offered, value=precision if precision in offered else self._first(offered))
 
     def _first(self, offered: list[str]) -> str | None:
-        return self._wished if self._wished in offered else next(iter(offered), None)
+        return self._preferred if self._preferred in offered else next(iter(offered), None)
 
     def _offered(self, name: str | None) -> list[str]:
         return list(self._desk.model(name).precisions) if name else []
@@ -84,15 +84,15 @@ class ModelPicker:
         return [(title(info.name) + (" (cannot be used)" if info.problem else ""), info.name) for info in models]
 
 
-def _not_here() -> str | None:
-    """What the list of precisions leaves out, and why."""
+def _missing_precisions() -> str | None:
+    """Return the precisions that this computer lacks, with reasons; None if it has all."""
     return "; ".join(f"no {name}: {reason}" for name, reason in missing_here().items()) or None
 
 
 class PresetBar:
-    """A dropdown of sampler presets, and buttons for what can be done with the chosen one and `panel`.
+    """Dropdown of sampler presets, and buttons that apply them to `panel`, save and delete them.
 
-    A public desk keeps none, so it has no buttons to save and delete. The ids of its elements begin with `prefix`.
+    A public desk saves none, so it has no buttons to save and delete. The ids of its elements begin with `prefix`.
     """
 
     def __init__(self, desk: Desk, panel: ChainPanel, *, prefix: str = "") -> None:
@@ -116,41 +116,41 @@ class PresetBar:
     def wire(self) -> None:
         """Connect the buttons; the panel must have been laid out."""
         options = self._panel.components
-        restore, neutralise, *keeping = self._buttons
-        self.name.select(self._on_restore, self.name, options, **MAY_SPEAK)
-        restore.click(self._on_restore, self.name, options, **MAY_SPEAK)
-        neutralise.click(self._on_neutralise, set(options), options, **MAY_SPEAK)
-        if keeping:
-            save, delete = keeping
-            save.click(self._on_save, {self.name, *options}, self.name, **MAY_SPEAK)
-            delete.click(self._on_delete, self.name, self.name, **MAY_SPEAK)
+        restore, neutralise, *own = self._buttons
+        self.name.select(self._on_restore, self.name, options, **WITH_MESSAGES)
+        restore.click(self._on_restore, self.name, options, **WITH_MESSAGES)
+        neutralise.click(self._on_neutralise, set(options), options, **WITH_MESSAGES)
+        if own:
+            save, delete = own
+            save.click(self._on_save, {self.name, *options}, self.name, **WITH_MESSAGES)
+            delete.click(self._on_delete, self.name, self.name, **WITH_MESSAGES)
 
-    def shown(self, name: object) -> Updates:
-        """Updates that list the presets there are now, with this one in the box."""
+    def show(self, name: object) -> Updates:
+        """Return updates that list the presets there are now and pick this one."""
         return {self.name: gr.update(choices=self._desk.preset_names(), value=name or FIRST_PRESET)}
 
-    @told
+    @shows_errors
     def _on_restore(self, name: str | None) -> Updates:
         return self._panel.show(self._desk.preset(name or ""))
 
-    @told
+    @shows_errors
     def _on_neutralise(self, values: dict[Component, object]) -> Updates:
-        return self._panel.show(neutralised(self._panel.chain(values)))
+        return self._panel.show(neutral_chain(self._panel.chain(values)))
 
-    @told
+    @shows_errors
     def _on_save(self, values: dict[Component, object]) -> object:
         name = self._desk.save_preset(str(values[self.name] or ""), self._panel.chain(values))
         gr.Info(f"Saved as {html.escape(name)}.")
         return gr.update(choices=self._desk.preset_names(), value=name)
 
-    @told
+    @shows_errors
     def _on_delete(self, name: str | None) -> object:
         self._desk.delete_preset(name or "")
         gr.Info(f"Deleted {html.escape(name or '')}.")
         return gr.update(choices=self._desk.preset_names(), value=FIRST_PRESET)
 
 
-def neutralised(chain: Chain) -> Chain:
-    """The same chain with every option at the value that changes nothing; samplers that always act are left out."""
-    kept = tuple(type(link)(**link.neutral) for link in chain.samplers if link.neutral)
-    return Chain(samplers=kept) if kept else Chain(samplers=(build("temperature", temperature=1.0),))
+def neutral_chain(chain: Chain) -> Chain:
+    """Return the chain with every option at its neutral value, without samplers that have none."""
+    links = tuple(type(link)(**link.neutral) for link in chain.samplers if link.neutral)
+    return Chain(samplers=links) if links else Chain(samplers=(build("temperature", temperature=1.0),))

@@ -1,4 +1,4 @@
-"""Sessions of the page: what Gradio keeps of each visitor, made small and released once the visitor has gone.
+"""Gradio's sessions, without copies of the configuration, released once their page is closed.
 
 Gradio 6.31 keeps a copy of the configuration of the whole page for every session (for deep links, which are closed
 here), 10,000 of them, an hour after the page was closed; and a component that was updated by a property and then by a
@@ -25,7 +25,7 @@ GRACE = 60.0  # seconds that a session lives on without an open page: a connecti
 
 
 class Session(SessionState):
-    """State of a visitor: values of gr.State, and components of the page whose properties were changed."""
+    """State of a page: values of gr.State, and components whose properties were changed."""
 
     def __init__(self, blocks: Blocks) -> None:
         # instead of Gradio's own, which takes 20 ms or more to copy the configuration
@@ -36,7 +36,7 @@ class Session(SessionState):
         self.is_closed = False  # set by Gradio, and not looked at here: see Sessions
 
     def __setitem__(self, key: int, value: object) -> None:
-        """Store a value of a component of the page; an updated component under another number is not stored again."""
+        """Store a value for a component of the page; ignore other ids, under which Gradio stores updated components."""
         component = self.blocks_config.blocks.get(key)
         if isinstance(component, State):
             self.state_data[key] = value
@@ -45,14 +45,14 @@ class Session(SessionState):
             self.blocks_config.blocks[key] = value
 
     def _update_config(self, key: int) -> None:
-        """Keep no configuration of its own."""
+        """Do nothing: a session has no copy of the configuration."""
 
     def _update_value_in_config(self, key: int, value: object) -> None:
-        """Keep no configuration of its own."""
+        """Do nothing: a session has no copy of the configuration."""
 
 
 class Sessions(StateHolder):
-    """The sessions of a page. One is open as long as a heartbeat of its page is, however often that reconnects."""
+    """Sessions of a page. A session is open while its page sends a heartbeat, which may reconnect."""
 
     session_data: OrderedDict[str, SessionState]
 
@@ -74,7 +74,7 @@ class Sessions(StateHolder):
 
     @contextmanager
     def heartbeat(self, session_id: str) -> Iterator[None]:
-        """Keep a session for the length of the block."""
+        """Keep a session open for the length of the block."""
         with self._heartbeats.counted(session_id):
             try:
                 yield
@@ -84,7 +84,7 @@ class Sessions(StateHolder):
                         self._seen[session_id] = time.monotonic()
 
     def delete_all_expired_state(self) -> None:
-        """Release what is over; Gradio asks for it once a second."""
+        """Release sessions that were closed more than GRACE seconds ago; Gradio calls this once a second."""
         with self.lock:
             over = time.monotonic() - GRACE
             for name in [name for name in self.session_data if name not in self._heartbeats]:
@@ -93,15 +93,15 @@ class Sessions(StateHolder):
 
     def _make_room(self) -> None:
         while len(self.session_data) >= CAPACITY:
-            left = (name for name in self.session_data if name not in self._heartbeats)
-            self._drop(next(left, next(iter(self.session_data))))
+            closed = (name for name in self.session_data if name not in self._heartbeats)
+            self._drop(next(closed, next(iter(self.session_data))))
 
     def _drop(self, name: str) -> None:
         del self.session_data[name], self._seen[name]
 
 
 def keep_sessions(blocks: Blocks, app: FastAPI) -> Sessions:
-    """Make the Gradio application of `blocks`, which is mounted in `app`, keep its sessions in Sessions."""
+    """Replace the session store of the Gradio application of `blocks`, mounted in `app`; return the new one."""
     sessions = Sessions(blocks)
     for route in app.routes:
         if isinstance(route, Mount) and isinstance(route.app, App):

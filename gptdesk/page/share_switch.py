@@ -1,4 +1,4 @@
-"""Share switch: makes a public link to the desk, and shows it with its QR code."""
+"""Share switch: public link to the desk, with its QR code."""
 
 import gradio as gr
 from gradio.blocks import Block
@@ -7,10 +7,10 @@ from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.system.share_link import LinkState, ShareLink, svg_code
 
-SOON, LATER = 1.0, 5.0  # seconds between two looks: while a link is made, and while there is one
-STARTING = "Asking for a link … the first time a small program is downloaded for it."
+SOON, LATER = 1.0, 5.0  # polling intervals in seconds: while a link is made, and while there is one
+STARTING = "Creating a link … the first time, a small program is downloaded for it."
 ON = (
-    "Whoever has this link can generate and compare with your models, within the limits of a public desk. They see "
+    "Anyone with this link can generate and compare with your models, within the limits of a public desk. They see "
     "their names, but none of your texts, presets and files. It lasts a week at most, and no longer than the desk runs."
 )
 
@@ -36,7 +36,7 @@ CSS = """
 
 
 class ShareSwitch:
-    """A switch beside the title, and a panel below it while there is something to show.
+    """Switch beside the title, and a panel below it for the link or an error.
 
     Made inside the row of the title. Pages that are open elsewhere show the link when they are opened again.
     """
@@ -63,23 +63,23 @@ class ShareSwitch:
         page.load(self._on_load, None, outputs, **QUIETLY)
 
     def _on_switch(self, values: Values) -> Updates:
-        """Do as the switch says, which may be that of a page that has not seen yet what another one did."""
+        """Turn the link on or off as the switch is set; a switch on an outdated page may already agree with it."""
         if values[self.switch]:
             self._link.turn_on()
         else:
             self._link.turn_off()
-        return self._shown(self._link.state)
+        return self._show(self._link.state)
 
     def _on_tick(self, values: Values) -> object:
         state = self._link.state
         if (bool(values[self.switch]), values[self.address] or "") == (state.phase != "off", state.url):
             return gr.skip()
-        return self._shown(state)
+        return self._show(state)
 
     def _on_load(self) -> Updates:
-        return self._shown(self._link.state)
+        return self._show(self._link.state)
 
-    def _shown(self, state: LinkState) -> Updates:
+    def _show(self, state: LinkState) -> Updates:
         note = {"off": f"⚠ {markdown_text(state.fault)}" if state.fault else "", "starting": STARTING, "on": ON}
         is_on = state.phase == "on"
         return {

@@ -1,4 +1,4 @@
-"""Stats of a generation in one line, as the engine measured them."""
+"""Stats of a generation in one line, measured by the engine."""
 
 import psutil
 
@@ -7,16 +7,16 @@ from gptdesk.generation import GenerationResult, cut_prompt
 from models.manager import ModelKey
 
 FINISHES = {
-    "stop": "the text came to its end",
+    "stop": "end of text",
     "length": "max new tokens reached",
-    "context": "the context is full",
+    "context": "context is full",
     "stopped": "you stopped it",
-    "deadline": "out of time",
+    "deadline": "time limit reached",
 }
 
 
 def stats_line(result: GenerationResult, key: ModelKey) -> str:
-    """The stats line as Markdown: times in ms or s, memory of this process in GB."""
+    """Return the stats line as Markdown: times in ms or s, memory of this process in GB."""
     start = result.start
     if start is None:
         return "Reading the prompt …"

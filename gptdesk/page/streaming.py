@@ -1,4 +1,4 @@
-"""Streams for a page: events of a stream that runs in a thread, in batches."""
+"""Streams that run in a thread and arrive in batches."""
 
 import queue
 import threading
@@ -14,8 +14,8 @@ IDLE = 0.5  # seconds without an event after which a batch is empty: the page ma
 def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float = 0.04) -> Iterator[list[Event]]:
     """Run `stream` in a thread of its own and yield its events in batches, at most one every `every` seconds.
 
-    The reader's pace does not slow the engine down. Where no event comes a batch is empty, one every IDLE seconds.
-    Closing this iterator sets `stop` and waits for the thread; an exception of the stream is raised here.
+    The reader's pace does not slow the engine down. Without events, an empty batch comes every IDLE seconds. Closing
+    this iterator sets `stop` and waits for the thread; an exception of the stream is raised here.
     """
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     done = threading.Event()

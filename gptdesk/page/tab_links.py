@@ -1,4 +1,4 @@
-"""What the tabs of a page know of each other: the page they lie on, and where each of them picks a model."""
+"""Links between tabs: opening a tab with a model picked, and listing new models when a tab opens."""
 
 from dataclasses import dataclass, field
 
@@ -11,18 +11,18 @@ from gptdesk.page.pickers import ModelPicker
 
 @dataclass(frozen=True)
 class TabLinks:
-    """Made once a page; a tab adds its pickers when it is built, so that they list new models when it is opened."""
+    """Page, tabs and the model pickers of each tab; made once a page."""
 
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
 
-    def picks(self, title: str, *pickers: ModelPicker) -> None:
-        """The tab `title` has these pickers."""
+    def add_pickers(self, title: str, *pickers: ModelPicker) -> None:
+        """Add model pickers of the tab `title`."""
         self.pickers.setdefault(title, []).extend(pickers)
 
     def wire(self, title: str, tab: gr.Tab) -> None:
-        """List the models there are now whenever the tab is opened."""
+        """List the models anew in the pickers of a tab whenever it is opened."""
         pickers = self.pickers.get(title, [])
         boxes: list[Component] = [box for picker in pickers for box in (picker.name, picker.precision)]
 
@@ -30,18 +30,18 @@ class TabLinks:
             return {
                 box: update
                 for picker in pickers
-                for box, update in picker.shown(values[picker.name], values[picker.precision]).items()
+                for box, update in picker.show(values[picker.name], values[picker.precision]).items()
             }
 
         if pickers:
             tab.select(opened, set(boxes), boxes, **QUIETLY)
 
     def use(self, title: str, name: str) -> Updates:
-        """Updates that open the tab `title` with the model `name` picked first; `used` lists what they touch."""
+        """Return updates that open the tab `title` with the model `name` in its first picker."""
         picker = self.pickers[title][0]
-        return {self.tabs: gr.update(selected=title)} | picker.shown(name, None)
+        return {self.tabs: gr.update(selected=title)} | picker.show(name, None)
 
-    def used(self, title: str) -> list[gr.Tabs | gr.Dropdown]:
-        """The outputs of an event that returns what `use` does."""
+    def use_outputs(self, title: str) -> list[gr.Tabs | gr.Dropdown]:
+        """Return the outputs of an event that returns the updates of `use`."""
         picker = self.pickers[title][0]
         return [self.tabs, picker.name, picker.precision]

@@ -36,7 +36,7 @@ AGAIN = "switch Share on again"
 
 
 class NoLink(Exception):
-    """There is no link; the message is the sentence for the user."""
+    """Failure to open a link; the message is the sentence for the user."""
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -52,11 +52,11 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def hold_link(port: int, answers: TextIO) -> NoReturn:
-    """Make a link, say so, and end with it."""
+    """Open a link, write its address, and end when it ends."""
     try:
         url = open_link(port)
         _say(answers, url=url)
-        words = _outlast(tunneling.CURRENT_TUNNELS[-1])
+        words = _wait_for_exit(tunneling.CURRENT_TUNNELS[-1])
         _say(answers, fault=f"the link {url} has ended, for its client program has ({words}); {AGAIN} for a new one")
     except NoLink as reason:
         _say(answers, fault=f"the link could not be made: {reason}")
@@ -83,7 +83,7 @@ def open_link(port: int) -> str:
     get_program()
     with ThreadPoolExecutor(1) as pool:
         made = pool.submit(networking.setup_tunnel, "127.0.0.1", port, secrets.token_urlsafe(32), None, None)
-        is_silent = _hurry(made)
+        is_silent = _wait_for_link(made)
         try:
             address = made.result()
         except ValueError as error:
@@ -105,7 +105,7 @@ def open_link(port: int) -> str:
 
 
 def get_program() -> None:
-    """See that the client program is there, and is the one that Gradio names; NoLink says why not.
+    """Download the client program unless it is there, and verify its checksum; NoLink if that fails.
 
     Gradio looks only at what it has just downloaded, and leaves there what is wrong.
     """
@@ -150,7 +150,7 @@ def _program(tunnel: Tunnel) -> "subprocess.Popen[bytes] | None":
     return program
 
 
-def _hurry(made: "Future[str]") -> bool:
+def _wait_for_link(made: "Future[str]") -> bool:
     """Wait for the link; a client program that has ended, or says nothing, ends it. Return whether it said nothing.
 
     Gradio looks at its time limit only between two lines of the program, and at its end not at all.
@@ -169,7 +169,7 @@ def _hurry(made: "Future[str]") -> bool:
     return False
 
 
-def _outlast(tunnel: Tunnel) -> str:
+def _wait_for_exit(tunnel: Tunnel) -> str:
     """Wait for the end of a client program, and read what it writes, or it would stop; return its last words."""
     program, words = _program(tunnel), [""]
     assert program is not None

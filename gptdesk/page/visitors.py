@@ -1,4 +1,4 @@
-"""Uploads by visitor: which browser has uploaded which files, for no other may read or use them."""
+"""Uploads by visitor: only the browser that uploaded a file may read or use it."""
 
 import re
 import secrets
@@ -19,7 +19,7 @@ class Uploads:
         self._lock = threading.Lock()
 
     def add(self, visitor: str, paths: Iterable[str]) -> None:
-        """Remember files as uploaded by this visitor."""
+        """Record files as uploaded by this visitor."""
         with self._lock:
             owned = self._paths.setdefault(visitor, OrderedDict())
             self._paths.move_to_end(visitor)

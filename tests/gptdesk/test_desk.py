@@ -1,4 +1,4 @@
-"""The desk: what it remembers, what it lends, and that a damaged file loses nothing."""
+"""Desk: saved state, presets, models, and damaged files, which are kept aside."""
 
 import json
 import threading
@@ -132,7 +132,7 @@ def test_many_writers_lose_nothing(tmp_path: Path) -> None:
 def test_what_is_too_large_is_refused_and_costs_nothing(tmp_path: Path) -> None:
     remembered = JsonStore(tmp_path / "page.json", writable=True)
     remembered.put("small", 1)
-    with pytest.raises(ValueError, match="too much to remember"):
+    with pytest.raises(ValueError, match="too much to save"):
         remembered.put("large", "\x01" * 3_000_000)
     assert remembered.read() == {"small": 1}
 

@@ -1,4 +1,4 @@
-"""The decode loop: what streams out, when it ends, and that a seed means one text."""
+"""Decode loop: streamed events, finish reasons, and one text for one seed."""
 
 import dataclasses
 import gc
@@ -370,7 +370,7 @@ def test_two_hundred_cancelled_streams_leave_threads_loans_and_memory_as_they_we
 
 
 def _cancelled(manager: ModelManager, number: int) -> None:
-    """One stream that ends before its time, in one of the ways in which readers leave."""
+    """Run a stream that ends early, in one of the ways in which readers leave."""
     stop = threading.Event()
     prompt = f"{PROMPTS[number % 7]} {number % 11}" * (1 + number % 3)
     request = GenerationRequest(prompt=prompt, seed=number, max_new_tokens=60, n=1 + number % 4)
@@ -402,7 +402,7 @@ def _untimed(events: Iterator[GenerationEvent] | list[GenerationEvent]) -> list[
 
 
 def _prompt_of(tokenizer: Tokenizer, tokens: int) -> str:
-    """A text of exactly this many tokens: one word, as often as it takes."""
+    """Return a text of exactly this many tokens, a repeated word."""
     word = " the"
     assert len(tokenizer.encode(word * 3)) == 3
     return word * tokens

@@ -315,7 +315,7 @@ def test_the_switch_is_reached_by_keyboard_and_fits_the_page(shared: Shared, wid
         sync_api.expect(page.locator("#share-panel")).to_be_hidden(timeout=LONG)
         assert shared.look()[0] is False
         page.keyboard.press("Space")
-        sync_api.expect(page.locator("#share-note")).to_contain_text("Whoever has this link", timeout=LONG)
+        sync_api.expect(page.locator("#share-note")).to_contain_text("Anyone with this link", timeout=LONG)
 
 
 def test_a_second_start_says_where_to_switch_it_on(shared: Shared) -> None:

@@ -1,4 +1,4 @@
-"""Scheduler: so many at once, a measurement alone, in the order of arrival, nobody starved, nothing left taken."""
+"""Scheduler: concurrency limit, exclusive measurements, order of arrival, no starvation, no leaked places."""
 
 import threading
 from collections.abc import Iterator
@@ -95,7 +95,7 @@ def test_a_text_passes_a_measurement_that_has_just_come(monkeypatch: pytest.Monk
 
 
 def test_who_does_not_look_any_more_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page may have gone without a word; should it come back, it is first again."""
+    """Check that a place that no longer polls is overtaken, and is first again when it polls."""
     scheduler = Scheduler(1)
     first, lost, second, third = (User(scheduler) for _ in range(4))
     assert first.computes()
@@ -318,7 +318,7 @@ def test_a_text_is_interrupted_by_another_but_not_by_a_measurement_that_has_just
 
 
 def test_only_so_many_have_begun_and_those_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of them holds its KV cache, also while it stands back."""
+    """Check the limit on generations with a KV cache, which they hold while others compute."""
     monkeypatch.setattr(module, "MOST_BEGUN", 2)
     scheduler = Scheduler(1)
     first, second, third = (User(scheduler) for _ in range(3))
@@ -362,5 +362,5 @@ def test_positions_are_told_until_it_may_compute_or_is_stopped(monkeypatch: pyte
         second.leaves()
         assert next(positions) == 1
         stop.set()
-        with pytest.raises(Busy, match="stopped before it began"):
+        with pytest.raises(Busy, match="stopped before it started"):
             next(positions)

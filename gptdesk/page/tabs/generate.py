@@ -1,4 +1,4 @@
-"""The Generate tab: a prompt, a model and a sampler chain; text streams in, with the figures of the engine below it."""
+"""Generate tab: prompt, model and sampler chain; streamed text with the engine's stats below it."""
 
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -31,13 +31,13 @@ EXAMPLES = (
 
 
 def build(desk: Desk, links: TabLinks) -> None:
-    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
+    """Lay out the tab inside the current container and wire it; saved widget state is restored when the page loads."""
     tab = GenerateTab(desk, links.page)
-    links.picks(TITLE, tab.model)
+    links.add_pickers(TITLE, tab.model)
 
 
 class GenerateTab:
-    """The widgets of the tab, and what happens when they are used."""
+    """Widgets of the tab and their event handlers."""
 
     def __init__(self, desk: Desk, page: gr.Blocks) -> None:
         self.desk = desk
@@ -67,7 +67,7 @@ class GenerateTab:
     def _lay_out_text(self) -> None:
         self.prompt = gr.Textbox(
             label="Prompt",
-            placeholder="Write the beginning of a text. Empty: the model begins by itself.",
+            placeholder="Write the beginning of a text; leave empty to start a new one.",
             lines=4,
             max_lines=12,
             autofocus=True,
@@ -84,9 +84,7 @@ class GenerateTab:
             self.stop = gr.Button(
                 "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=80
             )
-        self.chosen = gr.Radio(
-            [1], value=1, label="Sequence that Continue goes on with", visible=False, elem_id="chosen"
-        )
+        self.chosen = gr.Radio([1], value=1, label="Continue from", visible=False, elem_id="chosen")
         self.texts = [
             gr.Textbox(
                 label="Text" if i == 0 else f"Text {i + 1}",
@@ -158,13 +156,13 @@ class GenerateTab:
         yield from self._run(values, str(text or values[self.prompt] or ""), request)
 
     def _run(self, values: Values, prompt: str, request: gr.Request) -> Iterator[Updates]:
-        """Stream into the text boxes; whatever goes wrong ends as one sentence below them."""
+        """Stream into the text boxes; an error is shown as one sentence below them."""
 
         def work(call: Call) -> Generator[Updates, None, None]:
-            key, asked = self._request(values, prompt)
+            key, generation = self._request(values, prompt)
             self.kept.remember(values)
-            yield self._begin(asked)
-            yield from self._stream(key, asked, call)
+            yield self._begin(generation)
+            yield from self._stream(key, generation, call)
 
         yield from self.actions.run(work, request)
 
@@ -200,7 +198,9 @@ class GenerateTab:
         }
         for i, text in enumerate(self.texts):
             label = "Text" if request.n == 1 else f"Text {i + 1}"
-            updates[text] = gr.update(visible=i < request.n, label=label)  # the old text stays until there is a new one
+            updates[text] = gr.update(
+                visible=i < request.n, label=label
+            )  # keeps the old text until the new one streams in
         return updates
 
     def _progress(self, request: GenerationRequest, result: GenerationResult, key: ModelKey) -> Updates:
@@ -214,17 +214,17 @@ class GenerateTab:
         return text
 
     def _on_seed(self) -> bool:
-        """Draw no new seed: who types one wants that one."""
+        """Untick "Draw a new seed" when a seed is typed."""
         return False
 
     def _on_prompt(self, prompt: str | None, name: str | None, wanted: object) -> str:
         try:
-            return self._counted(prompt or "", name, wanted)
+            return self._prompt_size(prompt or "", name, wanted)
         except ValueError as error:
             return f"⚠ {markdown_text(str(error))}"
 
-    def _counted(self, prompt: str, name: str | None, wanted: object) -> str:
-        """Return how many tokens the prompt has, and how many of them will be cut for the new ones."""
+    def _prompt_size(self, prompt: str, name: str | None, wanted: object) -> str:
+        """Return the tokens of the prompt as text, and how many of them will be cut to make room for new ones."""
         if not name:
             return ""
         context = self.desk.model(name).context
@@ -238,18 +238,18 @@ class GenerateTab:
         fits = "1 new one fits" if room == 1 else f"{room} new ones fit"
         return f"⚠ {tokens} of {context} tokens: {first} will be left out, so that {fits}"
 
-    # Memory
+    # Saved state
 
     def _on_load(self) -> Updates:
-        """What the page shows when it is opened: the models there are now, and what was set when it was last used."""
+        """Return updates for a page that opens: the models there are now, and the saved widget state."""
         kept, texts = self.kept.read(), self.desk.page.read().get(f"{TITLE}: texts")
         updates = self.kept.updates(kept)
-        shown = texts[:MOST_SEQUENCES] if isinstance(texts, list) else []
-        for box, text in zip(self.texts, shown, strict=False):
+        saved_texts = texts[:MOST_SEQUENCES] if isinstance(texts, list) else []
+        for box, text in zip(self.texts, saved_texts, strict=False):
             if isinstance(text, str) and len(text) < MOST_KEPT:
                 updates[box] = gr.update(value=text, visible=True)
-        updates |= self.model.shown(kept.get("model"), kept.get("precision"))
-        updates |= self.presets.shown(kept.get("preset"))
+        updates |= self.model.show(kept.get("model"), kept.get("precision"))
+        updates |= self.presets.show(kept.get("preset"))
         updates[self.count] = self._on_prompt(
             str(kept.get("prompt") or ""),
             self.model.first_of(kept.get("model")),

@@ -1,4 +1,4 @@
-"""The guard and /health, on the real application: every route of ours and of Gradio's is behind them."""
+"""Guard and /health on the real application: every route of ours and of Gradio's is behind the guard."""
 
 from collections.abc import Callable
 from pathlib import Path

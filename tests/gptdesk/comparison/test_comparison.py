@@ -1,4 +1,4 @@
-"""Sides watched and measured: the texts are those that each writes alone, the figures consistent, the parting true."""
+"""Watching and measuring: texts as each side generates them alone, consistent figures, correct divergences."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from comparison_checks import GREEDY, asked, only, save_tiny_family, sides_of, written
 
-from gptdesk.comparison import Side, Stage, one_seed, side_names
+from gptdesk.comparison import Side, Stage, side_names, with_seed
 from gptdesk.comparison.divergence import diverge
 from gptdesk.comparison.measuring import Measurement, measure, percentile
 from gptdesk.comparison.report import study
@@ -32,7 +32,7 @@ def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, tokenize
 
 
 def manager_of(folder: Path, *models: str, short: int = 0) -> ModelManager:
-    """A manager with a budget that, less `short` bytes, would be just enough for these models; without, no budget."""
+    """Return a manager whose budget is `short` bytes too small for these models together; without it, no budget."""
     keys = [ModelKey.parse(model) for model in models]
     sizes = [
         PRECISIONS[key.precision].memory_bytes(Checkpoint.open(folder / key.name).config) for key in dict.fromkeys(keys)
@@ -47,7 +47,7 @@ def manager(folder: Path) -> ModelManager:
 
 
 def gathered(events: list[object]) -> list[GenerationResult]:
-    """What the events of each side come to."""
+    """Collect the events of each side."""
     sides = [event for event in events if isinstance(event, SideEvent)]
     results = [GenerationResult(1) for _ in {event.side for event in sides}]
     for event in sides:
@@ -78,11 +78,11 @@ def test_names_tell_the_sides_apart(models: list[str], names: list[str]) -> None
 
 
 def test_one_seed_is_drawn_where_there_is_none() -> None:
-    assert one_seed(asked(seed=0)) == asked(seed=0)
-    drawn = {one_seed(asked(seed=None)).seed for _ in range(5)}
+    assert with_seed(asked(seed=0)) == asked(seed=0)
+    drawn = {with_seed(asked(seed=None)).seed for _ in range(5)}
     assert None not in drawn
     assert len(drawn) > 1
-    assert one_seed(asked(seed=None, tokens=3)).max_new_tokens == 3
+    assert with_seed(asked(seed=None, tokens=3)).max_new_tokens == 3
 
 
 # Watch
@@ -100,7 +100,7 @@ def test_watched_sides_write_in_turn_what_they_write_alone(manager: ModelManager
         event.side for event in events if isinstance(event, SideEvent) and isinstance(event.event, GenerationStart)
     ]
     assert starts == [0, 1, 2]
-    assert only(events, Divergences).found == diverge(manager, sides, results)
+    assert only(events, Divergences).divergences == diverge(manager, sides, results)
 
 
 def test_a_side_that_ends_early_does_not_end_the_other(manager: ModelManager) -> None:
@@ -122,7 +122,7 @@ def test_watching_can_be_stopped(manager: ModelManager) -> None:
         assert 5 <= len(result.tokens[0]) <= 6
         assert result.tokens[0] == complete.tokens[0][: len(result.tokens[0])]
         assert result.finish_reasons == ["stopped"]
-    (found,) = only(events, Divergences).found
+    (found,) = only(events, Divergences).divergences
     assert found.identical
 
 
@@ -137,7 +137,7 @@ def test_where_memory_is_short_the_sides_write_one_after_the_other(folder: Path)
     assert "do not fit the memory budget of" in note
     assert "loaded in turn" in note
     assert [outcome(result) for result in gathered(events)] == [outcome(written(together, side)) for side in sides]
-    assert only(events, Divergences).found == only(watch(together, sides), Divergences).found
+    assert only(events, Divergences).divergences == only(watch(together, sides), Divergences).divergences
     assert short.loaded() in ([sides[0].key], [sides[1].key])
 
 
@@ -198,7 +198,7 @@ def _two() -> list[Side]:
 
 
 def test_every_repeat_reads_the_prompt_afresh(manager: ModelManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody asked before must not flatter the time to the first token."""
+    """Check that the prefix cache does not shorten the time to the first token."""
     with manager.lend(ModelKey("tiny")) as loaded:
         list(watch(manager, _two()))
         before = len(loaded.prefixes._prompts)

@@ -1,4 +1,4 @@
-"""Where two texts part: the place, the tokens, and the probabilities that both models gave them there."""
+"""Divergence of two texts: position, tokens, and their probabilities under both models."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Comparisons as files: every format holds the same, and no text in them becomes anything else than text."""
+"""Export of comparisons: the same content in every format, with all text escaped."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from gptdesk.comparison import Side
 from gptdesk.comparison.export import FORMATS, Document, prompts_document, report_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts
 from gptdesk.comparison.report import Report, study, to_json
-from gptdesk.comparison.table import lines
+from gptdesk.comparison.table import report_table
 from gptdesk.starter.stories import story
 from models.library import ModelLibrary
 from models.manager import ModelManager
@@ -60,7 +60,7 @@ def hostile(**changes: object) -> Document:
 
 
 class Page(HTMLParser):
-    """What a browser would see: the elements, and the text of each kind of element."""
+    """Parsed page: its elements, and the text of each kind of element."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
@@ -119,12 +119,12 @@ def test_html_keeps_a_line_end_that_a_text_begins_with() -> None:
 
 
 def markdown_lines(document: Document) -> list[str]:
-    """The lines as Markdown has them, which also end at a carriage return."""
+    """Split into lines as Markdown does, also at carriage returns."""
     return re.split("\r\n|\n|\r", FORMATS["md"](document).decode())
 
 
 def bare(line: str) -> str:
-    """A line without its escapes, to see what they hide."""
+    """Remove the escapes of a line."""
     return re.sub(r"\\[!-/:-@\[-`{-~]", "", line)
 
 
@@ -166,10 +166,10 @@ def test_a_fence_is_longer_than_those_in_the_text(ticks: str) -> None:
 
 def test_every_format_has_every_figure(report: Report) -> None:
     document = report_document(report)
-    labels = [line.label for line in lines(report)]
+    labels = [line.label for line in report_table(report)]
     assert {"Weights file", "Tokens per second", "Perplexity ratio", "KL divergence, mean"} <= set(labels)
     page, text = FORMATS["html"](document).decode(), FORMATS["md"](document).decode().replace("\\", "")
-    for line in lines(report):
+    for line in report_table(report):
         assert len(line.cells) == 2
         assert f"<tr><th>{line.label}</th><td>{line.cells[0]}</td><td>{line.cells[1]}</td></tr>" in page
         assert f"| {line.label} | {line.cells[0]} | {line.cells[1]} |" in text
@@ -209,7 +209,7 @@ def test_what_cannot_be_compared_says_why(manager: ModelManager) -> None:
     reason = "absent: the models have different tokenizers, so only figures per character can be compared"
     assert rows["KL divergence, mean"] == ["reference", reason]
     assert rows["Perplexity ratio"] == ["reference", reason]
-    assert rows["Tokens alike, most likely text"] == ["reference", reason]
+    assert rows["Tokens before greedy texts diverge"] == ["reference", reason]
     assert rows["Tokens per second"] == ["too few tokens"] * 2
     assert all(float(cell) > 0 for cell in rows["Bits per character"])
 

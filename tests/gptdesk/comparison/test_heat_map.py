@@ -1,4 +1,4 @@
-"""A stretch of text token by token: the figures that were summed up, and what each model expected there."""
+"""Token heat map: KL divergences that add up to the summary, and the most likely tokens."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from comparison_checks import only, save_family
 from transformers import GPT2LMHeadModel
 
-from gptdesk.comparison.heat_map import strip
+from gptdesk.comparison.heat_map import heat_map
 from gptdesk.comparison.quality import OTHER_TOKENS, Quality, judge
 from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
@@ -29,8 +29,8 @@ def manager(folder: Path) -> ModelManager:
 def test_the_strip_shows_what_was_summed_up(manager: ModelManager, folder: Path) -> None:
     keys = ModelKey("whole"), ModelKey("damaged")
     text = LINE * 14
-    first = strip(manager, keys, text)
-    parts = [strip(manager, keys, text, number=number) for number in range(first.of)]
+    first = heat_map(manager, keys, text)
+    parts = [heat_map(manager, keys, text, number=number) for number in range(first.of)]
     assert parts[0] == first
     assert first.of > 1
     shown = first.first + "".join(token.text for part in parts for token in part.tokens)
@@ -46,7 +46,7 @@ def test_the_strip_shows_what_was_summed_up(manager: ModelManager, folder: Path)
 
 
 def test_the_strip_lists_what_each_model_expected(manager: ModelManager, folder: Path) -> None:
-    found = strip(manager, (ModelKey("whole"), ModelKey("damaged")), LINE)
+    found = heat_map(manager, (ModelKey("whole"), ModelKey("damaged")), LINE)
     tokenizer = manager.library.tokenizer("whole")
     ids = torch.tensor([tokenizer.encode(LINE)])
     for name, side in (("whole", "reference"), ("damaged", "candidate")):
@@ -63,19 +63,19 @@ def test_the_strip_lists_what_each_model_expected(manager: ModelManager, folder:
 
 def test_the_strip_is_as_long_as_wanted(manager: ModelManager) -> None:
     keys = ModelKey("whole"), ModelKey("twin")
-    assert len(strip(manager, keys, LINE * 20, longest=10).tokens) == 10
-    assert len(strip(manager, keys, LINE * 20).tokens) == 256
-    assert len(strip(manager, (keys[0], ModelKey("tiny")), LINE * 20).tokens) == 48
-    assert all(token.kl == 0 for token in strip(manager, keys, LINE).tokens)
+    assert len(heat_map(manager, keys, LINE * 20, longest=10).tokens) == 10
+    assert len(heat_map(manager, keys, LINE * 20).tokens) == 256
+    assert len(heat_map(manager, (keys[0], ModelKey("tiny")), LINE * 20).tokens) == 48
+    assert all(token.kl == 0 for token in heat_map(manager, keys, LINE).tokens)
 
 
 def test_what_has_no_strip_is_one_sentence(manager: ModelManager, folder: Path) -> None:
     keys = ModelKey("whole"), ModelKey("twin")
     for number, told in ((1, 2), (-1, 0)):
         with pytest.raises(ValueError, match=f"^the text has the parts 1 to 1, not {told}$"):
-            strip(manager, keys, LINE, number=number)
+            heat_map(manager, keys, LINE, number=number)
     with pytest.raises(ValueError, match=f"^{OTHER_TOKENS}$"):
-        strip(manager, (keys[0], ModelKey("letters")), LINE)
+        heat_map(manager, (keys[0], ModelKey("letters")), LINE)
     short = ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"), memory_budget=10_000_000)
     with pytest.raises(ValueError, match=r"^the models are not compared token by token: they do not fit"):
-        strip(short, keys, LINE)
+        heat_map(short, keys, LINE)

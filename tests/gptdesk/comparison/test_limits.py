@@ -1,4 +1,4 @@
-"""Where a comparison has less to tell: what is left out, what is said of it, and what is refused before any work."""
+"""Limits of a comparison: figures that are left out, with reasons, and inputs that are refused before any work."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from comparison_checks import asked, only, sides_of
 from gptdesk.comparison import Stage
 from gptdesk.comparison.divergence import Chances, Divergence
 from gptdesk.comparison.export import as_csv, prompts_document
-from gptdesk.comparison.heat_map import strip
+from gptdesk.comparison.heat_map import heat_map
 from gptdesk.comparison.prompts import PromptResult, compare_prompts
 from gptdesk.comparison.quality import Pair, Quality, judge
-from gptdesk.comparison.report import Report, sentences, study
-from gptdesk.comparison.table import lines
-from gptdesk.comparison.verdict import parting, summary, verdict
+from gptdesk.comparison.report import Report, study, summary_sentences
+from gptdesk.comparison.table import report_table
+from gptdesk.comparison.verdict import divergence_sentence, summary, verdict
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.library import ModelLibrary
@@ -56,18 +56,18 @@ def test_a_padded_vocabulary_leaves_the_perplexities(manager: ModelManager) -> N
     with pytest.raises(
         ValueError, match=r"^the models are not compared token by token: their networks have 400 and 448"
     ):
-        strip(manager, (ModelKey("words"), ModelKey("padded")), TEXT)
+        heat_map(manager, (ModelKey("words"), ModelKey("padded")), TEXT)
     report = reported(manager, "words", "padded")
     assert report.quality is not None
 
 
 def test_tokens_of_different_kinds_are_not_timed_against_each_other(manager: ModelManager) -> None:
     report = reported(manager, "words", "letters")
-    [sentence] = sentences(report)
+    [sentence] = summary_sentences(report)
     assert "faster" not in sentence
     assert "slower" not in sentence
     assert "bits a character against" in sentence
-    [perplexity] = [line for line in lines(report) if line.label == "Perplexity"]
+    [perplexity] = [line for line in report_table(report) if line.label == "Perplexity"]
     assert perplexity.cells[0]
     assert not perplexity.cells[1]
     assert "different tokenizers" in perplexity.notes[1]
@@ -75,7 +75,7 @@ def test_tokens_of_different_kinds_are_not_timed_against_each_other(manager: Mod
 
 def test_each_side_has_its_own_reason(manager: ModelManager) -> None:
     report = reported(manager, "words", "letters", "padded")
-    [kl] = [line for line in lines(report) if line.label == "KL divergence, mean"]
+    [kl] = [line for line in report_table(report) if line.label == "KL divergence, mean"]
     assert "different tokenizers" in kl.notes[1]
     assert "outputs" in kl.notes[2]
 
@@ -100,8 +100,8 @@ def test_a_judgement_that_fails_late_leaves_what_was_measured(manager: ModelMana
 
 def test_without_common_luck_a_parting_proves_nothing() -> None:
     divergence = Divergence(3, 9, " a", " b", Chances(0.6, 0.1, 0.1, 0.6))
-    assert parting(divergence, "one", "two").endswith(": a coin flip.")
-    assert parting(divergence, "one", "two", coupled=False).endswith("10% against 10%.")
+    assert divergence_sentence(divergence, "one", "two").endswith(": a coin flip.")
+    assert divergence_sentence(divergence, "one", "two", coupled=False).endswith("10% against 10%.")
 
 
 def test_a_prompt_that_one_side_cannot_read_is_named_before_any_work(manager: ModelManager) -> None:

@@ -1,4 +1,4 @@
-"""Models judged by a text: as `transformers` would, identical where they are, worse where they are damaged."""
+"""Quality on a text: as computed by `transformers`, identical for identical models, worse for damaged ones."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def close(quality: Quality, i: int = 1) -> Closeness:
 
 
 def without_speech(text: str) -> str:
-    """The text in letters that LETTERS knows."""
+    """Reduce the text to characters in LETTERS."""
     return "".join(c for c in text.replace(END_OF_TEXT, "") if c in "abcdefghijklmnopqrstuvwxyz .,\n")
 
 
@@ -60,7 +60,7 @@ def without_speech(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def quality(manager: ModelManager) -> Quality:
-    """The whole model beside its damaged self and itself in eight bits."""
+    """Judge the whole model beside a damaged copy and an int8 copy."""
     return judged(manager, "whole", "damaged", "whole:int8")
 
 
@@ -192,7 +192,7 @@ def save_damaged_table(original: Path, path: Path) -> None:
 
 
 def test_most_likely_texts_begin_as_the_text_does(manager: ModelManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of one text that stands before the next is a token, not thirteen characters for the models to read."""
+    """Check that an end-of-text token between texts is not encoded as thirteen characters."""
     from gptdesk.comparison import quality as judging
 
     prompts: list[str] = []
@@ -227,12 +227,12 @@ def test_judging_can_be_stopped(manager: ModelManager, models: tuple[str, ...], 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "^the text to judge by is empty; give at least a few sentences$"),
-        (" \n\t ", "^the text to judge by is empty"),
+        ("", "^the evaluation text is empty; give at least a few sentences$"),
+        (" \n\t ", "^the evaluation text is empty"),
         ("A", r"^the text is too short \(tokens: 1, at least 2 are needed\); give a longer one$"),
         ("A fox", r"^the text is too short \(tokens scored: 1, at least 2 are needed\); give a longer one$"),
         (END_OF_TEXT, r"^the text is too short \(tokens: 0, at least 2 are needed\); give a longer one$"),
-        ("x" * (MOST_CHARACTERS + 1), "^the text to judge by has 20,000,001 characters, and at most 20,000,000 are"),
+        ("x" * (MOST_CHARACTERS + 1), "^the evaluation text has 20,000,001 characters, and at most 20,000,000 are"),
     ],
     ids=["empty", "blank", "one", "two", "end", "long"],
 )
@@ -249,7 +249,7 @@ def test_a_character_that_a_model_does_not_know(manager: ModelManager) -> None:
 
 @pytest.fixture(scope="module")
 def wild(manager: ModelManager, folder: Path) -> Quality:
-    """A model beside one that finds every word of the text impossible."""
+    """Judge a model beside one that gives every token of the text probability 0."""
     model = Checkpoint.open(folder / "tiny").load_model()
     with torch.no_grad():
         model.get_parameter("ln_f.weight").mul_(1e5)

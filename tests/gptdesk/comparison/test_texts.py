@@ -1,4 +1,4 @@
-"""The texts to judge by: read in whatever encoding they are, and what training held out."""
+"""Evaluation texts: files in any encoding, and held-out texts of models."""
 
 import codecs
 import os

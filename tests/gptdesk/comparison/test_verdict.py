@@ -1,4 +1,4 @@
-"""Figures put into words, and votes counted: bands at their edges, sentences word for word, p-values of scipy."""
+"""Verdicts and votes: bands at their edges, exact sentences, p-values as computed by scipy."""
 
 import json
 import math
@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest
 
-from gptdesk.comparison.blind import Tally, Vote, told
+from gptdesk.comparison.blind import Tally, Vote, tally_sentence
 from gptdesk.comparison.divergence import Chances, Divergence
 from gptdesk.comparison.measuring import Spread, Timing
 from gptdesk.comparison.prompts import MOST_PROMPTS, PromptResult, read_prompts, typical_divergence
 from gptdesk.comparison.quality import OTHER_TOKENS, Pair
-from gptdesk.comparison.verdict import band, is_identical, parting, summary, verdict
+from gptdesk.comparison.verdict import band, divergence_sentence, is_identical, summary, verdict
 from gptdesk.evaluation import Closeness, Evaluation
 
 ONE = Evaluation(
@@ -156,8 +156,8 @@ FLIP, SURE = Chances(0.62, 0.30, 0.31, 0.61), Chances(0.62, 0.30, 0.80, 0.10)
         ),
     ],
 )
-def test_partings(divergence: Divergence, words: str) -> None:
-    assert parting(divergence, "A", "B") == words
+def test_divergence_sentences(divergence: Divergence, words: str) -> None:
+    assert divergence_sentence(divergence, "A", "B") == words
 
 
 def test_the_typical_divergence_is_a_median() -> None:
@@ -212,7 +212,7 @@ def test_a_vote_counts_for_who_wrote_the_text(vote: Vote, swapped: bool, expecte
     ],
 )
 def test_the_tally_in_words(tally: Tally, words: str) -> None:
-    assert told(tally, "A", "B") == words
+    assert tally_sentence(tally, "A", "B") == words
 
 
 def test_a_tally_survives_the_disk() -> None:

@@ -1,4 +1,4 @@
-"""What of the application can be reached: every route and event of both modes has a class; all else is closed."""
+"""Access to the application: every route and event of both modes is classified; all others are closed."""
 
 import re
 from collections.abc import Callable, Iterator

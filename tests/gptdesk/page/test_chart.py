@@ -1,4 +1,4 @@
-"""Charts: where points, axes and legends come to lie, and that nothing of a name becomes markup."""
+"""Charts: positions of points, axes and legends, and escaping of names."""
 
 import html
 import re
@@ -10,7 +10,7 @@ from gptdesk.page.chart import COLOURS, CSS, Line, Mark, chart
 
 
 def places(drawn: str, what: str) -> list[tuple[float, float]]:
-    """Where dots or marks are, in per cent from the left and from the top."""
+    """Return the positions of dots or marks, in per cent from the left and from the top."""
     found = re.findall(rf'class="{what} c\d" style="left:(-?[\d.]+)%;top:(-?[\d.]+)%"', drawn)
     return [(float(x), float(y)) for x, y in found]
 

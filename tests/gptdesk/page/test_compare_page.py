@@ -1,4 +1,4 @@
-"""The Compare tab in a real browser: watch, measure, stop, choose blindly, prompt lists, files, a narrow screen."""
+"""Compare tab in a real browser: watch, measure, stop, blind test, prompt list, files, a narrow screen."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def save_random(folder: Path, *, n_embd: int, n_layer: int = 6) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a slow model of characters, and the starter with one damaged layer."""
+    """Create a home with a slow character model, and the starter with one damaged layer."""
     home = tmp_path_factory.mktemp("home")
     save_random(home / "models" / "slow", n_embd=384)
     starter = Checkpoint.open(CHECKPOINT)

@@ -1,4 +1,4 @@
-"""Events with values that no widget offers: each is refused or explained in a sentence, and the desk is as it was."""
+"""Events with values that no widget offers: refused or explained in a sentence, without side effects."""
 
 import math
 import os
@@ -39,7 +39,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a run and a preset, so that events find something."""
+    """Create a home with a run and a preset for the events."""
     home = tmp_path_factory.mktemp("home")
     run = RunDirectory.create(home / "runs" / "nowhere", RunPlan(name="nowhere", data=("text.txt",)))
     run.write_status(RunStatus("stopped", step=20, steps=20))
@@ -62,7 +62,7 @@ def desk(home: Path) -> Iterator[RunningDesk]:
 
 
 def hostile_call(visitor: Visitor, chance: random.Random) -> tuple[Json, list[object]]:
-    """An event with some of its values replaced, or too few or too many of them."""
+    """Return an event with some values replaced, or with too few or too many of them."""
     event = chance.choice(visitor.events)
     values = visitor.values(event, **SMALL)
     for _ in range(chance.choice((0, 1, 1, 1, 2, 5, 50))):
@@ -128,7 +128,7 @@ def test_continue_from_a_text_that_is_not_there_continues_the_first(desk: Runnin
 
 
 def test_a_sampler_can_be_chosen_once(desk: RunningDesk) -> None:
-    """A thousand links of a chain would take seconds for each token."""
+    """Check that repeated samplers are refused: a chain of a thousand would take seconds for each token."""
     visitor = Visitor(desk.url)
     event = visitor.event("generate")
     answer = visitor.send(event, visitor.values(event, chain=["typical"] * 1_000))

@@ -1,4 +1,4 @@
-"""Files through the page: no byte is read that the visitor did not upload, whatever a request claims."""
+"""Files through the page: only the visitor's own uploads are read, whatever a request claims."""
 
 import os
 import socket
@@ -47,7 +47,7 @@ def visitor(desk: RunningDesk) -> Iterator[Visitor]:
 
 
 def shapes(path: str) -> dict[str, object]:
-    """Every way to claim a file that one can think of."""
+    """Return all known ways to claim a file in an event."""
     plain = file_data(path)
     return {
         "path": plain,

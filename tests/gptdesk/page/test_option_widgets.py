@@ -1,4 +1,4 @@
-"""Options as widgets: the right widget for each, and panels that give back the chain they show."""
+"""Option widgets: the widget of each type, and panels that return the chain they show."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from pydantic import Field
 from gptdesk.desk import built_in_presets
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import ChainPanel, widget
-from gptdesk.page.pickers import neutralised
+from gptdesk.page.pickers import neutral_chain
 from samplers import Options, build, default_chain, get, load_plugins, names, registry
 
 
@@ -108,7 +108,7 @@ def test_remembered_nonsense_is_left_out(panel: ChainPanel, kept: object) -> Non
 def test_neutral_chains_change_nothing() -> None:
     logits, tokens = torch.randn(2, 40), torch.randint(40, (2, 5))
     for chain in built_in_presets().values():
-        model, *links = neutralised(chain).explain(logits, tokens)
+        model, *links = neutral_chain(chain).explain(logits, tokens)
         for link in links:
             torch.testing.assert_close(link.probabilities, model.probabilities)
 

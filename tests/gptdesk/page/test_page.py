@@ -1,4 +1,4 @@
-"""The page in a real browser, served by a real desk: what a user does, sees, and finds again."""
+"""Page in a real browser, served by a real desk."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ pytestmark = NEEDS_BROWSER
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a slow model that never ends by itself, a plugin, and a broken plugin."""
+    """Create a home with a slow model that never ends a text, a plugin, and a broken plugin."""
     home = tmp_path_factory.mktemp("home")
     tokenizer = character_tokenizer("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ.,\n")
     torch.manual_seed(1)
@@ -56,7 +56,7 @@ def text(page: "sync_api.Page", i: int = 1) -> str:
 
 
 def figures(page: "sync_api.Page") -> str:
-    """The stats line; Gradio's own hidden clock stands beside it."""
+    """Return the stats line, without Gradio's hidden timer beside it."""
     line = page.locator("#figures span.md")
     return line.inner_text() if line.count() else ""
 
@@ -346,7 +346,7 @@ def test_a_second_desk_for_the_same_home_shows_the_first(desk: RunningDesk, home
 
 
 def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> None:
-    """Two pages take all places, a third one waits and says so; once they are closed, it is its turn."""
+    """Check that a third page waits while two hold all places, and generates once they are closed."""
     (home / "page.json").unlink(missing_ok=True)
     pages = [browser.new_page() for _ in range(3)]
     for page in pages:
@@ -358,9 +358,9 @@ def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: Ru
         page.locator("#generate").click()
         if page is not pages[2]:
             sync_api.expect(page.locator("#figures")).to_contain_text("tokens/s", timeout=30_000)
-    sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for what is being generated")
+    sync_api.expect(pages[2].locator("#figures")).to_contain_text("Waiting for other generations")
     pages[2].locator("#stop").click()
-    sync_api.expect(pages[2].locator("#figures")).to_contain_text("stopped before it began")
+    sync_api.expect(pages[2].locator("#figures")).to_contain_text("stopped before it started")
     for page in pages:
         page.close()
     page = browser.new_page()

@@ -1,4 +1,4 @@
-"""Sessions: kept as long as a page is open, released when it has gone, never at the cost of one that is there."""
+"""Sessions: kept while their page is open, released after it is closed, open ones last."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Many visitors at one desk: what each costs, who is served, and what is computed for nobody."""
+"""Many visitors of one desk: cost of each, fairness, and generations that end with their page."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ import pytest
 from page_checks import RunningDesk
 
 from benchmarks.visitor import Json, Visitor
-from gptdesk.page.long_action import DEAF, UNHEARD
+from gptdesk.page.long_action import LISTEN_TIMEOUT, NOT_LISTENING
 
 
 @pytest.fixture(scope="module", params=["local", "public"])
@@ -52,11 +52,11 @@ def test_nothing_is_computed_for_who_does_not_listen(desk: RunningDesk, visitor:
         assert one.send(*asked(one, tokens=1000)).status_code == 200
     if mode == "local":  # on a public desk these all have one address, which has two places
         assert "ended: max new tokens reached" in said(visitor.run(*asked(visitor)))
-    time.sleep(DEAF + 1)
+    time.sleep(LISTEN_TIMEOUT + 1)
     assert "ended: max new tokens reached" in said(visitor.run(*asked(visitor)))
     for one in deaf:
         late = said(list(one.messages()))
-        assert UNHEARD in late or "another waits" in late
+        assert NOT_LISTENING in late or "another waits" in late
         assert "tokens/s" not in late
         one.close()
 
@@ -96,7 +96,7 @@ def test_a_public_desk_writes_no_more_than_its_page_offers(visitor: Visitor, mod
 
 
 def test_an_abandoned_stream_ends_its_generation(visitor: Visitor) -> None:
-    """A dozen leave in mid-text; then there is room for others, with nothing waited for."""
+    """Check that closed pages free their places at once."""
     for i in range(12):
         visitor.session = f"leaver{i}"
         assert visitor.send(*asked(visitor, tokens=1000)).status_code == 200

@@ -1,4 +1,4 @@
-"""The Compare tab: two or three models, one request: watch them, measure them, judge them, or choose blindly."""
+"""Compare tab: two or three models with one request, in four views: Watch, Measure, Blind test, Prompt list."""
 
 import gradio as gr
 
@@ -11,7 +11,7 @@ from gptdesk.page.tabs.compare.measure import MeasureView
 from gptdesk.page.tabs.compare.panes import CSS
 from gptdesk.page.tabs.compare.prompts import PromptsView
 from gptdesk.page.tabs.compare.sides import SidesPanel
-from gptdesk.page.tabs.compare.watch import WatchView
+from gptdesk.page.tabs.compare.watch import SideBySideView
 
 __all__ = ["CSS", "TITLE", "build"]
 
@@ -19,11 +19,11 @@ TITLE = "Compare"
 
 
 def build(desk: Desk, links: TabLinks) -> None:
-    """Lay out the tab inside the current container and wire it; what was set is restored when the page loads."""
+    """Lay out the tab inside the current container and wire it; saved widget state is restored when the page loads."""
     sides = SidesPanel(desk)
     with gr.Tabs():
         with gr.Tab("Watch", render_children=True):
-            watch = WatchView(desk, sides)
+            watch = SideBySideView(desk, sides)
         with gr.Tab("Measure", render_children=True):
             measure = MeasureView(desk, sides)
         with gr.Tab("Blind test", render_children=True):
@@ -35,11 +35,11 @@ def build(desk: Desk, links: TabLinks) -> None:
     for view in views:
         view.wire()
     sides.wire()
-    links.picks(TITLE, *sides.pickers)
+    links.add_pickers(TITLE, *sides.pickers)
     kept.wire()
 
     def load() -> Updates:
         remembered = kept.read()
-        return kept.updates(remembered) | sides.shown(remembered)
+        return kept.updates(remembered) | sides.show(remembered)
 
-    links.page.load(load, None, [*kept.controls, *sides.shaped, kept.restored], **QUIETLY)
+    links.page.load(load, None, [*kept.controls, *sides.layout_outputs, kept.restored], **QUIETLY)

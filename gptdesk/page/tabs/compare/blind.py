@@ -6,29 +6,28 @@ from collections.abc import Callable, Iterator
 import gradio as gr
 
 from gptdesk.comparison import Side
-from gptdesk.comparison.blind import Tally, Vote, told, write_round
+from gptdesk.comparison.blind import Tally, Vote, tally_sentence, write_round
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationResult, drawn_seed
+from gptdesk.generation import GenerationResult, draw_seed
 from gptdesk.markup import markdown_text, pane
-from gptdesk.page.long_action import starter
-from gptdesk.page.option_widgets import MAY_SPEAK, STREAMING, Updates, Values
-from gptdesk.page.option_widgets import told as as_message
+from gptdesk.page.long_action import action_row
+from gptdesk.page.option_widgets import STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
 
 NAMES = ("Left", "Right")
 VOTES: dict[Vote, str] = {"left": "Left is better", "tie": "No difference", "right": "Right is better"}
-NOTE = "Sides A and B continue the prompt with a new seed each round. Which is which is told after your vote."
+NOTE = "Sides A and B continue the prompt with a new seed each round. The names are shown after your vote."
 
 
 class BlindView:
-    """Rounds of two texts and a vote."""
+    """Panes of a round, vote buttons and the tally."""
 
     def __init__(self, desk: Desk, sides: SidesPanel) -> None:
         self._desk = desk
         self._sides = sides
-        self._actions = starter(desk, "New round", ident="blind", running=sides.running)
+        self._actions = action_row(desk, "New round", ident="blind", running=sides.running)
         with gr.Row(equal_height=True, elem_classes="panes"):
             self.panes = [
                 gr.HTML(pane(name, "", ""), min_width=280, elem_id=f"blind-{name.lower()}", elem_classes="bare")
@@ -40,7 +39,7 @@ class BlindView:
                 for vote, label in VOTES.items()
             }
         self.tally = gr.Markdown(NOTE, elem_id="tally")
-        self.round = gr.State(None)  # on the server: who stands where must not be seen in the page
+        self.round = gr.State(None)  # on the server, so that the page does not reveal the names
 
     def wire(self) -> None:
         """Connect the buttons."""
@@ -50,13 +49,13 @@ class BlindView:
         self._actions.start.click(self._on_start, self._sides.inputs, outputs, **STREAMING)
         for vote, button in self.votes.items():
             # one vote after the other, so that a round is counted once
-            one = MAY_SPEAK | {"concurrency_id": "vote", "concurrency_limit": 1}
+            one = WITH_MESSAGES | {"concurrency_id": "vote", "concurrency_limit": 1}
             button.click(self._voter(vote), self.round, shared, **one)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
-            sides = self._sides.sides(values, seed=drawn_seed())[:2]
-            yield self._votable(False) | {self._actions.line: "Both sides are writing …", self.round: None}
+            sides = self._sides.sides(values, seed=draw_seed())[:2]
+            yield self._enable_votes(False) | {self._actions.line: "Both sides are writing …", self.round: None}
             results: list[GenerationResult] = []
             for events in in_batches(write_round(self._desk.manager, sides, stop=place.stop), stop=place.stop):
                 results += [event for event in events if isinstance(event, GenerationResult)]
@@ -64,67 +63,67 @@ class BlindView:
             if len(results) < len(sides):
                 yield {self._actions.line: "You stopped the round."}
                 return
-            yield self._asked(sides, [result.texts[0] for result in results])
+            yield self._show_round(sides, [result.texts[0] for result in results])
 
         yield from self._actions.run_queued(work, request)
 
-    def _asked(self, sides: list[Side], texts: list[str]) -> Updates:
-        """Show both texts, swapped or not, and let the votes be pressed."""
+    def _show_round(self, sides: list[Side], texts: list[str]) -> Updates:
+        """Return updates that show both texts, swapped at random, and enable the vote buttons."""
         swapped = bool(secrets.randbelow(2))
-        shown, prompt = texts[::-1] if swapped else texts, sides[0].request.prompt
-        updates = self._votable(True)
-        for box, name, text in zip(self.panes, NAMES, shown, strict=True):
+        ordered, prompt = texts[::-1] if swapped else texts, sides[0].request.prompt
+        updates = self._enable_votes(True)
+        for box, name, text in zip(self.panes, NAMES, ordered, strict=True):
             updates[box] = pane(name, prompt, text)
         same = texts[0] == texts[1]
         updates[self._actions.line] = "The two are the same, word for word." if same else "Which one is better?"
         names, keys = [side.name for side in sides], [side.key.spelled for side in sides]
-        updates[self.tally] = markdown_text(self._told(self._tally(keys), names))
+        updates[self.tally] = markdown_text(self._tally_text(self._tally(keys), names))
         updates[self.round] = {
             "names": names,
             "keys": keys,
             "swapped": swapped,
             "prompt": prompt,
-            "shown": shown,
+            "texts": ordered,
         }
         return updates
 
     def _voter(self, vote: Vote) -> Callable[[dict[str, object] | None], object]:
-        @as_message
+        @shows_errors
         def cast(round_: dict[str, object] | None) -> object:
             if round_ is None:
                 raise ValueError("there is nothing to vote on; press New round")
-            return self._counted(round_, vote)
+            return self._count_vote(round_, vote)
 
         return cast
 
-    def _counted(self, round_: dict[str, object], vote: Vote) -> Updates:
-        names, keys, shown = round_["names"], round_["keys"], round_["shown"]
+    def _count_vote(self, round_: dict[str, object], vote: Vote) -> Updates:
+        names, keys, texts = round_["names"], round_["keys"], round_["texts"]
         assert isinstance(names, list)
         assert isinstance(keys, list)
-        assert isinstance(shown, list)
+        assert isinstance(texts, list)
         swapped = bool(round_["swapped"])
         tally = self._tally(keys).plus(vote, swapped=swapped)
-        self._desk.votes.put(_name(keys), (tally.mirrored() if keys != sorted(keys) else tally).to_json())
-        there = names[::-1] if swapped else names
-        prompt, updates = str(round_["prompt"]), self._votable(False)
-        for box, place, name, text in zip(self.panes, NAMES, there, shown, strict=True):
+        self._desk.votes.put(_votes_key(keys), (tally.mirrored() if keys != sorted(keys) else tally).to_json())
+        ordered = names[::-1] if swapped else names
+        prompt, updates = str(round_["prompt"]), self._enable_votes(False)
+        for box, place, name, text in zip(self.panes, NAMES, ordered, texts, strict=True):
             updates[box] = pane(f"{place}: {name}", prompt, text)
-        said = f"Left was {there[0]}, right {there[1]}. {self._told(tally, names)}"
-        return updates | {self.tally: markdown_text(said), self.round: None, self._actions.line: "Thank you."}
+        result = f"Left was {ordered[0]}, right {ordered[1]}. {self._tally_text(tally, names)}"
+        return updates | {self.tally: markdown_text(result), self.round: None, self._actions.line: "Thank you."}
 
-    def _told(self, tally: Tally, names: list[str]) -> str:
+    def _tally_text(self, tally: Tally, names: list[str]) -> str:
         if self._desk.settings.public:
             return "A public desk does not count votes; run one of your own."
-        return told(tally, names[0], names[1])
+        return tally_sentence(tally, names[0], names[1])
 
     def _tally(self, keys: list[str]) -> Tally:
-        tally = Tally.from_json(self._desk.votes.read().get(_name(keys)))
+        tally = Tally.from_json(self._desk.votes.read().get(_votes_key(keys)))
         return tally.mirrored() if keys != sorted(keys) else tally
 
-    def _votable(self, yes: bool) -> Updates:
+    def _enable_votes(self, yes: bool) -> Updates:
         return {button: gr.update(interactive=yes) for button in self.votes.values()}
 
 
-def _name(keys: list[str]) -> str:
-    """Under which the votes of two models lie, whichever is the reference."""
+def _votes_key(keys: list[str]) -> str:
+    """Return the key of the votes of two models, the same whichever is the reference."""
     return " against ".join(sorted(keys))

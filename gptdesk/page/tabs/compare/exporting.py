@@ -1,4 +1,4 @@
-"""Buttons that save a comparison as a file, in every format."""
+"""Download buttons of a comparison, one for each format."""
 
 import gradio as gr
 
@@ -10,7 +10,7 @@ LABELS = {"md": "Markdown", "html": "HTML", "json": "JSON", "csv": "CSV"}
 
 
 class ExportBar:
-    """A button for each format, which can be pressed once there is something to save."""
+    """Row of download buttons, enabled once there is a document."""
 
     def __init__(self, *, prefix: str) -> None:
         with gr.Row():
@@ -22,7 +22,7 @@ class ExportBar:
             }
 
     def filled(self, document: Document) -> Updates:
-        """Updates that put the document behind the buttons; ValueError if the disk refuses."""
+        """Write the document's files and return updates that enable the buttons; ValueError if that fails."""
         try:
             files = {name: hand_out(FORMATS[name](document), f"comparison.{name}") for name in self.buttons}
         except OSError as error:

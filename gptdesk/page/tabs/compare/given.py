@@ -1,4 +1,4 @@
-"""A text that is typed into a box or chosen as a file."""
+"""Text from a box or a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +10,26 @@ from gptdesk.comparison.texts import read_text
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import Values
 
-BOX = "the text given"  # what a text from the box is called
+BOX = "the text given"  # name of a text from the box
 
 
 @dataclass(frozen=True)
 class GivenText:
-    """A text with its name, and what the user must know about how its file was read."""
+    """Text with its name, and remarks on the encoding of its file."""
 
-    text: str  # empty if none is given
+    text: str  # may be empty
     name: str
     remarks: tuple[str, ...] = ()
 
     def after(self, sentence: str) -> str:
-        """Markdown that says `sentence`, which is Markdown, and the remarks."""
+        """Return Markdown: `sentence`, which is Markdown, followed by the remarks."""
         return " ".join([sentence, *(f"⚠ {markdown_text(remark)}." for remark in self.remarks)])
 
 
 class TextOrFile:
-    """A text box and, beside it, a file input, which overrides it. Their ids are `ident` and `ident`-file.
+    """Text box and, if `files`, a file input that overrides it. Their ids are `ident` and `ident`-file.
 
-    Without `files`, as on a public desk, which takes no uploads, there is the box alone.
+    A public desk takes no uploads, so it has the box alone.
     """
 
     def __init__(self, label: str, *, info: str, file_label: str, lines: int, ident: str, files: bool) -> None:
@@ -40,7 +40,7 @@ class TextOrFile:
             if files:
                 with gr.Column(scale=2, min_width=240):
                     self.file = gr.File(
-                        label=f"{file_label}, which overrides the box",
+                        label=f"{file_label} (overrides the text box)",
                         type="filepath",
                         height=140,
                         elem_id=f"{ident}-file",
@@ -48,13 +48,13 @@ class TextOrFile:
 
     @property
     def inputs(self) -> set[Component]:
-        """The widgets that `read` needs the values of."""
+        """Widgets whose values `read` needs."""
         return {self.box} if self.file is None else {self.box, self.file}
 
     def read(self, values: Values) -> GivenText:
-        """Return what is given; ValueError as `read_text`."""
+        """Return the text of the file or, without one, of the box; ValueError as `read_text`."""
         if self.file is not None and (file := values[self.file]):
             path = Path(str(file))
-            found = read_text(path)
-            return GivenText(found.text, path.name, tuple(found.reading.remarks(path.name)))
+            decoded = read_text(path)
+            return GivenText(decoded.text, path.name, tuple(decoded.reading.remarks(path.name)))
         return GivenText(str(values[self.box] or ""), BOX)

@@ -1,4 +1,4 @@
-"""Measure: the sides one after the other, alone: what they cost, how well they predict, where they differ."""
+"""Measure view: timing of the sides, their quality on a text, and the report."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,40 +7,40 @@ from gradio.components import Component
 
 from gptdesk.comparison import MOST_SIDES, Side, Stage
 from gptdesk.comparison.export import report_document, table_rows
-from gptdesk.comparison.heat_map import strip
+from gptdesk.comparison.heat_map import heat_map
 from gptdesk.comparison.measuring import MOST_REPEATS
-from gptdesk.comparison.report import Report, caveats, partings, sentences, study
-from gptdesk.comparison.texts import held_out_of
+from gptdesk.comparison.report import Report, caveats, divergence_sentences, study, summary_sentences
+from gptdesk.comparison.texts import find_held_out_text
 from gptdesk.desk import Desk
 from gptdesk.errors import Busy, TooLarge
 from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.page.chart import Line, chart
-from gptdesk.page.long_action import starter
-from gptdesk.page.option_widgets import MAY_SPEAK, STREAMING, Updates, Values, told
+from gptdesk.page.long_action import action_row
+from gptdesk.page.option_widgets import STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tabs.compare.exporting import ExportBar
 from gptdesk.page.tabs.compare.given import BOX, GivenText, TextOrFile
-from gptdesk.page.tabs.compare.panes import PICK, doing, marks, new_pane, strip_html
+from gptdesk.page.tabs.compare.panes import PICK, divergence_marks, empty_pane, heat_map_html, progress_line
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
 from gptdesk.training.curves import thin
 from models.manager import ModelKey
 
 PUBLIC_REPEATS, PUBLIC_TOKENS, PUBLIC_CHARACTERS = 5, 200, 200_000
-LOOK = 0.5  # seconds between two looks at what goes on: more of them would slow down what is timed
-PATIENCE = 2.0  # seconds that a part of the strip waits for its turn
-NOTHING = "Nothing was measured yet. Measure times every side alone, one after the other, and judges it by a text."
+LOOK = 0.5  # seconds between two progress updates; more of them would slow down the timed generation
+PATIENCE = 2.0  # seconds that a part of the heat map waits for the scheduler
+NOTHING = "No measurement yet. Measure times every side alone, one after the other, and evaluates it on a text."
 
 
 class MeasureView:
-    """What is measured, and the report."""
+    """Inputs of a measurement, and its report."""
 
     def __init__(self, desk: Desk, sides: SidesPanel) -> None:
         self._desk = desk
         self._sides = sides
         self.text = TextOrFile(
-            "Text to judge by",
-            info="Empty: text of the first model that has any which its training did not see.",
+            "Evaluation text",
+            info="Leave empty to use the held-out text of the first model that has one.",
             file_label="… or a text file",
             lines=2,
             ident="judge-text",
@@ -50,41 +50,43 @@ class MeasureView:
         self.repeats = gr.Slider(
             1, most, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
         )
-        self._actions = starter(desk, "Measure", ident="measure", running=sides.running)
+        self._actions = action_row(desk, "Measure", ident="measure", running=sides.running)
         self.summary = gr.Markdown(NOTHING, elem_id="summary")
         with gr.Column(visible=False) as self.results:
             self._lay_out_results()
-        self.judged = gr.State(None)  # what the strip shows: the sides' keys, their names and the text
+        self.judged = gr.State(None)  # content of the heat map: the sides' keys, their names and the text
 
     def _lay_out_results(self) -> None:
         self.table = gr.HTML(elem_id="report", elem_classes=["figures-table", "bare"])
         self.plot = gr.HTML(elem_id="latencies", elem_classes="bare")
         with gr.Row(equal_height=True, elem_classes="panes"):
-            self.panes = [new_pane(i, prefix="measured-", visible=i < 2) for i in range(MOST_SIDES)]
-        with gr.Column(visible=False) as self.strip_box:
+            self.panes = [empty_pane(i, prefix="measured-", visible=i < 2) for i in range(MOST_SIDES)]
+        with gr.Column(visible=False) as self.heat_map_box:
             with gr.Row():
                 self.part = gr.Slider(1, 2, value=1, step=1, label="Part of the text", elem_id="strip-part")
                 self.candidate = gr.Radio(["B"], value="B", label="Beside A", visible=False, elem_id="strip-side")
-            self.strip = gr.HTML(js_on_load=PICK, elem_id="strip", elem_classes="bare")
+            self.heat_map = gr.HTML(js_on_load=PICK, elem_id="strip", elem_classes="bare")
         self.export = ExportBar(prefix="save-")
         self.notes = gr.Markdown(elem_id="caveats", elem_classes="note")
 
     @property
     def remembered(self) -> dict[str, Component]:
-        """The widgets to remember, by name."""
+        """Widgets whose values are saved, by name."""
         return {"text": self.text.box, "repeats": self.repeats}
 
     def wire(self) -> None:
-        """Connect the buttons and the strip."""
+        """Connect the buttons and the heat map."""
         self._actions.wire()
         inputs = {*self._sides.inputs, *self.text.inputs, self.repeats}
-        found = [self.summary, self.results, self.table, self.plot, *self.panes, self.notes, self.judged]
-        strip_outputs = [self.strip_box, self.part, self.candidate, self.strip]
-        outputs = [*self._actions.outputs, *found, *strip_outputs, *self.export.buttons.values()]
+        report_outputs = [self.summary, self.results, self.table, self.plot, *self.panes, self.notes, self.judged]
+        heat_map_outputs = [self.heat_map_box, self.part, self.candidate, self.heat_map]
+        outputs = [*self._actions.outputs, *report_outputs, *heat_map_outputs, *self.export.buttons.values()]
         self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
-        latest = MAY_SPEAK | {"trigger_mode": "always_last", "concurrency_limit": 1}
+        latest = WITH_MESSAGES | {"trigger_mode": "always_last", "concurrency_limit": 1}
         for widget in (self.part, self.candidate):
-            widget.input(self._on_strip, [self.judged, self.part, self.candidate], [self.part, self.strip], **latest)
+            widget.input(
+                self._on_heat_map, [self.judged, self.part, self.candidate], [self.part, self.heat_map], **latest
+            )
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
@@ -102,7 +104,7 @@ class MeasureView:
                     if isinstance(event, Report):
                         report = event
                 stages = [event for event in events if isinstance(event, Stage)]
-                yield {self._actions.line: doing(stages[-1])} if stages else gr.skip()
+                yield {self._actions.line: progress_line(stages[-1])} if stages else gr.skip()
             if report is None:
                 yield {self._actions.line: "You stopped it; what was measured before is still shown."}
                 return
@@ -118,7 +120,7 @@ class MeasureView:
         yield from self._actions.run_queued(work, request, alone=True)
 
     def _check_modest(self, sides: Sequence[Side], text: str | None, repeats: int) -> None:
-        """Raise ValueError for what would hold up everyone else on a public desk: a text is timed without a break."""
+        """Raise TooLarge beyond the limits of a public desk, where a timed text would block all other visitors."""
         longest = max(side.request.max_new_tokens for side in sides)
         given = (repeats, PUBLIC_REPEATS), (longest, PUBLIC_TOKENS), (len(text or ""), PUBLIC_CHARACTERS)
         if self._desk.settings.public and any(value > most for value, most in given):
@@ -128,43 +130,43 @@ class MeasureView:
             )
 
     def _text(self, given: GivenText, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
-        """What to judge by, and what to call it; without a text, why there is none."""
+        """Return the evaluation text and its name; without a text None, and the reason."""
         if given.text or given.name != BOX:
             return given.text, given.name
-        return held_out_of(self._desk.manager, keys)
+        return find_held_out_text(self._desk.manager, keys)
 
     def _shown(self, report: Report) -> Updates:
-        said = [f"**{markdown_text(sentence)}**" for sentence in sentences(report)]
-        said += [markdown_text(sentence) for sentence in partings(report)]
+        sentences = [f"**{markdown_text(sentence)}**" for sentence in summary_sentences(report)]
+        sentences += [markdown_text(sentence) for sentence in divergence_sentences(report)]
         updates: Updates = {
-            self.summary: "\n\n".join(said),
+            self.summary: "\n\n".join(sentences),
             self.results: gr.update(visible=True),
             self.table: html_table(["", *report.names], table_rows(report)),
             self.plot: _latency_chart(report),
             self.notes: "\n\n".join(map(markdown_text, caveats(report))),
         }
-        both = [marks(one) for one in report.divergences]
+        both = [divergence_marks(one) for one in report.divergences]
         for i, box in enumerate(self.panes):
             if i < len(report.sides):
                 side, result = report.sides[i], report.measurement.results[i]
                 mark = both[i - 1][1] if i else both[0][0]
-                shown = pane(side.name, side.request.prompt, result.texts[0], mark=mark)
-                updates[box] = gr.update(visible=True, value=shown)
+                text_pane = pane(side.name, side.request.prompt, result.texts[0], mark=mark)
+                updates[box] = gr.update(visible=True, value=text_pane)
             else:
                 updates[box] = gr.update(visible=False)
         return updates
 
     def _judged(self, report: Report, text: str | None) -> Updates:
-        """The strip, if the sides can be compared by tokens."""
+        """Return updates that show the heat map, if the sides can be compared by tokens, and else hide it."""
         comparable = [i for i in range(1, len(report.sides)) if (pair := report.pair(i)) and pair.closeness]
         if not comparable or text is None:
-            return {self.strip_box: gr.update(visible=False), self.judged: None}
+            return {self.heat_map_box: gr.update(visible=False), self.judged: None}
         names = report.names
         judged: dict[str, object] = {"keys": [side.key.spelled for side in report.sides], "names": names, "text": text}
         chosen = names[comparable[0]]
-        part, shown = self._strip(judged, 1, chosen)
+        part, part_html = self._heat_map(judged, 1, chosen)
         return {
-            self.strip_box: gr.update(visible=True),
+            self.heat_map_box: gr.update(visible=True),
             self.judged: judged,
             self.part: part,
             self.candidate: gr.update(
@@ -173,29 +175,29 @@ class MeasureView:
                 visible=len(comparable) > 1,
                 label=f"Beside {names[0]}",
             ),
-            self.strip: shown,
+            self.heat_map: part_html,
         }
 
-    @told
-    def _on_strip(self, judged: dict[str, object] | None, part: object, candidate: object) -> object:
+    @shows_errors
+    def _on_heat_map(self, judged: dict[str, object] | None, part: object, candidate: object) -> object:
         if judged is None:
             return gr.skip()
         with self._desk.scheduler.queue() as place:
             if not place.wait(PATIENCE):
                 raise Busy("something else is being measured or generated; choose the part again when that is done")
-            return self._strip(judged, part, candidate)
+            return self._heat_map(judged, part, candidate)
 
-    def _strip(self, judged: dict[str, object], part: object, candidate: object) -> tuple[object, str]:
-        """The slider of parts, and one part as HTML."""
+    def _heat_map(self, judged: dict[str, object], part: object, candidate: object) -> tuple[object, str]:
+        """Return an update of the slider of parts, and one part of the heat map as HTML."""
         names, spelled, text = judged["names"], judged["keys"], str(judged["text"])
         assert isinstance(names, list)
         assert isinstance(spelled, list)
         i = names.index(candidate)
         keys = ModelKey.parse(spelled[0]), ModelKey.parse(spelled[i])
         number = part - 1 if isinstance(part, int) else 0
-        found = strip(self._desk.manager, keys, text, number=number)
-        slider = gr.update(maximum=max(2, found.of), value=number + 1, visible=found.of > 1)
-        return slider, strip_html(found, (names[0], names[i]))
+        heat_map_part = heat_map(self._desk.manager, keys, text, number=number)
+        slider = gr.update(maximum=max(2, heat_map_part.of), value=number + 1, visible=heat_map_part.of > 1)
+        return slider, heat_map_html(heat_map_part, (names[0], names[i]))
 
 
 def _latency_chart(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""Texts and tokens of models as HTML, each character of them as the character it is."""
+"""Texts, divergences and token heat maps as HTML, with every character escaped."""
 
 import html
 import json
@@ -8,7 +8,7 @@ import gradio as gr
 
 from gptdesk.comparison import Stage
 from gptdesk.comparison.divergence import Divergence
-from gptdesk.comparison.heat_map import Expected, Strip, StripToken
+from gptdesk.comparison.heat_map import Expected, HeatMap, HeatMapToken
 from gptdesk.comparison.verdict import BANDS
 from gptdesk.markup import markdown_text, pane
 
@@ -25,7 +25,7 @@ CSS = """
   font-variant-numeric: tabular-nums; }
 """
 
-# A click, or Enter on a token that has the focus, shows what was expected there; hovering shows it as a tooltip.
+# A click, or Enter on a focused token, shows the predictions there below the heat map; hovering, as a tooltip.
 PICK = """
 const pick = token => {
   if (!token || !token.title) return;
@@ -39,34 +39,34 @@ element.addEventListener("keydown", event => { if (event.key === "Enter") pick(f
 """
 
 
-def doing(stage: Stage) -> str:
-    """What is being done, as Markdown."""
+def progress_line(stage: Stage) -> str:
+    """Return the current step as Markdown."""
     done = "" if stage.done is None else f" ({stage.done:.0%})"
     return f"{markdown_text(stage.text[:1].upper() + stage.text[1:])}{done} …"
 
 
-def new_pane(i: int, *, prefix: str, visible: bool = True) -> gr.HTML:
-    """An empty pane for side `i`."""
+def empty_pane(i: int, *, prefix: str, visible: bool = True) -> gr.HTML:
+    """Return an empty pane for side `i`."""
     return gr.HTML(pane("", "", ""), elem_id=f"{prefix}{i + 1}", elem_classes="bare", visible=visible, min_width=280)
 
 
-def marks(divergence: Divergence) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """What stands out in the reference's text and in the candidate's: the tokens that differ."""
-    found = []
+def divergence_marks(divergence: Divergence) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Return the character ranges of the tokens that differ, in the reference's text and in the candidate's."""
+    marks: list[tuple[int, int] | None] = []
     for token in (divergence.reference, divergence.candidate):
         start = divergence.characters
-        found.append(None if divergence.identical or token is None else (start, start + max(1, len(token))))
-    return found[0], found[1]
+        marks.append(None if divergence.identical or token is None else (start, start + max(1, len(token))))
+    return marks[0], marks[1]
 
 
-def strip_html(strip: Strip, names: Sequence[str]) -> str:
-    """The strip, its key, and a place for the token that is picked."""
-    spans = "".join(_span(token, names) for token in strip.tokens)
+def heat_map_html(heat_map: HeatMap, names: Sequence[str]) -> str:
+    """Return the heat map as HTML, with its legend and a line for the picked token."""
+    spans = "".join(_span(token, names) for token in heat_map.tokens)
     steps = [0.0, *(most for most, _ in BANDS)]
     key = "".join(f'<span class="kl-{i}">{_range(i, steps)}</span> ' for i in range(len(steps)))
     return (
         f'<div class="strip"><div class="key">KL divergence in nats, each part read from its beginning: {key}</div>'
-        f'<div class="tokens"><span>{html.escape(strip.first)}</span>{spans}</div>'
+        f'<div class="tokens"><span>{html.escape(heat_map.first)}</span>{spans}</div>'
         '<div class="picked-token">Click a token, or point at it, to see what both sides expected there.</div></div>'
     )
 
@@ -75,13 +75,13 @@ def _range(i: int, steps: Sequence[float]) -> str:
     return f"{steps[i]:g} to {steps[i + 1]:g}" if i + 1 < len(steps) else f"{steps[i]:g} and more"
 
 
-def _span(token: StripToken, names: Sequence[str]) -> str:
+def _span(token: HeatMapToken, names: Sequence[str]) -> str:
     step = sum(token.kl >= most for most, _ in BANDS)
-    told = html.escape(_told(token, names), quote=True).replace("\n", "&#10;")
-    return f'<span class="kl-{step}" tabindex="0" title="{told}">{html.escape(token.text)}</span>'
+    title = html.escape(_tooltip(token, names), quote=True).replace("\n", "&#10;")
+    return f'<span class="kl-{step}" tabindex="0" title="{title}">{html.escape(token.text)}</span>'
 
 
-def _told(token: StripToken, names: Sequence[str]) -> str:
+def _tooltip(token: HeatMapToken, names: Sequence[str]) -> str:
     both = f"{names[0]} {token.reference:.1%}, {names[1]} {token.candidate:.1%}"
     lines = [f"{json.dumps(token.text, ensure_ascii=False)}: {both}; KL {token.kl:.4f} nats"]
     for name, top in zip(names, (token.reference_top, token.candidate_top), strict=True):

@@ -1,4 +1,4 @@
-"""Prompt list: many prompts in one go, with a table of where the sides part."""
+"""Prompt list: many prompts in one go, with a table of divergences."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_promp
 from gptdesk.desk import Desk
 from gptdesk.errors import TooLarge
 from gptdesk.markup import html_table, markdown_text
-from gptdesk.page.long_action import starter
+from gptdesk.page.long_action import action_row
 from gptdesk.page.option_widgets import STREAMING, Updates, Values
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tabs.compare.exporting import ExportBar
 from gptdesk.page.tabs.compare.given import TextOrFile
-from gptdesk.page.tabs.compare.panes import doing
+from gptdesk.page.tabs.compare.panes import progress_line
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
 
@@ -24,34 +24,34 @@ PUBLIC_PROMPTS = 20
 
 
 class PromptsView:
-    """A list of prompts, and what came of it."""
+    """Prompts, and the table of their results."""
 
     def __init__(self, desk: Desk, sides: SidesPanel) -> None:
         self._desk = desk
         self._sides = sides
         self.prompts = TextOrFile(
             "Prompts",
-            info="One a line. \\n stands for a new line.",
-            file_label="… or a file of them",
+            info="One prompt a line; \\n stands for a new line.",
+            file_label="… or a file of prompts",
             lines=4,
             ident="prompts",
             files=not desk.settings.public,
         )
-        self._actions = starter(desk, "Compare all", ident="compare-all", running=sides.running)
-        self.said = gr.Markdown("No prompts were compared yet.", elem_id="prompts-said")
+        self._actions = action_row(desk, "Compare all", ident="compare-all", running=sides.running)
+        self.summary = gr.Markdown("No results yet.", elem_id="prompts-said")
         self.table = gr.HTML(elem_id="prompts-table", elem_classes=["figures-table", "bare"])
         self.export = ExportBar(prefix="save-prompts-")
 
     @property
     def remembered(self) -> dict[str, Component]:
-        """The widgets to remember, by name."""
+        """Widgets whose values are saved, by name."""
         return {"prompts": self.prompts.box}
 
     def wire(self) -> None:
         """Connect the button."""
         self._actions.wire()
         inputs = {*self._sides.inputs, *self.prompts.inputs}
-        outputs = [*self._actions.outputs, self.said, self.table, *self.export.buttons.values()]
+        outputs = [*self._actions.outputs, self.summary, self.table, *self.export.buttons.values()]
         self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
@@ -65,29 +65,29 @@ class PromptsView:
                 )
             sides = self._sides.sides(values)
             note = in_turn_note(self._desk.manager, [side.key for side in sides])
-            found: list[PromptResult] = []
+            results: list[PromptResult] = []
             stream = place.shared(compare_prompts(self._desk.manager, sides, prompts, stop=place.stop))
             for events in in_batches(stream, stop=place.stop, every=0.2):
                 updates: Updates = {} if events else {self._actions.line: gr.skip()}
                 for event in events:
                     if isinstance(event, Stage):
-                        updates[self._actions.line] = doing(event)
+                        updates[self._actions.line] = progress_line(event)
                     else:
-                        found.append(event)
-                if found and events:
-                    updates |= self._shown(sides, found, note)
+                        results.append(event)
+                if results and events:
+                    updates |= self._show_results(sides, results, note)
                 yield updates
-            ended = "Stopped" if len(found) < len(prompts) else "Done"
+            ended = "Stopped" if len(results) < len(prompts) else "Done"
             in_turn = f" Not all at once: {note}." if note else ""
-            yield {self._actions.line: given.after(f"{ended}: {len(found)} of {len(prompts)} prompts.{in_turn}")}
-            if found:
-                yield self.export.filled(prompts_document(sides, found, note=note))
+            yield {self._actions.line: given.after(f"{ended}: {len(results)} of {len(prompts)} prompts.{in_turn}")}
+            if results:
+                yield self.export.filled(prompts_document(sides, results, note=note))
 
         yield from self._actions.run_queued(work, request)
 
-    def _shown(self, sides: list[Side], found: list[PromptResult], note: str | None) -> Updates:
-        document = prompts_document(sides, found, note=note)
+    def _show_results(self, sides: list[Side], results: list[PromptResult], note: str | None) -> Updates:
+        document = prompts_document(sides, results, note=note)
         return {
-            self.said: "\n\n".join(map(markdown_text, document.sentences)),
+            self.summary: "\n\n".join(map(markdown_text, document.sentences)),
             self.table: html_table(document.head, document.rows),
         }

@@ -1,4 +1,4 @@
-"""Who is compared, and what each is asked: pickers, prompt and parameters, shared unless they are unlinked."""
+"""Sides panel: model pickers, prompt and parameters, shared by all sides unless they are unlinked."""
 
 import threading
 
@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gptdesk.comparison import Side, one_seed, side_names
+from gptdesk.comparison import Side, side_names, with_seed
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values
@@ -14,30 +14,32 @@ from gptdesk.page.pickers import ModelPicker, PresetBar
 from models.manager import ModelKey
 
 LETTERS = "ABC"
-WISHED = ("float32", "int8", "int4")
+PREFERRED = ("float32", "int8", "int4")
 
 
 class SidesPanel:
-    """The upper part of the tab; every view below it reads its sides from here."""
+    """Upper part of the tab, from which every view below reads its sides."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self.running: dict[str, threading.Event] = {}  # what a page does in this tab, one thing at a time
+        self.running: dict[
+            str, threading.Event
+        ] = {}  # by session, so that a page runs one action of this tab at a time
         self.pickers: list[ModelPicker] = []
         self._own: list[ChainPanel] = []
         self._own_seeds: list[gr.Textbox] = []
         self._boxes: list[gr.Accordion] = []
         with gr.Row():
-            for letter, wished in zip(LETTERS, WISHED, strict=True):
+            for letter, preferred in zip(LETTERS, PREFERRED, strict=True):
                 with gr.Column(min_width=280, visible=letter != "C") as column:
                     label = "A: the reference" if letter == "A" else letter
                     prefix = f"compare-{letter.lower()}-"
-                    self.pickers.append(ModelPicker(desk, label=label, wished=wished, prefix=prefix))
+                    self.pickers.append(ModelPicker(desk, label=label, preferred=preferred, prefix=prefix))
         self._third_column = column
-        self.third = gr.Checkbox(label="Compare a third one, too", container=False, elem_id="compare-third")
+        self.third = gr.Checkbox(label="Add a third model", container=False, elem_id="compare-third")
         self.prompt = gr.Textbox(
             label="Prompt",
-            placeholder="What every side continues. Empty: each begins by itself.",
+            placeholder="Text that every side continues; leave empty to start a new one.",
             lines=2,
             max_lines=8,
             elem_id="compare-prompt",
@@ -79,8 +81,8 @@ class SidesPanel:
 
     @property
     def remembered(self) -> dict[str, Component]:
-        """The widgets to remember, by name."""
-        found: dict[str, Component] = {
+        """Widgets whose values are saved, by name."""
+        widgets: dict[str, Component] = {
             "prompt": self.prompt,
             "third": self.third,
             "max_new_tokens": self.max_new_tokens,
@@ -89,24 +91,24 @@ class SidesPanel:
             "preset": self.presets.name,
         }
         for letter, picker, seed in zip(LETTERS, self.pickers, self._own_seeds, strict=True):
-            found |= {f"{letter}: model": picker.name, f"{letter}: precision": picker.precision}
-            found[f"{letter}: seed"] = seed
-        return found
+            widgets |= {f"{letter}: model": picker.name, f"{letter}: precision": picker.precision}
+            widgets[f"{letter}: seed"] = seed
+        return widgets
 
     @property
     def panels(self) -> dict[str, ChainPanel]:
-        """The sampler panels to remember, by name."""
+        """Sampler panels whose values are saved, by name."""
         return {"chain": self.panel} | {f"{a}: chain": panel for a, panel in zip(LETTERS, self._own, strict=True)}
 
     @property
     def inputs(self) -> set[Block]:
-        """What `sides` reads."""
+        """Widgets whose values `sides` needs."""
         panels = {component for panel in self.panels.values() for component in panel.components}
         return {*self.remembered.values(), *panels}
 
     @property
-    def shaped(self) -> list[Block]:
-        """What `shown` updates beside the remembered widgets."""
+    def layout_outputs(self) -> list[Block]:
+        """Containers whose visibility depends on the switches."""
         return [self._third_column, self._shared, *self._boxes]
 
     def wire(self) -> None:
@@ -116,27 +118,27 @@ class SidesPanel:
         self.presets.wire()
         switches = [self.linked, self.third]
         for switch in switches:
-            switch.change(self._shape, switches, self.shaped, **QUIETLY)
+            switch.change(self._shape, switches, self.layout_outputs, **QUIETLY)
 
-    def shown(self, kept: dict[str, object]) -> Updates:
-        """Updates that list the models there are now and show what was remembered."""
+    def show(self, kept: dict[str, object]) -> Updates:
+        """Return updates that list the models and presets there are now and show the saved values `kept`."""
         updates: Updates = {}
         for letter, picker in zip(LETTERS, self.pickers, strict=True):
-            updates |= picker.shown(kept.get(f"{letter}: model"), kept.get(f"{letter}: precision"))
-        updates |= self.presets.shown(kept.get("preset"))
+            updates |= picker.show(kept.get(f"{letter}: model"), kept.get(f"{letter}: precision"))
+        updates |= self.presets.show(kept.get("preset"))
         shape = self._shape(kept.get("linked", True) is not False, kept.get("third") is True)
-        return updates | dict(zip(self.shaped, shape, strict=True))
+        return updates | dict(zip(self.layout_outputs, shape, strict=True))
 
     def keys(self, values: Values) -> list[ModelKey]:
-        """The models of the sides; ValueError names what is missing."""
+        """Return the models of the sides; ValueError if one is not chosen or cannot be used."""
         return [picker.key(values) for picker in self.pickers[: self.count(values)]]
 
     def count(self, values: Values) -> int:
-        """How many sides there are."""
+        """Return the number of sides."""
         return 3 if values[self.third] else 2
 
     def sides(self, values: Values, *, seed: int | None = None) -> list[Side]:
-        """The sides as they are set, with another seed if one is given; ValueError as `GenerationRequest`."""
+        """Return the sides as set, with another seed if one is given; ValueError as `GenerationRequest`."""
         keys = self.keys(values)
         given = {
             "prompt": str(values[self.prompt] or ""),
@@ -146,7 +148,7 @@ class SidesPanel:
         def request(panel: ChainPanel, box: gr.Textbox) -> GenerationRequest:
             chosen = (values[box] or None) if seed is None else seed
             request = GenerationRequest(chain=panel.chain(values), seed=chosen, **given)
-            return one_seed(self._desk.bounded(request))
+            return with_seed(self._desk.bounded(request))
 
         if values[self.linked]:
             requests = [request(self.panel, self.seed)] * len(keys)

@@ -10,7 +10,7 @@ from gptdesk import datasets
 from gptdesk.datasets import TextProgress
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
-from gptdesk.page.long_action import starter
+from gptdesk.page.long_action import action_row
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, Updates, Values
 from gptdesk.scheduler import Place
 
@@ -27,7 +27,7 @@ class LibraryPanel:
             self._listed(), value=datasets.STORY_WORLD, label="Text from the library", elem_id="train-library"
         )
         self.note = gr.Markdown(self._about(datasets.STORY_WORLD), elem_id="train-library-note", elem_classes="note")
-        self._actions = starter(desk, "Fetch it now", ident="train-fetch", running={}, primary=False)
+        self._actions = action_row(desk, "Fetch it now", ident="train-fetch", running={}, primary=False)
 
     def wire(self) -> None:
         """Connect the list and the button."""

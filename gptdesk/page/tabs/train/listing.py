@@ -7,7 +7,7 @@ import gradio as gr
 from gptdesk.desk import Desk
 from gptdesk.formatting import clock
 from gptdesk.markup import html_table
-from gptdesk.page.option_widgets import MAY_SPEAK, QUIETLY, Updates, label, told
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, label, shows_errors
 from gptdesk.page.tabs.train.panels import (
     AXES,
     DASH,
@@ -66,11 +66,11 @@ class ListingView:
         shown = [self._below, self.curves, self.differences, self.sure]
         drawn = [self.chosen, self.axis, self.weight, self.logs]
         tab.select(self._on_open, drawn, [self.table, self.chosen, *shown], **QUIETLY)
-        latest = MAY_SPEAK | {"trigger_mode": "always_last"}
+        latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
         for box in drawn:
             box.input(self._on_choice, drawn, shown, **latest)  # type: ignore[attr-defined]  # made by Gradio
         self.delete.click(self._on_ask, None, self.sure, **QUIETLY)
-        self.sure.click(self._on_delete, drawn, [self.table, self.chosen, *shown], **MAY_SPEAK)
+        self.sure.click(self._on_delete, drawn, [self.table, self.chosen, *shown], **WITH_MESSAGES)
 
     def _on_open(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         runs = control.newest_first(self._desk.run_context)
@@ -82,7 +82,7 @@ class ListingView:
             self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),
         } | self._compared(kept, Look.of(axis, weight, logs))
 
-    @told
+    @shows_errors
     def _on_choice(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         if len(chosen) > MOST:
             raise ValueError(f"at most {MOST} runs can be compared, not {len(chosen)}; deselect some")

@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from gptdesk.desk import Desk
-from gptdesk.page.option_widgets import MAY_SPEAK, Updates, Values, told
+from gptdesk.page.option_widgets import WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.training import control
 from gptdesk.training.control import RunInfo
@@ -45,8 +45,8 @@ class RunButtons:
             self.stop: lambda run: control.order(context, run, "stop"),
         }
         for button, act in actions.items():
-            button.click(self._handler(act, name, draw), inputs, outputs, **MAY_SPEAK)
-        self.use.click(self._on_use, name, self._links.used(GENERATE), **MAY_SPEAK)
+            button.click(self._handler(act, name, draw), inputs, outputs, **WITH_MESSAGES)
+        self.use.click(self._on_use, name, self._links.use_outputs(GENERATE), **WITH_MESSAGES)
 
     def show(self, info: RunInfo) -> Updates:
         """Return updates that show the buttons for a run in this state."""
@@ -63,14 +63,14 @@ class RunButtons:
     def _handler(
         self, act: Callable[[str], None], name: gr.Dropdown, draw: Callable[[Values], Updates]
     ) -> Callable[[Values], object]:
-        @told
+        @shows_errors
         def handle(values: Values) -> object:
             act(str(values[name]))
             return draw(values)
 
         return handle
 
-    @told
+    @shows_errors
     def _on_use(self, name: str | None) -> object:
         info = control.info(self._desk.run_context, name or "")
         return self._links.use(GENERATE, control.model_of(self._desk.run_context, info))

@@ -6,7 +6,7 @@ from gradio.components import Component
 
 from gptdesk.desk import Desk
 from gptdesk.markup import html_table
-from gptdesk.page.option_widgets import MAY_SPEAK, QUIETLY, Updates, Values, told
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train import words
 from gptdesk.page.tabs.train.panels import AXES, SMOOTHEST, SMOOTHING, Look, loss_chart, small_charts, tiles
@@ -70,7 +70,7 @@ class RunView:
 
     def wire(self, tab: gr.Tab) -> None:
         """Connect the widgets and the timer; the run is read again when `tab` is opened."""
-        latest = MAY_SPEAK | {"trigger_mode": "always_last"}
+        latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
         self.timer.tick(self._on_tick, self.inputs, self.outputs, **QUIETLY)
         tab.select(self._on_open, self.inputs, self.outputs, **QUIETLY)
         self.name.input(self._on_run, self.inputs, self.outputs, **latest)
@@ -105,15 +105,15 @@ class RunView:
         except ValueError:  # it is being deleted at this moment; at the next tick it is gone
             return gr.skip()
 
-    @told
+    @shows_errors
     def _on_run(self, values: Values) -> object:
         return self._draw(values, newest=True)
 
-    @told
+    @shows_errors
     def _on_choice(self, values: Values) -> object:
         return self._draw(values)
 
-    @told
+    @shows_errors
     def _on_sample(self, values: Values) -> object:
         name = str(values[self.name] or "")
         if name not in self._names():

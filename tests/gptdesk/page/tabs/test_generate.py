@@ -1,4 +1,4 @@
-"""The Generate tab without a browser: the count below the prompt, and what a page shows when it opens."""
+"""Generate tab without a browser: token count below the prompt, and state of a page that opens."""
 
 from collections.abc import Callable
 from pathlib import Path
