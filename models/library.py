@@ -193,7 +193,7 @@ class ModelLibrary:
         signature = signature_of(entry.path)
         known = self._infos.get((name, entry.path))
         if known is None or known[0] != signature:
-            known = self._infos[name, entry.path] = signature, describe(name, entry.path, opened)
+            known = self._infos[name, entry.path] = signature, describe(name, entry.path, opened=opened)
         return known[1]
 
     def _check_copy_name(self, name: str, *, precision: str) -> None:

@@ -116,8 +116,8 @@ class Catalogue:
         return []
 
 
-def describe(name: str, path: Path, opened: Callable[[Path], Checkpoint]) -> ModelInfo:
-    """Return the description of the checkpoint that `opened` gives; what it refuses becomes the `problem`."""
+def describe(name: str, path: Path, *, opened: Callable[[Path], Checkpoint] = Checkpoint.open) -> ModelInfo:
+    """Return the description of a checkpoint folder, which `opened` opens; what that refuses becomes the `problem`."""
     try:
         if not KNOWN_AS.fullmatch(name):
             raise ValueError(f"rename the folder {name!r}: {NAME_RULE}")
