@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import gptdesk.page  # noqa: F401 - before any test imports gradio, which takes half the time then
 import models.engine
 from gptdesk.starter.stories import stories
 from models.checkpoint import About, save_checkpoint
@@ -147,3 +148,4 @@ def desk(home: Path) -> Iterator[object]:
     log = desk.close()
     assert "Traceback" not in log, log
     assert "does not fit the page" not in log, log  # of what the page itself has kept
+    assert desk.process.returncode == 0

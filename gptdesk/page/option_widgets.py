@@ -16,8 +16,10 @@ from samplers import Chain, Options, build, default_chain, get
 
 Values = Mapping[Component, object]  # values of the inputs of an event, which lists them as a set
 Updates = dict[Block, object]  # updates of the outputs of an event
-QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-STREAMING: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+# Progress is shown nowhere: each component that may show it costs the browser some work at every message of an event.
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
+QUIETLY: dict[str, Any] = HIDDEN | {"queue": False}
+STREAMING: dict[str, Any] = HIDDEN | {"concurrency_limit": None}
 # for events with messages on the page, which need the queue
 WITH_MESSAGES: dict[str, Any] = QUIETLY | {"queue": True, "concurrency_limit": None}
 Parameters = ParamSpec("Parameters")

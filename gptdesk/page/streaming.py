@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 Event = TypeVar("Event")
-
 IDLE = 0.5  # seconds without an event after which a batch is empty: the page may have gone, and Gradio looks only then
 
 

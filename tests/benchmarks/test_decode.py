@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import decode
 from benchmarks.decode import Outcome, arguments, in_turn, machine, measure, random_checkpoint, report, table_line
 from benchmarks.goals import Goal, goals, starter_goals
 from benchmarks.peers import Peer, median_row, read_line
@@ -170,15 +171,19 @@ def test_the_commands_in_the_docs_are_understood() -> None:
 def test_rounds_alternate_and_a_peer_that_fails_is_left_out(
     peers: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    bandwidths, speeds = iter([3e10, 2e10]), iter([100.0, 125.0])
+    monkeypatch.setattr(decode, "run_bandwidth", lambda under: next(bandwidths))
+    monkeypatch.setattr(
+        decode, "run", lambda case, under: measured(case.precision, 16, 1, tokens_per_second=next(speeds))
+    )
     ours = Case(str(tiny_folder / "tiny"), "tiny", str(tmp_path), "cpu", "float32", 16, 1, 20)
     theirs = [Peer(name, 16, peers, peers / "peers.py") for name in ("ov_f32", "gguf_Q8_0")]
     caplog.set_level("INFO")
     outcome = measure([ours], theirs, rounds=2)
-    assert [one.row.precision for one in outcome.ours] == ["float32"]
+    assert [(one.row.precision, one.row.tokens_per_second) for one in outcome.ours] == [("float32", 112.5)]
     assert [one.precision for one in outcome.theirs] == ["gguf_Q8_0"]
-    assert outcome.bandwidth > 1e8
-    assert outcome.spread >= 0
+    assert outcome.bandwidth == 3e10
+    assert outcome.spread == 0.25
     assert outcome.rounds == 2
     told = [record.getMessage() for record in caplog.records]
     rounds = [line.split(":")[0] for line in told]

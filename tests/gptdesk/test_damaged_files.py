@@ -16,6 +16,7 @@ from gradio.components import Component
 from training_checks import begin, resume
 
 from gptdesk.__main__ import main
+from gptdesk.cli import VERBS
 from gptdesk.comparison.blind import Tally
 from gptdesk.desk import MOST_PRESETS, Desk, built_in_presets
 from gptdesk.page.app import build_app
@@ -222,7 +223,7 @@ class Run:
     """A run with all its files, and all that reads them."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.desk = home, Desk(Settings(home=home))
+        self.desk = Desk(Settings(home=home))
         self.run = begin(home, "run")
         self.run.write_status(
             RunStatus(state="stopped", step=40, steps=100, saved_step=40, best_step=20, best_loss=3.5)
@@ -263,7 +264,7 @@ class Run:
             assert isinstance(updates, dict), damaged
             orjson.dumps([update for block, update in updates.items() if not isinstance(block, gr.State | gr.Timer)])
         for arguments in (["runs"], ["runs", "--json"]):
-            assert main(["--home", str(self.home), *arguments]) == 0
+            assert VERBS[arguments[0]](self.desk, arguments[1:]) == 0
         assert "Traceback" not in capsys.readouterr().err
         return info
 

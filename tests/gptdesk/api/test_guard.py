@@ -1,12 +1,13 @@
-"""Guard and /health on the real application: every route of ours and of Gradio's is behind the guard."""
+"""The guard alone, then with /health on the real application: every route of ours and of Gradio's is behind it."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from gptdesk.api.guard import CLOSED
+from gptdesk.api.guard import CLOSED, Guard
 from gptdesk.desk import Desk
 from gptdesk.server import web_app
 from gptdesk.settings import load_settings
@@ -20,6 +21,67 @@ ROUTES = ("/", "/health", "/config", "/gradio_api/info", "/gradio_api/upload", "
 def client(tmp_path_factory: pytest.TempPathFactory, in_event_loop: Callable) -> TestClient:
     desk = Desk(load_settings({"home": str(tmp_path_factory.mktemp("home"))}))
     return TestClient(in_event_loop(lambda: web_app(desk)), base_url=f"http://{HERE}", raise_server_exceptions=False)
+
+
+# The guard alone: host, origin and sec-fetch-site of a request; its status when it reads a page, reads a stream, sends
+# an event, and sends one to a public desk.
+TABLE = [
+    ("localhost", None, None, 200, 200, 200, 200),
+    ("localhost", None, "none", 200, 200, 200, 200),
+    ("localhost", None, "same-origin", 200, 200, 200, 200),
+    ("localhost", "http://localhost:7860", "same-origin", 200, 200, 200, 200),
+    ("localhost", "http://127.0.0.1:1", "same-site", 200, 200, 200, 200),
+    ("localhost", "https://desk.example.org", None, 200, 200, 200, 200),
+    ("localhost", "", None, 200, 200, 200, 200),
+    ("localhost", None, "cross-site", 200, 403, 403, 200),
+    ("localhost", "http://localhost", "cross-site", 200, 403, 403, 200),
+    ("localhost", "http://evil.com", None, 200, 200, 403, 200),
+    ("localhost", "http://localhost.evil.com", "same-origin", 200, 200, 403, 200),
+    ("localhost", "null", None, 200, 200, 403, 200),
+    ("localhost", "http://[::", None, 200, 200, 403, 200),
+    ("127.0.0.1:7860", None, None, 200, 200, 200, 200),
+    ("[::1]:7860", "http://[::1]:7860", None, 200, 200, 200, 200),
+    ("desk.example.org", "https://desk.example.org", "same-origin", 200, 200, 200, 200),
+    ("desk.example.org", None, "cross-site", 200, 403, 403, 200),
+    ("evil.com", None, None, 403, 403, 403, 200),
+    ("evil.com", "http://evil.com", "same-origin", 403, 403, 403, 200),
+    ("evil.com", "http://localhost", "cross-site", 403, 403, 403, 200),
+    ("", None, None, 403, 403, 403, 200),
+]
+
+
+@pytest.mark.parametrize(("host", "origin", "site", "page", "stream", "event", "public"), TABLE)
+def test_who_may_do_what(
+    host: str, origin: str | None, site: str | None, page: int, stream: int, event: int, public: int
+) -> None:
+    app, hosts = PlainTextResponse("passed"), ["desk.example.org"]
+    own, open_to_all = (TestClient(Guard(app, public=public, hosts=hosts)) for public in (False, True))
+    given = {"host": host, "origin": origin, "sec-fetch-site": site}
+    headers = {name: value for name, value in given.items() if value is not None}
+    found = [
+        own.get("/", headers=headers).status_code,
+        own.get("/gradio_api/queue/data?session_hash=x", headers=headers).status_code,
+        own.post("/gradio_api/queue/join", headers=headers).status_code,
+        open_to_all.post("/gradio_api/queue/join", headers=headers).status_code,
+    ]
+    assert found == [page, stream, event, public]
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "POST"])
+def test_a_route_that_is_not_listed_is_closed_with_every_method(method: str) -> None:
+    guarded = TestClient(Guard(PlainTextResponse("passed"), public=False))
+    for path in ("/config", "/gradio_api/info", "/health"):
+        assert guarded.request(method, path, headers={"host": "localhost"}).status_code == 404
+
+
+def test_a_websocket_is_refused() -> None:
+    guarded = TestClient(Guard(PlainTextResponse("passed"), public=True), base_url="http://localhost")
+    with pytest.raises(WebSocketDenialResponse) as refusal, guarded.websocket_connect("/"):
+        pass
+    assert (refusal.value.status_code, refusal.value.text) == (404, CLOSED)
+
+
+# On the real application
 
 
 def test_health_tells_whose_desk_it_is(client: TestClient, tmp_path: Path) -> None:

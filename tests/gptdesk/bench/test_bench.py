@@ -241,13 +241,17 @@ def test_bench_prints_rows(capsys: Capture) -> None:
     assert all(row["kernel"] for row in rows)
 
 
-def test_bench_prints_a_table(home: Path, capsys: Capture) -> None:
+def test_bench_prints_a_table(home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of figures that were not measured: how they are is what the tests above are for."""
+    measured = {n: replace(MEASURED, row=replace(ROW, precision="float32", n=n)) for n in (1, 5)}
+    monkeypatch.setattr(sys.modules["gptdesk.cli.bench"], "run", lambda case: measured[case.n])
     assert main(["bench", str(home / "models" / "tiny"), "--precision", "float32"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "GB/s" in out[0]
     assert out[1].split()[:3] == ["PRECISION", "PROMPT", "N"]
     assert [line.split()[:3] for line in out[2:4]] == [["float32", "16", "1"], ["float32", "16", "5"]]
-    assert "MB before the model is loaded" in out[-1]
+    assert "100.0" in out[2]
+    assert "200 MB before the model is loaded" in out[-1]
 
 
 @pytest.mark.usefixtures("home")

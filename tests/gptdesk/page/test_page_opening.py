@@ -1,0 +1,106 @@
+"""The page as it opens in a real browser: what was set before, after a reload and a restart; sizes and themes."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, watched_page
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = NEEDS_BROWSER
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
+    (home / "page.json").unlink(missing_ok=True)
+    with watched_page(browser, desk) as page:
+        yield page
+
+
+def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", desk: RunningDesk) -> None:
+    put(page, "temperature", 0.4)
+    page.locator("#prompt textarea").press_sequentially("typed")
+    page.wait_for_timeout(300)
+    page.locator("#prompt textarea").press("Control+a")
+    page.keyboard.insert_text("Pasted")  # as a paste does, it presses no key
+    page.locator("#temperature button").click()  # back to the default
+    page.wait_for_timeout(500)
+    open_page(page, desk)
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("Pasted")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
+    page.get_by_role("button", name="Once upon a time").click()
+    page.wait_for_timeout(500)
+    open_page(page, desk)
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("Once upon a time")
+
+
+def test_a_text_is_still_there_after_a_reload(page: "sync_api.Page", desk: RunningDesk) -> None:
+    put(page, "max-new-tokens", 20)
+    page.locator("#prompt textarea").fill("Mia")
+    page.locator("#generate").click()
+    sync_api.expect(page.locator("#figures")).to_contain_text("ended:", timeout=30_000)
+    shown = page.locator("#text-1 textarea").input_value()
+    assert shown.startswith("Mia")
+    open_page(page, desk)
+    sync_api.expect(page.locator("#text-1 textarea")).to_have_value(shown)
+
+
+def test_what_was_set_is_there_after_a_reload_and_a_restart(
+    page: "sync_api.Page", browser: "sync_api.Browser", desk: RunningDesk, home: Path, tmp_path: Path
+) -> None:
+    """The desk that starts anew has nothing but the file: it is one of another home."""
+    page.locator("#prompt textarea").fill("A tale of two tests")
+    put(page, "temperature", 0.35)
+    put(page, "n", 2)
+    choose(page, "preset", "Adventurous")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("1.2")
+    put(page, "temperature", 0.45)
+    page.wait_for_timeout(500)
+    open_page(page, desk)
+    assert_as_set(page)
+    shutil.copy(home / "page.json", tmp_path)
+    restarted = RunningDesk(tmp_path, OMP_NUM_THREADS="1")
+    page = browser.new_page()
+    open_page(page, restarted)
+    assert_as_set(page)
+    page.close()
+    restarted.close()
+
+
+def assert_as_set(page: "sync_api.Page") -> None:
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("A tale of two tests")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.45")
+    sync_api.expect(page.locator("#n input[type=number]")).to_have_value("2")
+    sync_api.expect(page.locator("#top-k")).to_be_hidden()  # not in that preset
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_sticks_out(browser: "sync_api.Browser", desk: RunningDesk, theme: str) -> None:
+    page = browser.new_page(color_scheme=theme)
+    for width, height in ((1440, 900), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        if page.url == "about:blank":
+            open_page(page, desk)
+        page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width, timeout=2000)
+        for name in ("prompt", "generate", "stop", "model", "temperature", "max-new-tokens", "seed"):
+            box = page.locator(f"#{name}").bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width + 1
+        assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
+    page.close()
+
+
+def test_a_second_desk_for_the_same_home_shows_the_first(desk: RunningDesk, home: Path) -> None:
+    command = [sys.executable, "-m", "gptdesk", "--no-browser", "--home", str(home)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 0
+    assert f"already running at {desk.url}" in second.stderr

@@ -1,0 +1,86 @@
+"""The stats line of a generation, part by part, without a page."""
+
+from dataclasses import replace
+
+import pytest
+
+from gptdesk.generation import GenerationResult, GenerationStart, GenerationStep
+from gptdesk.page.stats import stats_line
+from models.manager import ModelKey
+
+KEY = ModelKey("starter")
+START = GenerationStart(
+    seed=7, prompt_tokens=12, known_tokens=0, dropped_tokens=0, context=256, kernels="addmm", seconds=0.05
+)
+
+
+def parts(result: GenerationResult) -> list[str]:
+    """The parts of the line, but for the memory, which is that of this process."""
+    found = stats_line(result, KEY).replace(str(KEY), KEY.name).split(" · ")
+    (memory,) = [part for part in found if part.startswith("memory ")]
+    assert 0.01 < float(memory.split()[1]) < 100
+    return [part for part in found if part != memory]
+
+
+def result(*events: GenerationStart | GenerationStep, n: int = 1) -> GenerationResult:
+    found = GenerationResult(n)
+    for event in events:
+        found.add(event)
+    return found
+
+
+def step(row: int, seconds: float, *, token: int | None = 5, ended: str | None = None) -> GenerationStep:
+    return GenerationStep(row, "x", token, -1.0, ended, seconds)  # type: ignore[arg-type]
+
+
+def test_before_the_prompt_is_read_there_are_no_figures() -> None:
+    assert stats_line(GenerationResult(1), KEY) == "Reading the prompt …"
+
+
+def test_a_prompt_that_is_read_has_no_speed_yet() -> None:
+    assert str(KEY) in stats_line(result(START), KEY)
+    found = parts(result(START))
+    assert found[0] == "**starter** by addmm"
+    assert found[1:] == ["prompt 12 tokens in 50 ms", "0 tokens", "seed 7"]
+
+
+def test_known_tokens_are_named() -> None:
+    found = parts(result(replace(START, prompt_tokens=1500, known_tokens=1400)))
+    assert found[1] == "prompt 1,500 tokens (1,400 of them known) in 50 ms"
+
+
+def test_the_speed_is_of_all_sequences_after_their_first_token() -> None:
+    events = [step(row, 0.06) for row in (0, 1)] + [step(row, 0.06 + i / 10) for i in range(1, 6) for row in (0, 1)]
+    found = parts(result(START, *events, n=2))
+    assert found[2:5] == ["first token after 60 ms", "20 tokens/s", "12 tokens"]
+    assert not any("ended" in part for part in found)
+
+
+def test_one_token_has_no_speed() -> None:
+    assert not any("tokens/s" in part for part in parts(result(START, step(0, 0.06, ended="stop"))))
+
+
+@pytest.mark.parametrize(
+    ("reasons", "words"),
+    [
+        (("stopped",), "you stopped it"),
+        (("length", "length"), "max new tokens reached"),
+        (("stop", "length", "stop"), "the text came to its end, max new tokens reached"),
+        (("context",), "the context is full"),
+        (("deadline",), "out of time"),
+    ],
+)
+def test_the_end_is_told_once_all_have_ended(reasons: tuple[str, ...], words: str) -> None:
+    found = result(START, n=len(reasons))
+    for row, reason in enumerate(reasons):
+        assert not any("ended" in part for part in parts(found))
+        found.add(step(row, 0.1, token=None, ended=reason))
+    assert f"ended: {words}" in parts(found)
+
+
+def test_a_cut_prompt_is_a_sentence_below_the_line() -> None:
+    line, empty, cut = stats_line(result(replace(START, prompt_tokens=236, dropped_tokens=1200)), KEY).split("\n")
+    assert line.endswith("seed 7")
+    assert empty == ""
+    assert cut.startswith("⚠ The first 1,200 tokens were left out of the prompt")
+    assert cut.endswith("the context of 256 tokens.")
