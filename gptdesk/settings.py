@@ -49,12 +49,12 @@ class Settings(Options):
 
     @property
     def public(self) -> bool:
-        """Whether others can reach the desk: on a Space, or listening beyond this computer."""
+        """True if others can reach the desk: on a Space, or listening beyond this computer."""
         return on_space() or not is_loopback(self.host)
 
     @property
     def behind_link(self) -> bool:
-        """Whether requests come by a link, through a share server: all of them from an address of this computer."""
+        """True if requests come by a link, through a share server: all of them from an address of this computer."""
         return False
 
     def url(self, *, port: int) -> str:

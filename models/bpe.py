@@ -42,7 +42,7 @@ class Vocabulary:
 
     @cached_property
     def is_gpt2(self) -> bool:
-        """Whether it is the vocabulary that OpenAI published with GPT-2."""
+        """True if it is the vocabulary that OpenAI published with GPT-2."""
         return self.size == 50257 and _merges_digest(self.merges) == GPT2_MERGES_SHA256
 
 

@@ -33,7 +33,7 @@ Phase = Literal["off", "starting", "on"]
 
 @dataclass(frozen=True)
 class LinkState:
-    """What there is to show: `url` while the link is on; `fault`, a sentence, if that is why it is off."""
+    """State of the link: `url` while the link is on; `fault`, a sentence, if that is why it is off."""
 
     phase: Phase = "off"
     url: str = ""
@@ -60,7 +60,7 @@ class ShareLink:
 
     @property
     def state(self) -> LinkState:
-        """What is known now."""
+        """State of the link now."""
         return self._state
 
     def turn_on(self) -> None:

@@ -54,7 +54,7 @@ class Precision:
 
     @property
     def is_float(self) -> bool:
-        """Whether `transformers` opens a checkpoint stored at this precision."""
+        """True if `transformers` opens a checkpoint stored at this precision."""
         return self.name in ("float32", "bfloat16")
 
     def device(self, preferred: torch.device) -> torch.device:
