@@ -12,6 +12,7 @@ from gptdesk.page.option_widgets import ChainPanel
 from gptdesk.page.persistence import MOST_KEPT, SavedState
 from gptdesk.settings import Settings, load_settings
 from gptdesk.stored_values import warn_once
+from samplers import names
 
 
 class Tab:
@@ -25,7 +26,7 @@ class Tab:
     def _page(self) -> gr.Blocks:
         with gr.Blocks(analytics_enabled=False) as page:
             self.text, self.number = gr.Textbox(), gr.Slider(1, 9, value=5)
-            self.choice, self.panel = gr.Dropdown(["a", "b"], value="a"), ChainPanel()
+            self.choice, self.panel = gr.Dropdown(["a", "b"], value="a"), ChainPanel(names())
             self.panel.place_rest()
             widgets = {"text": self.text, "number": self.number, "choice": self.choice}
             self.saved = SavedState(self.desk, "Tab", widgets, {"chain": self.panel})
