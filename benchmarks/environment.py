@@ -30,7 +30,8 @@ from gptdesk.settings import load_settings
 from gptdesk.system.environment import lacking, threads
 from models.engine import get_device
 from models.gpt import PRESETS
-from models.manager import ModelKey, ModelManager
+from models.library import ModelKey, ModelLibrary
+from models.manager import ModelManager
 from models.precision import PRECISIONS
 from models.prefix import PrefixCache
 from samplers import Chain, build
@@ -106,9 +107,8 @@ class Process:
 def answer(case: Case, *, questions: IO[str]) -> None:
     """Load the network of a case, and print the times of one measurement for each line that is read."""
     folder = Path(case.folder)
-    manager = ModelManager(
-        folder / "none", cache_folder=Path(case.vocabularies), bundled=[folder], device=get_device("cpu")
-    )
+    library = ModelLibrary(folder / "none", cache_folder=Path(case.vocabularies), bundled=[folder])
+    manager = ModelManager(library, device=get_device("cpu"))
     with manager.lend(ModelKey(case.name, case.precision)) as lent:
         loaded = replace(lent, tokenizer=plain_tokenizer(lent.config.vocab_size))
         greedy = Chain(samplers=(build("greedy"),))

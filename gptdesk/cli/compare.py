@@ -117,7 +117,7 @@ def _text(desk: Desk, options: argparse.Namespace, keys: Sequence[ModelKey]) -> 
             log.warning("%s", remark)
         return text.text, path.name
     if encoding != AUTO:
-        raise UsageError("--encoding is that of the file of --text; leave it out, or give a file")
+        raise UsageError("--encoding applies to the file of --text; leave it out, or give a file")
     return find_held_out_text(desk.manager, keys)
 
 

@@ -85,7 +85,7 @@ class RunView:
         chosen = name if name in names else next(iter(names), None)
         listed: Updates = {
             self.name: gr.update(choices=names, value=chosen, visible=bool(names)),
-            self.timer: gr.Timer(active=True),
+            self.timer: gr.update(active=True),
         }
         if chosen is None:
             return self._hidden() | listed | {self.state: NO_RUN, self.seen: self._seen("")}
