@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, StringConstraints, field_validator
 from torch import Tensor
 
+from gptdesk.context_window import dropped_tokens, new_tokens_after
 from gptdesk.encodings import without_surrogates
 from gptdesk.formatting import plural
 from gptdesk.stop_strings import StopStrings
@@ -214,21 +215,6 @@ def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> t
         ids = [0 if start is None else start]
     dropped = dropped_tokens(len(ids), wanted=max_new_tokens, context=loaded.config.block_size)
     return torch.tensor(ids[dropped:], dtype=torch.int64), dropped
-
-
-def dropped_tokens(prompt: int, *, wanted: int, context: int) -> int:
-    """Return how many of `prompt` tokens are cut from the front so that `wanted` new ones fit the context.
-
-    New tokens get half of the context at most, so that a prompt of at most the other half is never cut, and the number
-    of new tokens does not jump as a prompt grows.
-    """
-    read = min(wanted - 1, context // 2)  # new tokens that enter the context; the last one does not
-    return max(0, prompt - (context - read))
-
-
-def new_tokens_after(prompt: int, *, context: int) -> int:
-    """Return how many new tokens fit the context after the `prompt` tokens that are read."""
-    return context - prompt + 1  # the last one does not enter it
 
 
 def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock") -> Tensor | None:

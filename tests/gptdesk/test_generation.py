@@ -15,6 +15,7 @@ from conftest import observed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptdesk.context_window import dropped_tokens
 from gptdesk.generation import (
     GenerationEvent,
     GenerationRequest,
@@ -22,7 +23,6 @@ from gptdesk.generation import (
     GenerationStep,
     StopStrings,
     collect,
-    dropped_tokens,
     generate,
 )
 from gptdesk.page.streaming import in_batches

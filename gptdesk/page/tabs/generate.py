@@ -7,8 +7,9 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
+from gptdesk.context_window import dropped_tokens, new_tokens_after
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult, dropped_tokens, new_tokens_after
+from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult
 from gptdesk.markup import markdown_text
 from gptdesk.page.long_action import Call, LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, ChainPanel, Updates, Values
