@@ -255,7 +255,7 @@ def test_the_owner_uploads_and_trains_meanwhile(shared: Shared, visitor: Visitor
     options = {"size": "tiny", "tokenizer": "chars", "steps": 4, "block_size": 16, "batch_size": 4, "name": "tale"}
     given = {f"train_{name}": value for name, value in options.items()} | {"train_source": "Choose files"}
     files = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-    assert "tale has begun" in said(owner.run(event, owner.values(event, **given, train_files=files)))
+    assert "tale has started" in said(owner.run(event, owner.values(event, **given, train_files=files)))
     end = time.monotonic() + 60
     while holding_process(shared.home) or not (shared.home / "models" / "tale").exists():
         assert time.monotonic() < end

@@ -65,9 +65,9 @@ def test_one_token_has_no_speed() -> None:
     [
         (("stopped",), "you stopped it"),
         (("length", "length"), "max new tokens reached"),
-        (("stop", "length", "stop"), "the text came to its end, max new tokens reached"),
-        (("context",), "the context is full"),
-        (("deadline",), "out of time"),
+        (("stop", "length", "stop"), "end of text, max new tokens reached"),
+        (("context",), "context is full"),
+        (("deadline",), "time limit reached"),
     ],
 )
 def test_the_end_is_told_once_all_have_ended(reasons: tuple[str, ...], words: str) -> None:
