@@ -46,7 +46,9 @@ def main(arguments: list[str]) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: end())
     os.chdir(arguments[1])  # where Gradio writes the certificate of its server
     threading.Thread(target=hold_link, args=(int(arguments[0]), answers), daemon=True).start()
-    while sys.stdin.buffer.read(1):
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.buffer.read(), over.set()), daemon=True).start()
+    while not over.wait(LOOK):  # not one long read, which a signal may come just too early to interrupt
         pass
     end()
 
