@@ -47,7 +47,12 @@ def main(arguments: list[str]) -> NoReturn:
     os.chdir(arguments[1])  # where Gradio writes the certificate of its server
     threading.Thread(target=hold_link, args=(int(arguments[0]), answers), daemon=True).start()
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), over.set()), daemon=True).start()
+
+    def read() -> None:
+        sys.stdin.buffer.read()
+        over.set()
+
+    threading.Thread(target=read, daemon=True).start()
     while not over.wait(LOOK):  # not one long read, which a signal may come just too early to interrupt
         pass
     end()
