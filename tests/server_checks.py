@@ -74,15 +74,24 @@ def serving(served: Served, *, path: str = "file.txt") -> Iterator[Served]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with http_server(Handler) as url:
+        served.url = f"{url}/{path}"
+        try:
+            yield served
+        finally:
+            done.set()
+
+
+@contextmanager
+def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve on a free port for the length of the block; yield the address, and wait for all requests at the end."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = False
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    served.url = f"http://127.0.0.1:{server.server_port}/{path}"
     try:
-        yield served
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        done.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -8,6 +8,7 @@ import torch
 from conftest import kernels_here, with_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from network_checks import CONFIG, VARIANTS, check_causality, network, tokens
 from torch import Tensor
 
 import models.engine
@@ -16,12 +17,6 @@ from models.engine import Engine, get_device
 from models.gpt import GPT, PRESETS, GPTConfig
 from models.precision import PRECISIONS, Precision
 
-CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
-VARIANTS = [
-    CONFIG,
-    dataclasses.replace(CONFIG, bias=False, activation="gelu_erf"),
-    dataclasses.replace(CONFIG, tied=False, n_head=1),
-]
 SHAPES = {  # and the length of what is read before the rows part
     "tiny": (PRESETS["tiny"], 200),
     "small": (PRESETS["small"], 5),
@@ -30,20 +25,6 @@ SHAPES = {  # and the length of what is read before the rows part
     "narrow": (GPTConfig(vocab_size=97, block_size=32, n_layer=2, n_head=2, n_embd=14, tied=False), 1),
 }
 FLOAT32 = PRECISIONS["float32"]
-
-
-def network(config: GPTConfig = CONFIG, *, seed: int = 0) -> GPT:
-    """A network with weights so large that every part matters, biases and layer norms included."""
-    torch.manual_seed(seed)
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model.requires_grad_(False)
-
-
-def tokens(*shape: int, seed: int = 1, vocab_size: int = CONFIG.vocab_size) -> Tensor:
-    return torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(seed))
 
 
 def decoded(model: GPT, precision: Precision) -> GPT:
@@ -89,15 +70,7 @@ def test_one_token_at_a_time_equals_the_full_pass_at_every_position() -> None:
 
 
 def test_later_tokens_do_not_change_a_single_bit_of_earlier_logits() -> None:
-    engine = Engine.of(network(), FLOAT32)
-    ids = tokens(1, 24)
-    before = engine(ids)
-    for position in range(1, 24):
-        changed = ids.clone()
-        changed[:, position:] = (changed[:, position:] + 1) % CONFIG.vocab_size
-        after = engine(changed)
-        assert torch.equal(after[:, :position], before[:, :position])
-        assert not torch.equal(after[:, position], before[:, position])
+    check_causality(Engine.of(network(), FLOAT32))
 
 
 def test_last_only_is_the_last_position_of_all() -> None:

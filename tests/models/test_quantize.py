@@ -7,25 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from network_checks import ALPHABET
+from network_checks import NARROW as CONFIG
 
 from models.checkpoint import About, Checkpoint, save_checkpoint
-from models.gpt import GPT, GPTConfig
+from models.gpt import GPT
 from models.library import ModelKey, ModelLibrary
 from models.precision import PRECISIONS
 from models.tokenizer import character_tokenizer
 from models.weights import WEIGHTS
 
-CONFIG = GPTConfig(vocab_size=40, block_size=16, n_layer=1, n_head=2, n_embd=64)
-TOKENIZER = character_tokenizer("abcdefghij \n")
+TOKENIZER = character_tokenizer(ALPHABET)
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for seed, name in enumerate("ab"):
-        torch.manual_seed(seed)
-        save_checkpoint(tmp_path / "models" / name, GPT(CONFIG), tokenizer=TOKENIZER, about=About(source="test"))
-    return tmp_path / "models"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from comparison_checks import only, save_family
+from comparison_checks import only
 from transformers import GPT2LMHeadModel
 
 from gptdesk.comparison.heat_map import heat_map
@@ -14,16 +14,6 @@ from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 
 LINE = "Once upon a time, a fox met a bear. They went for a walk, and it rained all day long."
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_family(tmp_path_factory.mktemp("stripped"))
-
-
-@pytest.fixture(scope="module")
-def manager(folder: Path) -> ModelManager:
-    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
 def test_the_strip_shows_what_was_summed_up(manager: ModelManager, folder: Path) -> None:

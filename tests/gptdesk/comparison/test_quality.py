@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comparison_checks import GREEDY, asked, only, save_family, sides_of, written
+from comparison_checks import GREEDY, asked, only, sides_of, written
 from transformers import GPT2LMHeadModel
 
 from gptdesk.comparison import Stage
@@ -28,16 +28,6 @@ from models.precision import PRECISIONS
 from models.tokenizer import END_OF_TEXT, Tokenizer
 
 TEXT = f"\n{END_OF_TEXT}\n".join(stories(2_000_000_012, 6))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_family(tmp_path_factory.mktemp("judged"))
-
-
-@pytest.fixture(scope="module")
-def manager(folder: Path) -> ModelManager:
-    return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
 def judged(manager: ModelManager, *models: str, text: str = TEXT) -> Quality:

@@ -1,14 +1,13 @@
 """The Generate tab in a real browser, served by a real desk: texts, Stop, samplers, presets, mistakes."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 from conftest import WHISPER
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put
 
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -31,13 +30,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "samplers" / "whisper.py").write_text(WHISPER)
     (home / "samplers" / "broken.py").write_text("raise RuntimeError('no luck <b>here</b>')")
     return home
-
-
-@pytest.fixture
-def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
-    (home / "page.json").unlink(missing_ok=True)
-    with watched_page(browser, desk) as page:
-        yield page
 
 
 def text(page: "sync_api.Page", i: int = 1) -> str:

@@ -3,26 +3,13 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture
-def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
-    (home / "page.json").unlink(missing_ok=True)
-    with watched_page(browser, desk) as page:
-        yield page
 
 
 def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", desk: RunningDesk) -> None:

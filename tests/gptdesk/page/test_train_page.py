@@ -19,11 +19,6 @@ TEXT = "\n".join(stories(5, 40))
 LONG = 90_000  # milliseconds that a process may take to begin on a busy machine
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.fixture
 def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
     (home / "page.json").unlink(missing_ok=True)

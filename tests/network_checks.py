@@ -1,0 +1,44 @@
+"""Shared by tests of networks: a small random network, tokens, and the causality of its logits."""
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from models.gpt import GPT, GPTConfig
+
+CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
+VARIANTS = [
+    CONFIG,
+    dataclasses.replace(CONFIG, bias=False, activation="gelu_erf"),
+    dataclasses.replace(CONFIG, tied=False, n_head=1),
+]
+NARROW = GPTConfig(vocab_size=40, block_size=16, n_layer=1, n_head=2, n_embd=64)
+ALPHABET = "abcdefghij \n"
+
+
+def network(config: GPTConfig = CONFIG, *, seed: int = 0) -> GPT:
+    """A network with weights so large that every part matters, biases and layer norms included."""
+    torch.manual_seed(seed)
+    model = GPT(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.requires_grad_(False)
+
+
+def tokens(*shape: int, seed: int = 1, vocab_size: int = CONFIG.vocab_size) -> Tensor:
+    return torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def check_causality(forward: Callable[[Tensor], Tensor]) -> None:
+    """Check that later tokens do not change a single bit of earlier logits, and each token those after it."""
+    ids = tokens(1, 24)
+    before = forward(ids)
+    for position in range(1, 24):
+        changed = ids.clone()
+        changed[:, position:] = (changed[:, position:] + 1) % CONFIG.vocab_size
+        after = forward(changed)
+        assert torch.equal(after[:, :position], before[:, :position])
+        assert not torch.equal(after[:, position], before[:, position])
