@@ -1,17 +1,16 @@
 """Desk: settings, models, scheduler and saved state; the one gate to generation for page, command line and API."""
 
 import itertools
-import logging
 import threading
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import TypeGuard
 
 import psutil
 
 from gptdesk.errors import NotFound, TooLarge
 from gptdesk.generation import GenerationEvent, GenerationQueued, GenerationRequest, generate
+from gptdesk.json_store import JsonStore
 from gptdesk.scheduler import OpenCounter, Scheduler
 from gptdesk.settings import LinkSettings, Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
@@ -23,15 +22,11 @@ from models.engine import get_device
 from models.library import ModelLibrary
 from models.listing import ModelInfo
 from models.manager import ModelKey, ModelManager
-from models.storage import json_bytes, names, read_json, write_file
+from models.storage import names
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, is_from_folder, load_plugins
 from samplers import get as get_sampler
 from samplers import names as sampler_names
-
-JsonValues = dict[str, object]  # saved values by name
-
-log = logging.getLogger(__name__)
 
 SLICE = 0.25  # seconds after which a generation lets others that wait compute
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
@@ -40,7 +35,6 @@ PAGE, PRESETS = "page.json", "presets.json"
 MOST_PRESETS = 200  # of a user's own
 LISTED = 12  # presets that an error message lists
 LONGEST_NAME = 60  # characters of a preset's name
-LARGEST_STORE = 16_000_000  # bytes of a JSON store
 
 
 def built_in_presets() -> dict[str, Chain]:
@@ -63,7 +57,6 @@ class Desk:
     """Settings, models, scheduler and saved state; made once a process, and once more for a public link.
 
     Raises ValueError if the home folder cannot be used.
-
 
     `beside` is the desk whose models and queue this one shares, so that weights are in memory once and all are served
     in one order.
@@ -206,67 +199,3 @@ def _manager(settings: Settings, library: ModelLibrary) -> ModelManager:
 def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:
     """Return whether a saved value has the shape of a chain; `Chain.from_data` checks the rest."""
     return isinstance(links, list) and all(isinstance(link, dict) for link in links)
-
-
-class JsonStore:
-    """JSON object in a file, written atomically. A damaged file is renamed, with a warning, and a new one started."""
-
-    def __init__(self, file: Path, *, writable: bool) -> None:
-        self._file = file
-        self._writable = writable
-        self._lock = threading.Lock()
-        self._known: tuple[tuple[int, int, int], JsonValues] | None = None  # the file's signature and its values
-
-    def read(self) -> JsonValues:
-        """Return the values there are now; the file is read again only if it has changed."""
-        with self._lock:
-            return dict(self._values())
-
-    def put(self, name: str, value: object | None) -> None:
-        """Set one value, or with None remove it; ValueError if it is too large or cannot be written.
-
-        Does nothing unless the store is writable; a public desk saves nothing of its visitors.
-        """
-        with self._lock:
-            before = self._values()
-            values = {other: kept for other, kept in before.items() if other != name}
-            if value is not None:
-                values[name] = value
-            if not self._writable or values == before:
-                return
-            data = json_bytes(values)
-            if len(data) > LARGEST_STORE:
-                raise ValueError(f"{len(data) / 1e6:.0f} MB is too much to save in {self._file}; the file is unchanged")
-            try:
-                write_file(self._file, data)
-            except OSError as error:
-                raise ValueError(
-                    f"cannot write {self._file} ({error.strerror or error}); the file is unchanged"
-                ) from None
-            self._known = None  # a file written twice within one clock tick has the same signature
-
-    def _values(self) -> JsonValues:
-        if not self._writable:
-            return {}
-        try:
-            stat = self._file.stat()
-        except OSError:
-            return {}
-        signature = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        if self._known is None or self._known[0] != signature:
-            self._known = (signature, self._read())
-        return self._known[1]
-
-    def _read(self) -> JsonValues:
-        try:
-            return read_json(self._file, limit=LARGEST_STORE)
-        except ValueError as error:
-            if isinstance(error.__cause__, OSError):  # unreadable for now, not damaged
-                raise
-            aside = self._file.with_name(f"{self._file.name}.damaged")
-            try:
-                self._file.replace(aside)
-                log.warning("%s; it is kept as %s and begun anew", error, aside)
-            except OSError as refused:
-                warn_once(f"{error}, and cannot be moved to {aside} ({refused.strerror}); what it held is not known")
-            return {}

@@ -46,9 +46,8 @@ def build_app(desk: Desk) -> gr.Blocks:
                 links.wire(tab.TITLE, item)
     check_events(page.fns, public=desk.settings.public)
     page.queue(default_concurrency_limit=1, max_size=QUEUED)
-    page.max_threads = page._queue.max_thread_count = (
-        QUEUED  # with Gradio's 40, events that wait would keep new ones from starting
-    )
+    # with Gradio's 40, events that wait would keep new ones from starting
+    page.max_threads = page._queue.max_thread_count = QUEUED
     page._queue.sleep_when_free = REST
     page._queue.progress_update_sleep_when_free = 10 * REST
     return page
