@@ -1,5 +1,6 @@
 """Process of a run: `gptdesk train --resume NAME`, started so that it outlives the one that starts it."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from gptdesk.training.run_directory import RunDirectory
 
 LOG = "log.txt"  # output of the process, in the run's folder
 START_TIMEOUT = 60.0  # seconds that a process may take until it first writes its status
+END_TIMEOUT = 10.0  # seconds that a process which has failed may take to end
 
 
 def launch(run: RunDirectory, home: Path, *, accept_changes: bool) -> subprocess.Popen[bytes]:
@@ -38,6 +40,8 @@ def launch(run: RunDirectory, home: Path, *, accept_changes: bool) -> subprocess
             )
         time.sleep(0.02)
     if status.state == "failed":
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_TIMEOUT)  # until then it holds the lock, and the run could not be removed
         raise ValueError(f"the run {run.name} could not be started: {status.message}")
     return process
 
