@@ -18,14 +18,13 @@ from gptdesk.training.options import TrainingOptions
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.run_directory import NAME_IN_USE, Order, RunDirectory, RunStatus
 from gptdesk.training.run_models import LATEST
-from gptdesk.training.run_process import launch
+from gptdesk.training.run_process import END_TIMEOUT, launch
 from gptdesk.training.states import ACTIVE, State
 from gptdesk.training.text_input import TextInput
 from models import storage
 from models.names import check_new_name
 
 FIXED = {"batch_size", "seed", "average", "precision", "dropout", "optimizer"}  # which the saved state depends on
-END_TIMEOUT = 10.0  # seconds that a process may take to end after its last status
 
 
 @dataclass(frozen=True)

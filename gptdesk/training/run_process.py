@@ -12,7 +12,7 @@ from gptdesk.training.run_directory import RunDirectory
 
 LOG = "log.txt"  # output of the process, in the run's folder
 START_TIMEOUT = 60.0  # seconds that a process may take until it first writes its status
-END_TIMEOUT = 10.0  # seconds that a process which has failed may take to end
+END_TIMEOUT = 10.0  # seconds that a process may take to end after its last status
 
 
 def launch(run: RunDirectory, home: Path, *, accept_changes: bool) -> subprocess.Popen[bytes]:
