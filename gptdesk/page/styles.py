@@ -5,6 +5,7 @@ from gradio.themes.utils.fonts import LocalFont
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
 input { text-overflow: ellipsis; }
+.gradio-container input[role=combobox] { padding-right: 24px; }
 #title h1 { margin: 0; font-size: 1.35rem; }
 .note { padding: 0 4px; opacity: .85; overflow-wrap: anywhere; }
 .note p { font-size: .9rem; line-height: 1.5; }

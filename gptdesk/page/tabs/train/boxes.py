@@ -54,7 +54,7 @@ class OptionBoxes:
         box: Component
         field = kind.model_fields[name]
         if _is_automatic(kind, name):
-            info = f"{field.description}; leave empty for automatic"
+            info = str(field.description).replace("; automatic: ", "; leave empty for automatic: ")
             decimals = 0 if field.annotation == int | None else None
             box = gr.Number(label=label(name), info=info, placeholder="auto", precision=decimals)
         elif (kind, name) in USUAL:
