@@ -2,7 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 import psutil
 import pytest
@@ -34,6 +36,23 @@ def visitor(desk: RunningDesk) -> Iterator[Visitor]:
     visitor.close()
 
 
+@pytest.fixture
+def visitors(desk: RunningDesk) -> Iterator[Callable[[int], list[Visitor]]]:
+    """Open the page for a number of visitors, who leave at the end of the test however it ends."""
+    with ExitStack() as leaving:
+
+        def come(number: int) -> list[Visitor]:
+            return [leaving.enter_context(closing(Visitor(desk.url))) for _ in range(number)]
+
+        yield come
+
+
+def at_once(visit: Callable[[Visitor], None], visitors: list[Visitor]) -> None:
+    """Let each visitor do the same in a thread of its own, and wait for all."""
+    with ThreadPoolExecutor(len(visitors)) as pool:
+        list(pool.map(visit, visitors))
+
+
 LONG = 1000  # tokens of a text that is being written when others come
 
 
@@ -46,9 +65,11 @@ def said(messages: list[Json]) -> str:
     return str([message.get("output") for message in messages])
 
 
-def test_nothing_is_computed_for_who_does_not_listen(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
+def test_nothing_is_computed_for_who_does_not_listen(
+    visitor: Visitor, visitors: Callable[[int], list[Visitor]], mode: str
+) -> None:
     """Two dozen ask and never read; whoever reads is served, and those who come back later find no text."""
-    deaf = [Visitor(desk.url) for _ in range(3)]
+    deaf = visitors(3)
     for i in range(24):
         one = deaf[i % 3]
         one.session = f"{one.session[:10]}{i}"
@@ -61,7 +82,6 @@ def test_nothing_is_computed_for_who_does_not_listen(desk: RunningDesk, visitor:
         late = said(list(one.messages()))
         assert NOT_LISTENING in late or "another waits" in late
         assert "tokens/s" not in late
-        one.close()
 
 
 def test_a_stream_of_a_session_that_waits_for_nothing_is_refused(visitor: Visitor) -> None:
@@ -71,23 +91,14 @@ def test_a_stream_of_a_session_that_waits_for_nothing_is_refused(visitor: Visito
         assert answer.status_code == 404
 
 
-def test_who_names_other_addresses_has_no_more_places(desk: RunningDesk, mode: str) -> None:
-    visitors = [Visitor(desk.url) for _ in range(8)]
+def test_who_names_other_addresses_has_no_more_places(visitors: Callable[[int], list[Visitor]], mode: str) -> None:
+    eight = visitors(8)
     answers: list[str] = []
-
-    def ask(i: int, one: Visitor) -> None:
+    for i, one in enumerate(eight):
         one.client.headers["x-forwarded-for"] = f"10.0.0.{i}"
-        answers.append(said(one.run(*asked(one, tokens=LONG if mode == "public" else 10))))
-
-    threads = [threading.Thread(target=ask, args=found) for found in enumerate(visitors)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(lambda one: answers.append(said(one.run(*asked(one, tokens=LONG if mode == "public" else 10)))), eight)
     refused = [answer for answer in answers if "another waits" in answer]
     assert (len(refused) > 0) is (mode == "public")
-    for one in visitors:
-        one.close()
 
 
 def test_a_public_desk_writes_no_more_than_its_page_offers(visitor: Visitor, mode: str) -> None:
@@ -110,45 +121,33 @@ def test_an_abandoned_stream_ends_its_generation(visitor: Visitor) -> None:
     assert "ended: max new tokens reached" in said(visitor.run(*asked(visitor)))
 
 
-def test_each_address_has_two_places_on_a_public_desk(desk: RunningDesk, mode: str) -> None:
+def test_each_address_has_two_places_on_a_public_desk(visitors: Callable[[int], list[Visitor]], mode: str) -> None:
     tokens = LONG if mode == "public" else 10  # on this computer's own desk all are written
-    visitors = [Visitor(desk.url) for _ in range(8)]
+    eight = visitors(8)
     answers: list[str] = []
-    streams = [
-        threading.Thread(target=lambda one=one: answers.append(said(one.run(*asked(one, tokens=tokens)))))
-        for one in visitors
-    ]
-    for stream in streams:
-        stream.start()
-    for stream in streams:
-        stream.join()
+    at_once(lambda one: answers.append(said(one.run(*asked(one, tokens=tokens)))), eight)
     refused = [answer for answer in answers if "another waits" in answer]
     written = [answer for answer in answers if "tokens/s" in answer]
-    assert len(refused) + len(written) == len(visitors)
-    assert len(written) == len(visitors) if mode == "local" else len(refused) > 0
-    for one in visitors:
-        one.close()
+    assert len(refused) + len(written) == len(eight)
+    assert len(written) == len(eight) if mode == "local" else len(refused) > 0
 
 
-def test_the_place_in_the_queue_is_shown(desk: RunningDesk, mode: str) -> None:
+def test_the_place_in_the_queue_is_shown(visitors: Callable[[int], list[Visitor]], mode: str) -> None:
     if mode == "public":
         return  # where one address has two places
-    visitors = [Visitor(desk.url) for _ in range(5)]  # two are computed, three wait
+    five = visitors(5)  # two are computed, three wait
+    together = threading.Barrier(len(five))
     answers: list[str] = []
 
     def ask(one: Visitor) -> None:
         event = one.event("generate")
-        answers.append(said(one.run(event, one.values(event, prompt="Once", max_new_tokens=LONG, n=2))))
+        values = one.values(event, prompt="Once", max_new_tokens=LONG, n=4)
+        together.wait()
+        answers.append(said(one.run(event, values)))
 
-    threads = [threading.Thread(target=ask, args=(one,)) for one in visitors]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(ask, five)
     assert any("place 1 in the queue" in answer for answer in answers)
     assert any("place 2 in the queue" in answer for answer in answers)
-    for one in visitors:
-        one.close()
 
 
 def test_texts_and_sessions_leave_no_memory_behind(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
