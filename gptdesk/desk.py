@@ -18,6 +18,7 @@ from gptdesk.stored_values import warn_once
 from gptdesk.system.share_link import ShareLink
 from gptdesk.training.context import RunContext
 from gptdesk.training.run_models import run_models
+from models.cache import cache_bytes
 from models.engine import get_device
 from models.library import ModelLibrary
 from models.listing import ModelInfo
@@ -28,8 +29,9 @@ from samplers import Chain, build, default_chain, is_from_folder, load_plugins
 from samplers import get as get_sampler
 from samplers import names as sampler_names
 
-SLICE = 0.25  # seconds after which a generation lets others that wait compute
+SLICE = 0.1  # seconds after which a generation lets others that wait compute
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
+CACHE_SHARE = 1 / 8  # of this computer's memory, for the KV caches of generations that take turns
 PUBLIC_SEQUENCES, PUBLIC_TOKENS, PUBLIC_SECONDS = 8, 1_000, 60.0  # of one request to a public desk
 PAGE, PRESETS = "page.json", "presets.json"
 MOST_PRESETS = 200  # of a user's own
@@ -69,7 +71,7 @@ class Desk:
         self.library: ModelLibrary = beside.library if beside else _library(settings)
         self.manager: ModelManager = beside.manager if beside else _manager(settings, self.library)
         self.run_context = RunContext(settings, self.library)
-        self.scheduler: Scheduler = beside.scheduler if beside else Scheduler(AT_ONCE)
+        self.scheduler: Scheduler = beside.scheduler if beside else _scheduler()
         self.listeners: OpenCounter | None = None  # sessions whose page reads its events; None: not tracked
         self.link: ShareLink | None = None  # set by the server; a public desk has none
         # public instances load no plugins from the owner's folder
@@ -94,7 +96,8 @@ class Desk:
         `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend` and `generate`.
         """
         request, stop = self.bounded(request), stop or threading.Event()
-        with self.scheduler.queue(stop=stop, owner=owner) as place:
+        memory = cache_bytes(self.library.checkpoint(key.name).config, rows=request.n)
+        with self.scheduler.queue(stop=stop, owner=owner, memory=memory) as place:
             yield from map(GenerationQueued, place.positions())
             # on a public desk, the speed of a shared prefix would reveal prompts of others
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
@@ -178,6 +181,10 @@ class Desk:
         for name, links in self.presets.read().items():
             if _is_chain(links) and 0 < len(name) <= LONGEST_NAME and name not in built_in:
                 yield name
+
+
+def _scheduler() -> Scheduler:
+    return Scheduler(AT_ONCE, memory=int(psutil.virtual_memory().total * CACHE_SHARE))
 
 
 def _library(settings: Settings) -> ModelLibrary:

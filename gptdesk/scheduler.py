@@ -1,5 +1,6 @@
 """Compute scheduler: limits concurrent generations, in the order of arrival; measurements run exclusively."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -16,14 +17,18 @@ MOST_WAITING = 64  # places in the queue; further requests are refused
 LOOK = 0.1  # polling interval of waiting places in seconds
 AGAIN = 0.5  # seconds after which a position in the queue is yielded again, so that a closed page is noticed
 ABSENT = 2.0  # seconds without polling after which others overtake a waiting place: its caller may be gone
-MOST_BEGUN = 8  # generations that have begun, each of which holds its KV cache
 
 
 class Scheduler:
-    """Scheduler of a number of places: a generation takes one; a measurement takes all, and so runs exclusively."""
+    """Scheduler of a number of places: a generation takes one; a measurement takes all, and so runs exclusively.
 
-    def __init__(self, places: int) -> None:
+    `memory` bytes are for the KV caches of the generations that have begun; further ones begin when some have ended.
+    As many generations as there are places may begin whatever they need.
+    """
+
+    def __init__(self, places: int, *, memory: float = math.inf) -> None:
         self._places = places
+        self._memory = memory
         self._waiting: list[Place] = []  # in the order of arrival
         self._running: list[Place] = []
         self._requests = OpenCounter()  # of each owner
@@ -45,14 +50,20 @@ class Scheduler:
 
     @contextmanager
     def queue(
-        self, *, alone: bool = False, stop: threading.Event | None = None, owner: str | None = None
+        self,
+        *,
+        alone: bool = False,
+        stop: threading.Event | None = None,
+        owner: str | None = None,
+        memory: int = 0,
     ) -> Iterator["Place"]:
         """Join the queue for the length of the block, which may compute once `Place.positions` has ended.
 
         `stop` ends the work, and the waiting, too. An `owner` computes one thing at a time; others overtake the rest.
-        Raises Busy if MOST_WAITING wait already.
+        `memory` is what the block holds from its begin to its end, also while others compute, in bytes. Raises Busy if
+        MOST_WAITING wait already.
         """
-        place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner)
+        place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner, memory=memory)
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 raise Busy(f"{MOST_WAITING} requests wait already; try again in a minute")
@@ -110,9 +121,12 @@ class Scheduler:
         return place.owner is not None and any(other.owner == place.owner for other in self._running)
 
     def _lacks_memory(self, place: "Place") -> bool:
-        """Return whether this would be one more generation with a KV cache than allowed."""
-        begun = sum(other.begun for other in (*self._waiting, *self._running))
-        return not place.alone and not place.begun and begun >= max(MOST_BEGUN, self._places)
+        """Return whether it must wait for the end of a generation that has begun, because of its KV cache."""
+        if place.alone or place.begun:
+            return False
+        begun = [other for other in (*self._waiting, *self._running) if other.begun]
+        held = sum(other.memory for other in begun)
+        return len(begun) >= self._places and held + place.memory > self._memory
 
     def _number(self, place: "Place") -> int:
         with self._changed:
@@ -135,9 +149,12 @@ class Scheduler:
 class Place:
     """Place in the queue of a Scheduler, then among those that compute; released at the end of the block."""
 
-    def __init__(self, scheduler: Scheduler, *, alone: bool, stop: threading.Event, owner: str | None) -> None:
+    def __init__(
+        self, scheduler: Scheduler, *, alone: bool, stop: threading.Event, owner: str | None, memory: int
+    ) -> None:
         self.alone = alone
         self.owner = owner
+        self.memory = memory  # bytes
         self.stop = stop
         self.begun = False  # whether it has computed before
         self.since = self.looked = 0.0  # when it joined the queue and last polled, by the monotonic clock

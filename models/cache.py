@@ -6,11 +6,17 @@ from torch import Tensor
 from models.gpt import GPTConfig
 
 
+def cache_bytes(config: GPTConfig, *, rows: int = 1) -> int:
+    """Return the bytes of a KV cache of `rows` sequences that fill the model's context."""
+    # a key and a value of n_embd float32 numbers for each token in each layer
+    return rows * config.block_size * config.n_layer * 2 * config.n_embd * 4
+
+
 class KVCache:
     """Keys and values of `rows` sequences of equal length.
 
     It belongs to one request and is passed to the engine, which appends to it. All memory is allocated at the start:
-    8 * n_layer * n_embd * capacity bytes a row in float32. Raises ValueError if the model has no such context or the
+    at most `cache_bytes`, in float32. Raises ValueError if the model has no such context or the
     computer no such memory.
     """
 

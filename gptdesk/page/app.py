@@ -12,6 +12,7 @@ from gptdesk.markup import markdown_text
 from gptdesk.page import chart, share_switch
 from gptdesk.page.access import check_events
 from gptdesk.page.door import Door
+from gptdesk.page.event_loop import relieve_event_loop
 from gptdesk.page.option_widgets import disable_gradio_checks
 from gptdesk.page.sessions import keep_sessions
 from gptdesk.page.share_switch import ShareSwitch
@@ -45,6 +46,7 @@ def build_app(desk: Desk) -> gr.Blocks:
                     tab.build(desk, links)
                 links.wire(tab.TITLE, item)
     check_events(page.fns, public=desk.settings.public)
+    relieve_event_loop(page)
     page.queue(default_concurrency_limit=1, max_size=QUEUED)
     # with Gradio's 40, events that wait would keep new ones from starting
     page.max_threads = page._queue.max_thread_count = QUEUED

@@ -16,9 +16,9 @@ LONG = 60.0  # seconds; nobody waits so long unless something is wrong
 class User:
     """Somebody in the queue, whose block ends when it is told to."""
 
-    def __init__(self, scheduler: Scheduler, *, alone: bool = False) -> None:
+    def __init__(self, scheduler: Scheduler, *, alone: bool = False, memory: int = 0) -> None:
         self._stack = ExitStack()
-        self.place: Place = self._stack.enter_context(scheduler.queue(alone=alone))
+        self.place: Place = self._stack.enter_context(scheduler.queue(alone=alone, memory=memory))
 
     def computes(self) -> bool:
         return self.place.wait()
@@ -317,11 +317,10 @@ def test_a_text_is_interrupted_by_another_but_not_by_a_measurement_that_has_just
     assert text.place.number == 0
 
 
-def test_only_so_many_have_begun_and_those_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the limit on generations with a KV cache, which they hold while others compute."""
-    monkeypatch.setattr(module, "MOST_BEGUN", 2)
-    scheduler = Scheduler(1)
-    first, second, third = (User(scheduler) for _ in range(3))
+def test_memory_limits_how_many_have_begun_and_those_go_on() -> None:
+    """Check the limit on KV caches, which generations hold while others compute."""
+    scheduler = Scheduler(1, memory=10)
+    first, second, third = (User(scheduler, memory=memory) for memory in (4, 6, 1))
     assert first.computes()
 
     def write_the_first() -> None:
@@ -338,6 +337,13 @@ def test_only_so_many_have_begun_and_those_go_on(monkeypatch: pytest.MonkeyPatch
     second.leaves()
     thread.join()
     assert third.computes()
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_as_many_begin_as_there_are_places_whatever_they_need(places: int) -> None:
+    scheduler = Scheduler(places, memory=1)
+    users = [User(scheduler, memory=100) for _ in range(places + 1)]
+    assert [user.computes() for user in users] == [True] * places + [False]
 
 
 def test_the_queue_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
