@@ -23,7 +23,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.generate:GenerateTab._on_prompt",
         "long_action:LongActions._on_stop",
     ),
-    "pick one of the desk's models, a precision, a preset and samplers": (
+    "pick one of the desk's models, a precision, a built-in preset and samplers": (
         "pickers:ModelPicker._precisions",
         "pickers:PresetBar._on_restore",
         "pickers:PresetBar._on_neutralise",

@@ -63,11 +63,12 @@ def _quick_update(block: Block, value: object) -> dict[str, object] | None:
     if not isinstance(block, QUICK):
         return None
     update = value if isinstance(value, dict) else UNCHANGED | {"value": value}
-    if not update.keys() <= PROPERTIES or not isinstance(update.get("value", ""), str):
+    text = update.get("value", "")
+    if not update.keys() <= PROPERTIES or not isinstance(text, str):
         return None
     # Gradio, too, takes None for a property that stays as it is
     changes = {name: change for name, change in update.items() if change is not None}
-    return changes | ({"value": block.postprocess(update["value"])} if "value" in update else {})
+    return changes | ({"value": block.postprocess(text)} if "value" in update else {})
 
 
 async def _close_in_thread(iterator: SyncToAsyncIterator, *_: object) -> None:

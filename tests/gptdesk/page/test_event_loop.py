@@ -23,7 +23,14 @@ def blocks(in_event_loop: Callable[[Callable[[], Blocks]], Blocks]) -> Iterator[
 
     def build() -> Blocks:
         with gr.Blocks(analytics_enabled=False) as blocks:
-            outputs = [gr.Textbox(), gr.Markdown(), gr.Button("Go"), gr.Radio([1, 2]), gr.State(), gr.HTML("<b>old</b>")]
+            outputs = [
+                gr.Textbox(),
+                gr.Markdown(),
+                gr.Button("Go"),
+                gr.Radio([1, 2]),
+                gr.State(),
+                gr.HTML("<b>old</b>"),
+            ]
             gr.Button("start").click(lambda: None, None, outputs)
         return blocks
 

@@ -220,7 +220,7 @@ def test_the_page_stands_still_and_the_text_follows_the_stream(page: "sync_api.P
     assert (after["x"], after["width"]) == (before["x"], before["width"])
     # the text box scrolls in a frame of its own, after the figures say that this was the end
     box = "document.querySelector('#text-1 textarea')"
-    page.wait_for_function(f"(box => box.scrollHeight - box.clientHeight - box.scrollTop < 60)({box})", timeout=5000)
+    page.wait_for_function(f"(box => box.scrollHeight - box.clientHeight - box.scrollTop < 60)({box})")
 
 
 def test_a_broken_checkpoint_is_explained(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:

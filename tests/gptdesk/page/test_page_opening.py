@@ -76,7 +76,7 @@ def test_nothing_sticks_out(browser: "sync_api.Browser", desk: RunningDesk, them
         page.set_viewport_size({"width": width, "height": height})
         if page.url == "about:blank":
             open_page(page, desk)
-        page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width, timeout=2000)
+        page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
         for name in ("prompt", "generate", "stop", "model", "temperature", "max-new-tokens", "seed"):
             box = page.locator(f"#{name}").bounding_box()
             assert box is not None
