@@ -1,20 +1,12 @@
-"""Curves of runs: series from metrics, smoothing, thinning; differences between the options of runs."""
+"""Curves of runs: smoothing, thinning; differences between the options of runs."""
 
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from gptdesk.training.plan import RunPlan
 
 Point = tuple[float, float]  # step or the like, value
-
-
-def series(metrics: Sequence[Mapping[str, object]], name: str, *, by: str = "step") -> list[Point]:
-    """Return the values logged under `name`, such as val_loss, by step, or `by` another metric; gaps are left out."""
-    points = []
-    for line in metrics:
-        x, y = line.get(by), line.get(name)
-        if isinstance(x, int | float) and isinstance(y, int | float):
-            points.append((float(x), float(y)))
-    return points
 
 
 def smooth(values: Sequence[float], weight: float) -> list[float]:
@@ -43,14 +35,12 @@ def thin(points: Sequence[Point], most: int = 500) -> list[Point]:
     if len(points) <= most:
         return list(points)
     inner, stretches = points[1:-1], (most - 2) // 2
+    values = np.array([value for _, value in inner])
     kept = [points[0]]
     for part in range(stretches):
-        stretch = inner[len(inner) * part // stretches : len(inner) * (part + 1) // stretches]
-        extremes = {
-            min(range(len(stretch)), key=lambda k: stretch[k][1]),
-            max(range(len(stretch)), key=lambda k: stretch[k][1]),
-        }
-        kept += [stretch[i] for i in sorted(extremes)]
+        start, end = len(inner) * part // stretches, len(inner) * (part + 1) // stretches
+        stretch = values[start:end]
+        kept += [inner[start + i] for i in sorted({int(stretch.argmin()), int(stretch.argmax())})]
     return [*kept, points[-1]]
 
 

@@ -1,11 +1,12 @@
 """Diagnostics of a run from its curves: overfitting, spikes, plateaus, clipping and others, as sentences."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gptdesk.training.curves import Point, series, smooth
+from gptdesk.training.curves import Point, smooth
+from gptdesk.training.metrics import Metrics
 from gptdesk.training.options import ResolvedTraining
 from gptdesk.training.run_directory import Resolved, RunStatus
 
@@ -29,7 +30,7 @@ class Diagnostic:
 
 
 def diagnostics(
-    metrics: Sequence[Mapping[str, object]],
+    metrics: Metrics,
     *,
     options: ResolvedTraining,
     resolved: Resolved | None,
@@ -41,7 +42,7 @@ def diagnostics(
     `state` is that of its RunInfo, which can be "interrupted"; without it, that of the status counts.
     """
     state = state or status.state
-    losses, validation = series(metrics, "train_loss"), series(metrics, "val_loss")
+    losses, validation = metrics.series("train_loss"), metrics.series("val_loss")
     found = list(_state(status, state))
     overfits = list(_overfitting(validation, status))
     found += [
@@ -127,9 +128,9 @@ def _plateau(validation: Sequence[Point], options: ResolvedTraining, state: str)
         yield f"the validation loss has hardly improved for {FLAT} evaluations ({before:.3f} before, {after:.3f} since)"
 
 
-def _clipping(metrics: Sequence[Mapping[str, object]], options: ResolvedTraining) -> Iterator[str]:
+def _clipping(metrics: Metrics, options: ResolvedTraining) -> Iterator[str]:
     """Find a gradient norm above the clipping threshold at nearly every step."""
-    norms = [value for step, value in series(metrics, "grad_norm") if step > options.warmup_steps][-2 * ENOUGH :]
+    norms = [value for step, value in metrics.series("grad_norm") if step > options.warmup_steps][-2 * ENOUGH :]
     if len(norms) >= ENOUGH and sum(norm > options.clip for norm in norms) >= CLIPPED * len(norms):
         yield (
             f"the gradient is clipped at nearly every step (gradient norm {statistics.median(norms):.1f}, clipping "
@@ -146,20 +147,18 @@ def _gap(losses: Sequence[Point], validation: Sequence[Point]) -> Iterator[str]:
         yield (f"the training loss ({now:.2f}) is far below the validation loss ({held_out:.2f}): the model overfits")
 
 
-def _often_read(
-    metrics: Sequence[Mapping[str, object]], validation: Sequence[Point], resolved: Resolved | None
-) -> Iterator[str]:
+def _often_read(metrics: Metrics, validation: Sequence[Point], resolved: Resolved | None) -> Iterator[str]:
     """Find a text that was read many times while the validation loss no longer improves."""
-    epochs = series(metrics[-1:], "epoch")
+    epochs = metrics.tail(1).series("epoch")
     values = [value for _, value in validation]
     stale = min(values[-2:]) > min(values) if values else resolved is not None and resolved.validation_tokens < 2
     if epochs and epochs[-1][1] > READ and stale:
         yield f"the text has been read {epochs[-1][1]:,.0f} times; more text or dropout would help"
 
 
-def _slowness(metrics: Sequence[Mapping[str, object]], resolved: Resolved | None) -> Iterator[str]:
+def _slowness(metrics: Metrics, resolved: Resolved | None) -> Iterator[str]:
     """Find a speed far below that of the probe."""
-    speeds = [value for _, value in series(metrics[-2 * FLAT :], "tokens_per_second")]
+    speeds = [value for _, value in metrics.tail(2 * FLAT).series("tokens_per_second")]
     if resolved is None or len(speeds) < FLAT:
         return
     share = statistics.median(speeds) / resolved.tokens_per_second

@@ -9,6 +9,7 @@ held_out.txt     validation split as text               step-NNNNNNNN/  checkpoi
 import json
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -202,12 +203,7 @@ class RunDirectory:
 
         Each has its step; values that are no numbers, and lines without a step, are left out.
         """
-        lines = storage.read_lines(self.path / METRICS, last_bytes=last_bytes)
-        parsed = [valid_metrics(data) for data in objects(lines)]
-        good = [line for line, _ in parsed if "step" in line]
-        if len(good) < len(lines) or any(damaged for _, damaged in parsed):
-            warn_once(f"{self.path / METRICS} has values that cannot be understood; they are left out")
-        return good
+        return metrics_of(storage.read_lines(self.path / METRICS, last_bytes=last_bytes), self.path / METRICS)
 
     def last_metrics(self) -> dict[str, object]:
         """Return the last logged step; empty if there is none."""
@@ -234,3 +230,12 @@ class RunDirectory:
     def write_held_out(self, text: str) -> None:
         """Write the validation split as text, by which the checkpoints are evaluated."""
         storage.write_file(self.path / HELD_OUT, text.encode("utf-8"))
+
+
+def metrics_of(lines: Sequence[bytes], path: Path) -> list[dict[str, object]]:
+    """Return the logged steps that these lines of the file `path` hold, with a warning about what is left out."""
+    parsed = [valid_metrics(data) for data in objects(lines)]
+    good = [line for line, _ in parsed if "step" in line]
+    if len(good) < len(lines) or any(damaged for _, damaged in parsed):
+        warn_once(f"{path} has values that cannot be understood; they are left out")
+    return good

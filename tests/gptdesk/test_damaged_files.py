@@ -29,6 +29,7 @@ from gptdesk.stored_values import warn_once
 from gptdesk.system.single_instance import find_running
 from gptdesk.training import control
 from gptdesk.training.lock import holder, holding_process
+from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.run_directory import (
     CONTROL,
     METRICS,
@@ -240,8 +241,8 @@ class Run:
         write_lines(self.run.path / METRICS, [LINE | {"step": step} for step in range(10, 50, 10)])
         self.run.log_samples([Sample(step, "Once", f"text {step}") for step in (20, 40)])
         with gr.Blocks() as page:
-            self.watch = RunView(self.desk, TabLinks(page, gr.Tabs()))
-            self.listing = ListingView(self.desk)
+            self.watch = RunView(self.desk, TabLinks(page, gr.Tabs()), MetricsReader())
+            self.listing = ListingView(self.desk, MetricsReader())
             self.form = FormView(self.desk)
 
     def read(self, *, damaged: str, capsys: Capture) -> control.RunInfo:

@@ -12,14 +12,9 @@ from training_checks import begin, plan, resume
 
 from gptdesk.training import TrainingOptions
 from gptdesk.training.baselines import measure_baselines
-from gptdesk.training.curves import differences, series, smooth, thin
+from gptdesk.training.curves import differences, smooth, thin
 
 Numbers = st.lists(st.floats(-1e6, 1e6), max_size=60)
-
-
-def test_series_leave_out_what_was_not_measured() -> None:
-    metrics = [{"step": 1, "val_loss": None, "best": True}, {"step": 2, "val_loss": 3}, {"val_loss": 1.0}]
-    assert series(metrics, "val_loss") == [(2.0, 3.0)]
 
 
 @given(Numbers, st.floats(0, 0.99))

@@ -6,6 +6,7 @@ import pytest
 
 from gptdesk.training import TrainingOptions
 from gptdesk.training.diagnostics import Diagnostic, diagnostics
+from gptdesk.training.metrics import Metrics
 from gptdesk.training.run_directory import Resolved, RunStatus
 
 OPTIONS = TrainingOptions(steps=1000, warmup_steps=50, evaluate_every=100).resolve()
@@ -35,7 +36,9 @@ def healthy(steps: int = 1000, **series: object) -> list[dict[str, object]]:
 
 
 def texts(metrics: list[dict[str, object]], *, state: str = "training", **status: object) -> list[str]:
-    found = diagnostics(metrics, options=OPTIONS, resolved=RESOLVED, status=RunStatus(**status), state=state)  # type: ignore
+    found = diagnostics(
+        Metrics.of(metrics), options=OPTIONS, resolved=RESOLVED, status=RunStatus(**status), state=state
+    )  # type: ignore
     return [finding.text for finding in found]
 
 
@@ -107,14 +110,13 @@ def test_clipping_and_slowness() -> None:
 def test_how_it_stands_comes_first_and_grave_things_before_others() -> None:
     status = RunStatus("training", step=640, saved_step=600)
     metrics = healthy(640, grad_norm=lambda step: 3.0)
-    found = diagnostics(metrics, options=OPTIONS, resolved=RESOLVED, status=status, state="interrupted")
+    found = diagnostics(Metrics.of(metrics), options=OPTIONS, resolved=RESOLVED, status=status, state="interrupted")
     assert found[0] == Diagnostic(
         "warning", "the run was interrupted after about step 640; resume it from the checkpoint of step 600"
     )
     assert [finding.level for finding in found] == ["warning", "note"]
-    failed = diagnostics([], options=OPTIONS, resolved=None, status=RunStatus("failed", message="no room"))
+    failed = diagnostics(Metrics.of([]), options=OPTIONS, resolved=None, status=RunStatus("failed", message="no room"))
     assert failed == [Diagnostic("error", "no room")]
-    full = diagnostics(
-        [], options=OPTIONS, resolved=None, status=RunStatus("training", message="the run could not be saved")
-    )
+    status = RunStatus("training", message="the run could not be saved")
+    full = diagnostics(Metrics.of([]), options=OPTIONS, resolved=None, status=status)
     assert full == [Diagnostic("warning", "the run could not be saved")]

@@ -11,6 +11,7 @@ from gptdesk.page.tabs.train.listing import ListingView
 from gptdesk.page.tabs.train.panels import CSS
 from gptdesk.page.tabs.train.run_view import RunView
 from gptdesk.training import control
+from gptdesk.training.metrics import MetricsReader
 
 __all__ = ["CSS", "TITLE", "build"]
 
@@ -23,13 +24,14 @@ def build(desk: Desk, links: TabLinks) -> None:
     if desk.settings.public:
         gr.Markdown(CLOSED, elem_id="train-closed")
         return
+    metrics = MetricsReader()
     with gr.Tabs() as views:
         with gr.Tab("New run", id="new", render_children=True) as new:
             form = FormView(desk)
         with gr.Tab("Watch", id="watch", render_children=True) as watching:
-            watch = RunView(desk, links)
+            watch = RunView(desk, links, metrics)
         with gr.Tab("All runs", id="runs", render_children=True) as listed:
-            listing = ListingView(desk)
+            listing = ListingView(desk, metrics)
     kept = SavedState(desk, TITLE, form.remembered | watch.remembered, {})
     form.wire(
         new,

@@ -23,6 +23,7 @@ from gptdesk.page.tabs.train.panels import (
 from gptdesk.training import control
 from gptdesk.training.control import RunInfo
 from gptdesk.training.curves import differences
+from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.run_directory import RunDirectory
 
 MOST = 6  # runs in one chart, each in a colour of its own
@@ -32,8 +33,9 @@ HEAD = ("Run", "State", "Step", "Training loss", "Best validation", "Tokens", "T
 class ListingView:
     """List of runs, and the comparison of some of them."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, metrics: MetricsReader) -> None:
         self._desk = desk
+        self._metrics = metrics
         self.table = gr.HTML(elem_id="runs-table", elem_classes=["figures-table", "bare"])
         self.chosen = gr.CheckboxGroup(
             [],
@@ -108,7 +110,7 @@ class ListingView:
         readable = [info for info in control.listing(self._desk.run_context) if info.problem is None]
         runs = {info.name: RunDirectory(info.path) for info in readable}
         usable = {name: runs[name] for name in names if name in runs}
-        metrics = {name: run.metrics() for name, run in usable.items()}
+        metrics = {name: self._metrics.read(run.path) for name, run in usable.items()}
         plans = {name: run.plan() for name, run in usable.items()}
         cells = [(label(option), [chosen(values[name]) for name in usable]) for option, values in differences(plans)]
         rows = [[option, *row] for option, row in cells if len(set(row)) > 1]

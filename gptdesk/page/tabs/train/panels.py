@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from gptdesk.formatting import short
 from gptdesk.page.chart import Line, Mark, Point, chart
-from gptdesk.training.curves import series, smooth, thin
+from gptdesk.training.curves import smooth, thin
+from gptdesk.training.metrics import Metrics
 
 CSS = """
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(116px, 1fr)); gap: 8px; }
@@ -33,8 +34,6 @@ SMOOTHING, SMOOTHEST = 0.6, 0.99  # at first, and at most
 MOST = 500  # points of a curve
 NAMED = 3  # files of a run that a table names
 AXES = {"steps": "step", "tokens": "tokens", "minutes": "seconds"}  # X axis of the curves, and its name in the metrics
-
-Metrics = Sequence[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def text_rows(rows: Iterable[Sequence[str]]) -> str:
 
 def points(metrics: Metrics, name: str, axis: str) -> list[Point]:
     """Return the points of a metric by `axis` of AXES."""
-    by_axis = series(metrics, name, by=AXES[axis])
+    by_axis = metrics.series(name, by=AXES[axis])
     return [(x / 60, y) for x, y in by_axis] if axis == "minutes" else by_axis
 
 

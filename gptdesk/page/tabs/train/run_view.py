@@ -14,6 +14,7 @@ from gptdesk.page.tabs.train.run_buttons import RunButtons
 from gptdesk.page.tabs.train.samples import SamplesPanel
 from gptdesk.training import control
 from gptdesk.training.diagnostics import diagnostics
+from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.run_directory import RunDirectory
 from models import storage
 
@@ -26,8 +27,9 @@ Seen = tuple[tuple[str, ...], str]  # names of all runs, and a text that differs
 class RunView:
     """View of the chosen run: buttons, state, curves and samples."""
 
-    def __init__(self, desk: Desk, links: TabLinks) -> None:
+    def __init__(self, desk: Desk, links: TabLinks, metrics: MetricsReader) -> None:
         self._desk = desk
+        self._metrics = metrics
         self.name = gr.Dropdown([], label="Run", elem_id="run")
         self.buttons = RunButtons(desk, links)
         self.state = gr.Markdown(NO_RUN, elem_id="run-state")
@@ -165,7 +167,7 @@ class RunView:
         """Return updates that show a run, drawn as `look` says, with the samples of evaluation `number`."""
         seen = self._seen(name)  # before the rest is read: what is written after it is shown the next time
         run, info = self._run(name), control.info(self._desk.run_context, name)
-        metrics = run.metrics()
+        metrics = self._metrics.read(run.path)
         resolved = None if info.problem else run.resolved()
         updates = self._hidden() | self.buttons.show(info) | self.samples.show(run.samples(), number)
         updates |= {

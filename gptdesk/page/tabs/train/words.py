@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from gptdesk.formatting import clock
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import label
-from gptdesk.page.tabs.train.panels import DASH, Metrics, chosen, counted, number
+from gptdesk.page.tabs.train.panels import DASH, chosen, counted, number
 from gptdesk.training import control
 from gptdesk.training.control import RunInfo
 from gptdesk.training.diagnostics import Diagnostic
+from gptdesk.training.metrics import Metrics
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.run_directory import Order, Resolved
 from gptdesk.training.states import ACTIVE, IN_WORDS
@@ -47,7 +48,7 @@ def stats(info: RunInfo, metrics: Metrics, *, memory: int | None) -> Iterator[tu
     seconds = last.get("seconds")
     so_far = f"{clock(seconds)} so far" if isinstance(seconds, int | float) else ""
     best = "" if status.best_loss is None else f"best {status.best_loss:.4f} at step {status.best_step:,}"
-    validation = next((loss for line in reversed(metrics) if (loss := line.get("val_loss")) is not None), None)
+    validation = next((loss for _, loss in reversed(metrics.series("val_loss"))), None)
     yield "Step", f"{step_of(info):,}", f"of {status.steps:,}" if status.steps else ""
     yield "Time left", DASH if left is None else clock(left), so_far
     yield "Training loss", number(last.get("train_loss")), "nats per token"

@@ -14,6 +14,7 @@ from gptdesk.settings import Settings
 from gptdesk.training import DataOptions
 from gptdesk.training.control import RunInfo
 from gptdesk.training.diagnostics import Diagnostic
+from gptdesk.training.metrics import Metrics
 from gptdesk.training.run_directory import RunPlan, RunStatus
 
 METRICS = [
@@ -29,6 +30,7 @@ METRICS = [
     }
     for step in range(10, 101, 10)
 ]
+COLUMNS = Metrics.of(METRICS)
 
 
 def info(state: str = "training", **status: object) -> RunInfo:
@@ -86,12 +88,12 @@ def test_the_state_is_a_sentence(run: RunInfo, order: str, said: str) -> None:
 
 def test_stats_tell_what_is_left_and_what_was_best() -> None:
     run = info(best_loss=3.5, best_step=100, saved_step=100)
-    told = {name: (value, remark) for name, value, remark in words.stats(run, METRICS, memory=2_000_000_000)}
+    told = {name: (value, remark) for name, value, remark in words.stats(run, COLUMNS, memory=2_000_000_000)}
     assert told["Step"] == ("100", "of 200")
     assert told["Time left"] == ("0:50", "0:50 so far")  # 6,400 tokens at 128 a second
     assert told["Validation loss"] == ("3.5000", "best 3.5000 at step 100")
     assert told["Memory"] == ("2.00 GB", "checkpoint at step 100")
-    paused = {name: value for name, value, _ in words.stats(replace(run, state="paused"), METRICS, memory=None)}
+    paused = {name: value for name, value, _ in words.stats(replace(run, state="paused"), COLUMNS, memory=None)}
     assert not any(character.isdigit() for character in paused["Time left"] + paused["Memory"])
 
 
@@ -102,28 +104,28 @@ def test_warnings_do_not_repeat_the_state() -> None:
 
 
 def test_the_curves_go_by_steps_tokens_or_minutes() -> None:
-    ends = {axis: points(METRICS, "train_loss", axis)[-1] for axis in AXES}
+    ends = {axis: points(COLUMNS, "train_loss", axis)[-1] for axis in AXES}
     assert ends == {"steps": (100.0, 3.0), "tokens": (6400.0, 3.0), "minutes": (pytest.approx(50 / 60), 3.0)}
-    assert [y for _, y in points(METRICS, "val_loss", "steps")] == [3.9, 3.5]
+    assert [y for _, y in points(COLUMNS, "val_loss", "steps")] == [3.9, 3.5]
 
 
 def test_the_best_evaluation_is_marked_and_baselines_are_named() -> None:
-    drawn = loss_chart(METRICS, Look(), levels=[("unigram baseline", 3.7)])
+    drawn = loss_chart(COLUMNS, Look(), levels=[("unigram baseline", 3.7)])
     assert "best: 3.5000" in drawn
     assert "unigram baseline" in drawn
     assert drawn.count('class="mark') == 1
-    empty = loss_chart([], Look(), levels=[("unigram baseline", 3.7)])
+    empty = loss_chart(Metrics.of([]), Look(), levels=[("unigram baseline", 3.7)])
     assert "Nothing yet" in empty
 
 
 def test_compared_runs_have_colours_of_their_own() -> None:
-    drawn = overlay({"one": METRICS, "two": METRICS}, Look("steps", 0, log_x=True, log_y=True))
+    drawn = overlay({"one": COLUMNS, "two": COLUMNS}, Look("steps", 0, log_x=True, log_y=True))
     assert drawn.count("dot c0") == drawn.count("dot c1") == 2
 
 
 def test_names_and_texts_are_no_markup() -> None:
     evil = '<img src=x onerror="alert(1)">'
-    shown = tiles([(evil, evil, evil)]) + text_rows([(evil, evil)]) + overlay({evil: METRICS}, Look())
+    shown = tiles([(evil, evil, evil)]) + text_rows([(evil, evil)]) + overlay({evil: COLUMNS}, Look())
     assert "<img" not in shown
 
 

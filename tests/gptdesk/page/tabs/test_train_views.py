@@ -20,6 +20,7 @@ from gptdesk.page.tabs.train.text_source import FILES, LIBRARY, PASTED, PLACE
 from gptdesk.settings import Settings
 from gptdesk.training import ModelOptions, TrainingOptions, control
 from gptdesk.training.lock import training_lock
+from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.options import ResolvedTraining
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.run_directory import METRICS, Resolved, RunDirectory, RunStatus, Sample
@@ -37,8 +38,8 @@ class Views:
     def __init__(self, home: Path) -> None:
         self.desk = Desk(Settings(home=home))
         with gr.Blocks() as page:
-            self.watch = RunView(self.desk, TabLinks(page, gr.Tabs()))
-            self.listing = ListingView(self.desk)
+            self.watch = RunView(self.desk, TabLinks(page, gr.Tabs()), MetricsReader())
+            self.listing = ListingView(self.desk, MetricsReader())
             self.form = FormView(self.desk)
 
     def make(self, name: str, *, evaluations: int = 5, data: str = "book.txt", **training: object) -> RunDirectory:
