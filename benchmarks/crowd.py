@@ -213,7 +213,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200, help="of each text when twenty write at once (default: 200)")
     options = parser.parse_args()
     for public in (False, True):
-        with running_desk(host="0.0.0.0" if public else "127.0.0.1") as (url, process):
+        with running_desk(host="0.0.0.0" if public else "127.0.0.1") as desk:
+            url = desk.url
             print(f"{'public' if public else 'local'} desk\n{HEAD}")
             situations: dict[str, tuple[int, Callable[[list[Visitor]], object] | None]] = {
                 "nobody else": (0, None),
@@ -229,7 +230,7 @@ def main() -> None:
                 print(measure_waits("1,000 idle connections", url, crowd).line(), flush=True)
             print("bodies that are too large, or without an event")
             for megabytes in (1, 10, 40, 400):
-                print(refuse_body(url, process, megabytes), flush=True)
+                print(refuse_body(url, desk.process, megabytes), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 A desk in a process of its own is used by raw clients, which send what the page sends, and by a real browser where there
 is Chromium and playwright. Memory is the resident set of the desk's process, threads and open files are the system's
 counts. The first tenth of each part warms up and does not count.
+
+With --minutes, a run trains beside it, a page watches that run, and the parts are repeated in small portions until the
+time is over; a row every five minutes shows what the desk uses, and its log is printed at the end.
 """
 
 import argparse
@@ -14,14 +17,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from benchmarks.visitor import Visitor
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @dataclass(frozen=True)
@@ -46,24 +55,73 @@ class Growth:
 HEAD = f"{'what':22} {'times':>6} {'KB each':>9} {'threads':>8} {'files':>6} {'ms each':>8}"
 
 
+@dataclass(frozen=True)
+class RunningDesk:
+    """A desk that runs: its address, process and home, and the lines that it has written since its start."""
+
+    url: str
+    process: psutil.Process
+    home: str
+    log: list[str]
+
+    def usage(self) -> tuple[float, int, int]:
+        """Return its memory in megabytes, its threads and its open files."""
+        return self.process.memory_info().rss / 1e6, self.process.num_threads(), self.process.num_fds()
+
+
 @contextmanager
-def running_desk(*, host: str = "127.0.0.1") -> Iterator[tuple[str, psutil.Process]]:
-    """Start a desk on a temporary home for the length of the block; yield its address and process."""
+def running_desk(*, host: str = "127.0.0.1") -> Iterator[RunningDesk]:
+    """Start a desk on a temporary home for the length of the block."""
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", home, "--host", host]
-        desk = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        assert desk.stderr is not None
+        desk = _start("--port", "0", "--no-browser", "--home", home, "--host", host)
+        log: list[str] = []
         try:
-            for line in desk.stderr:
-                if found := re.search(r"ready at (http://\S+)", line):
-                    yield found[1], psutil.Process(desk.pid)
-                    return
-            raise SystemExit("the desk did not start")
+            assert desk.stderr is not None
+            ready = next((found for line in desk.stderr if (found := re.search(r"ready at (http://\S+)", line))), None)
+            if ready is None:
+                raise SystemExit("the desk did not start")
+            threading.Thread(target=log.extend, args=(desk.stderr,), daemon=True).start()
+            yield RunningDesk(ready[1], psutil.Process(desk.pid), home, log)
         finally:
             desk.send_signal(signal.SIGINT)
-            _, log = desk.communicate(timeout=30)
-            if "Traceback" in log:
-                print(log[-2_000:])
+            desk.wait(timeout=60)
+            if any("Traceback" in line for line in log):
+                print("".join(log)[-2_000:])
+
+
+def _start(*arguments: str, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "gptdesk", *arguments]
+    return subprocess.Popen(command, stderr=stderr, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+@contextmanager
+def training(desk: RunningDesk, *, minutes: float) -> Iterator[None]:
+    """Train a small model in the desk's home for the length of the block, which begins with its first steps."""
+    options = (
+        "--preset",
+        "tiny",
+        "--block-size",
+        "32",
+        "--batch-size",
+        "4",
+        "--log-every",
+        "1",
+        "--steps",
+        "10000000",
+        "--patience",
+        "0",
+    )
+    home, limit = ("--home", desk.home), ("--max-minutes", str(minutes))
+    run = _start("train", *home, "--data", "story-world", "--name", "soak", *options, *limit, stderr=subprocess.DEVNULL)
+    try:
+        while not (Path(desk.home) / "runs" / "soak" / "metrics.jsonl").exists():
+            if run.poll() is not None:
+                raise SystemExit("the run did not start")
+            time.sleep(1)
+        yield
+    finally:
+        run.send_signal(signal.SIGINT)
+        run.wait()
 
 
 def grow(name: str, step: Callable[[int], None], *, times: int, process: psutil.Process) -> Growth:
@@ -128,45 +186,89 @@ def abandoned(url: str) -> Callable[[int], None]:
 
 
 @contextmanager
-def page_loads(url: str) -> Iterator[Callable[[int], None] | None]:
-    """Yield a step that opens and closes the page in a browser; None where there is no browser."""
+def browser() -> Iterator["Browser | None"]:
+    """Yield a browser; None where there is no Chromium or playwright."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with suppress(ImportError):
         from playwright.sync_api import sync_playwright
 
         if program:
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-
-                def step(i: int) -> None:
-                    context = browser.new_context()
-                    page = context.new_page()
-                    page.goto(url)
-                    page.locator("#generate").wait_for()
-                    context.close()
-
-                yield step
-                browser.close()
-                return
+                yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+            return
     yield None
 
 
-def main() -> None:
+def page_loads(url: str, chromium: "Browser") -> Callable[[int], None]:
+    """Return a step that opens and closes the page in a browser."""
+
+    def step(i: int) -> None:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(url)
+        page.locator("#generate").wait_for()
+        context.close()
+
+    return step
+
+
+def soak(desk: RunningDesk, options: argparse.Namespace) -> None:
     """Run the parts one after the other and print a row for each."""
+    print(HEAD)
+    for name, step, times in (
+        ("generations", generations, options.generations),
+        ("sessions", sessions, options.sessions),
+        ("abandoned texts", abandoned, options.abandoned),
+    ):
+        print(grow(name, step(desk.url), times=times, process=desk.process).line(), flush=True)
+    with browser() as chromium:
+        if chromium:
+            load = page_loads(desk.url, chromium)
+            print(grow("page loads", load, times=options.loads, process=desk.process).line(), flush=True)
+
+
+def together(desk: RunningDesk, minutes: float) -> None:
+    """Do everything at once for so many minutes, and print what the desk uses."""
+    until = time.monotonic() + 60 * minutes
+    with training(desk, minutes=minutes), browser() as chromium:
+        steps = [*(part(desk.url) for part in (generations, sessions, abandoned))]
+        page = None
+        if chromium:
+            steps.append(page_loads(desk.url, chromium))
+            page = chromium.new_page()
+            page.goto(desk.url)
+            page.get_by_role("tab", name="Train").click()
+            page.locator("#run-losses figure").wait_for(timeout=120_000)
+        print(f"{'minute':>6} {'MB':>8} {'threads':>8} {'files':>6} {'of each':>8} {'step of the run':>16}", flush=True)
+        started, row, repeats = time.monotonic(), 0.0, 0
+        while time.monotonic() < until:
+            for step, times in zip(steps, (10, 5, 2, 1), strict=False):
+                for i in range(times):
+                    step(i)
+            repeats += 1
+            if time.monotonic() >= row:
+                row = time.monotonic() + min(300, 60 * minutes / 4)
+                megabytes, threads, files = desk.usage()
+                shown = page.locator("#run-tiles b").first.inner_text() if page else ""
+                minute = (time.monotonic() - started) / 60
+                print(f"{minute:>6.0f} {megabytes:>8.1f} {threads:>8} {files:>6} {repeats:>8} {shown:>16}", flush=True)
+    print("log:", "".join(desk.log).strip() or "empty")
+
+
+def main() -> None:
+    """Measure a desk on this computer alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generations", type=int, default=3_000)
     parser.add_argument("--sessions", type=int, default=2_000)
     parser.add_argument("--abandoned", type=int, default=200)
     parser.add_argument("--loads", type=int, default=200)
+    parser.add_argument("--minutes", type=float, help="of everything together, in place of the parts")
     options = parser.parse_args()
-    with running_desk() as (url, process):
-        print(HEAD)
-        print(grow("generations", generations(url), times=options.generations, process=process).line(), flush=True)
-        print(grow("sessions", sessions(url), times=options.sessions, process=process).line(), flush=True)
-        print(grow("abandoned texts", abandoned(url), times=options.abandoned, process=process).line(), flush=True)
-        with page_loads(url) as load:
-            if load:
-                print(grow("page loads", load, times=options.loads, process=process).line(), flush=True)
+    with running_desk() as desk:
+        if options.minutes:
+            together(desk, options.minutes)
+        else:
+            soak(desk, options)
 
 
 if __name__ == "__main__":
