@@ -181,6 +181,10 @@ class ModelLibrary:
             save_quantized(self.folder / target, source, PRECISIONS[precision], tokenizer=tokenizer)
         return self.info(target)
 
+    def check_own(self, name: str, change: str) -> None:
+        """Raise ValueError, with the `change` refused, unless a model is the user's to rename and remove."""
+        self._catalogue.own_folder(name, change)
+
     def rename(self, name: str, new: str) -> ModelInfo:
         """Give one of the user's models another name; weights that are lent stay valid, quantized copies are deleted.
 
