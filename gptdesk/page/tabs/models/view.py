@@ -9,6 +9,7 @@ from gradio.blocks import Block
 
 from gptdesk import management
 from gptdesk.desk import Desk
+from gptdesk.formatting import file_size
 from gptdesk.management import Quantizing, memory_estimates
 from gptdesk.markup import markdown_text
 from gptdesk.page.long_action import action_row
@@ -98,7 +99,7 @@ class ModelsView:
         models = {model.info.name: model for model in management.listing(self._desk.library)}
         chosen = name if isinstance(name, str) and name in models else next(iter(models), None)
         choices = [(title(one), one) for one in models]
-        hidden: Updates = {box: "" for box in (self.facts, self.sizes, self.charts, self.new_name)}
+        hidden: Updates = {box: "" for box in (self.facts, self.sizes, self.charts)}
         updates = hidden | {
             self.problem: gr.update(visible=False),
             self.table: model_table(models.values()),
@@ -149,7 +150,7 @@ class ModelsView:
             raise ValueError("no new name is given; type one in the box")
         info = management.rename(self._desk.run_context, self._desk.manager, name or "", new)
         gr.Info(f"{html.escape(name or '')} is now {html.escape(info.name)}.")
-        return self._show(info.name)
+        return self._show(info.name) | {self.new_name: ""}
 
     def _on_ask(self, name: str | None) -> object:
         return gr.update(visible=True, value=f"Delete {name} and its quantized copies from the disk")
@@ -181,7 +182,7 @@ class ModelsView:
     def _made(self, made: ModelInfo | None) -> str:
         if made is None:
             return f"{STOPPED} Nothing was changed."
-        return f"Saved as {markdown_text(made.name)}: {made.size_bytes / 1e6:,.1f} MB."
+        return f"Saved as {markdown_text(made.name)}: {file_size(made.size_bytes)}."
 
     def _on_weights(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
