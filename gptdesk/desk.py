@@ -188,7 +188,7 @@ def _scheduler() -> Scheduler:
 
 
 def _library(settings: Settings) -> ModelLibrary:
-    return ModelLibrary(
+    library = ModelLibrary(
         settings.models,
         bundled=[STARTER],
         supplier=partial(run_models, settings.runs),
@@ -196,11 +196,14 @@ def _library(settings: Settings) -> ModelLibrary:
         cache_folder=settings.vocabularies,
         quantized_cache=settings.copies,
     )
+    library.own.clean_up()
+    return library
 
 
 def _manager(settings: Settings, library: ModelLibrary) -> ModelManager:
     memory = int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2
-    return ModelManager(library, device=get_device(settings.device), memory_budget=memory)
+    idle = settings.idle_minutes * 60 or None
+    return ModelManager(library, device=get_device(settings.device), memory_budget=memory, idle_seconds=idle)
 
 
 def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:

@@ -23,3 +23,10 @@ def short(value: float) -> str:
         if abs(rounded) >= (10 if letter == "k" else 1):
             return f"{rounded:g}{letter}"
     return f"{value:.4g}" if abs(value) >= 1e-3 or not value else f"{value:.2g}"
+
+
+def file_size(size: int) -> str:
+    """Return bytes as text: 512 bytes, 2.1 kB, 10.7 MB, 1.50 GB."""
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"

@@ -33,6 +33,9 @@ class Settings(Options):
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="device of float models")
     share: bool = Field(False, description="make a public link to the desk when it is ready; it lasts a week at most")
     memory_gb: float | None = Field(None, gt=0, description="memory in GB for loaded models; default half of all")
+    idle_minutes: float = Field(
+        10, ge=0, le=100_000, description="minutes after which a model that nobody uses leaves the memory; 0 never"
+    )
 
     @field_validator("allow_host")
     @classmethod

@@ -11,13 +11,16 @@ import torch
 
 from models.checkpoint import Checkpoint, save_quantized
 from models.engine import Engine
+from models.last_use import LastUse
 from models.listing import Catalogue, Entry, ModelInfo, Supplier, describe, unusable
 from models.names import KNOWN_AS, check_name, check_new_name
+from models.own_models import OwnModels
 from models.precision import PRECISIONS, Precision
 from models.precision.tuner import KernelTuner
 from models.quantized_cache import QuantizedCache
 from models.signature import Signature, signature_of
 from models.tokenizer import Tokenizer
+from models.weight_reading import ReadingProgress, observed, verify
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class ModelLibrary:
         self.cache_folder = cache_folder
         self._catalogue = Catalogue(folder, bundled=bundled, supplier=supplier, reserved=reserved)
         self._quantized_cache = QuantizedCache(quantized_cache or cache_folder / "copies")
+        self.own = OwnModels(self._catalogue, lock=cache_folder / "models.lock")
+        self.last_use = LastUse(cache_folder / "used")
         self._infos: dict[tuple[str, Path], tuple[Signature, ModelInfo]] = {}
         self._opened: dict[Path, tuple[Signature, Checkpoint]] = {}  # the least recently used first
         self._lock = threading.Lock()  # of _opened; held for moments
@@ -93,6 +98,10 @@ class ModelLibrary:
     def names(self) -> dict[str, str]:
         """Return every name that a new model cannot have, each with what has it: "model", "bundled model" or "run"."""
         return self._catalogue.names()
+
+    def listed_names(self) -> frozenset[str]:
+        """Return the names of all models in the list."""
+        return frozenset(self._catalogue.entries())
 
     def key(self, text: str) -> ModelKey:
         """Return the key spelled NAME or NAME:PRECISION; a bare NAME runs at the first precision it can.
@@ -150,10 +159,13 @@ class ModelLibrary:
                     self._quantized_cache.remove(copy)
         return self.open(path).load_engine(precision, tuner=tuner, device=device)
 
-    def quantize(self, name: str, precision: str, *, to: str | None = None) -> ModelInfo:
+    def quantize(
+        self, name: str, precision: str, *, to: str | None = None, progress: ReadingProgress | None = None
+    ) -> ModelInfo:
         """Save a model at another precision, as the model `to` or as NAME-PRECISION over an older one of that name.
 
-        Raises ValueError if that cannot be done, OSError if the disk refuses; then nothing has changed.
+        Raises ValueError if that cannot be done, OSError if the disk refuses, ReadingStopped once `progress` is told to
+        stop; then nothing has changed.
         """
         key = ModelKey(name, precision)
         target = f"{name.replace('@', '-')}-{precision}" if to is None else to
@@ -162,10 +174,49 @@ class ModelLibrary:
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
             )
         self._check_copy_name(target, precision=precision)
-        original = self.checkpoint(key.name)
-        tokenizer = original.load_tokenizer(self.cache_folder)
-        save_quantized(self.folder / target, original, PRECISIONS[precision], tokenizer=tokenizer)
+        with self.own.locked(shared=True):  # the original stays where it is
+            original = self.checkpoint(key.name)
+            tokenizer = original.load_tokenizer(self.cache_folder)
+            source = observed(original, progress) if progress else original
+            save_quantized(self.folder / target, source, PRECISIONS[precision], tokenizer=tokenizer)
         return self.info(target)
+
+    def check_own(self, name: str, change: str) -> None:
+        """Raise ValueError, with the `change` refused, unless a model is the user's to rename and remove."""
+        self._catalogue.own_folder(name, change)
+
+    def rename(self, name: str, new: str) -> ModelInfo:
+        """Give one of the user's models another name; weights that are lent stay valid, quantized copies are deleted.
+
+        Raises ValueError for a model that is not the user's and for a name that is invalid or in use, OSError if the
+        disk refuses; then nothing has changed.
+        """
+        self.own.rename(name, new)
+        self._quantized_cache.remove_all(name)
+        self.last_use.rename(name, new)
+        return self.info(new)
+
+    def remove(self, name: str) -> None:
+        """Delete one of the user's models and its quantized copies; weights that are lent stay valid.
+
+        Raises ValueError for a model that is not the user's, OSError if the disk refuses; then it is still there.
+        """
+        self.own.remove(name)
+        self._quantized_cache.remove_all(name)
+        self.last_use.remove(name)
+
+    def stored(self, info: ModelInfo) -> tuple[str, ...]:
+        """Return the precisions that a model is on disk at: its own first, then those of its quantized copies."""
+        if info.problem:
+            return ()
+        return tuple(dict.fromkeys([info.own_precision, *self._quantized_cache.precisions(info.name, info.path)]))
+
+    def verify(self, name: str) -> int:
+        """Read every weight and the tokenizer of a model from disk, and return the number of its tensors.
+
+        Raises ValueError with the first fault.
+        """
+        return verify(self.find(name), self.cache_folder)
 
     def has_copy(self, key: ModelKey) -> bool:
         """Return whether `copy` would return at once; ValueError if there is no such model."""
@@ -199,7 +250,9 @@ class ModelLibrary:
     def _check_copy_name(self, name: str, *, precision: str) -> None:
         """Raise ValueError unless a copy at `precision` can have the name: it may replace an older one of its name."""
         names = self.names()
-        if names.get(name) == "model" and self._is_copy_at(self.folder / name, precision):
+        path = self.folder / name
+        # a link may lead out of the home, where nothing is written
+        if names.get(name) == "model" and not path.is_symlink() and self._is_copy_at(path, precision):
             del names[name]
         check_new_name(name, names)
 

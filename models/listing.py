@@ -28,6 +28,9 @@ class ModelInfo:
     precisions: tuple[str, ...]  # that this computer can run, the default first
     size_bytes: int  # on disk
     problem: str | None
+    source: str = ""  # in its author's words
+    validation_loss: float | None = None  # nats per token
+    own_precision: str = ""  # that its folder is stored at
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,26 @@ class Catalogue:
             raise ValueError(entry.clash)
         return entry.path
 
-    def names(self) -> dict[str, str]:
-        """Return the names that a new model cannot have, each with what has it: see `check_new_name`."""
-        others = dict.fromkeys(self._reserved() if self._reserved else (), "run")
-        return (
-            others | dict.fromkeys(storage.names(self.folder), "model") | dict.fromkeys(self.bundled, "bundled model")
-        )
+    def names(self, *, but: Path | None = None) -> dict[str, str]:
+        """Return the names that a new model cannot have, each with what has it: see `check_new_name`.
+
+        The folder `but` does not count: its model gets the new name.
+        """
+        runs = dict.fromkeys(self._reserved() if self._reserved else (), "run")
+        models = (name for name in storage.names(self.folder) if but is None or name != but.name)
+        return runs | dict.fromkeys(models, "model") | dict.fromkeys(self.bundled, "bundled model")
+
+    def own_folder(self, name: str, change: str) -> Path:
+        """Return the folder of a model that the user may rename or remove, even if it cannot be used.
+
+        Raises ValueError, with the `change` refused, for a bundled model and for a checkpoint of a run.
+        """
+        path = self.entry(name).path
+        if path in self.bundled.values():
+            raise ValueError(f"{name} comes with the desk and cannot be {change}")
+        if path.parent != self.folder:
+            raise ValueError(f"{name} is a checkpoint of a run and cannot be {change}; it is removed with its run")
+        return path
 
     def entry(self, name: str) -> Entry:
         """Return the entry of a model; ValueError lists the models that exist."""
@@ -142,6 +159,9 @@ def describe(name: str, path: Path, *, opened: Callable[[Path], Checkpoint] = Ch
         precisions=precisions,
         size_bytes=checkpoint.size_bytes,
         problem=None,
+        source=checkpoint.about.source,
+        validation_loss=checkpoint.about.validation_loss,
+        own_precision=next((name for name in PRECISIONS if checkpoint.is_copy_at(name)), "float32"),
     )
 
 

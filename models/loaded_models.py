@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Hashable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from models.signature import Signature
@@ -33,6 +34,7 @@ class Slot(Generic[Key, Value]):
     signature: Signature  # of the folder it was read from
     users: int = 0
     retired: bool = False
+    used: float = field(default_factory=time.monotonic)  # when the last loan began or ended
 
 
 class LoadedModels(Generic[Key, Value]):
@@ -52,6 +54,7 @@ class LoadedModels(Generic[Key, Value]):
             for slot in self._slots:
                 if slot.key == key and not slot.retired and signature in (None, slot.signature):
                     slot.users += 1
+                    slot.used = time.monotonic()
                     self._slots.remove(slot)
                     self._slots.append(slot)
                     return slot
@@ -61,6 +64,7 @@ class LoadedModels(Generic[Key, Value]):
         """Count one user less, and evict the value if it is retired and has none."""
         with self._lock:
             slot.users -= 1
+            slot.used = time.monotonic()
             if slot.retired and not slot.users:
                 self._slots.remove(slot)
 
@@ -83,6 +87,19 @@ class LoadedModels(Generic[Key, Value]):
         with self._lock:
             for slot in [slot for slot in self._slots if key in (None, slot.key)]:
                 self._retire(slot)
+
+    def remove_idle(self, seconds: float, *, gone: Callable[[Key], bool]) -> float | None:
+        """Evict the values without users that nobody has used for so many seconds, and those whose key is `gone`.
+
+        Return the seconds until the next one could be due; None if no value is left.
+        """
+        with self._lock:
+            for slot in [slot for slot in self._slots if not slot.users]:
+                if gone(slot.key) or time.monotonic() - slot.used >= seconds:
+                    log.info("unloading %s, which nobody uses", slot.key)
+                    self._retire(slot)
+            due = [slot.used + seconds - time.monotonic() for slot in self._slots if not slot.users]
+            return max(min(due, default=seconds), 0.0) if self._slots else None
 
     def keys(self) -> list[Key]:
         """Return the keys of the values that are not retired, the least recently used first."""

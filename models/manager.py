@@ -1,7 +1,12 @@
 """ModelManager: loans and eviction of loaded models; the only owner of weights in memory."""
 
+import contextlib
+import ctypes
+import gc
 import logging
+import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,14 +49,25 @@ class ModelManager:
 
     All methods may be called from any thread. `memory_budget` (bytes) bounds the weights that stay loaded: to load one
     more, the least recently used are evicted, once the new one has been read, so that a failed load costs nothing.
+    With `idle_seconds`, a model that nobody has used for so long is evicted, too.
     """
 
-    def __init__(self, library: ModelLibrary, *, memory_budget: int | None = None, device: torch.device = CPU) -> None:
+    def __init__(
+        self,
+        library: ModelLibrary,
+        *,
+        memory_budget: int | None = None,
+        idle_seconds: float | None = None,
+        device: torch.device = CPU,
+    ) -> None:
         self.library = library
         self._tuner = KernelTuner(library.cache_folder / KERNELS)
         self._device = device
         self._loaded_models: LoadedModels[ModelKey, LoadedModel] = LoadedModels(memory_budget)
         self._loading = threading.Lock()  # held while weights are read: one load at a time
+        self._idle_seconds = idle_seconds
+        self._timer: threading.Timer | None = None  # that evicts idle models, while any is loaded
+        self._timing = threading.Lock()  # of _timer; held for moments
 
     @property
     def memory_budget(self) -> int | None:
@@ -67,14 +83,35 @@ class ModelManager:
         Raises ValueError if there is no such model, if its checkpoint cannot be used, or if it does not fit the budget.
         """
         slot = self._current(key)
+        self.library.last_use.record(key.name)
         try:
             yield replace(slot.value, prefixes=PrefixCache()) if fresh else slot.value
         finally:
             self._loaded_models.release(slot)
+            if self._idle_seconds is not None:
+                self._time(self._idle_seconds)
 
     def unload(self, key: ModelKey | None = None) -> None:
         """Free a model's memory, or that of all; one in use is evicted when its last user is done."""
         self._loaded_models.remove(key)
+
+    def unload_model(self, name: str) -> None:
+        """Free the memory of a model at every precision, as `unload`."""
+        for key in self.loaded():
+            if key.name == name:
+                self.unload(key)
+        _return_memory()
+
+    def unload_idle(self, seconds: float) -> float | None:
+        """Free the memory of models that nobody has used for so many seconds, and of those that are gone from disk.
+
+        Return the seconds until the next one could be due; None if none is loaded.
+        """
+        before, names = len(self.loaded()), self.library.listed_names()
+        due = self._loaded_models.remove_idle(seconds, gone=lambda key: key.name not in names)
+        if len(self.loaded()) < before:
+            _return_memory()
+        return due
 
     def loaded(self) -> list[ModelKey]:
         """Return the keys of the models in memory, the least recently used first."""
@@ -93,6 +130,21 @@ class ModelManager:
     def kernels(self) -> dict[str, str]:
         """Return the kernel chosen for each encoding and width of network that has been loaded on this computer."""
         return dict(self._tuner.chosen)
+
+    def _time(self, seconds: float) -> None:
+        """Look for idle models in so many seconds, unless that is planned; the thread keeps no manager alive."""
+        with self._timing:
+            if self._timer is None:
+                self._timer = threading.Timer(seconds, _evict_idle, [weakref.ref(self)])
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _on_timer(self) -> None:
+        """Evict idle models, and look again when the next one is due."""
+        with self._timing:
+            self._timer = None
+        if self._idle_seconds is not None and (due := self.unload_idle(self._idle_seconds)) is not None:
+            self._time(max(due, min(1.0, self._idle_seconds)))
 
     def _current(self, key: ModelKey) -> _Slot:
         """Return the slot of a model as it is on disk now, counted as used once more."""
@@ -153,3 +205,17 @@ class ModelManager:
                 f"{key} needs {needed / 1e6:.0f} MB of memory and does not fit the budget of "
                 f"{self.memory_budget / 1e6:.0f} MB: {hint}"
             )
+
+
+def _evict_idle(manager: "weakref.ref[ModelManager]") -> None:
+    """Let a manager that still exists evict idle models."""
+    if (alive := manager()) is not None:
+        alive._on_timer()
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system, of which the allocator of Linux would keep most."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # not the GNU library
+            ctypes.CDLL(None).malloc_trim(0)

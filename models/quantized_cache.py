@@ -58,6 +58,17 @@ class QuantizedCache:
         with suppress(OSError):
             shutil.rmtree(path)
 
+    def precisions(self, name: str, original: Path) -> list[str]:
+        """Return the precisions of the copies there are of model `name`, whose folder is `original`, as that is now."""
+        return [precision.name for precision in PRECISIONS.values() if self.find(name, original, precision)]
+
+    def remove_all(self, name: str) -> None:
+        """Delete every copy of model `name`, which has been renamed or removed."""
+        with suppress(OSError):  # no copy was ever made
+            for path in storage.folders(self._folder):
+                if (copy := COPY.fullmatch(path.name)) and copy["name"] == name:
+                    shutil.rmtree(path, ignore_errors=True)
+
     def _path(self, name: str, original: Path, precision: Precision) -> Path:
         """Return the folder of a copy made of the original as it is now, whether it exists or not."""
         made_of = repr((str(original.absolute()), signature_of(original)))

@@ -48,6 +48,20 @@ def move_file(source: Path, path: Path) -> None:
     _sync_folder(path.parent)
 
 
+def move(source: Path, target: Path) -> None:
+    """Give a file, folder or link another name, durably; OSError if that is in use or the disk refuses."""
+    if os.path.lexists(target) and source.name.casefold() != target.name.casefold():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    _rename(source, target)
+    for folder in {target.parent, source.parent}:
+        _sync_folder(folder)
+
+
+def previous(path: Path) -> Path:
+    """Return where the folder that had been at `path` lies while, or after, a new one takes its place."""
+    return path.with_name(f".{path.name}{ASIDE}")
+
+
 @contextmanager
 def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a fresh folder to fill; when the block ends without an error it replaces the folder at `path`.
@@ -62,8 +76,8 @@ def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     if not replace and path.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     if path.exists():  # then a save that died had got so far, and this is what it replaced
-        shutil.rmtree(_aside(path), ignore_errors=True)
-    _remove_stale(path)
+        shutil.rmtree(previous(path), ignore_errors=True)
+    remove_leftovers(path.parent, of=path.name)
     temporary = _temporary(path)
     try:
         os.mkdir(temporary)
@@ -84,9 +98,9 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)  # what cannot be removed now is an hour later, by `remove_leftovers`
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files and folders of crashes and unfinished deletions in `folder`, but nothing recent."""
-    for leftover in folder.glob(".*.partial"):
+def remove_leftovers(folder: Path, *, of: str = "*") -> None:
+    """Delete what crashes and unfinished deletions of this name have left in `folder`; recent saves may still run."""
+    for leftover in folder.glob(f".{of}.*.partial"):
         _remove_if_stale(leftover)
 
 
@@ -115,7 +129,7 @@ def recover(path: Path) -> None:
 
     A save that is still running is given PATIENCE seconds to finish first.
     """
-    aside = _aside(path)
+    aside = previous(path)
     deadline = time.monotonic() + PATIENCE
     while not path.exists() and aside.is_dir():
         if time.monotonic() < deadline:
@@ -224,13 +238,9 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
 
 
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}{ASIDE}")
-
-
 def _swap(new: Path, path: Path) -> None:
     """Rename `new` to `path`, moving a folder already there aside and then away."""
-    aside = _aside(path)
+    aside = previous(path)
     try:
         if path.exists():
             _rename(path, aside)
@@ -280,12 +290,6 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove_stale(path: Path) -> None:
-    """Delete the temporary files of earlier crashes under this name; recent ones may belong to a running save."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        _remove_if_stale(leftover)
 
 
 def _remove_if_stale(leftover: Path) -> None:

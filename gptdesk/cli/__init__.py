@@ -14,6 +14,7 @@ from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
 from gptdesk.cli.shortcut import shortcut
 from gptdesk.cli.train import train
+from gptdesk.cli.uninstall import uninstall
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
 
@@ -35,6 +36,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "bench": bench,
     "about": about,
     "shortcut": shortcut,
+    "uninstall": uninstall,
 }
 
 

@@ -1,10 +1,12 @@
-"""`gptdesk models`: list of the models, and quantization."""
+"""`gptdesk models`: management of the models, and quantization."""
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Sequence
+from functools import partial
 
+from gptdesk import management
+from gptdesk.cli.managing import ACTIONS, add_actions, as_json
 from gptdesk.cli.parsing import Parser, path, verb_parser
 from gptdesk.desk import Desk
 from models.listing import ModelInfo
@@ -12,7 +14,7 @@ from models.precision import PRECISIONS
 
 
 def models(desk: Desk, arguments: Sequence[str]) -> int:
-    """List the models, or quantize one."""
+    """List and manage the models, or quantize one."""
     parser = verb_parser("models", "Manage the models in the home folder.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.type = path  # the rest is validated by the parser of the action
@@ -21,30 +23,15 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     quantize.add_argument("name", metavar="NAME", help="model to read; it is not changed")
     quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
     quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
+    add_actions(partial(_add_action, actions))
     options = parser.parse_args(arguments)
-    return _quantize(desk, options) if options.action == "quantize" else _list(desk, options)
+    return (ACTIONS | {"quantize": _quantize})[options.action](desk, options)
 
 
 def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words: str) -> Parser:
     parser = actions.add_parser(name, help=words, description=words.capitalize() + ".", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     return parser
-
-
-def _list(desk: Desk, options: argparse.Namespace) -> int:
-    available = desk.library.available()
-    if options.json:
-        print(json.dumps([_as_json(info) for info in available], indent=1))
-        return 0
-    print(f"{'NAME':24} {'PARAMETERS':>14} {'CONTEXT':>8} {'TOKENIZER':11} {'SIZE':>10}  PRECISIONS")
-    for info in available:
-        if info.problem:
-            print(f"{info.name:24} cannot be used: {info.problem}")
-        else:
-            size = f"{info.size_bytes / 1e6:,.1f} MB"
-            shape = f"{info.parameters:>14,} {info.context:>8,} {info.tokenizer:11} {size:>10}"
-            print(f"{info.name:24} {shape}  {', '.join(info.precisions)}")
-    return 0
 
 
 def _quantize(desk: Desk, options: argparse.Namespace) -> int:
@@ -57,7 +44,7 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
         raise ValueError(f"{options.name} was not quantized and nothing was changed: {reason}") from error
     ratio = copy.size_bytes / original.size_bytes
     if options.json:
-        print(json.dumps(_as_json(copy) | {"original_size_bytes": original.size_bytes, "ratio": ratio}, indent=1))
+        print(json.dumps(_as_json(desk, copy) | {"original_size_bytes": original.size_bytes, "ratio": ratio}, indent=1))
         return 0
     if copy.problem:
         print(f"{copy.name} was written to {copy.path}, but cannot be used here: {copy.problem}")
@@ -67,5 +54,5 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
     return 0
 
 
-def _as_json(info: ModelInfo) -> dict[str, object]:
-    return dataclasses.asdict(info) | {"path": str(info.path)}
+def _as_json(desk: Desk, info: ModelInfo) -> dict[str, object]:
+    return as_json(management.listed(desk.library, info))

@@ -50,7 +50,7 @@ OWNER: dict[str, tuple[str, ...]] = {
     "train: prepare a text, start, pause, stop, resume and delete runs": (
         "tabs.train:build.load",
         "tabs.train.text_source:TextSourcePanel._on_source",
-        "tabs.train.form:FormView._on_open",
+        "tabs.train.form:FormView.list_models",
         "tabs.train.form:FormView._on_base_model",
         "tabs.train.form:FormView._on_preview",
         "tabs.train.form:FormView.wire.begin",
@@ -67,6 +67,16 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.train.run_view:RunView._on_sample",
         "tabs.train.run_buttons:RunButtons._handler.handle",
         "tabs.train.run_buttons:RunButtons._on_use",
+    ),
+    "manage models: look at them, quantize, rename and remove them, open their folder": (
+        "tabs.models.view:ModelsView._on_load",
+        "tabs.models.view:ModelsView._on_open",
+        "tabs.models.view:ModelsView._on_folder",
+        "tabs.models.view:ModelsView._on_rename",
+        "tabs.models.view:ModelsView._on_ask",
+        "tabs.models.view:ModelsView._on_remove",
+        "tabs.models.view:ModelsView._on_quantize",
+        "tabs.models.view:ModelsView._on_weights",
     ),
 }
 

@@ -1,12 +1,23 @@
 """Links between tabs: opening a tab with a model picked, and listing new models when a tab opens."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.page.pickers import ModelPicker
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Handler of the opening of a tab, with its inputs and outputs."""
+
+    handler: Callable[..., object]
+    inputs: Component
+    outputs: Sequence[Block]
 
 
 @dataclass(frozen=True)
@@ -16,13 +27,20 @@ class TabLinks:
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
+    _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab
 
     def add_pickers(self, title: str, *pickers: ModelPicker) -> None:
         """Add model pickers of the tab `title`."""
         self.pickers.setdefault(title, []).extend(pickers)
 
+    def on_open(self, title: str, handler: Callable[..., object], inputs: Component, outputs: Sequence[Block]) -> None:
+        """Call `handler` whenever the tab `title` is opened."""
+        self._opened.setdefault(title, []).append(_Opened(handler, inputs, outputs))
+
     def wire(self, title: str, tab: gr.Tab) -> None:
-        """List the models anew in the pickers of a tab whenever it is opened."""
+        """List the models anew in the pickers of a tab whenever it is opened, and call its handlers."""
+        for one in self._opened.get(title, []):
+            tab.select(one.handler, one.inputs, list(one.outputs), **QUIETLY)
         pickers = self.pickers.get(title, [])
         boxes: list[Component] = [box for picker in pickers for box in (picker.name, picker.precision)]
 

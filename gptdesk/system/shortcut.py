@@ -19,18 +19,37 @@ def make_shortcut(words: Sequence[str], *, root: Path = ROOT) -> Path:
 
     In a clone, `root`, it opens the file to double-click, which shows errors until they are read. Raises OSError.
     """
+    path = _file()
     if sys.platform == "win32":
-        return _windows_link(words, root=root)
-    if sys.platform == "darwin":
-        path = Path.home() / "Applications" / "GPT Desk.command"
-        text = f"#!/bin/sh\nexec {shlex.join(_command(words, root=root))}\n"
-    else:
-        path = user_data_path("applications") / "gptdesk.desktop"
-        text = _desktop_entry(_command(words, root=root))
+        return _windows_link(path, words, root=root)
+    command = _command(words, root=root)
+    text = f"#!/bin/sh\nexec {shlex.join(command)}\n" if sys.platform == "darwin" else _desktop_entry(command)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
     return path
+
+
+def remove_shortcut(home: Path) -> Path | None:
+    """Delete the shortcut if it opens the desk of this home, and return its file; None if there is none."""
+    path, usual = _file(), user_data_path("gptdesk", appauthor=False)
+    try:
+        opens_usual = b"--home" not in path.read_bytes()
+        if opens_usual != (home == usual):  # that of another home
+            return None
+        path.unlink()
+    except OSError:
+        return None
+    return path
+
+
+def _file() -> Path:
+    """Return the file of the shortcut on this system."""
+    if sys.platform == "win32":
+        return user_data_path(roaming=True) / "Microsoft/Windows/Start Menu/Programs/GPT Desk.lnk"
+    if sys.platform == "darwin":
+        return Path.home() / "Applications" / "GPT Desk.command"
+    return user_data_path("applications") / "gptdesk.desktop"
 
 
 def _command(words: Sequence[str], *, root: Path) -> list[str]:
@@ -59,11 +78,10 @@ def _quoted(word: str) -> str:
     return '"' + re.sub(r'(["`$\\])', r"\\\1", word).replace("\\", "\\\\").replace("%", "%%") + '"'
 
 
-def _windows_link(words: Sequence[str], *, root: Path) -> Path:
+def _windows_link(path: Path, words: Sequence[str], *, root: Path) -> Path:
     opener = root / "desktop" / "GPT Desk.cmd"
     if not opener.exists():
         opener, words = Path(sys.executable), ["-m", "gptdesk", *words]
-    path = user_data_path(roaming=True) / "Microsoft/Windows/Start Menu/Programs/GPT Desk.lnk"
     script = (
         "$link = (New-Object -ComObject WScript.Shell).CreateShortcut($env:MADE); "
         "$link.TargetPath = $env:OPENER; $link.Arguments = $env:WORDS; $link.Save()"

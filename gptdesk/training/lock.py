@@ -2,18 +2,16 @@
 
 import json
 import os
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 
+from models.file_lock import locked, try_lock
+
 NAME, STARTING = "training.lock", "starting.lock"
 PATIENCE = 10.0  # seconds to wait until another run has started
-FAR = 1 << 30  # the byte that Windows locks, beyond those that name the holder
 
 
 @contextmanager
@@ -40,12 +38,8 @@ def starting_lock(home: Path) -> Iterator[None]:
 
     A caller holds it from the check of the name until the run has the training lock.
     """
-    with open(os.open(home / STARTING, os.O_RDWR | os.O_CREAT, 0o644), "rb+") as file:
-        deadline = time.monotonic() + PATIENCE
-        while not try_lock(file):
-            if time.monotonic() > deadline:
-                raise ValueError("another run is being started just now; wait until it trains, or stop it first")
-            time.sleep(0.02)
+    busy = "another run is being started just now; wait until it trains, or stop it first"
+    with locked(home / STARTING, busy=busy, patience=PATIENCE):
         yield
 
 
@@ -74,25 +68,3 @@ def _held(home: Path) -> tuple[str, psutil.Process] | None:
         ):  # a clock that was set makes a process begin at another time: then the lock decides
             return str(data["run"]), process
     return None
-
-
-def try_lock(file: BinaryIO, *, shared: bool = False) -> bool:
-    """Lock an open file until it is closed, and return whether that succeeded; False if another process locks it.
-
-    A shared lock excludes only exclusive ones. Windows needs none: an open file cannot be removed there.
-    """
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            if not shared:
-                file.seek(FAR)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                file.seek(0)
-        else:
-            import fcntl
-
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

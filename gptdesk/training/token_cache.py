@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from gptdesk.training.lock import try_lock
 from models import storage
+from models.file_lock import try_lock
 
 log = logging.getLogger(__name__)
 

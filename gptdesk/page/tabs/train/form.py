@@ -119,6 +119,11 @@ class FormView:
         """Widgets that `restore` updates beside the remembered ones."""
         return [*self.source.outputs, self._new]
 
+    @property
+    def base_model(self) -> Component:
+        """Choice of the base model, which `list_models` updates."""
+        return self._boxes.box(ModelOptions, "start")
+
     def wire(self, tab: gr.Tab, *, given: Collection[Block], started: Sequence[Block], show_run: ShowRun) -> None:
         """Connect the buttons; the models are listed again when `tab` is opened.
 
@@ -127,7 +132,7 @@ class FormView:
         self._actions.wire()
         self.source.wire()
         start = self._boxes.box(ModelOptions, "start")
-        tab.select(self._on_open, start, start, **QUIETLY)
+        tab.select(self.list_models, start, start, **QUIETLY)
         start.change(self._on_base_model, start, self._new, **QUIETLY)  # type: ignore[attr-defined]  # made by Gradio
         inputs: set[Block] = {*self.remembered.values(), *self.source.inputs}
         self.look.click(self._on_preview, inputs, [*self._actions.outputs, *self.preview.outputs], **STREAMING)
@@ -150,7 +155,7 @@ class FormView:
     def restore(self, kept: dict[str, object]) -> Updates:
         """Return updates that list the models that exist now and show the remembered values."""
         start = self._boxes.box(ModelOptions, "start")
-        base = self._on_open(kept.get("start"))
+        base = self.list_models(kept.get("start"))
         updates: Updates = {start: base, self._new: gr.update(visible=not base["value"])}
         return updates | self._boxes.restore(kept) | self.source.restore(kept)
 
@@ -168,7 +173,7 @@ class FormView:
             training=self._boxes.options(TrainingOptions, values),
         )
 
-    def _on_open(self, name: object) -> dict[str, object]:
+    def list_models(self, name: object) -> dict[str, object]:
         """Return the update that lists the models that exist now, and keeps the chosen one if it is one of them."""
         models = self._models()
         return gr.update(choices=models, value=name if name in {value for _, value in models} else "")

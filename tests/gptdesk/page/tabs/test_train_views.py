@@ -200,10 +200,10 @@ def test_stopping_while_a_text_is_made_is_said(views: Views) -> None:
 
 
 def test_models_are_offered_under_their_titles(views: Views, tiny_folder: Path) -> None:
-    assert views.form._on_open("tiny")["value"] == ""
+    assert views.form.list_models("tiny")["value"] == ""
     shutil.copytree(tiny_folder / "tiny", views.desk.settings.models / "tiny")
     shutil.copytree(tiny_folder / "tiny", views.make("book").path / "step-00000040" / "model")
-    offered = views.form._on_open("tiny")
+    offered = views.form.list_models("tiny")
     assert offered["value"] == "tiny"
     assert {("tiny", "tiny"), ("run book, step 40", "book@40")} <= set(offered["choices"])
     assert views.form._boxes.box(ModelOptions, "start").value == ""

@@ -1,0 +1,150 @@
+"""Management of models: the list with all that is known, changes that spare runs and loans, memory, quantization."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from gptdesk.training import control
+from gptdesk.training.context import RunContext
+from gptdesk.training.lock import holder, starting_lock
+from models.library import ModelLibrary
+from models.listing import ModelInfo
+from models.manager import ModelManager
+from models.names import same_as
+from models.precision import PRECISIONS
+from models.weight_reading import ReadingProgress, ReadingStopped
+
+POLL = 0.2  # seconds between two looks at a quantization
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """One model of the list, with what changes while its folder does not."""
+
+    info: ModelInfo
+    stored: tuple[str, ...]  # precisions that it is on disk at, its own first
+    last_used: float | None  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Memory that a model takes at one precision, in bytes, beside what there is."""
+
+    precision: str
+    needed: int
+    free: int  # that the system has now
+    budget: int | None  # for all loaded models
+
+    @property
+    def verdict(self) -> str:
+        """Reason why it does not fit, or "fits"."""
+        if self.budget is not None and self.needed > self.budget:
+            return f"more than the {self.budget / 1e9:.1f} GB for loaded models (memory_gb)"
+        return "fits" if self.needed <= self.free else f"more than the {self.free / 1e9:.1f} GB that are free now"
+
+
+@dataclass(frozen=True)
+class Quantizing:
+    """Progress of a quantization: part of the weights that have been read, 0 to 1; then the file is written."""
+
+    fraction: float
+
+
+def listing(library: ModelLibrary) -> list[ListedModel]:
+    """Return all models, in the order of the library."""
+    return [listed(library, info) for info in library.available()]
+
+
+def listed(library: ModelLibrary, info: ModelInfo) -> ListedModel:
+    """Return one model of the list."""
+    return ListedModel(info, library.stored(info), library.last_use.time_of(info.name))
+
+
+def rename(context: RunContext, manager: ModelManager, name: str, new: str) -> ModelInfo:
+    """Rename a model and free its memory once nobody uses it.
+
+    Raises ValueError as `ModelLibrary.rename`, also for a failing disk, and while a run trains from the model.
+    """
+    with starting_lock(context.settings.home):
+        _check_unread(context, name, "renamed")
+        try:
+            info = context.library.rename(name, new)
+        except OSError as error:
+            raise ValueError(f"{name} was not renamed ({error.strerror or error}); it is as before") from error
+    manager.unload_model(name)
+    return info
+
+
+def remove(context: RunContext, manager: ModelManager, name: str) -> None:
+    """Remove a model and free its memory once nobody uses it. Raises ValueError as `rename`."""
+    with starting_lock(context.settings.home):
+        _check_unread(context, name, "removed")
+        try:
+            context.library.remove(name)
+        except OSError as error:
+            raise ValueError(f"{name} was not removed ({error.strerror or error}); it is as before") from error
+    manager.unload_model(name)
+
+
+def quantize(
+    library: ModelLibrary, name: str, precision: str, *, to: str | None, stop: threading.Event
+) -> Iterator[Quantizing | ModelInfo]:
+    """Yield the progress of a quantization, then the new model; without it once `stop` is set before the file is full.
+
+    Raises ValueError as `ModelLibrary.quantize`, also for a failing disk. Closing the stream stops the quantization.
+    """
+    progress = ReadingProgress(stop=stop)
+    results: list[ModelInfo | BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(library.quantize(name, precision, to=to, progress=progress))
+        except BaseException as error:  # raised again below
+            results.append(error)
+
+    worker = threading.Thread(target=work, name="quantize", daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            yield Quantizing(progress.fraction)
+            worker.join(POLL)
+    finally:
+        if worker.is_alive():
+            stop.set()
+            worker.join()
+    [result] = results
+    if isinstance(result, ModelInfo):
+        yield result
+    elif isinstance(result, OSError):
+        reason = result.strerror or result
+        raise ValueError(f"{name} was not quantized and nothing was changed: {reason}") from result
+    elif not isinstance(result, ReadingStopped):
+        raise result
+
+
+def memory_estimates(manager: ModelManager, info: ModelInfo) -> list[MemoryEstimate]:
+    """Return the memory of a model at each precision that it can run at; ValueError if it cannot be used."""
+    config = manager.library.checkpoint(info.name).config
+    free, budget = int(psutil.virtual_memory().available), manager.memory_budget
+    return [MemoryEstimate(name, PRECISIONS[name].memory_bytes(config), free, budget) for name in info.precisions]
+
+
+def when(seconds: float | None) -> str:
+    """Return a time of last use as text: a day, and today the minute; a dash if it is not known."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    then, now = time.localtime(seconds), time.localtime()
+    return time.strftime("today %H:%M" if then[:3] == now[:3] else "%Y-%m-%d", then)
+
+
+def _check_unread(context: RunContext, name: str, change: str) -> None:
+    """Raise ValueError if a run that trains now began with the model: it may not have read it yet."""
+    run = holder(context.settings.home)
+    if run is None:
+        return
+    start = control.find(context, run).plan().model.start
+    if start and same_as(start, [name]):
+        raise ValueError(f"the run {run} trains from {name}, which cannot be {change} now; stop it first")

@@ -1,0 +1,121 @@
+"""HTML of the Models tab: the list, a model's facts, files and sizes, histograms of its weights."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from gptdesk.formatting import file_size, short
+from gptdesk.management import ListedModel, MemoryEstimate, when
+from gptdesk.markup import html_table
+from gptdesk.page.chart import Line, chart
+from gptdesk.page.option_widgets import label
+from gptdesk.training.run_models import title
+from models.about import About
+from models.weight_reading import GROUPS, LayerHistogram
+
+HEAD = (
+    "Model",
+    "Source",
+    "Parameters",
+    "On disk at",
+    "Size",
+    "Context",
+    "Tokenizer",
+    "Validation loss",
+    "Last used",
+)
+DASH = "\N{EN DASH}"
+CSS = """
+#models-table table { white-space: nowrap; }
+#models-table td:nth-child(2) { white-space: normal; min-width: 9rem; }
+.size-bar { display: flex; height: 22px; border-radius: var(--radius-lg); overflow: hidden; }
+.size-bar i { display: block; min-width: 2px; background: currentColor; }
+.sizes .keys { display: flex; flex-wrap: wrap; gap: 2px 16px; margin-top: 8px; font-size: .9rem; }
+.sizes .keys i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; background: currentColor;
+  margin-right: 6px; }
+.sizes .keys span span { color: var(--body-text-color); font-variant-numeric: tabular-nums; }
+.sizes .c0 { color: #0d9488; } .sizes .c1 { color: #ea580c; } .sizes .c2 { color: #7c3aed; }
+.sizes .c3 { color: #2563eb; } .sizes .c4 { color: #db2777; } .sizes .c5 { color: #65a30d; }
+.sizes .c6 { color: #94a3b8; }
+.model-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 4px 24px; }
+.model-facts td { overflow-wrap: anywhere; }
+"""
+
+
+def model_table(models: Iterable[ListedModel]) -> str:
+    """Return the list of models as a table."""
+    return html_table(HEAD, [_row(model) for model in models])
+
+
+def _row(model: ListedModel) -> list[str]:
+    info = model.info
+    if info.problem:
+        return [title(info.name), f"cannot be used: {info.problem}", *[""] * (len(HEAD) - 2)]
+    return [
+        title(info.name),
+        info.source or DASH,
+        short(info.parameters),
+        ", ".join(model.stored),
+        file_size(info.size_bytes),
+        f"{info.context:,}",
+        info.tokenizer,
+        DASH if info.validation_loss is None else f"{info.validation_loss:.4f}",
+        when(model.last_used),
+    ]
+
+
+def facts(model: ListedModel, about: About, files: Mapping[str, int], memory: Iterable[MemoryEstimate]) -> str:
+    """Return what is known of a model as tables: shape, about.json, memory by precision, files."""
+    info = model.info
+    shape = [
+        ["Folder", str(info.path)],
+        ["Parameters", f"{info.parameters:,}"],
+        ["Context", f"{info.context:,} tokens"],
+        ["Vocabulary", f"{info.vocab_size:,} tokens"],
+        ["Tokenizer", info.tokenizer],
+        ["On disk at", ", ".join(model.stored)],
+        ["Last used", when(model.last_used)],
+    ]
+    told = [[label(name), _value(value)] for name, value in asdict(about).items() if value not in ("", None)]
+    tables = [
+        html_table(["Model", ""], shape),
+        html_table(["about.json", ""], told or [["It says nothing.", ""]]),
+        html_table(
+            ["Memory when loaded", "", ""],
+            [[one.precision, file_size(one.needed), one.verdict] for one in memory],
+        ),
+        html_table(["Files", ""], [[name, file_size(size)] for name, size in files.items()]),
+    ]
+    return f'<div class="model-facts">{"".join(f"<div>{table}</div>" for table in tables)}</div>'
+
+
+def size_bar(sizes: Mapping[str, int]) -> str:
+    """Return the sizes of the groups of tensors as one bar, with a key of names, sizes and shares."""
+    whole = sum(sizes.values()) or 1
+    parts, keys = [], []
+    for group, size in sizes.items():
+        colour = f"c{GROUPS.index(group)}"
+        words = f"{html.escape(group)}: {file_size(size)}, {size / whole:.1%}"
+        parts.append(f'<i class="{colour}" style="width:{size / whole:.2%}" title="{words}"></i>')
+        keys.append(f'<span class="{colour}"><i></i><span>{words}</span></span>')
+    return (
+        f'<div class="sizes"><div class="size-bar">{"".join(parts)}</div><div class="keys">{"".join(keys)}</div></div>'
+    )
+
+
+def histogram_charts(layers: Sequence[LayerHistogram]) -> str:
+    """Return a chart for each layer: share of the weights by value."""
+    figures = []
+    for layer in layers:
+        # percent of the weights of each group in each bin
+        lines = [
+            Line(group, [(x, 100 * share) for x, share in zip(layer.centres, shares, strict=True)], GROUPS.index(group))
+            for group, shares in layer.shares.items()
+        ]
+        heading = f"{layer.title}: standard deviation {layer.deviation:.3g}, largest {layer.largest:.3g}; %"
+        figures.append(chart(heading, lines, unit="value", height=110))
+    return f'<div class="small-charts">{"".join(figures)}</div>'
+
+
+def _value(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,197 @@
+"""View of the models: list, details of the chosen one, and the actions on it."""
+
+import html
+import threading
+from collections.abc import Iterator
+
+import gradio as gr
+from gradio.blocks import Block
+
+from gptdesk import management
+from gptdesk.desk import Desk
+from gptdesk.formatting import file_size
+from gptdesk.management import Quantizing, memory_estimates
+from gptdesk.markup import markdown_text
+from gptdesk.page.long_action import action_row
+from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
+from gptdesk.page.persistence import SavedState
+from gptdesk.page.tab_links import TabLinks
+from gptdesk.page.tabs.models.drawing import facts, histogram_charts, model_table, size_bar
+from gptdesk.scheduler import Place
+from gptdesk.system.file_manager import show_folder
+from gptdesk.training.run_models import title
+from models.about import read_about
+from models.listing import ModelInfo
+from models.precision import PRECISIONS
+from models.weight_reading import group_sizes, histograms
+
+STOPPED = "You stopped it."
+QUANTIZED = [(f"{name}: {precision.title}", name) for name, precision in PRECISIONS.items() if name != "float32"]
+
+
+class ModelsView:
+    """Widgets of the tab and their event handlers."""
+
+    def __init__(self, desk: Desk, name: str) -> None:
+        self._desk, self._name = desk, name
+        self.table = gr.HTML(elem_id="models-table", elem_classes=["figures-table", "bare"])
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                self.chosen = gr.Dropdown([], label="Model", elem_id="models-chosen")
+                self.problem = gr.Markdown(visible=False, elem_id="models-problem", elem_classes="note")
+                self.facts = gr.HTML(elem_id="models-facts", elem_classes=["figures-table", "bare"])
+                self.sizes = gr.HTML(elem_id="models-sizes", elem_classes="bare")
+                self._open = gr.Button("Open folder", size="sm", min_width=120, elem_id="models-open")
+            with gr.Column(scale=2, min_width=320):
+                self._lay_out_actions(desk)
+        running: dict[str, threading.Event] = {}
+        self._drawing = action_row(
+            desk, "Show the weights' distribution", ident="models-weights", running=running, primary=False
+        )
+        self.charts = gr.HTML(elem_id="models-charts", elem_classes="bare")
+        self.kept = SavedState(desk, name, {"model": self.chosen}, {})
+
+    def _lay_out_actions(self, desk: Desk) -> None:
+        gr.Markdown("### Quantize")
+        with gr.Group():
+            self.precision = gr.Dropdown(QUANTIZED, value="int8", label="Precision", elem_id="models-precision")
+            self.copy_name = gr.Textbox(
+                label="Name of the copy",
+                info="Leave empty for the model's name and the precision.",
+                max_lines=1,
+                elem_id="models-copy",
+            )
+        self._quantizing = action_row(desk, "Quantize", ident="models-quantize", running={})
+        gr.Markdown("### Rename")
+        self._fixed = gr.Markdown(visible=False, elem_id="models-fixed", elem_classes="note")
+        with gr.Group():
+            self.new_name = gr.Textbox(label="New name", max_lines=1, elem_id="models-new-name")
+        self._rename = gr.Button("Rename", elem_id="models-rename")
+        gr.Markdown("### Remove")
+        self._remove = gr.Button("Remove …", elem_id="models-remove")
+        self._really = gr.Button("", variant="stop", visible=False, elem_id="models-really")
+
+    @property
+    def _shown(self) -> list[Block]:
+        """Widgets that `_show` updates."""
+        details = [self.problem, self.facts, self.sizes, self.charts, self.new_name, self._really]
+        return [self.table, self.chosen, *details, self._fixed, self._rename, self._remove]
+
+    def wire(self, links: TabLinks) -> None:
+        """Connect the widgets; the list is read again whenever the tab is opened."""
+        page, shown = links.page, self._shown
+        links.on_open(self._name, self._on_open, self.chosen, shown)
+        page.load(self._on_load, None, [*shown, self.kept.restored], **QUIETLY)
+        self.kept.wire()
+        self.chosen.input(self._on_open, self.chosen, shown, **QUIETLY)
+        self._open.click(self._on_folder, self.chosen, None, **WITH_MESSAGES)
+        self._rename.click(self._on_rename, [self.chosen, self.new_name], shown, **WITH_MESSAGES)
+        self._remove.click(self._on_ask, self.chosen, self._really, **QUIETLY)
+        self._really.click(self._on_remove, self.chosen, shown, **WITH_MESSAGES)
+        self._quantizing.wire()
+        inputs: set[Block] = {self.chosen, self.precision, self.copy_name}
+        self._quantizing.start.click(self._on_quantize, inputs, [*self._quantizing.outputs, *shown], **STREAMING)
+        self._drawing.wire()
+        self._drawing.start.click(self._on_weights, {self.chosen}, [*self._drawing.outputs, self.charts], **STREAMING)
+
+    def _show(self, name: object) -> Updates:
+        """Return updates that list the models there are now, and show this one if it still exists, else the first."""
+        models = {model.info.name: model for model in management.listing(self._desk.library)}
+        chosen = name if isinstance(name, str) and name in models else next(iter(models), None)
+        choices = [(title(one), one) for one in models]
+        hidden: Updates = {box: "" for box in (self.facts, self.sizes, self.charts)}
+        updates = hidden | {
+            self.problem: gr.update(visible=False),
+            self.table: model_table(models.values()),
+            self.chosen: gr.update(choices=choices, value=chosen),
+            self._really: gr.update(visible=False),
+        }
+        fixed = "no model is chosen" if chosen is None else self._fixed_because(models[chosen].info)
+        updates |= {button: gr.update(interactive=not fixed) for button in (self._rename, self._remove)}
+        updates[self._fixed] = gr.update(value=markdown_text(fixed), visible=bool(fixed))
+        return updates if chosen is None else updates | self._details(models[chosen])
+
+    def _details(self, model: management.ListedModel) -> Updates:
+        """Return updates that show what is known of a model."""
+        info = model.info
+        try:
+            if info.problem:
+                raise ValueError(info.problem)
+            files = {file.name: file.stat().st_size for file in sorted(info.path.iterdir()) if file.is_file()}
+            memory = memory_estimates(self._desk.manager, info)
+            return {
+                self.facts: facts(model, read_about(info.path), files, memory),
+                self.sizes: size_bar(group_sizes(info.path)),
+            }
+        except (ValueError, OSError) as error:  # the second if it is being replaced or removed just now
+            return {self.problem: gr.update(value=f"⚠ {markdown_text(str(error))}", visible=True)}
+
+    def _fixed_because(self, info: ModelInfo) -> str:
+        """Return the sentence why a model can be neither renamed nor removed; empty if it can."""
+        try:
+            self._desk.library.check_own(info.name, "renamed or removed")
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _on_load(self) -> Updates:
+        return self._show(self.kept.read().get("model")) | {self.kept.restored: True}
+
+    def _on_open(self, name: object) -> Updates:
+        return self._show(name)
+
+    @shows_errors
+    def _on_folder(self, name: str | None) -> None:
+        show_folder(self._desk.library.find(name or ""))
+
+    @shows_errors
+    def _on_rename(self, name: str | None, new: str | None) -> object:
+        if not (new := (new or "").strip()):
+            raise ValueError("no new name is given; type one in the box")
+        info = management.rename(self._desk.run_context, self._desk.manager, name or "", new)
+        gr.Info(f"{html.escape(name or '')} is now {html.escape(info.name)}.")
+        return self._show(info.name) | {self.new_name: ""}
+
+    def _on_ask(self, name: str | None) -> object:
+        return gr.update(visible=True, value=f"Delete {name} and its quantized copies from the disk")
+
+    @shows_errors
+    def _on_remove(self, name: str | None) -> object:
+        management.remove(self._desk.run_context, self._desk.manager, name or "")
+        gr.Info(f"{html.escape(name or '')} was removed.")
+        return self._show(None)
+
+    def _on_quantize(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
+            name, to = str(values[self.chosen] or ""), str(values[self.copy_name] or "").strip()
+            line = self._quantizing.line
+            stream = management.quantize(
+                self._desk.library, name, str(values[self.precision]), to=to or None, stop=place.stop
+            )
+            made = None
+            for event in stream:
+                if isinstance(event, Quantizing):
+                    doing = "Quantizing" if event.fraction < 1 else "Writing the file"
+                    yield {line: f"{doing} ({event.fraction:.0%}) …"}
+                else:
+                    made = event
+            yield {line: self._made(made)} | (self._show(made.name) if made else {})
+
+        yield from self._quantizing.run_queued(work, request)
+
+    def _made(self, made: ModelInfo | None) -> str:
+        if made is None:
+            return f"{STOPPED} Nothing was changed."
+        return f"Saved as {markdown_text(made.name)}: {file_size(made.size_bytes)}."
+
+    def _on_weights(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
+            line, layers = self._drawing.line, []
+            for layer in histograms(self._desk.library.checkpoint(str(values[self.chosen] or ""))):
+                layers.append(layer)
+                yield {line: f"{layer.title} was read …"}
+                if place.stop.is_set():
+                    break
+            yield {line: STOPPED if place.stop.is_set() else "", self.charts: histogram_charts(layers)}
+
+        yield from self._drawing.run_queued(work, request)

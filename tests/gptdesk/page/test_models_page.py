@@ -1,0 +1,108 @@
+"""The Models tab in a real browser: list, details, quantize, weights, rename, remove; other tabs list the changes."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, watched_page
+
+from models.checkpoint import Checkpoint
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = NEEDS_BROWSER
+LONG = 60_000  # milliseconds that an action may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """Return a home with the models `tiny`, `other` and `broken`."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("tiny", "other", "broken"):
+        shutil.copytree(tiny_folder / "tiny", home / "models" / name)
+    (home / "models" / "broken" / "config.json").write_text("{")
+    return home
+
+
+@pytest.fixture
+def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
+    (home / "page.json").unlink(missing_ok=True)
+    with watched_page(browser, desk) as page:
+        page.get_by_role("tab", name="Models").click()
+        sync_api.expect(page.locator("#models-table")).to_contain_text("tiny")
+        yield page
+
+
+def test_details_of_a_good_a_bundled_and_a_broken_model(page: "sync_api.Page", home: Path) -> None:
+    facts = page.locator("#models-facts")
+    choose(page, "models-chosen", "tiny")
+    sync_api.expect(facts).to_contain_text(str(home / "models" / "tiny"))
+    for words in ("tests/conftest.py", "model.safetensors", "int8", "fits", "400 tokens"):
+        sync_api.expect(facts).to_contain_text(words)
+    sync_api.expect(page.locator("#models-sizes")).to_contain_text("Token table")
+    sync_api.expect(page.locator("#models-rename")).to_be_enabled()
+    page.locator("#models-weights").click()
+    sync_api.expect(page.locator("#models-charts .chart")).to_have_count(3, timeout=LONG)
+    sync_api.expect(page.locator("#models-charts")).to_contain_text("Layer 2: standard deviation")
+    choose(page, "models-chosen", "starter")
+    sync_api.expect(page.locator("#models-fixed")).to_contain_text("starter comes with the desk")
+    sync_api.expect(page.locator("#models-remove")).to_be_disabled()
+    choose(page, "models-chosen", "broken")
+    sync_api.expect(page.locator("#models-problem")).to_contain_text("the checkpoint broken in")
+    sync_api.expect(facts).not_to_contain_text("fits")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", home: Path) -> None:
+    table, line = page.locator("#models-table"), page.locator("#models-quantize-line")
+    choose(page, "models-chosen", "other")
+    page.locator("#models-copy input").fill("con")
+    page.locator("#models-quantize").click()
+    sync_api.expect(line).to_contain_text("Windows keeps it for a device", timeout=LONG)
+    page.locator("#models-copy input").fill("")
+    page.locator("#models-quantize").click()
+    sync_api.expect(line).to_contain_text("Saved as other-int8", timeout=LONG)
+    sync_api.expect(page.locator("#models-chosen input")).to_have_value("other-int8")
+    assert Checkpoint.open(home / "models" / "other-int8").quantized
+
+    choose(page, "models-chosen", "other")
+    page.locator("#models-new-name input").fill("tiny")
+    page.locator("#models-rename").click()
+    sync_api.expect(page.get_by_text("there is a model tiny already")).to_be_visible()
+    page.locator("#models-new-name input").fill("another")
+    page.locator("#models-rename").click()
+    sync_api.expect(page.locator("#models-chosen input")).to_have_value("another")
+    sync_api.expect(table).to_contain_text("another")
+    assert not (home / "models" / "other").exists()
+    page.get_by_role("tab", name="Train").click()
+    page.locator("#train-from input").click()
+    sync_api.expect(page.locator("#train-from").get_by_role("option", name="another", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Generate").click()
+    choose(page, "model", "another")
+    page.get_by_role("tab", name="Models").click()
+
+    page.locator("#models-remove").click()
+    really = page.locator("#models-really")
+    sync_api.expect(really).to_contain_text("Delete another")
+    choose(page, "models-chosen", "other-int8")
+    sync_api.expect(really).to_be_hidden()  # asked about one, it does not delete the next
+    page.locator("#models-remove").click()
+    really.click()
+    sync_api.expect(table).not_to_contain_text("other-int8")
+    assert (home / "models" / "another").exists()
+    assert not (home / "models" / "other-int8").exists()
+
+
+def test_changes_of_another_program_are_listed_and_what_is_gone_is_said(page: "sync_api.Page", home: Path) -> None:
+    shutil.copytree(home / "models" / "tiny", home / "models" / "late")
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("tab", name="Models").click()
+    choose(page, "models-chosen", "late")
+    shutil.rmtree(home / "models" / "late")
+    page.locator("#models-remove").click()
+    page.locator("#models-really").click()
+    sync_api.expect(page.get_by_text("there is no model 'late'")).to_be_visible()
+    page.locator("#models-open").click()
+    sync_api.expect(page.get_by_text("there is no model 'late'").nth(1)).to_be_visible()
