@@ -1,18 +1,21 @@
-"""`gptdesk models`: list of the models, and quantization."""
+"""`gptdesk models`: list of the models, quantization and import."""
 
 import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
-from gptdesk.cli.parsing import Parser, path, verb_parser
+from gptdesk.cli.parsing import Parser, number, path, verb_parser
 from gptdesk.desk import Desk
+from models.formats.options import ImportOptions
+from models.gpt import GELU
 from models.listing import ModelInfo
 from models.precision import PRECISIONS
 
 
 def models(desk: Desk, arguments: Sequence[str]) -> int:
-    """List the models, or quantize one."""
+    """List the models, quantize one, or import one."""
     parser = verb_parser("models", "Manage the models in the home folder.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.type = path  # the rest is validated by the parser of the action
@@ -21,14 +24,25 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     quantize.add_argument("name", metavar="NAME", help="model to read; it is not changed")
     quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
     quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
+    _add_import(actions)
     options = parser.parse_args(arguments)
-    return _quantize(desk, options) if options.action == "quantize" else _list(desk, options)
+    return {"list": _list, "quantize": _quantize, "import": _import}[options.action](desk, options)
 
 
 def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words: str) -> Parser:
     parser = actions.add_parser(name, help=words, description=words.capitalize() + ".", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     return parser
+
+
+def _add_import(actions: "argparse._SubParsersAction[Parser]") -> None:
+    parser = _add_action(actions, "import", "add a model in a file or folder of another program")
+    parser.add_argument("path", type=path, metavar="PATH", help="file of weights, or the folder it is in")
+    parser.add_argument("--name", metavar="NAME", help="name of the new model; default: like the file's")
+    parser.add_argument("--n-head", type=number, default=0, metavar="N", help="attention heads, if the file has none")
+    parser.add_argument("--activation", default="", metavar="X", help=f"{', '.join(GELU)}, if the file has none")
+    words = "gpt2, or a tokenizer.json, meta.pkl or meta.json; default: the one beside the file"
+    parser.add_argument("--tokenizer", type=path, default="", metavar="X", help=words)
 
 
 def _list(desk: Desk, options: argparse.Namespace) -> int:
@@ -64,6 +78,23 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
         return 1
     sizes = f"{copy.size_bytes / 1e6:,.1f} MB, {ratio:.0%} of {original.name}'s {original.size_bytes / 1e6:,.1f} MB"
     print(f"{copy.name}: {sizes}, in {copy.path}")
+    return 0
+
+
+def _import(desk: Desk, options: argparse.Namespace) -> int:
+    """Add the model and print what it became. Raises ValueError if that fails."""
+    given = ImportOptions(n_head=options.n_head, activation=options.activation, tokenizer=options.tokenizer)
+    try:
+        info, imported = desk.library.import_model(Path(options.path), name=options.name, options=given)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{options.path} was not imported and nothing was changed: {reason}") from error
+    if options.json:
+        print(json.dumps(_as_json(info) | {"format": imported.kind, "remarks": list(imported.remarks)}, indent=1))
+        return 0
+    for remark in imported.remarks:
+        print(remark)
+    print(f"{info.name}: a {imported.kind}, {info.parameters:,} parameters, {info.size_bytes / 1e6:,.1f} MB")
     return 0
 
 
