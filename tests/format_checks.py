@@ -42,9 +42,7 @@ class FusedBlock(nn.Module):
         super().__init__()
         self.ln_1, self.ln_2 = nn.LayerNorm(C, bias=bias), nn.LayerNorm(C, bias=bias)
         self.attn = FusedAttention(bias, mask)
-        self.mlp = nn.ModuleDict(
-            {"c_fc": nn.Linear(C, 4 * C, bias=bias), "c_proj": nn.Linear(4 * C, C, bias=bias)}
-        )
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(C, 4 * C, bias=bias), "c_proj": nn.Linear(4 * C, C, bias=bias)})
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +113,9 @@ class SeparateAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, length, _ = x.shape
-        parts = (layer(x).view(B, length, H, C // H).transpose(1, 2) for layer in (self.W_query, self.W_key, self.W_value))
+        parts = (
+            layer(x).view(B, length, H, C // H).transpose(1, 2) for layer in (self.W_query, self.W_key, self.W_value)
+        )
         q, k, v = parts
         scores = (q @ k.transpose(2, 3)).masked_fill(self.mask[:length, :length].bool(), -torch.inf)
         mixed = (scores / (C // H) ** 0.5).softmax(-1) @ v

@@ -21,7 +21,7 @@ from models.formats.pickle_values import (
     is_record,
 )
 
-MOST_INSTRUCTIONS = 1_000_000
+MOST_INSTRUCTIONS = 300_000  # twice those of GPT-2 XL with its optimizer
 MOST_BYTES = 64_000_000  # of a pickle
 LARGEST_KEY = 1 << 31  # of a dictionary, among whole numbers: no larger ones can be made to collide
 

@@ -11,8 +11,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from format_checks import CHARACTERS, C, FusedGPT, GPTModel, H, L, T, V, converted, difference, engine_logits, ids
-from format_checks import write_characters
+from format_checks import (
+    CHARACTERS,
+    C,
+    FusedGPT,
+    GPTModel,
+    H,
+    L,
+    T,
+    V,
+    converted,
+    difference,
+    engine_logits,
+    ids,
+    write_characters,
+)
 from safetensors.torch import save_file
 from torch import nn
 
@@ -200,7 +213,10 @@ def per_channel() -> dict[str, object]:
         ({}, GPTModel),
         ({"qconfig_spec": {"lm_head"}}, FusedGPT),
         (
-            {"qconfig_spec": {nn.Embedding: torch.ao.quantization.float_qparams_weight_only_qconfig}, "dtype": torch.quint8},
+            {
+                "qconfig_spec": {nn.Embedding: torch.ao.quantization.float_qparams_weight_only_qconfig},
+                "dtype": torch.quint8,
+            },
             FusedGPT,
         ),
     ],
