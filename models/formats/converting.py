@@ -27,6 +27,7 @@ NAMES = (
 )
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".gguf")
 SHARING = 2  # times the size of the file that its weights may be, one array used by several of them
+LARGEST = 10_000.0  # magnitude of a weight; beyond, float32 overflows inside the network
 SMALL = 1_000_000  # bytes of a file for which that does not matter
 # architectures that have another layout: part of a tensor's name, and what it is
 OTHERS = {
@@ -166,6 +167,9 @@ def _write_safetensors(path: Path, tensors: Mapping[str, OutputTensor]) -> None:
             value = tensor.read().to(tensor.dtype).contiguous()
             if tuple(value.shape) != tensor.shape:
                 raise ValueError(f"its {name[:100]} does not have the shape that it says")
-            if value.is_floating_point() and not torch.isfinite(value).all():
-                raise ValueError(f"its {name[:100]} has values that are not finite numbers, so the model is damaged")
+            # one comparison for both: not true of NaN
+            if value.is_floating_point() and value.numel() and not value.abs().max() <= LARGEST:
+                raise ValueError(
+                    f"its {name[:100]} has values that are not finite or beyond {LARGEST:,.0f}, so the model is damaged"
+                )
             file.write(value.reshape(-1).view(torch.uint8).numpy().data)

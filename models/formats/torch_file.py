@@ -206,6 +206,8 @@ def _check_entries(infos: list[zipfile.ZipInfo], size: int) -> None:
 
 def _start(file: BinaryIO, info: zipfile.ZipInfo, size: int) -> int:
     """Return where the bytes of an entry start, by its own header; ValueError if that says something else."""
+    if not 0 <= info.header_offset <= size:
+        raise ValueError("its archive is damaged; copy it again")
     file.seek(info.header_offset)
     header = file.read(30)
     if len(header) < 30 or not header.startswith(ZIP):
