@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from models import layout, storage
+from models.checkpoint import GPT2_VOCABULARIES
 from models.formats import FORMATS
 from models.formats.companions import GPT2, named_tokenizer, tokenizer_beside
 from models.formats.container import Source
@@ -101,19 +102,22 @@ def _read(source: Source, options: ImportOptions) -> Conversion:
         numbers = replace(numbers, activation=options.activation)
     network = replace(content, numbers=numbers)
     tokenizer = given or network.tokenizer or _tokenizer_beside(source, network)
+    _check_fits(tokenizer, network)
     return of_network(network, tokenizer=tokenizer)
 
 
 def _tokenizer_beside(source: Source, network: Network) -> Tokenizer | str | None:
     vocab_size = network.config().vocab_size
     details = () if source.start.startswith(b"GGUF") else (source.container.details,)
-    tokenizer = tokenizer_beside(source.folder, vocab_size, *details)
-    if isinstance(tokenizer, Tokenizer) and tokenizer.vocab_size > vocab_size:
-        raise ValueError(
-            f"the tokenizer beside it has {tokenizer.vocab_size} tokens, the model {vocab_size}; give the right one by "
-            "--tokenizer"
-        )
-    return tokenizer
+    return tokenizer_beside(source.folder, vocab_size, *details)
+
+
+def _check_fits(tokenizer: Tokenizer | str | None, network: Network) -> None:
+    """Raise ValueError if a tokenizer has more tokens than the network."""
+    known = network.config().vocab_size
+    size = tokenizer.vocab_size if isinstance(tokenizer, Tokenizer) else GPT2_VOCABULARIES[0] if tokenizer else 0
+    if size > known:
+        raise ValueError(f"its tokenizer has {size} tokens, the model {known}; give the right one by --tokenizer")
 
 
 def _with_options(content: Conversion, given: Tokenizer | str | None, options: ImportOptions) -> Conversion:
