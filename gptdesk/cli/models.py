@@ -93,7 +93,10 @@ def _import(desk: Desk, options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(info) | {"format": imported.kind, "remarks": list(imported.remarks)}, indent=1))
         return 0
     for remark in imported.remarks:
-        print(remark)
+        print(f"{info.name}: {remark}")
+    if info.problem:
+        print(f"{info.name} was written to {info.path}, but cannot be used here: {info.problem}")
+        return 1
     print(f"{info.name}: a {imported.kind}, {info.parameters:,} parameters, {info.size_bytes / 1e6:,.1f} MB")
     return 0
 

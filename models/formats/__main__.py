@@ -3,7 +3,6 @@
 The last line of the output is JSON: what is known of the model, or {"refused": why}.
 """
 
-import contextlib
 import json
 import sys
 import warnings
@@ -13,9 +12,7 @@ import torch
 
 from models.formats.converting import convert, size_of
 from models.formats.options import ImportOptions
-
-with contextlib.suppress(ImportError):  # Windows has none
-    import resource
+from models.pickles.limits import limit_process
 
 ROOM = 400_000_000  # bytes of address space beside the weights
 PER_BYTE = 6  # bytes of address space for each of the file: mapped, and one tensor at a time in float32
@@ -26,7 +23,7 @@ def main(arguments: list[str]) -> int:
     path, folder, options, seconds = arguments
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    _limit(size_of(Path(path)), int(seconds))
+    limit_process(memory=PER_BYTE * size_of(Path(path)) + ROOM, seconds=int(seconds))
     try:
         answer = convert(Path(path), Path(folder), ImportOptions(**json.loads(options)))
     except ValueError as error:
@@ -39,17 +36,6 @@ def main(arguments: list[str]) -> int:
         answer = {"refused": f"the disk refused ({error.strerror or error})"}
     print(json.dumps(answer))
     return 0
-
-
-def _limit(size: int, seconds: int) -> None:
-    """Limit the address space and the time of this process, where the system can."""
-    if "resource" not in globals():
-        return
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    with contextlib.suppress(OSError, ValueError):
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + PER_BYTE * size + ROOM
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from models.formats.converting import size_of
 from models.formats.options import ImportOptions
+from models.pickles.archive import ZIP
 
 log = logging.getLogger(__name__)
 
 SECONDS = 120  # that any file is given
+CHECK_SECONDS = 30  # for an archive's pickle alone
 BYTES_A_SECOND = 4_000_000  # of a slow disk; a larger file is given more time
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,27 +31,43 @@ class Answer:
 
 
 def convert_apart(file: Path, folder: Path, options: ImportOptions, *, seconds: int | None = None) -> Answer:
-    """Convert `file` into `folder` in a process of its own; ValueError if that refuses, dies or is not done in time."""
+    """Convert `file` into `folder` in a process of its own; ValueError if that refuses, dies or is not done in time.
+
+    An archive by torch.save is checked before by a process that needs neither torch nor memory.
+    """
     patience = SECONDS + size_of(file) // BYTES_A_SECOND if seconds is None else seconds
-    words = [str(file.absolute()), str(folder), json.dumps(asdict(options)), str(max(1, patience))]
+    if _is_archive(file):
+        _answer("models.pickles", [str(file.absolute())], min(patience, CHECK_SECONDS))
+    words = [str(file.absolute()), str(folder), json.dumps(asdict(options))]
+    answer = _answer("models.formats", words, patience)
+    return Answer(answer["kind"], tuple(answer["missing"]), tuple(answer["remarks"]), answer["gpt2"])
+
+
+def _is_archive(file: Path) -> bool:
+    with open(file, "rb") as opened:
+        return opened.read(len(ZIP)) == ZIP
+
+
+def _answer(module: str, words: list[str], seconds: int) -> dict[str, Any]:
+    """Return the answer of a module's process; ValueError if it refuses, dies or is not done in time."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "models.formats", *words],
+        [sys.executable, "-m", module, *words, str(max(1, seconds))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
     )
     try:
-        output, errors = process.communicate(timeout=patience)
+        output, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"it was not read within {patience} seconds, so it is damaged or made to take long") from error
+        raise ValueError(f"it was not read within {seconds} seconds, so it is damaged or made to take long") from error
     finally:
         process.kill()
         process.communicate()
     if process.returncode:
         log.debug("%s", errors.decode("utf-8", "replace"))
         raise ValueError(f"it is damaged: reading it failed (exit code {process.returncode})")
-    answer = json.loads(output.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(output.splitlines()[-1])
     if reason := answer.get("refused"):
         raise ValueError(reason)
-    return Answer(answer["kind"], tuple(answer["missing"]), tuple(answer["remarks"]), answer["gpt2"])
+    return answer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models import storage
 from models.checkpoint import GPT2_VOCABULARIES
-from models.formats.pickle_reader import MOST_BYTES, read_pickle
+from models.pickles.reader import MOST_BYTES, read_pickle
 from models.tokenizer import CharacterTokenizer, Tokenizer
 
 GPT2 = "gpt2"  # in place of a tokenizer: GPT-2's own, which is not in the file

@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 from models import layout, storage
 from models.formats import torch_dynamic
-from models.formats.pickle_values import Name, Record
 from models.formats.stored import Stored
 from models.formats.torch_file import read_torch_file
+from models.pickles.values import Name, Record
 
 INSIDE = ("model", "model_state_dict", "state_dict", "model_state", "module", "net", "weights")
 WRAPPERS = re.compile(r"\A(module\.|_orig_mod\.|_fsdp_wrapped_module\.|model\.)+")

@@ -1,4 +1,4 @@
-"""What a foreign file becomes: the tensors and documents of a checkpoint folder."""
+"""Content of the checkpoint folder that a foreign file becomes: tensors and documents."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -76,7 +76,7 @@ def convert(path: Path, folder: Path, options: ImportOptions) -> dict[str, objec
     for name, content in conversion.files.items():
         storage.write_file(folder / name, content)
     storage.write_file(folder / "config.json", storage.json_bytes(conversion.config))
-    if isinstance(conversion.tokenizer, Tokenizer) and not conversion.files.keys() & set(TOKENIZER_FILES):
+    if isinstance(conversion.tokenizer, Tokenizer) and not conversion.files.keys() & {"tokenizer.json", "vocab.json"}:
         context = conversion.config.get("n_positions")
         conversion.tokenizer.save(folder, context=context if isinstance(context, int) else None)
     return {

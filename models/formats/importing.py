@@ -47,11 +47,12 @@ def import_folder(path: Path, target: Path, options: ImportOptions, *, cache_fol
             checkpoint = _completed(folder, file, answer, cache_folder)
             if answer.missing:
                 raise ValueError(_question(checkpoint, answer, cache_folder))
+            doubts = _doubts(checkpoint, options, cache_folder)
         except ValueError as error:
             # of a checkpoint, the reason without the name of the temporary folder
             reason = error.__cause__ if folder.name in str(error) and error.__cause__ else error
             raise ValueError(f"{path} cannot be imported: {reason}") from error
-    return Imported(answer.kind, answer.remarks)
+    return Imported(answer.kind, answer.remarks + doubts)
 
 
 def _completed(folder: Path, file: Path, answer: Answer, cache_folder: Path) -> Checkpoint:
@@ -74,12 +75,7 @@ def _completed(folder: Path, file: Path, answer: Answer, cache_folder: Path) -> 
 
 def _question(checkpoint: Checkpoint, answer: Answer, cache_folder: Path) -> str:
     """Return the sentence that asks for the options that are missing, with the best guess."""
-    tokenizer: Tokenizer | None = None
-    if "tokenizer" not in answer.missing:
-        try:
-            tokenizer = checkpoint.load_tokenizer(cache_folder)
-        except ValueError:  # GPT-2's vocabulary could not be downloaded: the guess is not measured then
-            tokenizer = None
+    tokenizer = None if "tokenizer" in answer.missing else _tokenizer(checkpoint, cache_folder)
     flags, why = guesses.best_flags(checkpoint, answer.missing, tokenizer)
     unknown = [MISSING[name] for name in answer.missing]
     listed = " and ".join([", ".join(unknown[:-1]), unknown[-1]] if unknown[1:] else unknown)
@@ -87,3 +83,18 @@ def _question(checkpoint: Checkpoint, answer: Answer, cache_folder: Path) -> str
     file = "--tokenizer FILE, its tokenizer.json, meta.pkl or meta.json, or --tokenizer gpt2"
     more = (f" and {file}" if guess else f" with {file}") if "tokenizer" in answer.missing else ""
     return f"it does not say {listed}; import it again{guess}{more}"
+
+
+def _doubts(checkpoint: Checkpoint, options: ImportOptions, cache_folder: Path) -> tuple[str, ...]:
+    """Return the sentence that numbers which a user gave are unlikely, if they are."""
+    given = [name for name in ("n_head", "activation") if getattr(options, name)]
+    doubt = guesses.doubt(checkpoint, given, _tokenizer(checkpoint, cache_folder)) if given else None
+    return (doubt,) if doubt else ()
+
+
+def _tokenizer(checkpoint: Checkpoint, cache_folder: Path) -> Tokenizer | None:
+    """Return the tokenizer to measure a loss with; None if GPT-2's is wanted and cannot be downloaded."""
+    try:
+        return checkpoint.load_tokenizer(cache_folder)
+    except ValueError:
+        return None

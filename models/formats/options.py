@@ -1,4 +1,4 @@
-"""What a user says of a model that is imported, where its file does not."""
+"""Numbers and tokenizer of a foreign model that a user gives, where its file does not say them."""
 
 from dataclasses import dataclass
 

@@ -118,7 +118,9 @@ def write_gguf(path: Path, original: GPT2LMHeadModel, tokenizer: Tokenizer, kind
     for name, value in (("context_length", T), ("embedding_length", C), ("block_count", L), ("head_count", H)):
         getattr(writer, f"add_{name}")(value)
     writer.add_layer_norm_eps(1e-5)
-    data = json.loads(tokenizer._to_huggingface().to_str())["model"]
+    tokenizer.save(path.parent)
+    data = json.loads((path.parent / "tokenizer.json").read_bytes())["model"]
+    (path.parent / "tokenizer.json").unlink()
     tokens = sorted(data["vocab"], key=data["vocab"].__getitem__)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(str(fields.get("pre", "gpt-2")))

@@ -14,8 +14,9 @@ import pytest
 import torch
 from format_checks import FusedGPT, H, converted
 
-from models.formats.pickle_reader import MOST_INSTRUCTIONS, read_pickle
 from models.library import ModelLibrary
+from models.pickles.__main__ import check
+from models.pickles.reader import MOST_INSTRUCTIONS, read_pickle
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
 
@@ -129,7 +130,12 @@ GADGETS: dict[str, Callable[[Path], bytes]] = {
 @pytest.mark.parametrize("gadget", GADGETS)
 def test_gadgets_run_no_code(tmp_path: Path, canary: Path, gadget: str) -> None:
     data = GADGETS[gadget](canary)
-    assert "pickle" in refusal(write_zip(tmp_path / "model.pt", data))
+    path = write_zip(tmp_path / "model.pt", data)
+    reason = refusal(path)
+    assert "pickle" in reason
+    with pytest.raises(ValueError, match="pickle") as caught:
+        check(path)
+    assert str(caught.value) == reason
     with pytest.raises(ValueError, match="pickle"):
         read_pickle(data, names=False)
     assert not canary.exists()
@@ -203,7 +209,7 @@ def test_weights_that_are_one_array_many_times_are_refused(tmp_path: Path) -> No
             state[name.replace(".h.1.", f".h.{i}.")] = shared[: value.numel()].view(value.shape)
     torch.save(state, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="are the same numbers"):
-        converted(tmp_path / "model.pt", tmp_path / "made", n_head=H, activation="gelu_tanh", tokenizer="gpt2")
+        converted(tmp_path / "model.pt", tmp_path / "made", n_head=H, activation="gelu_tanh")
 
 
 def test_archives_must_be_as_torch_writes_them(tmp_path: Path) -> None:

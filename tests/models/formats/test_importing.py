@@ -13,6 +13,7 @@ from format_checks import C, FusedGPT, GPTModel, H, V, converted, difference, wr
 
 from models.formats import child_process
 from models.formats.guesses import SENTENCE
+from models.formats.importing import wished_name
 from models.formats.options import ImportOptions
 from models.gpt import GPT, GPTConfig
 from models.library import ModelLibrary
@@ -54,8 +55,12 @@ def test_a_file_that_says_nothing_is_asked_for_everything(library: ModelLibrary,
     checkpoint = library.checkpoint(info.name)
     assert difference(FusedGPT(gelu="tanh"), checkpoint) < 1e-4
     assert checkpoint.about.source == "imported from model.pt (state dict)"
-    again, _ = library.import_model(source / "model.pt", options=options)
-    assert models_in(library) == ["Their-model", again.name]
+    assert models_in(library) == ["Their-model"]
+    assert [wished_name(path) for path in (source, source / "model.pt", source / "it.v2.pt")] == [
+        "Their model",
+        "Their model",
+        "it.v2",
+    ]
 
 
 def test_the_guess_is_that_of_the_lowest_loss(library: ModelLibrary, source: Path) -> None:
@@ -75,6 +80,8 @@ def test_the_guess_is_that_of_the_lowest_loss(library: ModelLibrary, source: Pat
     torch.save(state, source / "model.pt")
     with pytest.raises(ValueError, match=r"with --n-head 2 \(the likeliest by its loss on a sentence, \d\.\d\d nats"):
         library.import_model(source, options=ImportOptions(activation="gelu_tanh"))
+    _, imported = library.import_model(source, options=ImportOptions(n_head=4, activation="gelu_tanh"))
+    assert "nats per token with --n-head 2 --activation gelu_tanh, and" in imported.remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -85,12 +92,10 @@ def test_the_guess_is_that_of_the_lowest_loss(library: ModelLibrary, source: Pat
         ({"tokenizer": "gpt2"}, "has 50257 tokens, the model 65"),
     ],
 )
-def test_options_that_do_not_fit(library: ModelLibrary, source: Path, options: dict[str, object], words: str) -> None:
+def test_options_that_do_not_fit(source: Path, options: dict[str, object], words: str) -> None:
     write_characters(source)
-    given = ImportOptions(**({"n_head": H, "activation": "gelu_tanh"} | options))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=words):
-        library.import_model(source, options=given)
-    assert models_in(library) == []
+        converted(source, source / "made", **({"n_head": H, "activation": "gelu_tanh"} | options))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable
 
-from models.formats.pickle_values import (
+from models.pickles.values import (
     STORAGES,
     Name,
     Record,
