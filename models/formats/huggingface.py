@@ -17,6 +17,7 @@ from models.formats.stored import Stored
 
 SHARD = re.compile(r"[\w-][\w.-]{0,150}\.(safetensors|bin)")
 MOST_SHARDS = 1_000
+CODE = ("auto_map", "custom_pipelines")  # fields of config.json that name programs
 INDEX = ".index.json"
 INDEX_LIMIT = 16_000_000  # bytes
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
@@ -32,7 +33,8 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source) -> Conversion:
     """Return the folder's content; ValueError if it is no GPT-2 that this project can run."""
-    config, folder = source.settings, source.folder
+    config = {name: value for name, value in source.settings.items() if name not in CODE}
+    folder = source.folder
     shape = layout.config_from_json(config)
     tensors = _tensors(source.path)
     if shape.tied:
@@ -48,7 +50,7 @@ def read(source: Source) -> Conversion:
     tokenizer = tokenizer_in(folder) or (GPT2 if shape.vocab_size in GPT2_VOCABULARIES else None)
     outputs = {name: OutputTensor(t.shape, t.dtype, t.load, t.nbytes) for name, t in tensors.items()}
     missing = () if tokenizer else ("tokenizer",)
-    return Conversion("Hugging Face folder", dict(config), outputs, tokenizer, files, missing)
+    return Conversion("Hugging Face folder", config, outputs, tokenizer, files, missing)
 
 
 def _tensors(path: Path) -> dict[str, Stored]:

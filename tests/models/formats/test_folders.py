@@ -57,6 +57,8 @@ def test_huggingface(original: GPT2LMHeadModel, tokenizer: Tokenizer, tmp_path: 
     folder = tmp_path / "theirs"
     original.save_pretrained(folder, max_shard_size="40kB" if form == "shards" else "1GB")
     tokenizer.save(folder, context=T)
+    settings = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(settings | {"auto_map": {"AutoModel": "evil.Model"}}))
     before = {}
     if form == "shards":
         assert len(list(folder.glob("model-*.safetensors"))) > 1
@@ -70,12 +72,25 @@ def test_huggingface(original: GPT2LMHeadModel, tokenizer: Tokenizer, tmp_path: 
     check_logits(original, made)
     check_tokenizer(made, tokenizer)
     assert (answer["kind"], answer["missing"]) == ("Hugging Face folder", ())
-    for name in ("config.json", "generation_config.json"):
-        assert json.loads((made.path / name).read_bytes()) == json.loads((folder / name).read_bytes())
+    assert json.loads((made.path / "config.json").read_bytes()) == settings
+    name = "generation_config.json"
+    assert json.loads((made.path / name).read_bytes()) == json.loads((folder / name).read_bytes())
     after = load_file(made.path / WEIGHTS)
     if form == "safetensors":
         assert all(torch.equal(after[name], value) for name, value in before.items())
         assert after.keys() == before.keys()
+
+
+def test_a_state_dict_of_transformers_without_its_configuration(
+    original: GPT2LMHeadModel, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    torch.save(original.state_dict(), folder / "pytorch_model.bin")
+    tokenizer.save(folder, context=T)
+    made, answer = converted(folder, tmp_path / "ours", n_head=H)
+    check_logits(original, made)
+    assert answer["missing"] == ("activation",)
 
 
 def test_half_precision_stays(original: GPT2LMHeadModel, tokenizer: Tokenizer, tmp_path: Path) -> None:
