@@ -11,9 +11,11 @@ import torch
 
 from models.checkpoint import Checkpoint, save_quantized
 from models.engine import Engine
+from models.formats.importing import Imported, import_folder, wished_name
+from models.formats.options import ImportOptions
 from models.last_use import LastUse
 from models.listing import Catalogue, Entry, ModelInfo, Supplier, describe, unusable
-from models.names import KNOWN_AS, check_name, check_new_name
+from models.names import KNOWN_AS, check_name, check_new_name, free_name
 from models.own_models import OwnModels
 from models.precision import PRECISIONS, Precision
 from models.precision.tuner import KernelTuner
@@ -180,6 +182,20 @@ class ModelLibrary:
             source = observed(original, progress) if progress else original
             save_quantized(self.folder / target, source, PRECISIONS[precision], tokenizer=tokenizer)
         return self.info(target)
+
+    def import_model(
+        self, path: Path, *, name: str | None = None, options: ImportOptions | None = None
+    ) -> tuple[ModelInfo, Imported]:
+        """Add the model in a foreign file or folder, as `name` or by a free name like the file's.
+
+        Raises ValueError if it cannot be imported, OSError if the disk refuses; then nothing has changed.
+        """
+        names = self.names()
+        if name is None:
+            name = free_name(wished_name(path), names)
+        check_new_name(name, names)
+        imported = import_folder(path, self.folder / name, options or ImportOptions(), cache_folder=self.cache_folder)
+        return self.info(name), imported
 
     def check_own(self, name: str, change: str) -> None:
         """Raise ValueError, with the `change` refused, unless a model is the user's to rename and remove."""

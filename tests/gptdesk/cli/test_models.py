@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from cli_checks import Capture, answer, complaint
+from format_checks import FusedGPT, write_characters
 
 from gptdesk.__main__ import main
 from gptdesk.starter import CHECKPOINT
@@ -108,3 +110,18 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(home: Path, capsys: Capture)
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "starter was not quantized and nothing was changed" in line
     assert list((home / "models").iterdir()) == []
+
+
+def test_import_of_a_tutorials_file(home: Path, capsys: Capture, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("theirs")
+    torch.save(FusedGPT(gelu="tanh").state_dict(), folder / "mine.pt")
+    write_characters(folder)
+    command = ("models", "import", str(folder / "mine.pt"), "--n-head", "4", "--activation", "gelu_tanh")
+    made = answer(capsys, *command)
+    assert (made["name"], made["format"], made["tokenizer"]) == ("mine", "state dict", "characters")
+    texts = answer(capsys, "generate", "--model", "mine", "--prompt", "ABC", "--max-new-tokens", "5")["texts"]
+    assert len(texts) == 1
+    assert "there is a model mine already" in complaint(capsys, *command, "--name", "mine")
+    assert "n_head must be a whole number" in complaint(capsys, *command[:4], "two")
+    assert main([*command, "--name", "again"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("again: a state dict, ")

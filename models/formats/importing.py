@@ -1,0 +1,100 @@
+"""Import of a foreign model: its conversion apart, and the checkpoint folder that appears whole or not at all."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models import storage
+from models.about import ABOUT, About, about_to_json
+from models.checkpoint import GPT2_VOCABULARIES, Checkpoint
+from models.formats import guesses
+from models.formats.child_process import Answer, convert_apart
+from models.formats.companions import GPT2
+from models.formats.converting import NAMES, find_file
+from models.formats.options import ImportOptions
+from models.tokenizer import Tokenizer, gpt2_tokenizer
+
+MISSING = {"n_head": "how many heads it has", "activation": "which activation", "tokenizer": "which tokenizer"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An imported model: the format of its file, and remarks on what was changed."""
+
+    kind: str
+    remarks: tuple[str, ...]
+
+
+def wished_name(path: Path) -> str:
+    """Return the name that suits a model of a file or folder: of the folder, if the file's name says nothing."""
+    path = path.absolute()
+    is_common = path.is_dir() or path.name in NAMES
+    return (path if path.is_dir() else path.parent).name if is_common else path.name.removesuffix(path.suffix)
+
+
+def import_folder(path: Path, target: Path, options: ImportOptions, *, cache_folder: Path) -> Imported:
+    """Write the model in the file or folder `path` as the new checkpoint folder `target`.
+
+    Nothing that the file says is run: it is read in a process of its own, and only the safetensors which that writes
+    is opened here. Raises ValueError if it cannot be imported, naming the options that its file does not say;
+    FileExistsError if there is anything at `target`, OSError if the disk refuses.
+    """
+    if options.tokenizer not in ("", GPT2):
+        options = replace(options, tokenizer=str(Path(options.tokenizer).absolute()))
+    with storage.new_folder(target, replace=False) as folder:
+        try:
+            file = find_file(path)
+            answer = convert_apart(file, folder, options)
+            checkpoint = _completed(folder, file, answer, cache_folder)
+            if answer.missing:
+                raise ValueError(_question(checkpoint, answer, cache_folder))
+            doubts = _doubts(checkpoint, options, cache_folder)
+        except ValueError as error:
+            # of a checkpoint, the reason without the name of the temporary folder
+            reason = error.__cause__ if folder.name in str(error) and error.__cause__ else error
+            raise ValueError(f"{path} cannot be imported: {reason}") from error
+    return Imported(answer.kind, answer.remarks + doubts)
+
+
+def _completed(folder: Path, file: Path, answer: Answer, cache_folder: Path) -> Checkpoint:
+    """Return the opened checkpoint, with the documents that its foreign file does not have; ValueError if unusable."""
+    checkpoint = Checkpoint.open(folder)
+    config = checkpoint.config
+    if answer.gpt2 and config.vocab_size not in GPT2_VOCABULARIES:
+        gpt2_tokenizer(cache_folder).save(folder, context=config.block_size)
+    if not (folder / "generation_config.json").exists():
+        data = storage.read_json(folder / "config.json", limit=1_000_000)
+        ids = {name: data.get(name) for name in ("bos_token_id", "eos_token_id")}
+        settings = ids | {"pad_token_id": ids["eos_token_id"], "do_sample": True}
+        storage.write_file(folder / "generation_config.json", storage.json_bytes(settings))
+    if not (folder / ABOUT).exists():
+        about = About(source=f"imported from {file.name} ({answer.kind})".encode("utf-8", "replace").decode())
+        content = about_to_json(about, parameters=checkpoint.parameters)
+        storage.write_file(folder / ABOUT, storage.json_bytes(content))
+    return Checkpoint.open(folder)
+
+
+def _question(checkpoint: Checkpoint, answer: Answer, cache_folder: Path) -> str:
+    """Return the sentence that asks for the options that are missing, with the best guess."""
+    tokenizer = None if "tokenizer" in answer.missing else _tokenizer(checkpoint, cache_folder)
+    flags, why = guesses.best_flags(checkpoint, answer.missing, tokenizer)
+    unknown = [MISSING[name] for name in answer.missing]
+    listed = " and ".join([", ".join(unknown[:-1]), unknown[-1]] if unknown[1:] else unknown)
+    guess = f" with {flags} ({why})" if flags else ""
+    file = "--tokenizer FILE, its tokenizer.json, meta.pkl or meta.json, or --tokenizer gpt2"
+    more = (f" and {file}" if guess else f" with {file}") if "tokenizer" in answer.missing else ""
+    return f"it does not say {listed}; import it again{guess}{more}"
+
+
+def _doubts(checkpoint: Checkpoint, options: ImportOptions, cache_folder: Path) -> tuple[str, ...]:
+    """Return the sentence that numbers which a user gave are unlikely, if they are."""
+    given = [name for name in ("n_head", "activation") if getattr(options, name)]
+    doubt = guesses.doubt(checkpoint, given, _tokenizer(checkpoint, cache_folder)) if given else None
+    return (doubt,) if doubt else ()
+
+
+def _tokenizer(checkpoint: Checkpoint, cache_folder: Path) -> Tokenizer | None:
+    """Return the tokenizer to measure a loss with; None if GPT-2's is wanted and cannot be downloaded."""
+    try:
+        return checkpoint.load_tokenizer(cache_folder)
+    except ValueError:
+        return None
