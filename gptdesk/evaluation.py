@@ -292,7 +292,7 @@ def _extent(tokens: Tensor, tokenizer: Tokenizer) -> tuple[int, int]:
     """Return the number of characters and UTF-8 bytes of the tokens (N,); the end of text has none."""
     characters = size = 0
     for token, count in enumerate(tokens.bincount().tolist()):
-        if count and token != tokenizer.end_of_text:
+        if count and token not in tokenizer.special_ids.eos:
             data = tokenizer.token_bytes(token)
             # Every character has one byte that is no UTF-8 continuation byte (10xxxxxx).
             characters += count * sum(byte & 0xC0 != 0x80 for byte in data)

@@ -28,6 +28,7 @@ class ModelInfo:
     precisions: tuple[str, ...]  # that this computer can run, the default first
     size_bytes: int  # on disk
     problem: str | None
+    remarks: tuple[str, ...] = ()  # sentences about what it holds and is not used
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def describe(name: str, path: Path, *, opened: Callable[[Path], Checkpoint] = Ch
         precisions=precisions,
         size_bytes=checkpoint.size_bytes,
         problem=None,
+        remarks=checkpoint.remarks,
     )
 
 

@@ -44,6 +44,8 @@ def _list(desk: Desk, options: argparse.Namespace) -> int:
             size = f"{info.size_bytes / 1e6:,.1f} MB"
             shape = f"{info.parameters:>14,} {info.context:>8,} {info.tokenizer:11} {size:>10}"
             print(f"{info.name:24} {shape}  {', '.join(info.precisions)}")
+            for remark in info.remarks:
+                print(f"{'':24} {remark}")
     return 0
 
 

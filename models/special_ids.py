@@ -1,0 +1,85 @@
+"""Special ids of a model: those that begin and end its texts, and padding; as the files of a folder name them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import storage
+
+CONFIG, GENERATION_CONFIG, TOKENIZER_CONFIG = "config.json", "generation_config.json", "tokenizer_config.json"
+SPECIAL_TOKENS_MAP = "special_tokens_map.json"
+LIMIT = 1_000_000  # bytes of each
+MOST_ENDS = 1_000
+
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids with a meaning of their own, None or empty where there are none."""
+
+    bos: int | None = None  # before a text
+    eos: tuple[int, ...] = ()  # each ends a text
+    pad: int | None = None
+
+    @classmethod
+    def of(cls, end_of_text: int | None) -> "SpecialIds":
+        """Return the ids of a model that begins, ends and pads with one id, as GPT-2 does."""
+        return cls() if end_of_text is None else cls(end_of_text, (end_of_text,), end_of_text)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields of config.json; one id to end at is a number, several are a list."""
+        eos = self.eos[0] if len(self.eos) == 1 else list(self.eos) or None
+        return {"bos_token_id": self.bos, "eos_token_id": eos}
+
+
+def read_special_ids(
+    folder: Path, *, rows: int, id_of: Callable[[str], int | None], end_of_text: int | None
+) -> SpecialIds:
+    """Return each id from the first file of a folder that has it: generation_config, config, tokenizer_config.
+
+    `rows` is the number of ids that the model knows; others mean nothing to it and are skipped. `id_of` gives the id of
+    a token by its text. Where no file says what ends a text, `end_of_text` does, and begins it if no file says that.
+    Raises ValueError for what is no id.
+    """
+    bos, eos, pad = (_first(folder, name, rows, id_of) for name in ("bos", "eos", "pad"))
+    ends = eos or (() if end_of_text is None else (end_of_text,))
+    if not bos and not eos:
+        bos = ends
+    return SpecialIds(bos[0] if bos else None, ends, pad[0] if pad else None)
+
+
+def _first(folder: Path, name: str, rows: int, id_of: Callable[[str], int | None]) -> tuple[int, ...]:
+    """Return the ids of "bos", "eos" or "pad" in the first file that has any."""
+    for file in (GENERATION_CONFIG, CONFIG):
+        if ids := [i for i in _ids(_read(folder, file), f"{name}_token_id", file) if i < rows]:
+            return tuple(dict.fromkeys(ids))
+    for file in (TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP):
+        text = token_text(_read(folder, file), f"{name}_token", file)
+        if text is not None and (found := id_of(text)) is not None and found < rows:
+            return (found,)
+    return ()
+
+
+def token_text(data: dict[str, object], field: str, file: str) -> str | None:
+    """Return the text of a token in tokenizer_config.json, where it is a string or an object with `content`."""
+    value = data.get(field)
+    if isinstance(value, dict):
+        value = value.get("content")
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{file} has {field} = {value!r:.60}, which is no text of a token")
+    return value
+
+
+def _ids(data: dict[str, object], field: str, file: str) -> list[int]:
+    """Return one id or a list of them as a list; ValueError for anything else."""
+    value = data.get(field)
+    if value is None:
+        return []
+    ids = value if isinstance(value, list) else [value]
+    if len(ids) > MOST_ENDS or not all(type(i) is int and i >= 0 for i in ids):
+        raise ValueError(f"{file} has {field} = {value!r:.60}, which is no token id")
+    return ids
+
+
+def _read(folder: Path, name: str) -> dict[str, object]:
+    path = folder / name
+    return storage.read_json(path, limit=LIMIT) if path.exists() else {}
