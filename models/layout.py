@@ -137,7 +137,9 @@ def config_from_json(data: Mapping[str, object]) -> GPTConfig:
         if type(data.get(field, usual)) is not bool:
             raise ValueError(f"config.json has {field} = {data[field]!r}, which is neither true nor false")
     if data.get("add_cross_attention"):
-        raise ValueError("config.json has add_cross_attention = True, the half of a translator, which is not supported")
+        raise ValueError(
+            "config.json has add_cross_attention = True; a decoder that reads another network is not supported"
+        )
     values = {**data, "n_positions": data.get("n_positions", data.get("n_ctx"))}
     missing = [field for field in _SIZES.values() if values.get(field) is None]
     if missing:

@@ -1,6 +1,6 @@
 """Special ids of a model: those that begin and end its texts, and padding; as the files of a folder name them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def _first(folder: Path, name: str, rows: int, id_of: Callable[[str], int | None
     return ()
 
 
-def token_text(data: dict[str, object], field: str, file: str) -> str | None:
+def token_text(data: Mapping[str, object], field: str, file: str) -> str | None:
     """Return the text of a token in tokenizer_config.json, where it is a string or an object with `content`."""
     value = data.get(field)
     if isinstance(value, dict):
@@ -74,7 +74,7 @@ def _ids(data: dict[str, object], field: str, file: str) -> list[int]:
     value = data.get(field)
     if value is None:
         return []
-    ids = value if isinstance(value, list) else [value]
+    ids: list[int] = value if isinstance(value, list) else [value]  # type: ignore[list-item]
     if len(ids) > MOST_ENDS or not all(type(i) is int and i >= 0 for i in ids):
         raise ValueError(f"{file} has {field} = {value!r:.60}, which is no token id")
     return ids

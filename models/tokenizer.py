@@ -21,12 +21,12 @@ from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from models import bpe
+from models.added_tokens import END_OF_TEXT
 from models.download import gpt2_merges_file
 from models.special_ids import SpecialIds, read_special_ids
 
 Kind = Literal["gpt2", "bpe", "characters"]
 
-END_OF_TEXT = "<|endoftext|>"
 # the bytes of an id outside the vocabulary: models may have more rows than tokens
 UNKNOWN = "\ufffd".encode()
 SAMPLE = 200_000  # characters of a corpus on which a trained tokenizer is checked
@@ -41,6 +41,7 @@ class Tokenizer(ABC):
 
     kind: Kind
     vocab_size: int
+    required_size: int  # ids that a network must know: without tokens that were added to the vocabulary
     special_ids: SpecialIds
     special_tokens: Mapping[str, int] = {}  # ids by text
     files: Mapping[str, bytes] = {}  # that it was read from, and is saved as
@@ -55,11 +56,6 @@ class Tokenizer(ABC):
         """The id that an empty prompt begins with; 0 where nothing begins or ends a text."""
         begin = self.end_of_text if self.special_ids.bos is None else self.special_ids.bos
         return 0 if begin is None else begin
-
-    @property
-    def required_size(self) -> int:
-        """Ids that a network must know: those of the vocabulary, without tokens that were added to it."""
-        return self.vocab_size
 
     @property
     def variant(self) -> str:
@@ -152,7 +148,7 @@ class BytePairTokenizer(Tokenizer):
 
     def __init__(self, vocabulary: bpe.Vocabulary) -> None:
         self.kind = "gpt2" if vocabulary.is_gpt2 else "bpe"
-        self.vocab_size = vocabulary.size
+        self.vocab_size = self.required_size = vocabulary.size
         self.special_tokens = vocabulary.specials
         self.special_ids = SpecialIds.of(vocabulary.specials.get(END_OF_TEXT))
         self._vocabulary = vocabulary
@@ -178,10 +174,6 @@ class BytePairTokenizer(Tokenizer):
         except ValueError:  # no spelling of bytes
             return None
 
-    @property
-    def required_size(self) -> int:
-        return max(self._vocabulary.tokens.values()) + 1
-
     def to_huggingface(self) -> HuggingFaceTokenizer:
         return bpe.to_huggingface(self._vocabulary)
 
@@ -193,7 +185,7 @@ class CharacterTokenizer(Tokenizer):
     special_ids = SpecialIds()
 
     def __init__(self, alphabet: Sequence[str]) -> None:
-        self.vocab_size = len(alphabet)
+        self.vocab_size = self.required_size = len(alphabet)
         self._ids = {character: i for i, character in enumerate(alphabet)}
         self._bytes = [character.encode("utf-8") for character in alphabet]
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from tokenizers import AddedToken
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from models import bpe, storage
+from models.added_tokens import TOKENIZER
 from models.special_ids import GENERATION_CONFIG, TOKENIZER_CONFIG, SpecialIds
 from models.tokenizer import END_OF_TEXT, UNKNOWN, BytePairTokenizer, CharacterTokenizer, Tokenizer
-from models.tokenizer_files import TOKENIZER, TokenizerFiles, has_tokenizer, library_errors
+from models.tokenizer_files import TokenizerFiles, has_tokenizer, is_plain, library_errors
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def load_tokenizer(folder: Path, *, check: bool) -> Tokenizer:
     try:
         files = TokenizerFiles.read(folder)
         tokenizer = _letters(files) if files.kind == "WordLevel" else _byte_level(files, check=check)
-        tokenizer.files = files.files
+        tokenizer.files, tokenizer.required_size = files.files, max(files.vocabulary.values(), default=0) + 1
         tokenizer.read_special_ids(folder, rows=tokenizer.vocab_size)
         return tokenizer
     except (ValueError, OSError) as error:
@@ -78,7 +78,7 @@ def _letters(files: TokenizerFiles) -> Tokenizer:
     alphabet = sorted(ids, key=ids.__getitem__)
     if [ids[c] for c in alphabet] != list(range(len(alphabet))):
         raise ValueError("only word-level vocabularies of single characters with the ids from 0 on are supported")
-    if not files.added and not files.template:
+    if not files.added and not files.has_template:
         return CharacterTokenizer(alphabet)
     return BackendTokenizer(files, files.backend())
 
@@ -86,11 +86,12 @@ def _letters(files: TokenizerFiles) -> Tokenizer:
 def _byte_level(files: TokenizerFiles, *, check: bool) -> Tokenizer:
     """Return a byte-level BPE, encoded by tiktoken if that has the same ids."""
     if files.is_plain and not check:
-        return BytePairTokenizer(bpe.from_files(files.vocabulary | files.listed, files.merges, files.listed))
+        special = {token.content: files.vocabulary[token.content] for token in files.added}
+        return BytePairTokenizer(bpe.from_files(files.vocabulary, files.merges, special))
     backend = files.backend()
     added = backend.get_added_tokens_decoder()
     special = {token.content: i for i, token in added.items()}
-    if not files.template and files.has_usual_model and all(map(_is_plain, added.values())):
+    if not files.has_template and files.has_usual_model and all(map(is_plain, added.values())):
         try:
             tokenizer = BytePairTokenizer(bpe.from_files(files.vocabulary | special, files.merges, special))
         except bpe.IrregularVocabulary as error:
@@ -100,10 +101,6 @@ def _byte_level(files: TokenizerFiles, *, check: bool) -> Tokenizer:
             if all(tokenizer.encode(text) == backend.encode(text).ids for text in texts):
                 return tokenizer
     return BackendTokenizer(files, backend)
-
-
-def _is_plain(token: AddedToken) -> bool:
-    return token.special and not (token.single_word or token.lstrip or token.rstrip)
 
 
 class BackendTokenizer(Tokenizer):
@@ -119,13 +116,9 @@ class BackendTokenizer(Tokenizer):
         self._words = words
         self._bytes = {i: token.content.encode("utf-8") for i, token in added.items()}
         self._bytes |= {i: _spelled(text, self.kind) for text, i in self._ids.items() if i not in words.values()}
-        self.vocab_size = max(self._bytes) + 1
+        self.vocab_size = self.required_size = max(self._bytes) + 1
         self._has_unknown = files.has_unknown_token
         self.special_ids = SpecialIds.of(self.special_tokens.get(END_OF_TEXT))
-
-    @property
-    def required_size(self) -> int:
-        return max(self._ids.values()) + 1
 
     @property
     def variant(self) -> str:

@@ -38,9 +38,13 @@ transformers_logging.set_verbosity_error()
 
 END = "<|endoftext|>"
 WEIGHTS = "model.safetensors"
-TEXTS = ["The quick brown fox isn't lazy; it jumps over 1234 dogs.\n\n", "Bär über die Brücke, 你好 🙂  tabs\tand   spaces"]
+TEXTS = [
+    "The quick brown fox isn't lazy; it jumps over 1234 dogs.\n\n",
+    "Bär über die Brücke, 你好 🙂  tabs\tand   spaces",
+]
 PROMPT = "The fox jumps"
 GREEDY = Chain.from_data([{"name": "greedy"}])
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 NEW = 12
 LOGITS = 1e-4  # largest difference
 
@@ -410,6 +414,14 @@ def test_with_tokenizer_json_add_bos_token_means_nothing_to_them_and_to_us(folde
     assert check_ids(folder).encode_prompt("fox")[0] != 329
 
 
+def test_with_their_class_for_gpt2_a_prefix_space_in_tokenizer_json_means_nothing(folder: Folder) -> None:
+    folder.change("tokenizer.json", pre_tokenizer=BYTE_LEVEL | {"add_prefix_space": True})
+    check_ids(folder)
+    folder.change("tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(ValueError, match="ByteLevel without add_prefix_space"):
+        Checkpoint.open(folder.path)
+
+
 def test_an_added_token_past_the_table_is_only_refused_where_it_is_used(tmp_path: Path) -> None:
     tokenizer = gpt2_tokenizer_of(backend())
     tokenizer.add_special_tokens({"pad_token": "<pad>"})  # 330
@@ -457,7 +469,7 @@ def test_a_vocabulary_with_an_unknown_token_uses_it(tmp_path: Path) -> None:
 
 
 def test_letters_with_added_tokens(tmp_path: Path) -> None:
-    made = HuggingFaceTokenizer(their_models.WordLevel({c: i for i, c in enumerate("abc fox")} , unk_token="?"))
+    made = HuggingFaceTokenizer(their_models.WordLevel({c: i for i, c in enumerate("abc fox")}, unk_token="?"))
     made.pre_tokenizer = pre_tokenizers.Split(pattern="", behavior="isolated")
     made.decoder = decoders.Fuse()
     made.add_special_tokens(["<eos>"])
