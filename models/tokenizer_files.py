@@ -221,10 +221,13 @@ def _check_processor(processor: object) -> None:
 
 
 def _puts_ids(processor: object) -> bool:
+    """Return whether a post-processor has a template that is more than the text itself."""
     if not isinstance(processor, dict):
         return False
+    if processor.get("type") == "TemplateProcessing":
+        return processor.get("single") != [{"Sequence": {"id": "A", "type_id": 0}}]
     parts = processor.get("processors")
-    return processor.get("type") == "TemplateProcessing" or (isinstance(parts, list) and any(map(_puts_ids, parts)))
+    return isinstance(parts, list) and any(map(_puts_ids, parts))
 
 
 def _older(files: Mapping[str, bytes]) -> dict[str, object]:
