@@ -25,6 +25,11 @@ class SpecialIds:
         """Return the ids of a model that begins, ends and pads with one id, as GPT-2 does."""
         return cls() if end_of_text is None else cls(end_of_text, (end_of_text,), end_of_text)
 
+    @property
+    def bounds(self) -> frozenset[int]:
+        """Ids that begin or end a text and are no part of it."""
+        return frozenset(self.eos if self.bos is None else (self.bos, *self.eos))
+
     def to_json(self) -> dict[str, object]:
         """Return the fields of config.json; one id to end at is a number, several are a list."""
         eos = self.eos[0] if len(self.eos) == 1 else list(self.eos) or None

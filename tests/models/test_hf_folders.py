@@ -5,12 +5,13 @@ Every folder is written by `transformers` and `tokenizers`. Greedy text and logi
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import training_checks
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, decoders, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
@@ -27,10 +28,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from gptdesk.generation import GenerationRequest, GenerationResult, collect, generate
+from gptdesk.training import ModelOptions, TrainingOptions, control
+from gptdesk.training.plan import RunPlan
 from models.checkpoint import Checkpoint
 from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
-from models.tokenizer import Tokenizer
+from models.precision import PRECISIONS
+from models.tokenizer import BytePairTokenizer, Tokenizer
 from samplers import Chain
 
 transformers_logging.disable_progress_bar()
@@ -215,6 +219,20 @@ def test_a_variant_of_the_network(changes: dict[str, object], tmp_path: Path) ->
     check_same(written(tmp_path / "a" / "theirs", network(**changes), gpt2_tokenizer_of(backend())))
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8-dynamic", "int4"])
+@pytest.mark.parametrize(("n_embd", "n_inner"), [(48, 250), (64, 96), (64, 100)])
+def test_a_variant_at_another_precision(precision: str, n_embd: int, n_inner: int, tmp_path: Path) -> None:
+    if reason := PRECISIONS[precision].missing():
+        pytest.skip(reason)
+    model = network(n_embd=n_embd, n_inner=n_inner, activation_function="relu", scale_attn_by_inverse_layer_idx=True)
+    model.save_pretrained(tmp_path)
+    ids = torch.arange(40)[None]
+    with torch.no_grad():
+        logits = model(ids).logits
+    engine = Checkpoint.open(tmp_path).load_engine(PRECISIONS[precision])
+    assert torch.cosine_similarity(engine(ids), logits, dim=-1).min() > (0.97 if precision == "int4" else 0.99)
+
+
 @pytest.mark.parametrize("activation", ["gelu_10", "tanh", "mish"])
 def test_an_activation_that_does_not_run_is_refused(activation: str, folder: Folder) -> None:
     folder.change("config.json", activation_function=activation)
@@ -348,7 +366,7 @@ def check_ids(folder: Folder, texts: list[str] = CHECKED) -> Tokenizer:
 
 
 def test_a_plain_tokenizer(folder: Folder) -> None:
-    check_ids(folder)
+    assert isinstance(check_ids(folder), BytePairTokenizer)
     check_same(folder)
 
 
@@ -558,6 +576,23 @@ def test_a_copy_means_what_its_original_means(tmp_path: Path) -> None:
     assert read == folder.greedy("The ZWEI fox")[0]
     assert ours(lent(half), "The ZWEI fox").tokens[0] == text
     assert text[-1] in original.special_ids.eos
+
+
+def test_a_model_trained_from_a_folder_ends_and_begins_as_that_does(tmp_path: Path) -> None:
+    folder = variant(tmp_path / "models" / "theirs")
+    training = TrainingOptions(steps=2, batch_size=2, evaluate_every=1, save_every=1, log_every=1, precision="float32")
+    plan = RunPlan(name="run", model=ModelOptions(start="theirs"), training=training)
+    text = training_checks.text_of(tmp_path)
+    run = control.create(training_checks.context_in(tmp_path), plan, text=text)
+    list(training_checks.resume(run))
+    trained, original = Checkpoint.open(tmp_path / "models" / "run"), Checkpoint.open(folder.path)
+    assert trained.load_tokenizer().special_ids == original.load_tokenizer().special_ids
+    assert trained.config == replace(original.config, dropout=trained.config.dropout)
+    copy = Folder(trained.path)
+    check_ids(copy)
+    assert copy.model.generation_config.eos_token_id == list(original.load_tokenizer().special_ids.eos)
+    assert len(copy.model.generation_config.eos_token_id) == 2
+    assert ours(lent(copy), "The ZWEI fox").tokens[0] == copy.greedy("The ZWEI fox")[1]
 
 
 def test_a_folder_of_an_earlier_version_ends_at_its_spelling(folder: Folder) -> None:
