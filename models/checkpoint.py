@@ -7,7 +7,7 @@ made elsewhere are read too, and a copy has their tokenizer's files. Nothing is 
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from models.gpt import GPT, GPTConfig
 from models.precision import Precision
 from models.precision.tuner import KernelTuner
 from models.signature import Signature, signature_of
+from models.special_ids import read_documents
 from models.tokenizer import Tokenizer, gpt2_tokenizer
 from models.tokenizer_files import NAMES, has_tokenizer
 from models.weights import (
@@ -79,7 +80,7 @@ class Checkpoint:
             if config.tied and quantized is None and has_own_head(path):
                 config = replace(config, tied=False)
             weights = WeightFile(path, config, quantized, query_scales=scales)
-            tokenizer = _read_tokenizer(path, config)
+            tokenizer = _read_tokenizer(path, data, config)
             kind = tokenizer.kind if tokenizer else "gpt2" if config.vocab_size in GPT2_VOCABULARIES else "none"
             size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
             kept = {signature: tokenizer} if tokenizer else {}
@@ -143,12 +144,13 @@ class Checkpoint:
         if kept := self._tokenizers.get(signature):
             return kept
         with _naming(self.path):
-            tokenizer = _read_tokenizer(self.path, self.config)
+            data = storage.read_json(self.path / "config.json", limit=CONFIG_LIMIT)
+            tokenizer = _read_tokenizer(self.path, data, self.config)
             if tokenizer is None:
                 if self.tokenizer_kind != "gpt2" or cache_folder is None:
                     raise ValueError("it has no tokenizer; put the tokenizer.json made with it into the folder")
                 tokenizer = gpt2_tokenizer(cache_folder)
-                tokenizer.read_special_ids(self.path, rows=self.config.vocab_size)
+                tokenizer.read_special_ids(read_documents(self.path), rows=self.config.vocab_size)
         self._tokenizers.clear()
         self._tokenizers[signature] = tokenizer
         return tokenizer
@@ -240,15 +242,17 @@ def _naming(path: Path) -> Iterator[None]:
         raise ValueError(f"the checkpoint {path.name} in {path.parent} cannot be used: {error}") from error
 
 
-def _read_tokenizer(path: Path, config: GPTConfig) -> Tokenizer | None:
-    """Return the tokenizer in a folder, None if there is none; ValueError if it does not fit the network."""
+def _read_tokenizer(path: Path, data: Mapping[str, object], config: GPTConfig) -> Tokenizer | None:
+    """Return the tokenizer in a folder, None if there is none; ValueError if it does not fit the network.
+
+    `data` is the content of config.json.
+    """
     if not has_tokenizer(path):
         return None
-    tokenizer = Tokenizer.load(path, check=not (path / ABOUT).exists())  # what we wrote was checked before
+    check = not (path / ABOUT).exists()  # what we wrote was checked before
+    tokenizer = Tokenizer.load(path, check=check, config=data)
     if tokenizer.required_size > config.vocab_size:
         raise ValueError(f"its tokenizer has {tokenizer.required_size} tokens, config.json only {config.vocab_size}")
-    tokenizer.restrict(config.vocab_size)
-    tokenizer.read_special_ids(path, rows=config.vocab_size)
     return tokenizer
 
 

@@ -11,6 +11,8 @@ SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 LIMIT = 1_000_000  # bytes of each
 MOST_ENDS = 1_000
 
+Documents = Mapping[str, Mapping[str, object]]  # contents of the files above, by name
+
 
 @dataclass(frozen=True)
 class SpecialIds:
@@ -37,28 +39,34 @@ class SpecialIds:
 
 
 def read_special_ids(
-    folder: Path, *, rows: int, id_of: Callable[[str], int | None], end_of_text: int | None
+    documents: Documents, *, rows: int, id_of: Callable[[str], int | None], end_of_text: int | None
 ) -> SpecialIds:
-    """Return each id from the first file of a folder that has it: generation_config, config, tokenizer_config.
+    """Return each id from the first document that has it: generation_config, config, tokenizer_config.
 
     `rows` is the number of ids that the model knows; others mean nothing to it and are skipped. `id_of` gives the id of
-    a token by its text. Where no file says what ends a text, `end_of_text` does, and begins it if no file says that.
+    a token by its text. Where no document says what ends a text, `end_of_text` does, and begins it if none says that.
     Raises ValueError for what is no id.
     """
-    bos, eos, pad = (_first(folder, name, rows, id_of) for name in ("bos", "eos", "pad"))
+    bos, eos, pad = (_first(documents, name, rows, id_of) for name in ("bos", "eos", "pad"))
     ends = eos or (() if end_of_text is None else (end_of_text,))
     if not bos and not eos:
         bos = ends
     return SpecialIds(bos[0] if bos else None, ends, pad[0] if pad else None)
 
 
-def _first(folder: Path, name: str, rows: int, id_of: Callable[[str], int | None]) -> tuple[int, ...]:
-    """Return the ids of "bos", "eos" or "pad" in the first file that has any."""
+def read_documents(folder: Path) -> Documents:
+    """Return the documents of a folder without a tokenizer that name special ids."""
+    names = (name for name in (GENERATION_CONFIG, CONFIG) if (folder / name).exists())
+    return {name: storage.read_json(folder / name, limit=LIMIT) for name in names}
+
+
+def _first(documents: Documents, name: str, rows: int, id_of: Callable[[str], int | None]) -> tuple[int, ...]:
+    """Return the ids of "bos", "eos" or "pad" in the first document that has any."""
     for file in (GENERATION_CONFIG, CONFIG):
-        if ids := [i for i in _ids(_read(folder, file), f"{name}_token_id", file) if i < rows]:
+        if ids := [i for i in _ids(documents.get(file, {}), f"{name}_token_id", file) if i < rows]:
             return tuple(dict.fromkeys(ids))
     for file in (TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP):
-        text = token_text(_read(folder, file), f"{name}_token", file)
+        text = token_text(documents.get(file, {}), f"{name}_token", file)
         if text is not None and (found := id_of(text)) is not None and found < rows:
             return (found,)
     return ()
@@ -74,7 +82,7 @@ def token_text(data: Mapping[str, object], field: str, file: str) -> str | None:
     return value
 
 
-def _ids(data: dict[str, object], field: str, file: str) -> list[int]:
+def _ids(data: Mapping[str, object], field: str, file: str) -> list[int]:
     """Return one id or a list of them as a list; ValueError for anything else."""
     value = data.get(field)
     if value is None:
@@ -83,8 +91,3 @@ def _ids(data: dict[str, object], field: str, file: str) -> list[int]:
     if len(ids) > MOST_ENDS or not all(type(i) is int and i >= 0 for i in ids):
         raise ValueError(f"{file} has {field} = {value!r:.60}, which is no token id")
     return ids
-
-
-def _read(folder: Path, name: str) -> dict[str, object]:
-    path = folder / name
-    return storage.read_json(path, limit=LIMIT) if path.exists() else {}

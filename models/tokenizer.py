@@ -23,7 +23,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from models import bpe
 from models.added_tokens import END_OF_TEXT
 from models.download import gpt2_merges_file
-from models.special_ids import SpecialIds, read_special_ids
+from models.special_ids import Documents, SpecialIds, read_special_ids
 
 Kind = Literal["gpt2", "bpe", "characters"]
 
@@ -74,10 +74,6 @@ class Tokenizer(ABC):
         """
         return self._encode_parsed(text) if parse_special else self.encode(text)
 
-    def restrict(self, rows: int) -> None:
-        """Take note that the network knows the ids below `rows` only."""
-        self.vocab_size = min(self.vocab_size, rows)
-
     def id_of(self, text: str) -> int | None:
         """Return the id of a token by its text as files spell it; None if there is none."""
         return self.special_tokens.get(text)
@@ -105,20 +101,21 @@ class Tokenizer(ABC):
         save_tokenizer(self, folder, context=context)
 
     @staticmethod
-    def load(folder: Path, *, check: bool = True) -> "Tokenizer":
+    def load(folder: Path, *, check: bool = True, config: Mapping[str, object] | None = None) -> "Tokenizer":
         """Return the tokenizer in `folder`, of tokenizer.json or else vocab.json and merges.txt; raises ValueError.
 
         Its ids are `check`ed against the `tokenizers` library on a few texts, which what we wrote does not need.
+        `config` is the model's config.json.
         """
         from models.tokenizer_folder import load_tokenizer
 
-        return load_tokenizer(folder, check=check)
+        return load_tokenizer(folder, check=check, config=config or {})
 
-    def read_special_ids(self, folder: Path, *, rows: int) -> None:
-        """Take the special ids from the files of a model that knows `rows` ids; ValueError for what is no id."""
+    def read_special_ids(self, documents: Documents, *, rows: int) -> None:
+        """Take the special ids from documents of a model that knows `rows` ids; ValueError for what is no id."""
         spelled = self.special_tokens.get(END_OF_TEXT)
         end = spelled if spelled is None or spelled < rows else None
-        self.special_ids = read_special_ids(folder, rows=rows, id_of=self.id_of, end_of_text=end)
+        self.special_ids = read_special_ids(documents, rows=rows, id_of=self.id_of, end_of_text=end)
 
     def _encode_parsed(self, text: str) -> list[int]:
         """Return the ids of a text with its special tokens."""

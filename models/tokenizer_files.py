@@ -47,7 +47,8 @@ class TokenizerFiles:
     @classmethod
     def read(cls, folder: Path) -> "TokenizerFiles":
         """Read the files of a folder."""
-        files = {name: _read_bytes(folder / name) for name in NAMES if (folder / name).is_file()}
+        names = (name for name in NAMES if (folder / name).is_file())
+        files = {name: storage.read_bytes(folder / name, limit=FILE_LIMIT) for name in names}
         settings = _object(files, TOKENIZER_CONFIG)
         data = _object(files, TOKENIZER) if TOKENIZER in files else _older(files)
         return cls(files, data, settings, _is_rebuilt(settings, data))
@@ -75,6 +76,12 @@ class TokenizerFiles:
         if not isinstance(model, dict):
             raise ValueError("tokenizer.json has no model")
         return model
+
+    @property
+    def documents(self) -> dict[str, Mapping[str, object]]:
+        """Contents of the files that name special ids, by name."""
+        others = {name: _object(self.files, name) for name in (GENERATION_CONFIG, SPECIAL_TOKENS_MAP)}
+        return {TOKENIZER_CONFIG: self.settings, **others}
 
     @property
     def kind(self) -> str:
@@ -251,18 +258,6 @@ def _object(files: Mapping[str, bytes], name: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError(f"{name} does not hold a JSON object")
     return value
-
-
-def _read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file of at most FILE_LIMIT bytes."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read ({error.strerror or error})") from error
-    if len(data) > FILE_LIMIT:
-        raise ValueError(f"{path.name} is larger than {FILE_LIMIT // 1_000_000} MB")
-    return data
 
 
 @contextmanager

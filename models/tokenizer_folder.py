@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from models import bpe, storage
 from models.added_tokens import TOKENIZER
-from models.special_ids import GENERATION_CONFIG, TOKENIZER_CONFIG, SpecialIds
+from models.special_ids import CONFIG, GENERATION_CONFIG, TOKENIZER_CONFIG, SpecialIds
 from models.tokenizer import END_OF_TEXT, UNKNOWN, BytePairTokenizer, CharacterTokenizer, Tokenizer
 from models.tokenizer_files import TokenizerFiles, has_tokenizer, is_plain, library_errors
 
@@ -23,15 +23,17 @@ CHECKED = (
 )
 
 
-def load_tokenizer(folder: Path, *, check: bool) -> Tokenizer:
-    """Return the tokenizer in `folder`, as `Tokenizer.load`."""
+def load_tokenizer(folder: Path, *, check: bool, config: Mapping[str, object]) -> Tokenizer:
+    """Return the tokenizer in `folder`, as `Tokenizer.load`; its ids are those that the `config` has rows for."""
     if not has_tokenizer(folder):
         raise ValueError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json and merges.txt")
     try:
         files = TokenizerFiles.read(folder)
         tokenizer = _letters(files) if files.kind == "WordLevel" else _byte_level(files, check=check)
         tokenizer.files, tokenizer.required_size = files.files, max(files.vocabulary.values(), default=0) + 1
-        tokenizer.read_special_ids(folder, rows=tokenizer.vocab_size)
+        rows = config.get("vocab_size")
+        tokenizer.vocab_size = min(tokenizer.vocab_size, rows if type(rows) is int else tokenizer.vocab_size)
+        tokenizer.read_special_ids(files.documents | {CONFIG: config}, rows=tokenizer.vocab_size)
         return tokenizer
     except (ValueError, OSError) as error:
         raise ValueError(f"the tokenizer in {folder} cannot be used: {error}") from error
