@@ -108,7 +108,9 @@ def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
     return precision
 
 
-def config_to_json(config: GPTConfig, *, special_ids: SpecialIds, dtype: str = "float32") -> dict[str, object]:
+def config_to_json(
+    config: GPTConfig, *, special_ids: SpecialIds = SpecialIds(), dtype: str = "float32"
+) -> dict[str, object]:
     """Return the config.json from which `transformers`, vLLM and llama.cpp's converter build the same network."""
     activation = next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == config.activation)
     return {

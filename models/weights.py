@@ -114,8 +114,10 @@ def has_own_head(folder: Path) -> bool:
     table = f"{stored.prefix}wte.weight"
     if not {layout.HEAD, table} <= stored.headers.keys():
         return False
-    same_header = stored.headers[layout.HEAD] == stored.headers[table]
-    return not (same_header and torch.equal(stored.read(layout.HEAD), stored.read(table)))
+    head, tokens = stored.read(layout.HEAD), stored.read(table)  # (V, C) each
+    if head.dtype != tokens.dtype:
+        head, tokens = head.float(), tokens.float()
+    return not torch.equal(head, tokens)
 
 
 class WeightFile:
