@@ -109,7 +109,7 @@ def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
 
 
 def config_to_json(
-    config: GPTConfig, *, special_ids: SpecialIds = SpecialIds(), dtype: str = "float32"
+    config: GPTConfig, *, special_ids: SpecialIds | None = None, dtype: str = "float32"
 ) -> dict[str, object]:
     """Return the config.json from which `transformers`, vLLM and llama.cpp's converter build the same network."""
     activation = next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == config.activation)
@@ -125,7 +125,7 @@ def config_to_json(
         **_SWITCHES,
         "tie_word_embeddings": config.tied,
         "bias": config.bias,  # ours; the others read zeros
-        **special_ids.to_json(),
+        **(special_ids or SpecialIds()).to_json(),
         "dtype": dtype,
     }
 

@@ -59,7 +59,7 @@ class Tokenizer(ABC):
 
     @property
     def variant(self) -> str:
-        """What tells it from another one with the same tokens; empty for those that we make."""
+        """Description of what differs from a tokenizer of ours with the same tokens; empty if nothing does."""
         usual = SpecialIds.of(self.special_tokens.get(END_OF_TEXT))
         return "" if self.special_ids == usual else repr(self.special_ids)
 

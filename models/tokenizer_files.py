@@ -221,10 +221,22 @@ def _check_processor(processor: object) -> None:
     if kind == "Sequence" and isinstance(parts, list):
         for part in parts:
             _check_processor(part)
-    elif kind not in ("ByteLevel", "TemplateProcessing"):
+    elif kind == "TemplateProcessing" and isinstance(processor, dict):
+        _check_template(processor)
+    elif kind != "ByteLevel":
         raise ValueError(
             f"tokenizer.json has a post_processor of the type {kind!r:.60}; only TemplateProcessing is supported"
         )
+
+
+def _check_template(processor: dict[str, object]) -> None:
+    """Raise ValueError for a template whose tokens have no ids, at which the library would panic with each text."""
+    single, tokens = processor.get("single"), processor.get("special_tokens")
+    pieces = single if isinstance(single, list) else []
+    special = [piece["SpecialToken"] for piece in pieces if isinstance(piece, dict) and "SpecialToken" in piece]
+    known = tokens if isinstance(tokens, dict) else {}
+    if not all(isinstance(piece, dict) and str(piece.get("id")) in known for piece in special):
+        raise ValueError("tokenizer.json has a template with a token that has no ids")
 
 
 def _puts_ids(processor: object) -> bool:

@@ -506,6 +506,11 @@ SETTINGS: dict[str, tuple[str, dict[str, object], str]] = {
         "post_processor of the type 'RobertaProcessing'",
     ),
     "template": ("tokenizer.json", {"post_processor": {"type": "TemplateProcessing"}}, "cannot be used"),
+    "template without ids": (
+        "tokenizer.json",
+        {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}]}},
+        "a template with a token that has no ids",
+    ),
     "added": ("tokenizer.json", {"added_tokens": [{"content": 5, "id": 0}]}, "added token"),
     "added twice": ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "a"}}}, "added token"),
     "special": ("tokenizer_config.json", {"eos_token": 5}, "eos_token = 5, which is no text"),
