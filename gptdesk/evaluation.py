@@ -232,11 +232,12 @@ def _documents(text: str, tokenizer: Tokenizer) -> Iterator[list[int]]:
     documents = BREAK.split(text)
     last = len(documents) - 1
     end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+    begin = [tokenizer.start] if end else []
     for i, document in enumerate(documents):
         before, after = i > 0, i < last
         document = document.removeprefix("\n") if before else document
         if ids := tokenizer.encode(document.removesuffix("\n") if after else document):
-            yield [*(end if before else []), *ids, *(end if after else [])]
+            yield [*(begin if before else []), *ids, *(end if after else [])]
 
 
 @torch.inference_mode()
@@ -292,7 +293,7 @@ def _extent(tokens: Tensor, tokenizer: Tokenizer) -> tuple[int, int]:
     """Return the number of characters and UTF-8 bytes of the tokens (N,); the end of text has none."""
     characters = size = 0
     for token, count in enumerate(tokens.bincount().tolist()):
-        if count and token != tokenizer.end_of_text:
+        if count and token not in tokenizer.special_ids.bounds:
             data = tokenizer.token_bytes(token)
             # Every character has one byte that is no UTF-8 continuation byte (10xxxxxx).
             characters += count * sum(byte & 0xC0 != 0x80 for byte in data)

@@ -42,6 +42,9 @@ class GenerationRequest(Options):
         (), max_length=16, description="strings at which a sequence ends; they are not part of the text"
     )
     deadline: float | None = Field(None, gt=0, description="seconds after which every sequence ends")
+    parse_special: bool = Field(
+        False, description="special tokens typed in the prompt, such as <|endoftext|>, are those tokens, not plain text"
+    )
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -156,7 +159,7 @@ def generate(
     """
     clock = _Clock(request.deadline, stop)
     seed = draw_seed() if request.seed is None else request.seed
-    prompt, dropped = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
+    prompt, dropped = prompt_tokens(loaded, request)
     context = loaded.config.block_size
     capacity = min(context, len(prompt) + request.max_new_tokens)
     engine = loaded.model
@@ -204,16 +207,14 @@ def draw_seed() -> int:
     return secrets.randbelow(DRAWN_SEEDS)
 
 
-def prompt_tokens(loaded: LoadedModel, prompt: str, *, max_new_tokens: int) -> tuple[Tensor, int]:
-    """Return the token ids (T,) the model reads for `prompt`, and how many `dropped_tokens` cuts from its front.
+def prompt_tokens(loaded: LoadedModel, request: GenerationRequest) -> tuple[Tensor, int]:
+    """Return the token ids (T,) the model reads for a prompt, and how many `dropped_tokens` cuts from its front.
 
-    An empty prompt becomes the end-of-text token, which precedes every text in training.
+    An empty prompt becomes the token that precedes every text in training.
     """
-    ids = loaded.tokenizer.encode(prompt)
-    if not ids:
-        start = loaded.tokenizer.end_of_text
-        ids = [0 if start is None else start]
-    dropped = dropped_tokens(len(ids), wanted=max_new_tokens, context=loaded.config.block_size)
+    ids = loaded.tokenizer.encode_prompt(request.prompt, parse_special=request.parse_special)
+    ids = ids or [loaded.tokenizer.start]
+    dropped = dropped_tokens(len(ids), wanted=request.max_new_tokens, context=loaded.config.block_size)
     return torch.tensor(ids[dropped:], dtype=torch.int64), dropped
 
 
@@ -266,12 +267,12 @@ class _Row:
         self.index = index
         self.finished = False
         self._decoder = loaded.tokenizer.stream()
-        self._end_of_text = loaded.tokenizer.end_of_text
+        self._ends = frozenset(loaded.tokenizer.special_ids.eos)
         self._stops = StopStrings(stop)
 
     def add_token(self, token: int, logprob: float, reason: FinishReason | None, seconds: float) -> GenerationStep:
         """Add one token; a `reason` ends the row after it, unless the token or a stop string already does."""
-        if token == self._end_of_text:
+        if token in self._ends:
             text, reason = self._flush(), "stop"
         else:
             text = self._stops.push(self._decoder.push(token))

@@ -8,7 +8,7 @@ U+0100 on. The same order numbers the 256 one-byte tokens.
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,35 +76,36 @@ def merge_lines(text: str) -> list[str]:
     return [line for line in (lines[1:] if lines[0].startswith("#version") else lines) if line]
 
 
-def from_files(vocabulary: object, merges: Iterable[object], added: Iterable[str] = ()) -> Vocabulary:
-    """Return the vocabulary that files describe by token text -> id and merges; ValueError if it is inconsistent.
+class IrregularVocabulary(ValueError):
+    """A vocabulary that means something to the `tokenizers` library, but not the same to tiktoken."""
+
+
+def from_files(vocabulary: Mapping[str, int], merges: Iterable[object], added: Iterable[str] = ()) -> Vocabulary:
+    """Return the vocabulary that files describe by token text -> id and merges.
 
     Texts in `added`, and all that no merge builds, are special. tiktoken joins any two neighbours whose bytes make a
-    token, Hugging Face only the listed pairs: the two agree if each token's own bytes lead to its listed merge.
+    token, Hugging Face only the listed pairs: the two agree if each token's own bytes lead to its listed merge, and
+    IrregularVocabulary says where they do not. Raises ValueError for what is no merge.
     """
-    if not isinstance(vocabulary, dict) or not all(type(i) is int and 0 <= i < MAX_ID for i in vocabulary.values()):
-        raise ValueError("its vocabulary does not map tokens to ids")
-    if len(set(vocabulary.values())) != len(vocabulary):
-        raise ValueError("two of its tokens have the same id")
     added = set(added)
-    ids = {text: i for text, i in vocabulary.items() if text not in added}
+    ids = dict(vocabulary)
     letters = [bytes([byte]) for byte in BYTE_ORDER]
     if missing := [letter for letter in letters if to_text(letter) not in ids]:
-        raise ValueError(f"its vocabulary lacks {len(missing)} of the 256 single bytes")
+        raise IrregularVocabulary(f"its vocabulary lacks {len(missing)} of the 256 single bytes")
     tokens = {letter: ids.pop(to_text(letter)) for letter in letters}
     checked = tuple(map(to_merge, merges))
     last = -1
     for left, right in checked:
         i = ids.pop(to_text(left + right), -1)
         if i <= last or left not in tokens or right not in tokens:
-            raise ValueError(f"its merge of {to_text(left)!r} and {to_text(right)!r} is out of order")
+            raise IrregularVocabulary(f"its merge of {to_text(left)!r} and {to_text(right)!r} is out of order")
         tokens[left + right] = last = i
     specials = {text: i for text, i in vocabulary.items() if text in ids or text in added}
     result = Vocabulary(tokens, checked, specials)
     if not result.is_gpt2:  # known to agree, and 50,000 tokens take a while
         for merge in checked:
             if _last_merge(b"".join(merge), tokens) != merge:
-                raise ValueError(f"its token {to_text(b''.join(merge))!r} can be merged in two ways")
+                raise IrregularVocabulary(f"its token {to_text(b''.join(merge))!r} can be merged in two ways")
     return result
 
 

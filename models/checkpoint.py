@@ -2,12 +2,12 @@
 
 config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, our about.json with the
 origin of the model, and held_out.txt with text that its training did not use, if there is any. Folders of GPT-2 models
-made elsewhere are read too. Nothing is ever unpickled.
+made elsewhere are read too, and a copy has their tokenizer's files. Nothing is ever unpickled.
 """
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,16 +24,23 @@ from models.gpt import GPT, GPTConfig
 from models.precision import Precision
 from models.precision.tuner import KernelTuner
 from models.signature import Signature, signature_of
+from models.special_ids import read_documents
 from models.tokenizer import Tokenizer, gpt2_tokenizer
-from models.weights import WEIGHTS, TensorSource, WeightFile, build_network, encoded_tensors, float_tensors
+from models.tokenizer_files import NAMES, has_tokenizer
+from models.weights import (
+    WEIGHTS,
+    TensorSource,
+    WeightFile,
+    build_network,
+    encoded_tensors,
+    float_tensors,
+    has_own_head,
+)
 
 log = logging.getLogger(__name__)
 
 HELD_OUT = "held_out.txt"
-FILES = (
-    *("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "generation_config.json", ABOUT),
-    HELD_OUT,
-)
+FILES = ("config.json", WEIGHTS, *NAMES, ABOUT, HELD_OUT)
 CONFIG_LIMIT = 1_000_000  # bytes
 GPT2_VOCABULARIES = (50257, 50304)  # GPT-2's own, and padded to a multiple of 64 as nanoGPT does
 
@@ -49,6 +56,8 @@ class Checkpoint:
     parameters: int
     size_bytes: int  # of all files
     quantized: Precision | None = None  # the precision that its weights are stored at; None for floats
+    query_scales: tuple[float, ...] = ()  # as `layout.query_scales`
+    remarks: tuple[str, ...] = ()  # sentences about what it holds and is not used
     # the tokenizer as read last, by the signature of the folder at that time
     _tokenizers: dict[Signature, Tokenizer] = field(default_factory=dict, compare=False, repr=False)
 
@@ -67,12 +76,16 @@ class Checkpoint:
             signature = signature_of(path)  # before anything is read: what changes later is read again
             data = storage.read_json(path / "config.json", limit=CONFIG_LIMIT)
             config, quantized = layout.config_from_json(data), layout.quantization_from_json(data)
-            WeightFile(path, config, quantized)
-            tokenizer = _read_tokenizer(path, config)
+            scales = layout.query_scales(data, config)
+            if config.tied and quantized is None and has_own_head(path):
+                config = replace(config, tied=False)
+            weights = WeightFile(path, config, quantized, query_scales=scales)
+            tokenizer = _read_tokenizer(path, data, config)
             kind = tokenizer.kind if tokenizer else "gpt2" if config.vocab_size in GPT2_VOCABULARIES else "none"
             size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
             kept = {signature: tokenizer} if tokenizer else {}
-            return cls(path, config, read_about(path), kind, config.parameters(), size, quantized, kept)
+            about, remarks = read_about(path), _remarks(weights)
+            return cls(path, config, about, kind, config.parameters(), size, quantized, scales, remarks, kept)
 
     def is_copy_at(self, precision: str) -> bool:
         """Return whether `save_quantized` made it, at this precision."""
@@ -115,7 +128,7 @@ class Checkpoint:
 
     def open_weights(self) -> WeightFile:
         """Return the source of its weights; ValueError if the file does not fit config.json."""
-        weights = WeightFile(self.path, self.config, self.quantized)
+        weights = WeightFile(self.path, self.config, self.quantized, query_scales=self.query_scales)
         if not self.config.bias:  # the network would leave them out
             for name in weights.names():
                 if name.endswith(".bias") and (value := weights.read(name)) is not None and value.any():
@@ -131,11 +144,13 @@ class Checkpoint:
         if kept := self._tokenizers.get(signature):
             return kept
         with _naming(self.path):
-            tokenizer = _read_tokenizer(self.path, self.config)
+            data = storage.read_json(self.path / "config.json", limit=CONFIG_LIMIT)
+            tokenizer = _read_tokenizer(self.path, data, self.config)
             if tokenizer is None:
                 if self.tokenizer_kind != "gpt2" or cache_folder is None:
                     raise ValueError("it has no tokenizer; put the tokenizer.json made with it into the folder")
                 tokenizer = gpt2_tokenizer(cache_folder)
+                tokenizer.read_special_ids(read_documents(self.path), rows=self.config.vocab_size)
         self._tokenizers.clear()
         self._tokenizers[signature] = tokenizer
         return tokenizer
@@ -149,16 +164,16 @@ def save_checkpoint(
     `held_out` is text like that of the training which the training did not use, to evaluate the model on. Raises
     ValueError if the model cannot be used or the folder holds anything else, OSError if the disk refuses.
     """
-    if tokenizer.vocab_size > model.config.vocab_size:
+    if tokenizer.required_size > model.config.vocab_size:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, more than the model's vocab_size of "
+            f"the tokenizer has {tokenizer.required_size} tokens, more than the model's vocab_size of "
             f"{model.config.vocab_size}"
         )
     _check_replaceable(path)
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise ValueError(f"the model cannot be saved: its weights {name} are not all finite numbers")
-    config = layout.config_to_json(model.config, end_of_text=tokenizer.end_of_text)
+    config = layout.config_to_json(model.config, special_ids=tokenizer.special_ids)
     tensors = float_tensors(model.config, TensorSource.of(model), torch.float32)
     texts = {} if held_out is None else {HELD_OUT: held_out.encode("utf-8")}
     return _write(path, model.config, config, tensors, tokenizer=tokenizer, about=about, others=texts)
@@ -174,7 +189,7 @@ def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, to
     _check_replaceable(path)
     config = original.config
     dtype = precision.name if precision.is_float else "float32"
-    data = layout.config_to_json(config, end_of_text=tokenizer.end_of_text, dtype=dtype)
+    data = layout.config_to_json(config, special_ids=tokenizer.special_ids, dtype=dtype)
     with _naming(original.path):
         weights = original.open_weights()
         if precision.is_float:
@@ -204,12 +219,7 @@ def _write(
     others: dict[str, bytes],
 ) -> Checkpoint:
     """Write the folder: `data` is its config.json, `others` are more files by name."""
-    end = tokenizer.end_of_text
-    documents = {
-        "config.json": data,
-        "generation_config.json": {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "do_sample": True},
-        ABOUT: about_to_json(about, parameters=config.parameters()),
-    }
+    documents = {"config.json": data, ABOUT: about_to_json(about, parameters=config.parameters())}
     files = others | {name: storage.json_bytes(document) for name, document in documents.items()}
     with storage.new_folder(path) as folder:
         tokenizer.save(folder, context=config.block_size)
@@ -232,14 +242,26 @@ def _naming(path: Path) -> Iterator[None]:
         raise ValueError(f"the checkpoint {path.name} in {path.parent} cannot be used: {error}") from error
 
 
-def _read_tokenizer(path: Path, config: GPTConfig) -> Tokenizer | None:
-    """Return the tokenizer in a folder, None if there is none; ValueError if it does not fit the network."""
-    if not (path / "tokenizer.json").exists() and not (path / "vocab.json").exists():
+def _read_tokenizer(path: Path, data: Mapping[str, object], config: GPTConfig) -> Tokenizer | None:
+    """Return the tokenizer in a folder, None if there is none; ValueError if it does not fit the network.
+
+    `data` is the content of config.json.
+    """
+    if not has_tokenizer(path):
         return None
-    tokenizer = Tokenizer.load(path)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ValueError(f"its tokenizer has {tokenizer.vocab_size} tokens, config.json only {config.vocab_size}")
+    check = not (path / ABOUT).exists()  # what we wrote was checked before
+    tokenizer = Tokenizer.load(path, check=check, config=data)
+    if tokenizer.required_size > config.vocab_size:
+        raise ValueError(f"its tokenizer has {tokenizer.required_size} tokens, config.json only {config.vocab_size}")
     return tokenizer
+
+
+def _remarks(weights: WeightFile) -> tuple[str, ...]:
+    """Return sentences about tensors that are not read."""
+    if not weights.other_heads:
+        return ()
+    names = ", ".join(weights.other_heads[:3]) + (" and more" if weights.other_heads[3:] else "")
+    return (f"weights that no text needs are ignored: {names}",)
 
 
 def _check_replaceable(path: Path) -> None:

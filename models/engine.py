@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.cache import KVCache
-from models.gpt import GELU, GPT, GPTConfig
+from models.gpt import ACTIVATIONS, GPT, GPTConfig
 from models.precision import HEAD, WPE, WTE, Precision
 from models.precision.matrix import Encoding, Kernel, Matrix, Parts
 from models.precision.tuner import KernelTuner
@@ -80,6 +80,7 @@ class Engine:
         # several threads would share a lone row's attention of a single head, and add in another order
         self._threads = 1 if config.parameters() <= ONE_THREAD or config.n_head == 1 else THREADS
         self.device = device or CPU
+        self._activation = ACTIVATIONS[config.activation]
         self._tuner = tuner or KernelTuner()
         self._source, self._encoded = source, encoded
         with self._own_threads():
@@ -202,16 +203,15 @@ class Engine:
         x = x + (layer.attn_proj.each(y) if single else layer.attn_proj.all(y))
         # MLP: (M, C) -> (M, 4C) -> (M, C), added likewise
         h = torch.layer_norm(x, (C,), *layer.ln_2, epsilon)
-        h = self._gelu(layer.c_fc.each(h) if single else layer.c_fc.all(h), apart=single)
+        h = self._activate(layer.c_fc.each(h) if single else layer.c_fc.all(h), apart=single)
         return x + (layer.mlp_proj.each(h) if single else layer.mlp_proj.all(h))
 
-    def _gelu(self, x: Tensor, *, apart: bool) -> Tensor:
-        """Return the GELU of `x` (M, 4C), of each row `apart` where its bits must not depend on the others."""
-        approximate = GELU[self.config.activation]
+    def _activate(self, x: Tensor, *, apart: bool) -> Tensor:
+        """Return the activation of `x` (M, 4C), of each row `apart` where its bits must not depend on the others."""
         if apart and len(x) > 1:
             # vectorised code rounds the last few elements of an array in another way
-            return torch.cat([F.gelu(row, approximate=approximate) for row in x.split(1)])
-        return F.gelu(x, approximate=approximate)
+            return torch.cat([self._activation(row) for row in x.split(1)])
+        return self._activation(x)
 
     def _check_fit(self, tokens: Tensor, cache: KVCache | None) -> None:
         """Raise ValueError if `tokens` are not (B, T), or do not fit the context or the cache."""

@@ -5,9 +5,12 @@ of the modules are those of the published GPT-2 (Radford et al. 2019), so its we
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +19,15 @@ from models.loss import linear_cross_entropy
 
 # our names -> torch's `approximate`
 GELU = {"gelu_tanh": "tanh", "gelu_erf": "none"}
+# all activations by our names; GPT-2's own are the first two
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    **{name: partial(F.gelu, approximate=approximate) for name, approximate in GELU.items()},
+    "gelu_quick": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+    "silu": F.silu,
+}
 LIMITS = {"vocab_size": 1_000_000, "block_size": 131_072, "n_layer": 1_000, "n_head": 1_024, "n_embd": 65_536}
+MOST_INNER = 4 * LIMITS["n_embd"]
 # tokens, beyond which the logits of a batch are not in memory all at once
 LARGE_VOCABULARY = 8_192
 
@@ -33,9 +44,10 @@ class GPTConfig:
     dropout: float = 0.0  # used while training only
     bias: bool = True  # in every linear layer and layer norm
     # "gelu_tanh" is what GPT-2 was trained with, "gelu_erf" the exact function
-    activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
+    activation: Literal["gelu_tanh", "gelu_erf", "gelu_quick", "relu", "silu"] = "gelu_tanh"
     tied: bool = True  # the output head is the token embedding
     layer_norm_epsilon: float = 1e-5
+    n_inner: int | None = None  # channels inside an MLP; None: 4 * n_embd
 
     def __post_init__(self) -> None:
         for name, limit in LIMITS.items():
@@ -48,18 +60,25 @@ class GPTConfig:
             raise ValueError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
         if not _is_number(self.layer_norm_epsilon) or not 0 < self.layer_norm_epsilon < 1:
             raise ValueError(f"layer_norm_epsilon must lie between 0 and 1, not {self.layer_norm_epsilon!r}")
-        if self.activation not in GELU:
-            raise ValueError(f"activation must be one of {', '.join(GELU)}, not {self.activation!r}")
+        if self.n_inner is not None and (type(self.n_inner) is not int or not 1 <= self.n_inner <= MOST_INNER):
+            raise ValueError(f"n_inner must be a whole number from 1 to {MOST_INNER}, not {self.n_inner!r}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
         for name in ("bias", "tied"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
+    @property
+    def inner(self) -> int:
+        """Channels inside an MLP."""
+        return self.n_inner or 4 * self.n_embd
+
     def parameters(self) -> int:
         """Return the number of parameters; a tied head counts once."""
-        C, L = self.n_embd, self.n_layer
+        C, L, inner = self.n_embd, self.n_layer, self.inner
         embeddings = (self.vocab_size * (1 if self.tied else 2) + self.block_size) * C
-        # of a block: matrices (3C, C), (C, C), (4C, C), (C, 4C), their biases, and two layer norms
-        block = 12 * C * C + (13 * C if self.bias else 2 * C)
+        # of a block: matrices (3C, C), (C, C), (inner, C), (C, inner), their biases, and two layer norms
+        block = (4 * C + 2 * inner) * C + (9 * C + inner if self.bias else 2 * C)
         # and the last layer norm
         return embeddings + L * block + (2 * C if self.bias else C)
 
@@ -112,18 +131,19 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with a GELU (Hendrycks and Gimpel 2016) between them, four times as wide inside."""
+    """Two linear layers with an activation between them, in GPT-2 a GELU (Hendrycks and Gimpel 2016), wider inside."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
-        self.approximate = GELU[config.activation]
+        self.c_fc = nn.Linear(config.n_embd, config.inner, bias=config.bias)
+        self.c_proj = nn.Linear(config.inner, config.n_embd, bias=config.bias)
+        self.activation = config.activation
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
         # (B, T, C) -> (B, T, 4C) -> (B, T, C)
-        x = gelu(self.c_fc(x), self.approximate)
+        x = self.c_fc(x)
+        x = gelu(x, GELU[self.activation]) if self.activation in GELU else ACTIVATIONS[self.activation](x)
         return F.dropout(self.c_proj(x), self.dropout, self.training)
 
 

@@ -14,8 +14,10 @@ import torch
 
 from models.gpt import GPTConfig
 from models.precision import PRECISIONS, Precision
+from models.special_ids import SpecialIds
 
 PREFIX = "transformer."
+BASE = ("h.", "wte.", "wpe.", "ln_f.")  # where all names of the network begin, behind the prefix
 HEAD = "lm_head.weight"
 QUANTIZATION = "quantization_config"  # where `transformers` looks too
 METHOD = "gptdesk"
@@ -24,11 +26,18 @@ KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", tor
 IGNORED = (".attn.bias", ".attn.masked_bias")  # the causal mask, which old files carry along
 
 _SIZES = {"vocab_size": "vocab_size", "block_size": "n_positions"} | {n: n for n in ("n_layer", "n_head", "n_embd")}
-_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu_erf"}
-_UNSUPPORTED = {  # field: the only value that this network computes
+_ACTIVATIONS = {  # the name that we write comes first
+    "gelu_new": "gelu_tanh",
+    **dict.fromkeys(("gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), "gelu_tanh"),
+    **dict.fromkeys(("gelu", "gelu_python"), "gelu_erf"),
+    "quick_gelu": "gelu_quick",
+    "relu": "relu",
+    **dict.fromkeys(("silu", "swish"), "silu"),
+}
+_SWITCHES = {  # of the attention, as GPT-2 has them and we write them
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
-    "reorder_and_upcast_attn": False,
+    "reorder_and_upcast_attn": False,  # a rounding of half precision alone
     "add_cross_attention": False,
 }
 
@@ -99,7 +108,9 @@ def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
     return precision
 
 
-def config_to_json(config: GPTConfig, *, end_of_text: int | None, dtype: str = "float32") -> dict[str, object]:
+def config_to_json(
+    config: GPTConfig, *, special_ids: SpecialIds | None = None, dtype: str = "float32"
+) -> dict[str, object]:
     """Return the config.json from which `transformers`, vLLM and llama.cpp's converter build the same network."""
     activation = next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == config.activation)
     return {
@@ -107,15 +118,14 @@ def config_to_json(config: GPTConfig, *, end_of_text: int | None, dtype: str = "
         "model_type": "gpt2",
         **{theirs: getattr(config, ours) for ours, theirs in _SIZES.items()},
         "n_ctx": config.block_size,  # llama.cpp's converter asks for this one
-        "n_inner": None,
+        "n_inner": config.n_inner,
         "activation_function": activation,
         "layer_norm_epsilon": config.layer_norm_epsilon,
         **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
-        **_UNSUPPORTED,
+        **_SWITCHES,
         "tie_word_embeddings": config.tied,
         "bias": config.bias,  # ours; the others read zeros
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
+        **(special_ids or SpecialIds()).to_json(),
         "dtype": dtype,
     }
 
@@ -125,9 +135,13 @@ def config_from_json(data: Mapping[str, object]) -> GPTConfig:
     kind = data.get("model_type")
     if kind != "gpt2":
         raise ValueError(f"config.json describes a model of the type {kind!r}, not 'gpt2'")
-    for field, only in _UNSUPPORTED.items():
-        if data.get(field, only) != only:
-            raise ValueError(f"config.json has {field} = {data[field]!r}, and only {only!r} is supported")
+    for field, usual in _SWITCHES.items():
+        if type(data.get(field, usual)) is not bool:
+            raise ValueError(f"config.json has {field} = {data[field]!r}, which is neither true nor false")
+    if data.get("add_cross_attention"):
+        raise ValueError(
+            "config.json has add_cross_attention = True; a decoder that reads another network is not supported"
+        )
     values = {**data, "n_positions": data.get("n_positions", data.get("n_ctx"))}
     missing = [field for field in _SIZES.values() if values.get(field) is None]
     if missing:
@@ -139,10 +153,24 @@ def config_from_json(data: Mapping[str, object]) -> GPTConfig:
     optional = {"dropout": "resid_pdrop", "bias": "bias", "tied": "tie_word_embeddings"}
     optional["layer_norm_epsilon"] = "layer_norm_epsilon"
     fields = _SIZES | {ours: theirs for ours, theirs in optional.items() if theirs in values}
+    inner = values.get("n_inner")
     try:
-        config = GPTConfig(**{o: values[t] for o, t in fields.items()}, activation=activation)  # type: ignore
+        config = GPTConfig(
+            **{o: values[t] for o, t in fields.items()},  # type: ignore[arg-type]
+            activation=activation,  # type: ignore[arg-type]
+            n_inner=inner,  # type: ignore[arg-type]
+        )
     except ValueError as error:
         raise ValueError(f"config.json is out of range: {error}") from error
-    if values.get("n_inner") not in (None, 4 * config.n_embd):
-        raise ValueError(f"config.json has n_inner = {values['n_inner']!r}, and only {4 * config.n_embd} is supported")
-    return config
+    return replace(config, n_inner=None) if inner == 4 * config.n_embd else config
+
+
+def query_scales(data: Mapping[str, object], config: GPTConfig) -> tuple[float, ...]:
+    """Return what the queries of each layer are multiplied by, so that our attention computes that of a config.json.
+
+    Empty if it is ours: q k^T / sqrt(D), without scale_attn_weights q k^T, in layer i by 1 / (i + 1) of that if asked.
+    """
+    by_layer = data.get("scale_attn_by_inverse_layer_idx", False)
+    unscaled = 1.0 if data.get("scale_attn_weights", True) else (config.n_embd // config.n_head) ** 0.5
+    scales = tuple(unscaled / (i + 1 if by_layer else 1) for i in range(config.n_layer))
+    return () if set(scales) == {1.0} else scales

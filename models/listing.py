@@ -31,6 +31,7 @@ class ModelInfo:
     source: str = ""  # in its author's words
     validation_loss: float | None = None  # nats per token
     own_precision: str = ""  # that its folder is stored at
+    remarks: tuple[str, ...] = ()  # sentences about what it holds and is not used
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def describe(name: str, path: Path, *, opened: Callable[[Path], Checkpoint] = Ch
         source=checkpoint.about.source,
         validation_loss=checkpoint.about.validation_loss,
         own_precision=next((name for name in PRECISIONS if checkpoint.is_copy_at(name)), "float32"),
+        remarks=checkpoint.remarks,
     )
 
 

@@ -172,17 +172,8 @@ def disk_error(error: Exception, path: Path) -> OSError:
 
 
 def read_json(path: Path, *, limit: int, file_names: bool = False) -> dict[str, object]:
-    """Return the JSON object in a file of at most `limit` bytes; ValueError, naming the file, for anything else.
-
-    With `file_names` as `parse_json`.
-    """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read ({error.strerror or error})") from error
-    if len(data) > limit:
-        raise ValueError(f"{path.name} is larger than {limit // 1_000_000} MB")
+    """Return the JSON object in a file of at most `limit` bytes, parsed as `parse_json`; ValueError names the file."""
+    data = read_bytes(path, limit=limit)
     try:
         value = parse_json(data, file_names=file_names)
     except ValueError as error:
@@ -190,6 +181,18 @@ def read_json(path: Path, *, limit: int, file_names: bool = False) -> dict[str, 
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} does not hold a JSON object")
     return value
+
+
+def read_bytes(path: Path, *, limit: int) -> bytes:
+    """Return the bytes of a file of at most `limit` bytes; ValueError, naming the file, if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror or error})") from error
+    if len(data) > limit:
+        raise ValueError(f"{path.name} is larger than {limit // 1_000_000} MB")
+    return data
 
 
 def parse_json(data: bytes, *, file_names: bool = False) -> object:

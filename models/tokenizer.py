@@ -1,8 +1,8 @@
-"""Tokenizers: GPT-2's BPE, BPE trained on a corpus, and plain characters.
+"""Tokenizers: GPT-2's BPE, BPE trained on a corpus, plain characters, and those of Hugging Face folders.
 
-tiktoken does the encoding, the `tokenizers` library the training and the file format, so that a saved tokenizer
-opens in `transformers` with equal ids. Text is never searched for special tokens: a user who types "<|endoftext|>"
-gets the tokens of those thirteen characters.
+tiktoken does the encoding where it can, the `tokenizers` library the training and the file format, so that a saved
+tokenizer opens in `transformers` with equal ids. Text is searched for special tokens on request only: a user who types
+"<|endoftext|>" gets the tokens of those thirteen characters.
 """
 
 import codecs
@@ -10,7 +10,8 @@ import itertools
 import random
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -19,15 +20,15 @@ from tiktoken_ext.openai_public import r50k_pat_str as GPT2_PATTERN  # type: ign
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
-from models import bpe, storage
+from models import bpe
+from models.added_tokens import END_OF_TEXT
 from models.download import gpt2_merges_file
+from models.special_ids import Documents, SpecialIds, read_special_ids
 
 Kind = Literal["gpt2", "bpe", "characters"]
 
-END_OF_TEXT = "<|endoftext|>"
 # the bytes of an id outside the vocabulary: models may have more rows than tokens
 UNKNOWN = "\ufffd".encode()
-FILE_LIMIT = 64_000_000  # bytes
 SAMPLE = 200_000  # characters of a corpus on which a trained tokenizer is checked
 
 # what Rust's \s matches: before a word, GPT2_PATTERN goes back by one over a run of these, and overflows its stack on
@@ -40,18 +41,50 @@ class Tokenizer(ABC):
 
     kind: Kind
     vocab_size: int
-    end_of_text: int | None  # the id that separates documents, if there is one
+    required_size: int  # ids that a network must know: without tokens that were added to the vocabulary
+    special_ids: SpecialIds
+    special_tokens: Mapping[str, int] = {}  # ids by text
+    files: Mapping[str, bytes] = {}  # that it was read from, and is saved as
+
+    @property
+    def end_of_text(self) -> int | None:
+        """The id that separates documents, if there is one."""
+        return self.special_ids.eos[0] if self.special_ids.eos else None
+
+    @property
+    def start(self) -> int:
+        """The id that an empty prompt begins with; 0 where nothing begins or ends a text."""
+        begin = self.end_of_text if self.special_ids.bos is None else self.special_ids.bos
+        return 0 if begin is None else begin
+
+    @property
+    def variant(self) -> str:
+        """Description of what differs from a tokenizer of ours with the same tokens; empty if nothing does."""
+        usual = SpecialIds.of(self.special_tokens.get(END_OF_TEXT))
+        return "" if self.special_ids == usual else repr(self.special_ids)
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`; raises ValueError if a tokenizer of characters does not know one."""
+        """Return the ids of `text`, special tokens in it taken for plain text; ValueError if it cannot be spelled."""
+
+    def encode_prompt(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """Return the ids of a prompt: with those that the model's author puts around a text.
+
+        With `parse_special`, special tokens typed in it are those tokens. ValueError as `encode`.
+        """
+        return self._encode_parsed(text) if parse_special else self.encode(text)
+
+    def id_of(self, text: str) -> int | None:
+        """Return the id of a token by its text as files spell it; None if there is none."""
+        return self.special_tokens.get(text)
 
     @abstractmethod
     def token_bytes(self, token: int) -> bytes:
         """Return the UTF-8 bytes of one id, maybe only a part of a character; those of U+FFFD for an unknown id."""
 
     @abstractmethod
-    def _to_huggingface(self) -> HuggingFaceTokenizer: ...
+    def to_huggingface(self) -> HuggingFaceTokenizer:
+        """Return the same tokenizer for the `tokenizers` and `transformers` libraries."""
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text of `tokens`, with U+FFFD where their bytes are no valid UTF-8."""
@@ -62,36 +95,49 @@ class Tokenizer(ABC):
         return StreamDecoder(self)
 
     def save(self, folder: Path, *, context: int | None = None) -> None:
-        """Write tokenizer.json and tokenizer_config.json into `folder`; `context` is the model's, in tokens."""
-        end = None if self.end_of_text is None else END_OF_TEXT
-        config = {
-            "tokenizer_class": "PreTrainedTokenizerFast" if end is None else "GPT2Tokenizer",
-            "bos_token": end,
-            "eos_token": end,
-            "unk_token": end,
-            "add_prefix_space": False,
-            "clean_up_tokenization_spaces": False,
-        } | ({} if context is None else {"model_max_length": context})
-        storage.write_file(folder / "tokenizer.json", self._to_huggingface().to_str(pretty=True).encode("utf-8"))
-        storage.write_file(folder / "tokenizer_config.json", storage.json_bytes(config))
+        """Write its files and generation_config.json into `folder`; `context` is the model's, in tokens."""
+        from models.tokenizer_folder import save_tokenizer  # which knows all kinds of tokenizers
+
+        save_tokenizer(self, folder, context=context)
 
     @staticmethod
-    def load(folder: Path) -> "Tokenizer":
-        """Return the tokenizer in `folder`, of tokenizer.json or else vocab.json and merges.txt; raises ValueError."""
-        path = folder / "tokenizer.json"
-        if path.exists():
-            try:
-                return _from_json(storage.read_json(path, limit=FILE_LIMIT))
-            except ValueError as error:
-                raise ValueError(f"the tokenizer in {folder} cannot be used: {error}") from error
-        if not (folder / "vocab.json").exists() or not (folder / "merges.txt").exists():
-            raise ValueError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json and merges.txt")
-        try:
-            ids = storage.read_json(folder / "vocab.json", limit=FILE_LIMIT)
-            merges = (folder / "merges.txt").read_text(encoding="utf-8")
-            return BytePairTokenizer(bpe.from_files(ids, bpe.merge_lines(merges)))
-        except (ValueError, OSError) as error:
-            raise ValueError(f"the tokenizer in {folder} cannot be used: {error}") from error
+    def load(folder: Path, *, check: bool = True, config: Mapping[str, object] | None = None) -> "Tokenizer":
+        """Return the tokenizer in `folder`, of tokenizer.json or else vocab.json and merges.txt; raises ValueError.
+
+        Its ids are `check`ed against the `tokenizers` library on a few texts, which what we wrote does not need.
+        `config` is the model's config.json.
+        """
+        from models.tokenizer_folder import load_tokenizer
+
+        return load_tokenizer(folder, check=check, config=config or {})
+
+    def read_special_ids(self, documents: Documents, *, rows: int) -> None:
+        """Take the special ids from documents of a model that knows `rows` ids; ValueError for what is no id."""
+        spelled = self.special_tokens.get(END_OF_TEXT)
+        end = spelled if spelled is None or spelled < rows else None
+        self.special_ids = read_special_ids(documents, rows=rows, id_of=self.id_of, end_of_text=end)
+
+    def _encode_parsed(self, text: str) -> list[int]:
+        """Return the ids of a text with its special tokens."""
+        ids: list[int] = []
+        for i, piece in enumerate(self._special_pattern.split(text) if self.special_tokens else [text]):
+            # the separators are the special tokens
+            ids += [self.check_known(piece, self.special_tokens[piece])] if i % 2 else self.encode(piece)
+        return ids
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str]:
+        """The special tokens, the longest of those that begin alike first."""
+        texts = sorted(self.special_tokens, key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, texts))})")
+
+    def check_known(self, text: str, token: int) -> int:
+        """Return an id; ValueError if the network does not know it."""
+        if token >= self.vocab_size:
+            raise ValueError(
+                f"{text!r} has the id {token}, and the model knows ids up to {self.vocab_size - 1}; leave it out"
+            )
+        return token
 
 
 class BytePairTokenizer(Tokenizer):
@@ -99,11 +145,12 @@ class BytePairTokenizer(Tokenizer):
 
     def __init__(self, vocabulary: bpe.Vocabulary) -> None:
         self.kind = "gpt2" if vocabulary.is_gpt2 else "bpe"
-        self.vocab_size = vocabulary.size
-        self.end_of_text = vocabulary.specials.get(END_OF_TEXT)
+        self.vocab_size = self.required_size = vocabulary.size
+        self.special_tokens = vocabulary.specials
+        self.special_ids = SpecialIds.of(vocabulary.specials.get(END_OF_TEXT))
         self._vocabulary = vocabulary
-        self._bytes = {i: token for token, i in vocabulary.tokens.items()}
-        self._bytes |= {i: text.encode("utf-8") for text, i in vocabulary.specials.items()}
+        self._bytes = {i: text.encode("utf-8") for text, i in vocabulary.specials.items()}
+        self._bytes |= {i: token for token, i in vocabulary.tokens.items()}
         self._encoding = tiktoken.Encoding(
             self.kind, pat_str=GPT2_PATTERN, mergeable_ranks=vocabulary.tokens, special_tokens={}
         )
@@ -115,7 +162,16 @@ class BytePairTokenizer(Tokenizer):
     def token_bytes(self, token: int) -> bytes:
         return self._bytes.get(token, UNKNOWN)
 
-    def _to_huggingface(self) -> HuggingFaceTokenizer:
+    def id_of(self, text: str) -> int | None:
+        special = self.special_tokens.get(text)
+        if special is not None:
+            return special
+        try:
+            return self._vocabulary.tokens.get(bpe.to_bytes(text))
+        except ValueError:  # no spelling of bytes
+            return None
+
+    def to_huggingface(self) -> HuggingFaceTokenizer:
         return bpe.to_huggingface(self._vocabulary)
 
 
@@ -123,10 +179,10 @@ class CharacterTokenizer(Tokenizer):
     """Tokenizer with one id for each character of an alphabet; no other text can be encoded."""
 
     kind = "characters"
-    end_of_text = None
+    special_ids = SpecialIds()
 
     def __init__(self, alphabet: Sequence[str]) -> None:
-        self.vocab_size = len(alphabet)
+        self.vocab_size = self.required_size = len(alphabet)
         self._ids = {character: i for i, character in enumerate(alphabet)}
         self._bytes = [character.encode("utf-8") for character in alphabet]
 
@@ -139,10 +195,13 @@ class CharacterTokenizer(Tokenizer):
             message = f"the model knows {self.vocab_size} characters and these are not among them: {listed}"
             raise ValueError(message) from None
 
+    def id_of(self, text: str) -> int | None:
+        return self._ids.get(text)
+
     def token_bytes(self, token: int) -> bytes:
         return self._bytes[token] if 0 <= token < self.vocab_size else UNKNOWN
 
-    def _to_huggingface(self) -> HuggingFaceTokenizer:
+    def to_huggingface(self) -> HuggingFaceTokenizer:
         backend = HuggingFaceTokenizer(models.WordLevel(self._ids, unk_token=END_OF_TEXT))
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         backend.decoder = decoders.Fuse()
@@ -204,39 +263,6 @@ def character_tokenizer(text: str) -> Tokenizer:
     if any("\ud800" <= character <= "\udfff" for character in alphabet):
         raise ValueError("the text holds lone surrogates, which are no characters; read it as UTF-8")
     return CharacterTokenizer(alphabet)
-
-
-def _from_json(data: dict[str, object]) -> Tokenizer:
-    """Return the tokenizer that a tokenizer.json describes; ValueError if it is neither ours nor GPT-2's kind."""
-    model = data.get("model")
-    if not isinstance(model, dict):
-        raise ValueError("tokenizer.json has no model")
-    if data.get("normalizer") is not None:
-        raise ValueError("tokenizer.json changes the text before encoding it, which is not supported")
-    kind = model.get("type", "BPE" if "merges" in model else None)
-    vocabulary = model.get("vocab")
-    if kind == "WordLevel" and isinstance(vocabulary, dict):
-        if not all(type(i) is int for i in vocabulary.values()):
-            raise ValueError("its vocabulary does not map characters to ids")
-        alphabet = sorted(vocabulary, key=vocabulary.__getitem__)
-        if [vocabulary[c] for c in alphabet] != list(range(len(alphabet))) or any(len(c) != 1 for c in alphabet):
-            raise ValueError("only word-level vocabularies of single characters are supported")
-        return CharacterTokenizer(alphabet)
-    if kind != "BPE" or not isinstance(vocabulary, dict) or not isinstance(model.get("merges"), list):
-        raise ValueError(f"it is of the type {kind!r}; byte-level BPE and characters are supported")
-    _check_byte_level(data.get("pre_tokenizer"))
-    added = data.get("added_tokens") or []
-    if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
-        raise ValueError("its added tokens are not a list of objects")
-    specials = {str(entry.get("content")): entry.get("id") for entry in added}
-    return BytePairTokenizer(bpe.from_files(vocabulary | specials, model["merges"], specials))
-
-
-def _check_byte_level(pre_tokenizer: object) -> None:
-    """Raise ValueError for a way of splitting a text that is not GPT-2's."""
-    step = pre_tokenizer if isinstance(pre_tokenizer, dict) else {}
-    if step.get("type") != "ByteLevel" or step.get("add_prefix_space") or step.get("use_regex") is False:
-        raise ValueError("it does not split text the way GPT-2 does (ByteLevel without a prefix space)")
 
 
 def _cut_long_space(text: str) -> Iterator[str]:

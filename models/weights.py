@@ -4,6 +4,7 @@ A network, an engine and a checkpoint are made of a `WeightSource`: the file of 
 reader of a foreign format.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from models import layout
+from models import layout, storage
 from models.gpt import GPT, GPTConfig
 from models.layout import StoredTensor
 from models.precision import HEAD, WTE, Precision
 
 WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"  # of weights in several files
+INDEX_LIMIT = 10_000_000  # bytes
+FILE_NAME = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
 PICKLES = ("pytorch_model.bin", "model.pt", "pytorch_model.bin.index.json")
 
 
@@ -61,37 +65,95 @@ class TensorSource:
         return self.tensors.get(name)
 
 
-class WeightFile:
-    """model.safetensors of a checkpoint: a source whose names, shapes and types are those its config.json asks for.
+class StoredTensors:
+    """The tensors of a folder by the names in its files: model.safetensors, or the files that its index names.
 
-    A tensor read is a copy. The file is mapped for no longer than one read takes, so a loaded model counts once in
-    memory and does not depend on what becomes of its file.
+    A file is mapped for no longer than one read takes, so a loaded model counts once in memory and does not depend on
+    what becomes of its files.
     """
 
-    def __init__(self, folder: Path, config: GPTConfig, precision: Precision | None) -> None:
-        """Check the header of the file, of float weights or of those that `precision` stores; reads no values.
-
-        Raises ValueError if the file is missing or damaged, or does not hold what config.json asks for.
-        """
-        self._file = folder / WEIGHTS
-        if not self._file.is_file():
+    def __init__(self, folder: Path) -> None:
+        """Read the headers; ValueError if a file is missing or damaged."""
+        self._folder = folder
+        if (folder / WEIGHTS).is_file():
+            names = [WEIGHTS]
+        elif (folder / INDEX).is_file():
+            names = _indexed_files(folder)
+        else:
             raise ValueError(_why_no_weights(folder))
+        self._files: dict[str, str] = {}  # by the name of a tensor
+        self.headers: dict[str, tuple[tuple[int, ...], str]] = {}  # shape and type of each tensor
+        for name in names:
+            with self._open(name) as file:
+                for key in file.keys():  # noqa: SIM118 - it is no dict
+                    header = file.get_slice(key)
+                    self.headers[key] = tuple(header.get_shape()), header.get_dtype()
+                    self._files[key] = name
+        # only the base of a network has names without the prefix
+        self.prefix = layout.PREFIX if any(key.startswith(layout.PREFIX) for key in self.headers) else ""
+
+    def read(self, key: str) -> Tensor:
+        """Return one tensor."""
+        with self._open(self._files[key]) as file:
+            value: Tensor = file.get_tensor(key)
+            return value
+
+    def _open(self, name: str) -> safe_open:
+        try:
+            return safe_open(self._folder / name, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{name} is damaged or incomplete ({error}); copy it again") from error
+
+
+def has_own_head(folder: Path) -> bool:
+    """Return whether a folder stores an output head with other values than its token table, beside that.
+
+    `transformers` does not tie those, whatever config.json says. Raises ValueError as `StoredTensors`.
+    """
+    stored = StoredTensors(folder)
+    table = f"{stored.prefix}wte.weight"
+    if not {layout.HEAD, table} <= stored.headers.keys():
+        return False
+    head, tokens = stored.read(layout.HEAD), stored.read(table)  # (V, C) each
+    if head.dtype != tokens.dtype:
+        head, tokens = head.float(), tokens.float()
+    return not torch.equal(head, tokens)
+
+
+class WeightFile:
+    """Weights of a checkpoint: a source whose names, shapes and types are those its config.json asks for.
+
+    A tensor read is a copy. `other_heads` are the tensors of other tasks, which are not read.
+    """
+
+    def __init__(
+        self, folder: Path, config: GPTConfig, precision: Precision | None, *, query_scales: tuple[float, ...] = ()
+    ) -> None:
+        """Check the headers, of float weights or of those that `precision` stores; reads no values.
+
+        `query_scales` are those of `layout.query_scales`. Raises ValueError if a file is missing or damaged, or if the
+        tensors are not those that config.json asks for.
+        """
+        self._stored = StoredTensors(folder)
+        self._query_scales = query_scales
+        prefix, keys = self._stored.prefix, self._stored.headers.keys()
         wanted = {tensor.stored_name: tensor for tensor in layout.stored_tensors(config, precision)}
-        with self._open() as file:
-            keys = set(file.keys())
-            if not any(key.startswith(layout.PREFIX) for key in keys):
-                wanted = {name.removeprefix(layout.PREFIX): tensor for name, tensor in wanted.items()}
-            tied_head = config.tied and not (precision and precision.own_head)
-            ignored = (*layout.IGNORED, layout.HEAD) if tied_head else layout.IGNORED
-            extra = sorted(key for key in keys - wanted.keys() if not key.endswith(ignored))
-            if missing := sorted(wanted.keys() - keys):
-                raise ValueError(
-                    f"{WEIGHTS} lacks {len(missing)} tensors that config.json asks for, {missing[0]} first"
-                )
-            if extra:
-                raise ValueError(f"{WEIGHTS} holds {len(extra)} tensors config.json does not know, {extra[0]} first")
-            for key, tensor in wanted.items():
-                _check_header(key, tensor, file.get_slice(key))
+        if not prefix:
+            wanted = {name.removeprefix(layout.PREFIX): tensor for name, tensor in wanted.items()}
+        table = f"{prefix}wte.weight"
+        if config.tied and precision is None and table not in keys and layout.HEAD in keys:
+            wanted[layout.HEAD] = wanted.pop(table)
+        tied_head = config.tied and not (precision and precision.own_head)
+        ignored = (*layout.IGNORED, layout.HEAD) if tied_head else layout.IGNORED
+        extra = sorted(key for key in keys - wanted.keys() if not key.endswith(ignored))
+        if missing := sorted(wanted.keys() - keys):
+            raise ValueError(f"{WEIGHTS} lacks {len(missing)} tensors that config.json asks for, {missing[0]} first")
+        own = [key for key in extra if precision is not None or key.startswith(prefix or layout.BASE)]
+        if own:
+            raise ValueError(f"{WEIGHTS} holds {len(own)} tensors config.json does not know, {own[0]} first")
+        self.other_heads = tuple(extra)
+        for key, tensor in wanted.items():
+            _check_header(key, tensor, self._stored.headers[key])
         self._keys = {tensor.name: (key, tensor) for key, tensor in wanted.items()}
 
     def names(self) -> Iterator[str]:
@@ -106,17 +168,15 @@ class WeightFile:
         if name not in self._keys:
             return None
         key, tensor = self._keys[name]
-        with self._open() as file:
-            value: Tensor = file.get_tensor(key)
-            if value.is_floating_point() and not torch.isfinite(value.float()).all():
-                raise ValueError(f"{WEIGHTS} holds values that are not finite numbers, in {name}")
-            return (value.t() if tensor.transposed else value).clone(memory_format=torch.contiguous_format)
-
-    def _open(self) -> safe_open:
-        try:
-            return safe_open(self._file, framework="pt")
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{WEIGHTS} is damaged or incomplete ({error}); copy it again") from error
+        value = self._stored.read(key)
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+            raise ValueError(f"{WEIGHTS} holds values that are not finite numbers, in {name}")
+        value = (value.t() if tensor.transposed else value).clone(memory_format=torch.contiguous_format)
+        if self._query_scales and ".attn.c_attn." in name:
+            # queries, keys and values side by side: the first third of (3C, C), or of the bias (3C,)
+            value = value.float()
+            value[: len(value) // 3] *= self._query_scales[int(name.split(".")[1])]
+        return value
 
 
 def read_weight(source: WeightSource, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -187,9 +247,9 @@ def _check_finite(name: str, value: Tensor) -> None:
         raise ValueError(f"the weights {name} are too large for this precision")
 
 
-def _check_header(key: str, tensor: StoredTensor, header: object) -> None:
+def _check_header(key: str, tensor: StoredTensor, header: tuple[tuple[int, ...], str]) -> None:
     """Raise ValueError if the shape or type in the header of a tensor is not the one wanted."""
-    shape, kind = tuple(header.get_shape()), header.get_dtype()  # type: ignore[attr-defined]
+    shape, kind = header
     if shape != tensor.shape:
         raise ValueError(f"{key} in {WEIGHTS} has the shape {shape}, config.json asks for {tensor.shape}")
     if kind not in tensor.kinds:
@@ -198,8 +258,25 @@ def _check_header(key: str, tensor: StoredTensor, header: object) -> None:
 
 def _why_no_weights(path: Path) -> str:
     """Return the reason why a folder without model.safetensors has no weights to read."""
-    if (path / f"{WEIGHTS}.index.json").exists():
-        return f"its weights are split into several files; save it again as one {WEIGHTS}"
     if any((path / name).exists() for name in PICKLES):
-        return f"it has no {WEIGHTS}, only a pickle, which could run any code; convert it with safetensors first"
+        return (
+            f"it has no {WEIGHTS}, only a pickle, which could run any code; import it with `gptdesk models import "
+            f"{path}`"
+        )
     return f"{WEIGHTS} is missing"
+
+
+def _indexed_files(folder: Path) -> list[str]:
+    """Return the names of the files that the index of a folder names; ValueError for any that is not in the folder."""
+    files = storage.read_json(folder / INDEX, limit=INDEX_LIMIT).get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise ValueError(f"{INDEX} has no weight_map; copy the folder again")
+    names = []
+    for name in dict.fromkeys(map(repr, files.values())):
+        plain = name[1:-1]
+        if name[0] != "'" or not FILE_NAME.fullmatch(plain):
+            raise ValueError(f"{INDEX} names {name:.80}, which is no file of its folder")
+        if not (folder / plain).is_file():
+            raise ValueError(f"the folder lacks {plain}, which {INDEX} names; copy it again")
+        names.append(plain)
+    return names

@@ -52,6 +52,8 @@ def show_list(desk: Desk, options: argparse.Namespace) -> int:
         used = DASH if model.last_used is None else when(model.last_used)
         shape = f"{info.parameters:>14,} {info.context:>8,} {info.tokenizer:11} {size:>10} {loss:>8}"
         print(f"{info.name:24} {shape} {used:12} {', '.join(model.stored):24} {info.source}".rstrip())
+        for remark in info.remarks:
+            print(f"{'':24} {remark}")
     return 0
 
 

@@ -19,6 +19,8 @@ def add_request_options(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         parser.add_argument(flag(name), metavar="N", help=GenerationRequest.model_fields[name].description)
     parser.set_defaults(request_fields=names)
+    description = GenerationRequest.model_fields["parse_special"].description
+    parser.add_argument("--parse-special", action="store_true", help=description)
     stop = r"end at this text; may be repeated; \n stands for a new line, \\n for a backslash and an n"
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
     parser.add_argument("--samplers", metavar="NAME,NAME", help="sampler chain, in order; default: %(default)s")
@@ -33,7 +35,13 @@ def read_request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
     """Return the request; raises ValueError naming an option that is out of range."""
     given = {name: getattr(options, name) for name in options.request_fields}
     values = {name: number(value) for name, value in given.items() if value is not None}
-    return GenerationRequest(prompt=prompt, chain=_chain(options), stop=tuple(map(unescape, options.stop)), **values)
+    return GenerationRequest(
+        prompt=prompt,
+        chain=_chain(options),
+        stop=tuple(map(unescape, options.stop)),
+        parse_special=options.parse_special,
+        **values,
+    )
 
 
 @contextlib.contextmanager

@@ -105,10 +105,10 @@ def diverge_all(manager: ModelManager, prompts: Sequence[Continuations]) -> list
 
 
 def same_vocabulary(ours: Tokenizer, theirs: Tokenizer) -> bool:
-    """Return whether both tokenizers map every id to the same bytes."""
+    """Return whether both tokenizers give the same ids, and map every id to the same bytes."""
     if ours is theirs:
         return True
-    if (ours.kind, ours.vocab_size, ours.end_of_text) != (theirs.kind, theirs.vocab_size, theirs.end_of_text):
+    if (ours.kind, ours.vocab_size, ours.variant) != (theirs.kind, theirs.vocab_size, theirs.variant):
         return False
     return all(ours.token_bytes(i) == theirs.token_bytes(i) for i in range(ours.vocab_size))
 
@@ -149,8 +149,8 @@ def common_length(ours: Sequence[object], theirs: Sequence[object]) -> int:
 
 
 def token_text(token: int, tokenizer: Tokenizer) -> str:
-    """Return the text of one token, END for the end-of-text token."""
-    return END if token == tokenizer.end_of_text else tokenizer.decode([token])
+    """Return the text of one token, END for one that ends a text."""
+    return END if token in tokenizer.special_ids.eos else tokenizer.decode([token])
 
 
 def _probabilities(loaded: LoadedModel, side: Side, candidates: _Candidates) -> list[float]:
@@ -164,7 +164,7 @@ def _probabilities(loaded: LoadedModel, side: Side, candidates: _Candidates) -> 
 def _distribution(loaded: LoadedModel, side: Side, context: Sequence[int]) -> torch.Tensor:
     """Return the distribution (V,) in float64, before any sampler, after the prompt and the tokens `context` (T,)."""
     request = side.request
-    prompt, _ = prompt_tokens(loaded, request.prompt, max_new_tokens=request.max_new_tokens)
+    prompt, _ = prompt_tokens(loaded, request)
     ids = torch.cat([prompt, torch.tensor(context, dtype=torch.int64)])[None]  # (1, T)
     cache = KVCache(loaded.config, capacity=ids.shape[1], device=loaded.model.device)
     logits = [loaded.model(part, cache, last_only=True)[0, -1] for part in ids.split(loaded.model.chunk, dim=1)][-1]

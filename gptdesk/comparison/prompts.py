@@ -69,7 +69,7 @@ def _check_encodable(manager: ModelManager, keys: Sequence[ModelKey], prompts: S
         tokenizer = manager.library.tokenizer(name)
         for i, prompt in enumerate(prompts, 1):
             try:
-                tokenizer.encode(prompt)
+                tokenizer.encode_prompt(prompt)
             except ValueError as error:
                 raise ValueError(f"prompt {i} cannot be read by {name}: {error}") from None
 

@@ -165,7 +165,7 @@ class _Reading:
         End-of-text tokens are left out: a tokenizer would encode their text as thirteen characters.
         """
         tokenizer = self._tokenizers[0]
-        return tokenizer.decode(id for id in row[:BEGINNING].tolist() if id != tokenizer.end_of_text)
+        return tokenizer.decode(id for id in row[:BEGINNING].tolist() if id not in tokenizer.special_ids.bounds)
 
     def alone(self, i: int) -> Generator[Stage, None, None]:
         """Evaluate side `i` alone, unless that is done."""

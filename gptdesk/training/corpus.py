@@ -160,7 +160,8 @@ def _resolve_tokenizer(tokenizer: str | Tokenizer, size: int) -> str | Tokenizer
 def _identity(kind: str | Tokenizer) -> str:
     if isinstance(kind, str):
         return kind
-    return _digest([kind.kind, *(repr(kind.token_bytes(i)) for i in range(kind.vocab_size))])
+    tokens = (repr(kind.token_bytes(i)) for i in range(kind.vocab_size))
+    return _digest([kind.kind, *tokens, *([kind.variant] if kind.variant else [])])
 
 
 def _digest(texts: Iterable[str]) -> str:
@@ -259,7 +260,7 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype:
 
 
 def _open(folder: Path, files: Sequence[TextFile], *, digest: str, split: str, hold: mmap.mmap) -> Corpus:
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder, check=False)
     train, validation = (_mapped(folder / name, _dtype(tokenizer)) for name in (TRAIN, VALIDATION))
     return Corpus(folder, digest, tuple(files), split, tokenizer, train, validation, hold)
 

@@ -43,15 +43,16 @@ def memory_bytes(config: GPTConfig, options: TrainingOptions, *, rows: int, bloc
     the model, and at evaluations all of the weights.
     """
     C, L, V, T = config.n_embd, config.n_layer, config.vocab_size, block_size
+    inner = config.inner
     # float32 weights, gradients and two moments: 4 bytes each
     weights = config.parameters() * (16 + (8 if options.average else 0))  # gradient, two moments, mean
-    # the matrices of a layer have 12 C^2 parameters, of which Muon keeps one moment less
+    # the matrices of a layer have 4 C^2 + 2 C inner parameters, of which Muon keeps one moment less
     if options.optimizer == "muon":
-        weights -= 4 * 12 * L * C * C  # one moment
+        weights -= 4 * L * C * (4 * C + 2 * inner)  # one moment
     weights //= shards
     weights += config.parameters() * 4 if shards > 1 else 0
     # activations that the backward pass needs, as float32 numbers for each token
-    token = 26 * L * C + 8 * C
+    token = L * (14 * C + 3 * inner) + 8 * C
     if config.dropout:  # attention with dropout writes its (T, T) matrices out
         token += round(3.5 * L * config.n_head * T) + 2 * L * C
     # logits: in blocks of ROWS rows for a large vocabulary, else (tokens, V) with softmax and gradient

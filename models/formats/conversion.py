@@ -10,6 +10,7 @@ from torch import Tensor
 from models import layout
 from models.formats.container import Source
 from models.formats.network import Network, NetworkSource
+from models.special_ids import SpecialIds
 from models.tokenizer import Tokenizer
 from models.weights import read_weight
 
@@ -56,8 +57,8 @@ def of_network(network: Network, *, tokenizer: Tokenizer | str | None) -> Conver
     """
     config = network.config()
     weights = NetworkSource(network, config)
-    end = tokenizer.end_of_text if isinstance(tokenizer, Tokenizer) else 50256 if tokenizer else None
-    data = layout.config_to_json(config, end_of_text=end) | dict(network.ids)
+    ids = tokenizer.special_ids if isinstance(tokenizer, Tokenizer) else SpecialIds.of(50256 if tokenizer else None)
+    data = layout.config_to_json(config, special_ids=ids) | dict(network.ids)
     remarks = list(network.remarks)
     if weights.precision:
         data |= layout.quantization_to_json(weights.precision)

@@ -31,11 +31,11 @@ class Precision:
 
     def matrices(self, config: GPTConfig) -> dict[str, tuple[int, int]]:
         """Return the shape (N, K) of every matrix that is stored, by name; a head that is the token table is not."""
-        C = config.n_embd
+        C, inner = config.n_embd, config.inner
         shapes = {WTE: (config.vocab_size, C), WPE: (config.block_size, C)}
         for i in range(config.n_layer):
             # rows out, columns in
-            block = {"attn.c_attn": (3 * C, C), "attn.c_proj": (C, C), "mlp.c_fc": (4 * C, C), "mlp.c_proj": (C, 4 * C)}
+            block = {"attn.c_attn": (3 * C, C), "attn.c_proj": (C, C), "mlp.c_fc": (inner, C), "mlp.c_proj": (C, inner)}
             shapes |= {f"h.{i}.{name}": shape for name, shape in block.items()}
         return shapes if config.tied and not self.own_head else shapes | {HEAD: (config.vocab_size, C)}
 
@@ -83,7 +83,8 @@ def _int4(name: str, config: GPTConfig) -> Encoding:
     """Return int8 for the tables and the first attention, which lose most, and where GROUP does not divide the rows."""
     if name == WPE:
         return BFLOAT16
-    return INT8 if name in (WTE, HEAD) or name.startswith("h.0.attn.") or config.n_embd % GROUP else INT4
+    whole_groups = config.n_embd % GROUP == config.inner % GROUP == 0
+    return INT8 if name in (WTE, HEAD) or name.startswith("h.0.attn.") or not whole_groups else INT4
 
 
 PRECISIONS: dict[str, Precision] = {

@@ -94,7 +94,9 @@ def test_dropout_acts_in_training_only() -> None:
         ("dropout", 1.0, "dropout must be at least 0 and less than 1"),
         ("dropout", math.nan, "dropout must be at least 0"),
         ("layer_norm_epsilon", 0, "layer_norm_epsilon must lie between 0 and 1"),
-        ("activation", "relu", "activation must be one of gelu_tanh, gelu_erf, not 'relu'"),
+        ("activation", "tanh", "activation must be one of gelu_tanh, gelu_erf, .*, not 'tanh'"),
+        ("n_inner", 0, "n_inner must be a whole number from 1 to 262144, not 0"),
+        ("n_inner", 2.5, "n_inner must be a whole number"),
         ("tied", 1, "tied must be true or false"),
     ],
 )

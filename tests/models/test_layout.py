@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.layout import config_from_json, config_to_json, parameter_shapes, stored_tensors
+from models.special_ids import SpecialIds
 from models.tokenizer import character_tokenizer, train_bpe
 
 transformers_logging.disable_progress_bar()
@@ -127,12 +128,13 @@ def test_transformers_opens_a_folder_with_characters(tmp_path: Path) -> None:
     [
         ("model_type", "llama", "type 'llama', not 'gpt2'"),
         ("model_type", None, "type None"),
-        ("scale_attn_weights", False, "scale_attn_weights = False"),
-        ("scale_attn_by_inverse_layer_idx", True, "scale_attn_by_inverse_layer_idx = True"),
-        ("reorder_and_upcast_attn", True, "reorder_and_upcast_attn = True"),
+        ("scale_attn_weights", None, "scale_attn_weights = None, which is neither true nor false"),
+        ("scale_attn_by_inverse_layer_idx", 1, "scale_attn_by_inverse_layer_idx = 1, which is neither"),
+        ("reorder_and_upcast_attn", "yes", "reorder_and_upcast_attn = 'yes', which is neither"),
         ("add_cross_attention", True, "add_cross_attention = True"),
-        ("n_inner", 100, "n_inner = 100, and only 128 is supported"),
-        ("activation_function", "relu", "activation_function = 'relu'"),
+        ("n_inner", -1, "out of range: n_inner must be a whole number from 1"),
+        ("n_inner", "wide", "out of range: n_inner"),
+        ("activation_function", "tanh", "activation_function = 'tanh'"),
         ("activation_function", ["gelu"], "activation_function = "),
         ("n_embd", None, "does not say n_embd"),
         ("n_layer", -2, "out of range: n_layer must be a whole number"),
@@ -145,7 +147,7 @@ def test_transformers_opens_a_folder_with_characters(tmp_path: Path) -> None:
 )
 def test_a_config_that_is_no_gpt2_of_ours_is_refused_with_the_reason(field: str, value: object, sentence: str) -> None:
     config = GPTConfig(vocab_size=300, block_size=40, n_layer=2, n_head=4, n_embd=32)
-    data = config_to_json(config, end_of_text=None)
+    data = config_to_json(config, special_ids=SpecialIds())
     assert config_from_json(data) == config
     with pytest.raises(ValueError, match=sentence):
         config_from_json(data | {field: value})

@@ -19,7 +19,7 @@ CONFIG = GPTConfig(vocab_size=20, block_size=16, n_layer=1, n_head=2, n_embd=16)
 TOKENIZER = character_tokenizer("abcdefghij \n")
 OTHER_TOKENIZER = character_tokenizer("abcdefghijk")
 UNSAFE = ["", ".", "..", "../x", "/etc", "a/b", "a\\b", "C:x", "-x", ".hidden", "a b", "ä", "x\n", "a\0", "x" * 81, "~"]
-JSON_FILES = ("config.json", "tokenizer.json", "about.json")
+JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "about.json")
 
 
 def save(path: Path, *, seed: int = 0, tokenizer: Tokenizer = TOKENIZER) -> None:
@@ -43,13 +43,13 @@ def library(folder: Path) -> ModelLibrary:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
     """How often each JSON file is read from now on."""
     counted: Counter[Path] = Counter()
-    read_json = storage.read_json
+    read_bytes = storage.read_bytes
 
-    def counting(path: Path, **options: int) -> dict[str, object]:
+    def counting(path: Path, **options: int) -> bytes:
         counted[path] += 1
-        return read_json(path, **options)
+        return read_bytes(path, **options)
 
-    monkeypatch.setattr(storage, "read_json", counting)
+    monkeypatch.setattr(storage, "read_bytes", counting)
     return counted
 
 

@@ -226,6 +226,7 @@ def test_a_tokenizer_with_its_specials_first_works(bpe: Tokenizer, tmp_path: Pat
     data["model"]["merges"] = [" ".join(merge) for merge in data["model"]["merges"]]  # the older spelling
     data["added_tokens"][0]["id"] = 0
     (tmp_path / "tokenizer.json").write_text(json.dumps(data), "utf-8")
+    (tmp_path / "generation_config.json").unlink()  # which has the former id
     loaded, theirs = Tokenizer.load(tmp_path), HuggingFaceTokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert (loaded.end_of_text, loaded.vocab_size) == (0, 380)
     for text in texts():
@@ -235,19 +236,16 @@ def test_a_tokenizer_with_its_specials_first_works(bpe: Tokenizer, tmp_path: Pat
 def broken(data: dict) -> dict[str, tuple[object, str]]:
     """Ways to spoil a tokenizer.json, and what the refusal says."""
     model = data["model"]
-    swapped = [model["merges"][1], model["merges"][0], *model["merges"][2:]]
     without_a = {text: i for text, i in model["vocab"].items() if text != "a"}
     return {
         "no model": ({}, "has no model"),
         "another type": (data | {"model": {"type": "Unigram", "vocab": []}}, "type 'Unigram'"),
         "normalizer": (data | {"normalizer": {"type": "Lowercase"}}, "changes the text"),
-        "prefix": (data | {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "the way GPT-2 does"),
         "whitespace": (data | {"pre_tokenizer": {"type": "Whitespace"}}, "the way GPT-2 does"),
-        "bytes": (data | {"model": model | {"vocab": without_a}}, "lacks 1 of the 256"),
+        "bytes": (data | {"model": model | {"vocab": without_a}}, "refuses it .*`a` out of vocabulary"),
         "duplicate": (data | {"model": model | {"vocab": model["vocab"] | {"zz": 3}}}, "have the same id"),
         "ids": (data | {"model": model | {"vocab": model["vocab"] | {"a": "x"}}}, "does not map tokens to ids"),
         "huge id": (data | {"model": model | {"vocab": model["vocab"] | {"zz": 10**12}}}, "does not map tokens to ids"),
-        "order": (data | {"model": model | {"merges": swapped}}, "out of order"),
         "merge": (data | {"model": model | {"merges": [["a"]]}}, "not a merge"),
         "spelling": (data | {"model": model | {"merges": ["a 你"]}}, "not the spelling"),
         "added": (data | {"added_tokens": 5}, "not a list of objects"),
@@ -276,8 +274,8 @@ def test_every_broken_tokenizer_is_refused_in_one_sentence(bpe: Tokenizer, tmp_p
         Tokenizer.load(tmp_path)
 
 
-def test_a_token_that_merges_in_two_ways_is_refused(bpe: Tokenizer, tmp_path: Path) -> None:
-    """tiktoken would take the way by the smaller ids, the file's author the listed one."""
+def test_a_token_that_merges_in_two_ways_is_made_as_its_file_lists(bpe: Tokenizer, tmp_path: Path) -> None:
+    """tiktoken would take the way by the smaller ids, the library the listed one."""
     bpe.save(tmp_path)
     path = tmp_path / "tokenizer.json"
     data = json.loads(path.read_text("utf-8"))
@@ -286,5 +284,7 @@ def test_a_token_that_merges_in_two_ways_is_refused(bpe: Tokenizer, tmp_path: Pa
     data["model"]["merges"] = [["b", "c"], ["a", "b"], ["ab", "c"]]
     data["added_tokens"] = []
     path.write_text(json.dumps(data), "utf-8")
-    with pytest.raises(ValueError, match="'abc' can be merged in two ways"):
-        Tokenizer.load(tmp_path)
+    loaded, theirs = Tokenizer.load(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("abc", "xabc abcabc", "bca"):
+        assert loaded.encode(text) == theirs.encode(text)
+        assert loaded.decode(loaded.encode(text)) == text

@@ -56,6 +56,7 @@ class GenerateTab:
             "seed": self.seed,
             "new_seed": self.new_seed,
             "stop": self.stop_strings,
+            "parse_special": self.parse_special,
             "preset": self.presets.name,
         }
         self.kept = SavedState(desk, TITLE, remembered, {"chain": self.panel})
@@ -124,6 +125,11 @@ class GenerateTab:
                 lines=2,
                 elem_id="stop-strings",
             )
+            self.parse_special = gr.Checkbox(
+                label="Parse special tokens",
+                info="Special tokens typed in the prompt, such as <|endoftext|>, are those tokens, not plain text.",
+                elem_id="parse-special",
+            )
 
     # Wiring
 
@@ -140,7 +146,7 @@ class GenerateTab:
         self.model.wire()
         self.presets.wire()
         latest = QUIETLY | {"trigger_mode": "always_last"}
-        counted: list[Any] = [self.prompt, self.model.name, self.max_new_tokens]
+        counted: list[Any] = [self.prompt, self.model.name, self.max_new_tokens, self.parse_special]
         gr.on([component.change for component in counted], self._on_prompt, counted, self.count, **latest)
         self.kept.wire()
         page.load(self._on_load, None, [*controls, *self.texts, self.count, self.kept.restored], **QUIETLY)
@@ -189,6 +195,7 @@ class GenerateTab:
             n=values[self.n],
             seed=None if values[self.new_seed] else values[self.seed],
             stop=tuple(unescape(line) for line in lines if line),
+            parse_special=bool(values[self.parse_special]),
         )
         return self.model.key(values), self.desk.bounded(request)
 
@@ -218,19 +225,20 @@ class GenerateTab:
         """Untick "Draw a new seed" when a seed is typed."""
         return False
 
-    def _on_prompt(self, prompt: str | None, name: str | None, wanted: object) -> str:
+    def _on_prompt(self, prompt: str | None, name: str | None, wanted: object, parse_special: object) -> str:
         try:
-            return self._prompt_size(prompt or "", name, wanted)
+            return self._prompt_size(prompt or "", name, wanted, parse_special=bool(parse_special))
         except ValueError as error:
             return f"⚠ {markdown_text(str(error))}"
 
-    def _prompt_size(self, prompt: str, name: str | None, wanted: object) -> str:
+    def _prompt_size(self, prompt: str, name: str | None, wanted: object, *, parse_special: bool) -> str:
         """Return the tokens of the prompt as text, and how many of them will be cut to make room for new ones."""
         if not name:
             return ""
         context = self.desk.model(name).context
         request = GenerationRequest(prompt=prompt, max_new_tokens=wanted)  # what cannot be read cannot be counted
-        tokens = len(self.desk.tokenizer(name).encode(request.prompt)) if prompt else 0
+        tokenizer = self.desk.tokenizer(name)
+        tokens = len(tokenizer.encode_prompt(request.prompt, parse_special=parse_special)) if prompt else 0
         dropped = dropped_tokens(tokens, wanted=request.max_new_tokens, context=context)
         if not dropped:
             return f"{tokens} of {context} tokens"
@@ -255,5 +263,6 @@ class GenerateTab:
             str(kept.get("prompt") or ""),
             self.model.first_of(kept.get("model")),
             kept.get("max_new_tokens", self.max_new_tokens.value),
+            kept.get("parse_special"),
         )
         return updates

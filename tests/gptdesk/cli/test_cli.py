@@ -90,6 +90,14 @@ def test_the_chain_follows_the_options(capsys: Capture) -> None:
 
 
 @pytest.mark.usefixtures("home")
+def test_special_tokens_of_a_prompt_are_parsed_on_request(capsys: Capture) -> None:
+    base = ("generate", "--prompt", "Once<|endoftext|>", "--seed", "9", "--max-new-tokens", "2")
+    plain, parsed = answer(capsys, *base), answer(capsys, *base, "--parse-special")
+    once = answer(capsys, "generate", "--prompt", "Once", "--max-new-tokens", "1")["prompt_tokens"]
+    assert parsed["prompt_tokens"] == once + 1 < plain["prompt_tokens"]
+
+
+@pytest.mark.usefixtures("home")
 def test_stop_strings_and_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     base = ("generate", "--seed", "1", "--max-new-tokens", "60")
     whole = answer(capsys, *base, "--prompt", "Once")["texts"][0]

@@ -327,7 +327,7 @@ def test_gradients_are_those_of_transformers(tied: bool) -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(5)
     model = GPT(GPTConfig(vocab_size=40, block_size=16, n_layer=2, n_head=2, n_embd=32, tied=tied))
-    config = layout.config_to_json(model.config, end_of_text=None)
+    config = layout.config_to_json(model.config)
     oracle = transformers.GPT2LMHeadModel(transformers.GPT2Config(**config, attn_implementation="eager"))
     rows = random_rows(4)
     stored = {tensor.name: tensor for tensor in layout.stored_tensors(model.config)}

@@ -42,8 +42,13 @@ def _prompt(tab: GenerateTab, tokens: int) -> str:
     ],
 )
 def test_the_count_tells_what_will_be_cut(tab: GenerateTab, tokens: int, wanted: int, told: str) -> None:
-    assert tab._on_prompt(_prompt(tab, tokens), "starter", wanted) == told
+    assert tab._on_prompt(_prompt(tab, tokens), "starter", wanted, False) == told
+
+
+def test_the_count_is_that_of_parsed_special_tokens_if_they_are_parsed(tab: GenerateTab) -> None:
+    assert tab._on_prompt("<|endoftext|>", "starter", 100, True) == "1 of 256 tokens"
+    assert tab._on_prompt("<|endoftext|>", "starter", 100, False) != "1 of 256 tokens"
 
 
 def test_what_cannot_be_asked_for_is_told_in_place_of_the_count(tab: GenerateTab) -> None:
-    assert "max\\_new\\_tokens must be" in tab._on_prompt("Once", "starter", None)
+    assert "max\\_new\\_tokens must be" in tab._on_prompt("Once", "starter", None, False)
