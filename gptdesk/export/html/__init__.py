@@ -24,7 +24,7 @@ from models.tokenizer import BytePairTokenizer, Tokenizer
 from models.weights import encoded_tensors, read_weight
 
 INT8 = PRECISIONS["int8"]
-SCRIPTS = ("noise", "kernels", "network", "tokenizer", "samplers", "generation", "page")  # in the order of their use
+SCRIPTS = ("noise", "kernels", "attention", "network", "tokenizer", "samplers", "generation", "page")  # in the order of their use
 MOST_IN_PAGE = 32_000_000  # bytes of weights; more are written to files beside the page
 PART = 24_000_000  # bytes of weights in one of these files, a multiple of 3: base64 of whole groups
 WORD = 4  # bytes to which every tensor is aligned

@@ -2,6 +2,7 @@
 "use strict";
 
 const SHOWN = 10;  // most likely tokens kept of every step
+const READ_AT_ONCE = 256;  // tokens of a prompt
 const SLICE = 12;  // milliseconds of computing, after which the page is drawn
 
 // Yield one {token, probability, top, text} after the other: `text` is what the token completes, maybe nothing;
@@ -24,7 +25,8 @@ function* generate(model, { prompt, chain, seed, tokens: wanted, stopped }) {
   yield { prompt: ids.length, dropped };
   network.restart();
   for (let i = 0; i < ids.length; i++) {
-    network.read(ids[i], Math.min(ids.length, chunkEnd(i)));
+    const start = i - (i % READ_AT_ONCE), row = Math.min(ids.length, start + READ_AT_ONCE);
+    network.read(ids[i], { queries: row - start, row });
     if (late()) yield* draw();
     if (stopped()) return yield { reason: "stopped", text: "" };
   }
@@ -39,13 +41,6 @@ function* generate(model, { prompt, chain, seed, tokens: wanted, stopped }) {
     if (late()) yield* draw();
     network.read(token);
   }
-}
-
-// The desk reads a prompt in chunks of this many tokens
-const READ_AT_ONCE = 256;
-
-function chunkEnd(i) {
-  return READ_AT_ONCE * (Math.floor(i / READ_AT_ONCE) + 1);
 }
 
 // Probability of the token drawn, and the most likely ones, under the raw model

@@ -1,12 +1,11 @@
-// Arithmetic of int8 inference, rounded to float32 in the places where torch rounds on a CPU with AVX2.
+// Arithmetic of int8 inference, rounded to float32 in the places where torch rounds on a CPU.
 //
-// Sums of whole numbers are exact in any order. Where torch adds floats side by side in LANES, so does this file; only
-// the dot products of the attention, whose order the desk's libraries do not state, are summed in float64 instead.
+// Sums of whole numbers are exact in any order; floats are added in the order in which torch adds them side by side.
+// x * y + z without a rounding between stands for a fused multiplication and addition.
 "use strict";
 
 const round = Math.fround;  // to float32
 const LANES = 8, CHUNK = 16;  // of a layer norm: numbers side by side, and vectors before sums are joined
-const SUM_LANES = 16;  // of a softmax
 const MOST = 127, ZERO = 128;  // steps of an input
 const SMALLEST = round(1e-30);  // in place of 0 as the largest magnitude
 const NEAREST = 1.5 * 2 ** 52;  // added and taken away, it rounds a double to the nearest whole number, halves to even
@@ -134,20 +133,8 @@ function layerNorm({ weight, bias, epsilon }, x, y) {
   }
 }
 
-const LOG2_E = round(1.4426950408889634), LN_2 = round(0.6931471805599453);
+const LOG2_E = round(1.4426950408889634);
 const LN_2_UPPER = 0.693145751953125, LN_2_LOWER = round(1.4286067653301870e-6);  // ln 2 in two parts
-const EXP = [0.00828929059, 0.0418978221, 0.166676521, 0.499991506, 0.999999701, 1].map(round);
-const LEAST_LOG = round(-87.33654475);  // of a float32 that is not denormal
-
-// e to the power of x <= 0 by a polynomial of degree 5, good to 20 units in the last place: the desk's softmax
-function roughExp(x) {
-  if (x < LEAST_LOG) return 0;
-  const n = Math.floor(round(x * LOG2_E + 0.5)), r = round(x - n * LN_2);
-  let sum = EXP[0];
-  for (let i = 1; i < 6; i++) sum = round(r * sum + EXP[i]);
-  return round(sum * 2 ** n);
-}
-
 const TANH = [0.1980960224e-3, 0.1394256484e-2, 0.8333456703e-2, 0.4166637361e-1].map(round);
 const SIXTH = round(0.16666665941423424);
 
@@ -189,32 +176,3 @@ const GELU = {
     return round(round(0.5 * x) * round(1 + round(erf(round(x * Math.SQRT1_2)))));
   },
 };
-
-// Write softmax(q · keys / sqrt(D)) · values of one head into y: (D,), (S, D), (S, D) -> (D,).
-// `whole` is the number of scores that torch has in the row, those to come included: it takes them in SUM_LANES.
-function attend(q, keys, values, S, D, whole, y, scores) {
-  const scale = round(1 / Math.sqrt(D)), vectors = whole - (whole % SUM_LANES);
-  let most = -Infinity;
-  for (let t = 0, i = 0; t < S; t++) {
-    let dot = 0;
-    for (let d = 0; d < D; d++, i++) dot += q[d] * keys[i];
-    scores[t] = round(round(dot) * scale);
-    if (scores[t] > most) most = scores[t];
-  }
-  const lanes = attend.lanes.fill(0);
-  for (let t = 0; t < S; t++) {
-    const x = round(scores[t] - most);
-    scores[t] = t < vectors ? roughExp(x) : Math.exp(x);
-    if (t < vectors) lanes[t % SUM_LANES] += scores[t];
-  }
-  for (let half = SUM_LANES / 2; half; half >>= 1) for (let i = 0; i < half; i++) lanes[i] += lanes[i + half];
-  let total = lanes[0];
-  for (let t = vectors; t < S; t++) total = round(total + scores[t]);
-  const inverse = round(1 / total);
-  for (let d = 0; d < D; d++) {
-    let sum = 0;
-    for (let t = 0, i = d; t < S; t++, i += D) sum += scores[t] * values[i];
-    y[d] = round(sum) * inverse;
-  }
-}
-attend.lanes = new Float32Array(SUM_LANES);

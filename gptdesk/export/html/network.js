@@ -57,8 +57,8 @@ class Network {
     this.length = 0;
   }
 
-  // Read one token. `whole` counts the tokens of the prompt it is part of, those before it included.
-  read(token, whole = this.length + 1) {
+  // Read one token, alone or as one of a `prompt`: {queries, row}, see `attend`.
+  read(token, prompt = { queries: 1, row: this.length + 1 }) {
     const { n_embd: C, activation } = this.config;
     const { weight, scale } = this.table;
     for (let c = 0; c < C; c++) {
@@ -69,7 +69,7 @@ class Network {
       const layer = this.layers[i];
       layerNorm(layer.ln_1, this.x, this.h);
       multiply(layer.c_attn, this.h, this.qkv);
-      this.attention(i, whole);
+      this.attention(i, prompt);
       multiply(layer.attn_proj, this.y, this.h);
       for (let c = 0; c < C; c++) this.x[c] += this.h[c];
       layerNorm(layer.ln_2, this.x, this.h);
@@ -89,14 +89,14 @@ class Network {
   }
 
   // Keep the new keys and values of layer i, then write its attention into y: (3C,) -> (C,).
-  attention(i, whole) {
+  attention(i, prompt) {
     const { n_embd: C, n_head: H, block_size } = this.config, D = C / H, S = this.length + 1;
     for (let head = 0; head < H; head++) {
       const start = head * block_size * D, q = this.qkv.subarray(head * D, (head + 1) * D);
       const keys = this.keys[i].subarray(start, start + S * D), values = this.values[i].subarray(start, start + S * D);
       keys.set(this.qkv.subarray(C + head * D, C + (head + 1) * D), (S - 1) * D);
       values.set(this.qkv.subarray(2 * C + head * D, 2 * C + (head + 1) * D), (S - 1) * D);
-      attend(q, keys, values, S, D, whole, this.y.subarray(head * D, (head + 1) * D), this.scores);
+      attend(q, keys, values, S, D, prompt, this.y.subarray(head * D, (head + 1) * D), this.scores);
     }
   }
 }
