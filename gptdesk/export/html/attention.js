@@ -5,47 +5,59 @@
 "use strict";
 
 const WIDE = 16;  // numbers side by side
-const lanes = new Float32Array(WIDE);
+const lanes = new Float64Array(WIDE);  // float32 values, which are faster to compute with so
 
 // Sum of the lanes: the upper half is added to the lower one until one is left.
 function laneSum() {
-  for (let half = WIDE / 2; half; half >>= 1) for (let i = 0; i < half; i++) lanes[i] += lanes[i + half];
-  return lanes[0];
+  const quarter = i => round(round(lanes[i] + lanes[i + 8]) + round(lanes[i + 4] + lanes[i + 12]));
+  return round(round(quarter(0) + quarter(2)) + round(quarter(1) + quarter(3)));
 }
 
-// Add the products from place `from` on to the lanes, up to WIDE of them. `apart`: each is rounded before.
-function addProducts(q, keys, start, from, D, apart) {
-  const end = Math.min(D, from + WIDE);
-  for (let d = from; d < end; d++) {
-    const product = q[d] * keys[start + d];
-    lanes[d - from] += apart ? round(product) : product;
-  }
+// Set the lanes to products from place `from` on, the first one added to `sum`; those beyond D are 0.
+function setProducts(q, keys, start, from, D, sum) {
+  const count = Math.min(WIDE, D - from);
+  for (let i = 0; i < count; i++) lanes[i] = round(q[from + i] * keys[start + from + i]);
+  for (let i = Math.max(0, count); i < WIDE; i++) lanes[i] = 0;
+  if (count > 0) lanes[0] = round(q[from] * keys[start + from] + sum);
+}
+
+// Add products to the lanes.
+function addProducts(q, keys, start, from, D) {
+  const count = Math.min(WIDE, D - from);
+  for (let i = 0; i < count; i++) lanes[i] = round(q[from + i] * keys[start + from + i] + lanes[i]);
 }
 
 // The dot product of a lone query and a key, one of four that are computed together: the sum so far comes first.
 function dotOfFour(q, keys, start, D) {
-  const whole = D - 1 - ((D - 1) % WIDE);
+  const rest = D - ((D - 1) % WIDE);  // place of what fills no vector
   let sum = round(q[0] * keys[start]);
-  for (const [from, end] of [[1, 1 + whole], [1 + whole, D]]) {
-    lanes.fill(0);
-    lanes[0] = sum;
-    for (let d = from; d < end; d += WIDE) addProducts(q, keys, start, d, end, false);
+  if (rest > 1) {
+    setProducts(q, keys, start, 1, D, sum);
+    for (let d = 1 + WIDE; d < rest; d += WIDE) addProducts(q, keys, start, d, D);
     sum = laneSum();
   }
-  return sum;
+  if (rest === D) return sum;
+  setProducts(q, keys, start, rest, D, sum);
+  return laneSum();
 }
 
 // The dot product of a lone query and one of the up to three keys after the last four: the first product comes last.
 function dotOfRest(q, keys, start, D) {
-  lanes.fill(0);
-  for (let d = 1; d < D; d += WIDE) addProducts(q, keys, start, d, D, d === 1 + WIDE && d + WIDE <= D);
+  setProducts(q, keys, start, 1, D, 0);
+  for (let d = 1 + WIDE; d < D; d += WIDE) {
+    if (d === 1 + WIDE && d + WIDE <= D) {  // the second whole vector is not fused
+      for (let i = 0; i < WIDE; i++) lanes[i] = round(lanes[i] + round(q[d + i] * keys[start + d + i]));
+    } else {
+      addProducts(q, keys, start, d, D);
+    }
+  }
   return round(laneSum() + round(q[0] * keys[start]));
 }
 
 // The dot product of one of two or three queries and a key
 function dotOfFew(q, keys, start, D) {
-  lanes.fill(0);
-  for (let d = 0; d < D; d += WIDE) addProducts(q, keys, start, d, D, false);
+  setProducts(q, keys, start, 0, D, 0);
+  for (let d = WIDE; d < D; d += WIDE) addProducts(q, keys, start, d, D);
   return laneSum();
 }
 
@@ -86,24 +98,30 @@ function attend(q, keys, values, S, D, { queries, row }, y, scores) {
   for (let t = 0; t < S; t++) {
     const x = round(scores[t] - most);
     scores[t] = t < vectors ? roughExp(x) : Math.exp(x);
-    if (t < vectors) lanes[t % WIDE] += scores[t];
+    if (t < vectors) lanes[t % WIDE] = round(lanes[t % WIDE] + scores[t]);
   }
   let total = laneSum();
   for (let t = vectors; t < S; t++) total = round(total + scores[t]);
-  const inverse = round(1 / total), eights = queries > 1 ? 0 : S - (S % 8);
-  for (let d = 0; d < D; d++) {
-    let sum = 0;
-    for (let t = 0; t < eights; t += 8) sum = addEight(sum, scores, values, t, D, d);
-    for (let t = eights; t < S; t++) sum = round(scores[t] * values[t * D + d] + sum);
-    y[d] = sum * inverse;
+  y.fill(0);
+  const eights = queries > 1 ? 0 : S - (S % 8);
+  for (let t = 0; t < eights; t += 8) addEight(scores, values, t, D, y);
+  for (let t = eights; t < S; t++) {
+    const weight = scores[t];
+    for (let d = 0, i = t * D; d < D; d++, i++) y[d] += weight * values[i];
   }
+  const inverse = round(1 / total);
+  for (let d = 0; d < D; d++) y[d] *= inverse;
 }
 
-// Add the products of eight weights and values in column d.
-function addEight(sum, weights, values, t, D, d) {
-  const i = t * D + d;
-  const pair = (a, b) => round(weights[t + a] * values[i + a * D] + round(weights[t + b] * values[i + b * D]));
-  sum = round(weights[t + 6] * values[i + 6 * D] + sum);
-  sum = round(weights[t + 4] * values[i + 4 * D] + sum);
-  return round(round(sum + pair(5, 7)) + round(pair(0, 2) + pair(1, 3)));
+// Add eight values, each times its weight, to y.
+function addEight(weights, values, t, D, y) {
+  const a = weights[t], b = weights[t + 1], c = weights[t + 2], d = weights[t + 3];
+  const e = weights[t + 4], f = weights[t + 5], g = weights[t + 6], h = weights[t + 7];
+  for (let column = 0, i = t * D; column < D; column++, i++) {
+    const sum = round(e * values[i + 4 * D] + round(g * values[i + 6 * D] + y[column]));
+    const first = round(f * values[i + 5 * D] + round(h * values[i + 7 * D]));
+    const second = round(a * values[i] + round(c * values[i + 2 * D]));
+    const third = round(b * values[i + D] + round(d * values[i + 3 * D]));
+    y[column] = round(sum + first) + round(second + third);
+  }
 }

@@ -3,7 +3,7 @@
 
 const SHOWN = 10;  // most likely tokens kept of every step
 const READ_AT_ONCE = 256;  // tokens of a prompt
-const SLICE = 12;  // milliseconds of computing, after which the page is drawn
+const SLICE = 30;  // milliseconds of computing, after which the page is drawn
 
 // Yield one {token, probability, top, text} after the other: `text` is what the token completes, maybe nothing;
 // `top` lists the most likely [id, probability] of the model, before any sampler. Yields null where the page may draw,
