@@ -66,9 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     checkpoint = Checkpoint.open(options.model)
     with tempfile.TemporaryDirectory() as folder:
-        page = export(
-            checkpoint, checkpoint.load_tokenizer(), name="model", to=Path(folder) / "page", format="html"
-        )
+        page = export(checkpoint, checkpoint.load_tokenizer(), name="model", to=Path(folder) / "page", format="html")
         size = sum(file.stat().st_size for file in page.parent.rglob("*") if file.is_file())
         before = os.getloadavg()[0]
         speeds, busy = page_speeds(page, options.browser, texts=options.texts, tokens=options.tokens)

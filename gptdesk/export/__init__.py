@@ -29,7 +29,9 @@ def export_format(name: str) -> ExportFormat:
     for known in FORMATS:
         if known.name == name:
             return known
-    raise ValueError(f"there is no export format {name[:100]!r}; there is: {', '.join(known.name for known in FORMATS)}")
+    raise ValueError(
+        f"there is no export format {name[:100]!r}; there is: {', '.join(known.name for known in FORMATS)}"
+    )
 
 
 def export(checkpoint: Checkpoint, tokenizer: Tokenizer, *, name: str, to: Path, format: str) -> Path:

@@ -24,8 +24,10 @@ from models.tokenizer import BytePairTokenizer, Tokenizer
 from models.weights import encoded_tensors, read_weight
 
 INT8 = PRECISIONS["int8"]
-SCRIPTS = ("noise", "kernels", "attention", "network", "tokenizer", "samplers", "generation", "page")  # in the order of their use
+# in the order of their use
+SCRIPTS = ("noise", "kernels", "attention", "network", "tokenizer", "samplers", "generation", "page")
 MOST_IN_PAGE = 32_000_000  # bytes of weights; more are written to files beside the page
+LARGEST_WIDTH = 1_024  # channels of a network whose products the page can add up, as kernels.js packs them
 PART = 24_000_000  # bytes of weights in one of these files, a multiple of 3: base64 of whole groups
 WORD = 4  # bytes to which every tensor is aligned
 TYPES = {torch.int8: "int8", torch.float32: "float32", torch.bfloat16: "bfloat16"}
@@ -36,12 +38,17 @@ WEIGHT_FOLDER = "weights"
 def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path) -> Path:
     """Write a model as one file, if `to` ends in .html, or as the folder `to`; return the page.
 
-    Raises ValueError for a model that is quantized to anything but int8, or too large for one file, OSError if the disk
-    refuses.
+    Raises ValueError for a model that is quantized to anything but int8, too wide, or too large for one file; OSError
+    if the disk refuses.
     """
     if checkpoint.quantized not in (None, INT8):
         raise ValueError(
             f"{name} is quantized to {checkpoint.quantized.name}, and a page holds int8; export the original"
+        )
+    if checkpoint.config.n_embd > LARGEST_WIDTH:
+        raise ValueError(
+            f"{name} has {checkpoint.config.n_embd:,} channels, and a page can run up to {LARGEST_WIDTH:,}; "
+            "export a smaller model"
         )
     tensors, weights = _packed(_int8_tensors(checkpoint))
     parts = [weights[i : i + PART] for i in range(0, len(weights), PART)]
@@ -53,7 +60,7 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
         )
     if fits:
         parts = [weights]
-    data = {
+    data: dict[str, object] = {
         "config": asdict(checkpoint.config),
         "tensors": tensors,
         "weights": {"bytes": len(weights), "parts": len(parts), "folder": WEIGHT_FOLDER},

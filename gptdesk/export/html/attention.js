@@ -5,6 +5,7 @@
 "use strict";
 
 const WIDE = 16;  // numbers side by side
+const BLOCK = 512;  // keys
 const lanes = new Float64Array(WIDE);  // float32 values, which are faster to compute with so
 
 // Sum of the lanes: the upper half is added to the lower one until one is left.
@@ -83,34 +84,52 @@ function roughExp(x) {
 
 // Write softmax(q · keys / sqrt(D)) · values of one head into y: (D,), (S, D), (S, D) -> (D,).
 //
-// `queries` of a prompt are computed at once, and each of them has `row` scores, those to come included.
+// `queries` of a prompt are computed at once, and each of them has `row` scores, those to come included. Keys are read
+// in blocks; what was added up before is scaled to the highest score of the next block.
 function attend(q, keys, values, S, D, { queries, row }, y, scores) {
-  const scale = round(1 / Math.sqrt(D)), fours = row - (row % 4);
-  let most = -Infinity;
-  for (let t = 0; t < S; t++) {
-    const dot = queries > 3 ? dotOfMany : queries > 1 ? dotOfFew : t < fours ? dotOfFour : dotOfRest;
-    scores[t] = dot(q, keys, t * D, D) * scale;
-    if (scores[t] > most) most = scores[t];
-  }
-  // whole vectors of a row get the rough exponential, the rest the exact one
-  const vectors = row - (row % WIDE);
-  lanes.fill(0);
-  for (let t = 0; t < S; t++) {
-    const x = round(scores[t] - most);
-    scores[t] = t < vectors ? roughExp(x) : Math.exp(x);
-    if (t < vectors) lanes[t % WIDE] = round(lanes[t % WIDE] + scores[t]);
-  }
-  let total = laneSum();
-  for (let t = vectors; t < S; t++) total = round(total + scores[t]);
+  const scale = round(1 / Math.sqrt(D));
+  let most = -Infinity, total = 0;
   y.fill(0);
-  const eights = queries > 1 ? 0 : S - (S % 8);
-  for (let t = 0; t < eights; t += 8) addEight(scores, values, t, D, y);
-  for (let t = eights; t < S; t++) {
-    const weight = scores[t];
-    for (let d = 0, i = t * D; d < D; d++, i++) y[d] += weight * values[i];
+  for (let start = 0; start < S; start += BLOCK) {
+    const end = Math.min(S, start + BLOCK), size = Math.min(row - start, BLOCK), fours = start + size - (size % 4);
+    let top = most;
+    for (let t = start; t < end; t++) {
+      const dot = queries > 3 ? dotOfMany : queries > 1 ? dotOfFew : t < fours ? dotOfFour : dotOfRest;
+      scores[t] = dot(q, keys, t * D, D) * scale;
+      if (scores[t] > top) top = scores[t];
+    }
+    const before = start ? round(Math.exp(round(most - top))) : 0;
+    if (start) for (let d = 0; d < D; d++) y[d] *= before;
+    total = exponentials(scores, start, end, start + size - (size % WIDE), top) + before * total;
+    total = round(total);
+    most = top;
+    const eights = queries > 1 ? start : end - ((end - start) % 8);
+    for (let t = start; t < eights; t += 8) addEight(scores, values, t, D, y);
+    for (let t = eights; t < end; t++) {
+      const weight = scores[t];
+      for (let d = 0, i = t * D; d < D; d++, i++) y[d] += weight * values[i];
+    }
   }
   const inverse = round(1 / total);
   for (let d = 0; d < D; d++) y[d] *= inverse;
+}
+
+// Replace scores by e to the power of their distance from the highest, and return the sum. Whole vectors of a row get
+// the rough exponential, up to the place `rest`, and the others the exact one.
+function exponentials(scores, start, end, rest, top) {
+  lanes.fill(0);
+  const wide = Math.min(end, rest);
+  for (let t = start; t < wide; t++) {
+    const lane = (t - start) % WIDE;
+    scores[t] = roughExp(round(scores[t] - top));
+    lanes[lane] = round(lanes[lane] + scores[t]);
+  }
+  let sum = laneSum();
+  for (let t = wide; t < end; t++) {
+    scores[t] = Math.exp(round(scores[t] - top));
+    sum = round(sum + scores[t]);
+  }
+  return sum;
 }
 
 // Add eight values, each times its weight, to y.

@@ -31,13 +31,23 @@ NEEDS_KERNEL = pytest.mark.skipif(
     no_fbgemm(64, 64) is not None or not torch.cpu._is_vnni_supported(),
     reason="the page rounds as FBGEMM does with VNNI instructions, which this computer lacks",
 )
+CPU = Path("/proc/cpuinfo")
+ADDS_LIKE_THE_PAGE = (
+    torch.backends.cpu.get_cpu_capability() == "AVX512" and CPU.exists() and "GenuineIntel" in CPU.read_text()
+)
 expect = sync_api.expect
 
 Links = list[list[object]]  # of a chain, as the page has them
 GREEDY: Links = [["greedy", None]]
 BALANCED: Links = [["temperature", 0.8], ["top_k", 50], ["top_p", 0.95], ["min_p", 0.0]]
 CHAINS = (GREEDY, BALANCED, [["temperature", 1.0]], [["temperature", 1.2], ["min_p", 0.05]])
-PROMPTS = ("", "Once upon a time", "Zoë said: \u201cnaïve\u201d \U0001f600", "Ben had a red ball.\n\n", "The dog " * 120)
+PROMPTS = (
+    "",
+    "Once upon a time",
+    "Zoë said: \u201cnaïve\u201d \U0001f600",
+    "Ben had a red ball.\n\n",
+    "The dog " * 120,
+)
 TOKENS = 50
 
 GENERATE = """requests => requests.map(request => {
@@ -119,16 +129,15 @@ def test_the_page_writes_the_texts_of_the_desk(page: "sync_api.Page", desk_model
     texts = page.evaluate(GENERATE, requests)
     same = [text == desk_text(desk_model, **request) for text, request in zip(texts, requests, strict=True)]
     assert len(same) == 20
-    # Attention is added up in another order, so that an input may be rounded to another of its 255 steps. Which ones
-    # are depends on the processor's vectors.
-    print(sum(same)); assert sum(same) >= 18, same
+    # On another processor the sums of the attention have another order, so that some input of a matrix is rounded to
+    # another of its 255 steps now and then, after which a text may be another one.
+    assert sum(same) >= (20 if ADDS_LIKE_THE_PAGE else 15), same
 
 
 @NEEDS_KERNEL
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_random_model_of_characters(
-    browser: "sync_api.Browser", tmp_path: Path, tied: bool, chars: str = "abcdefgh \nß✓"
-) -> None:
+def test_a_random_model_of_characters(browser: "sync_api.Browser", tmp_path: Path, tied: bool) -> None:
+    chars = "abcdefgh \nß✓"
     config = GPTConfig(
         vocab_size=len(chars) + 3, block_size=24, n_layer=2, n_head=2, n_embd=20, tied=tied, bias=tied,
         activation="gelu_tanh" if tied else "gelu_erf",
@@ -151,7 +160,16 @@ def test_a_random_model_of_characters(
 
 def test_tokens_of_any_text_are_the_desks(page: "sync_api.Page", tokenizer: Tokenizer) -> None:
     source = random.Random(5)
-    texts = ["", " ", "\n\n  a", "don't  we'll\t\tgo ", "x" * 300, "\u00a0\ufeff\u0085 \u2003a", "１２½ Ⅷ", "<|endoftext|>"]
+    texts = [
+        "",
+        " ",
+        "\n\n  a",
+        "don't  we'll\t\tgo ",
+        "x" * 300,
+        "\u00a0\ufeff\u0085 \u2003a",
+        "１２½ Ⅷ",
+        "<|endoftext|>",
+    ]
     texts += ["e\u0301 \U0001f468\u200d\U0001f469 \u0939\u093f", "\ufffd", "a" + " " * 50 + "b"]
     for limit in (0x80, 0x250, 0x3000, 0x110000):
         points = [[source.randrange(limit) for _ in range(80)] for _ in range(40)]
@@ -212,9 +230,7 @@ def test_a_text_by_hand(page: "sync_api.Page") -> None:
     page.locator("#prompt").press("Control+Enter")
     expect(page.locator("#stats")).to_contain_text("ended")
     text = page.locator("#text")
-    (expected,) = page.evaluate(
-        GENERATE, [{"prompt": prompt, "chain": BALANCED, "seed": str(2**63 - 1), "tokens": 40}]
-    )
+    (expected,) = page.evaluate(GENERATE, [{"prompt": prompt, "chain": BALANCED, "seed": str(2**63 - 1), "tokens": 40}])
     assert text.text_content() == prompt + expected[1]
     assert page.locator("#text img").count() == 0
     shown = page.locator("#text .token")
@@ -252,7 +268,7 @@ def test_a_script_in_the_page_could_ask_for_nothing(page: "sync_api.Page") -> No
     ways = {
         "new Image().src = 'http://127.0.0.1:9/'": "img-src",
         "fetch('http://127.0.0.1:9/').catch(() => null)": "connect-src",
-        "const made = document.createElement('script'); made.textContent = '1'; document.body.append(made)": "script-src",
+        "const made = document.createElement('script'); made.text = '1'; document.body.append(made)": "script-src",
     }
     other = page.context.new_page()  # where errors are expected
     other.goto(page.url)
@@ -277,6 +293,12 @@ def test_weights_in_files_beside_the_page(
         with opened(browser, file) as page:
             texts.append(page.evaluate(GENERATE, requests))
     assert texts[0] == texts[1]
+
+
+def test_a_network_too_wide_for_the_page(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "LARGEST_WIDTH", 16)
+    with pytest.raises(ValueError, match="32 channels, and a page can run up to 16"):
+        written(tiny_folder / "tiny", tmp_path / "other")
 
 
 def test_a_hostile_model_is_text(browser: "sync_api.Browser", tmp_path: Path, tokenizer: Tokenizer) -> None:
