@@ -4,11 +4,10 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
+from gptdesk.cli.exporting import add_export, export_model
 from gptdesk.cli.parsing import Parser, path, verb_parser
 from gptdesk.desk import Desk
-from gptdesk.export import FORMATS, export
 from models.listing import ModelInfo
 from models.precision import PRECISIONS
 
@@ -23,10 +22,10 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     quantize.add_argument("name", metavar="NAME", help="model to read; it is not changed")
     quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
     quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
-    _add_export(actions)
+    add_export(_add_action(actions, "export", "write a model for other programs"))
     options = parser.parse_args(arguments)
     if options.action == "export":
-        return _export(desk, options)
+        return export_model(desk, options)
     return _quantize(desk, options) if options.action == "quantize" else _list(desk, options)
 
 
@@ -34,14 +33,6 @@ def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words:
     parser = actions.add_parser(name, help=words, description=words.capitalize() + ".", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     return parser
-
-
-def _add_export(actions: "argparse._SubParsersAction[Parser]") -> None:
-    export = _add_action(actions, "export", "write a model for other programs")
-    export.add_argument("name", metavar="NAME", help="model to read; it is not changed")
-    formats = "; ".join(f"{known.name}: {known.title}" for known in FORMATS)
-    export.add_argument("--format", required=True, metavar="FORMAT", help=formats)
-    export.add_argument("--to", type=path, required=True, metavar="PATH", help="file or folder to write; a new one")
 
 
 def _list(desk: Desk, options: argparse.Namespace) -> int:
@@ -77,17 +68,6 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
         return 1
     sizes = f"{copy.size_bytes / 1e6:,.1f} MB, {ratio:.0%} of {original.name}'s {original.size_bytes / 1e6:,.1f} MB"
     print(f"{copy.name}: {sizes}, in {copy.path}")
-    return 0
-
-
-def _export(desk: Desk, options: argparse.Namespace) -> int:
-    """Write the model and print the file to open. Raises ValueError if that fails."""
-    checkpoint, tokenizer = desk.library.checkpoint(options.name), desk.tokenizer(options.name)
-    page = export(checkpoint, tokenizer, name=options.name, to=Path(options.to), format=options.format)
-    if options.json:
-        print(json.dumps({"name": options.name, "format": options.format, "path": str(page)}, indent=1))
-    else:
-        print(f"{options.name} was written; open {page}")
     return 0
 
 

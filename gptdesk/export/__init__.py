@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptdesk.export.html import write_html
+from gptdesk.export.huggingface import write_huggingface
 from models.checkpoint import Checkpoint
 from models.tokenizer import Tokenizer
 
@@ -21,7 +22,10 @@ class ExportFormat:
     write: Writer
 
 
-FORMATS = (ExportFormat("html", "a page that runs the model in any browser, without network", write_html),)
+FORMATS = (
+    ExportFormat("html", "a page that runs the model in any browser, without network", write_html),
+    ExportFormat("huggingface", "a folder with a model card that transformers opens", write_huggingface),
+)
 
 
 def export_format(name: str) -> ExportFormat:
@@ -35,7 +39,7 @@ def export_format(name: str) -> ExportFormat:
 
 
 def export(checkpoint: Checkpoint, tokenizer: Tokenizer, *, name: str, to: Path, format: str) -> Path:
-    """Write a model to `to` in a format and return the file to open; nothing that exists is replaced.
+    """Write a model to `to` in a format and return what to open; nothing that exists is replaced.
 
     Raises ValueError for a format that does not exist, a model that the format cannot hold, and a path that is taken or
     cannot be written.
