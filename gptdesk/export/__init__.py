@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptdesk.export.html import write_html
 from gptdesk.export.huggingface import write_huggingface
+from gptdesk.export.state_dict import write_state_dict
 from models.checkpoint import Checkpoint
 from models.tokenizer import Tokenizer
 
@@ -25,6 +26,7 @@ class ExportFormat:
 FORMATS = (
     ExportFormat("html", "a page that runs the model in any browser, without network", write_html),
     ExportFormat("huggingface", "a folder with a model card that transformers opens", write_huggingface),
+    ExportFormat("pt", "model.pt, config.json and meta.json, as tutorials write them", write_state_dict),
 )
 
 
