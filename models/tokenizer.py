@@ -155,6 +155,11 @@ class BytePairTokenizer(Tokenizer):
             self.kind, pat_str=GPT2_PATTERN, mergeable_ranks=vocabulary.tokens, special_tokens={}
         )
 
+    @property
+    def vocabulary(self) -> bpe.Vocabulary:
+        """Tokens, merges and special tokens."""
+        return self._vocabulary
+
     def encode(self, text: str) -> list[int]:
         pieces = map(self._encoding.encode_ordinary, _cut_long_space(text))
         return list(itertools.chain.from_iterable(pieces))

@@ -1,4 +1,4 @@
-"""`gptdesk models`: management of the models, quantization and import."""
+"""`gptdesk models`: management of the models, quantization, import and export."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from gptdesk import management
+from gptdesk.cli.exporting import add_export, export_model
 from gptdesk.cli.importing import add_import, import_model
 from gptdesk.cli.managing import ACTIONS, add_actions, as_json
 from gptdesk.cli.parsing import Parser, path, verb_parser
@@ -15,7 +16,7 @@ from models.precision import PRECISIONS
 
 
 def models(desk: Desk, arguments: Sequence[str]) -> int:
-    """List and manage the models, quantize or import one."""
+    """List and manage the models, quantize, import or export one."""
     parser = verb_parser("models", "Manage the models in the home folder.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.type = path  # the rest is validated by the parser of the action
@@ -24,10 +25,13 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     quantize.add_argument("name", metavar="NAME", help="model to read; it is not changed")
     quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
     quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
-    add_import(partial(_add_action, actions))
-    add_actions(partial(_add_action, actions))
+    add = partial(_add_action, actions)
+    add_import(add)
+    add_export(add)
+    add_actions(add)
     options = parser.parse_args(arguments)
-    return (ACTIONS | {"quantize": _quantize, "import": import_model})[options.action](desk, options)
+    more = {"quantize": _quantize, "import": import_model, "export": export_model}
+    return (ACTIONS | more)[options.action](desk, options)
 
 
 def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words: str) -> Parser:

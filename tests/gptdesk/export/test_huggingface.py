@@ -1,0 +1,55 @@
+"""`--format huggingface`: the folder beside the checkpoint, opened by transformers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from network_checks import network
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gptdesk.export import export
+from models.checkpoint import About, Checkpoint, save_checkpoint, save_quantized
+from models.gpt import GPTConfig
+from models.precision import PRECISIONS
+from models.tokenizer import Tokenizer
+from models.weights import WEIGHTS
+
+
+def test_transformers_opens_the_folder(tiny_folder: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open(tiny_folder / "tiny")
+    tokenizer = checkpoint.load_tokenizer()
+    folder = export(checkpoint, tokenizer, name="tiny", to=tmp_path / "hf", format="huggingface")
+    assert (folder / WEIGHTS).read_bytes() == (tiny_folder / "tiny" / WEIGHTS).read_bytes()
+    text = "Once upon a time"
+    theirs = AutoTokenizer.from_pretrained(folder)
+    assert theirs(text).input_ids == tokenizer.encode(text)
+    ids = torch.tensor([tokenizer.encode(text)])
+    logits = AutoModelForCausalLM.from_pretrained(folder)(ids).logits
+    torch.testing.assert_close(logits, checkpoint.load_model()(ids), rtol=1e-4, atol=1e-4)
+
+
+def test_the_card_says_what_is_known_and_holds_no_markup(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    evil = 'a\n---\nlicense: "x" | <img src=x> [link](http://example.org) `code`'
+    config = GPTConfig(vocab_size=400, block_size=16, n_layer=1, n_head=1, n_embd=8)
+    about = About(source=evil, licence='MIT"\n---\n', validation_loss=1.5)
+    checkpoint = save_checkpoint(
+        tmp_path / "m", network(config), tokenizer=tokenizer, about=about, held_out="what nobody else shall read"
+    )
+    folder = export(checkpoint, tokenizer, name="m", to=tmp_path / "hf", format="huggingface")
+    assert not (folder / "held_out.txt").exists()
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "transformers"
+    assert card.data.to_dict()["license"] == 'mit"\n---\n'
+    assert "| Validation loss | 1.5000 nats per token |" in card.text
+    (source,) = [line for line in card.text.splitlines() if line.startswith("| Source |")]
+    assert r"\| \<img src=x\> \[link\](http://example.org) \`code\`" in source
+
+
+def test_a_quantized_model_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    original = Checkpoint.open(tiny_folder / "tiny")
+    tokenizer = original.load_tokenizer()
+    copy = save_quantized(tmp_path / "int8", original, PRECISIONS["int8"], tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="which transformers does not know"):
+        export(copy, tokenizer, name="tiny", to=tmp_path / "hf", format="huggingface")
+    assert not (tmp_path / "hf").exists()
