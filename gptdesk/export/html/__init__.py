@@ -19,8 +19,9 @@ from torch import Tensor
 from gptdesk import __version__
 from models import layout, storage
 from models.checkpoint import Checkpoint
+from models.gpt import GELU
 from models.precision import PRECISIONS
-from models.tokenizer import BytePairTokenizer, Tokenizer
+from models.tokenizer import BytePairTokenizer, CharacterTokenizer, Tokenizer
 from models.weights import encoded_tensors, read_weight
 
 INT8 = PRECISIONS["int8"]
@@ -38,8 +39,8 @@ WEIGHT_FOLDER = "weights"
 def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path) -> Path:
     """Write a model as one file, if `to` ends in .html, or as the folder `to`; return the page.
 
-    Raises ValueError for a model that is quantized to anything but int8, too wide, or too large for one file; OSError
-    if the disk refuses.
+    Raises ValueError for a model that is quantized to anything but int8, of a variant that the page does not run, too
+    wide, or too large for one file; OSError if the disk refuses.
     """
     if checkpoint.quantized not in (None, INT8):
         raise ValueError(
@@ -50,6 +51,7 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
             f"{name} has {checkpoint.config.n_embd:,} channels, and a page can run up to {LARGEST_WIDTH:,}; "
             "export a smaller model"
         )
+    _check_variant(checkpoint, tokenizer, name)
     tensors, weights = _packed(_int8_tensors(checkpoint))
     parts = [weights[i : i + PART] for i in range(0, len(weights), PART)]
     one_file, fits = to.suffix.lower() in (".html", ".htm"), len(weights) <= MOST_IN_PAGE
@@ -80,6 +82,20 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
             for i, part in enumerate(parts, 1):
                 storage.write_file(folder / WEIGHT_FOLDER / f"{i}.js", _weight_file(part))
     return to / INDEX
+
+
+def _check_variant(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str) -> None:
+    """Raise ValueError for a network or tokenizer that differs from GPT-2's in what the scripts do not know."""
+    config, ids = checkpoint.config, tokenizer.special_ids
+    if config.activation not in GELU or config.inner != 4 * config.n_embd:
+        difference = f"MLPs with {config.inner:,} channels and the activation {config.activation}"
+    elif type(tokenizer) not in (BytePairTokenizer, CharacterTokenizer):
+        difference = "a tokenizer with added words or ids around a text"
+    elif (ids.bos, ids.eos) != (tokenizer.end_of_text, ids.eos[:1]):
+        difference = "several ids that end a text, or another one that begins it"
+    else:
+        return
+    raise ValueError(f"{name} has {difference}, which a page does not run; export it with --format huggingface")
 
 
 def _int8_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:

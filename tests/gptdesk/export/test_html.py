@@ -23,6 +23,7 @@ from models.manager import LoadedModel
 from models.precision import PRECISIONS
 from models.precision.int8 import no_fbgemm
 from models.prefix import PrefixCache
+from models.special_ids import SpecialIds
 from models.tokenizer import Tokenizer, character_tokenizer
 from samplers import Chain
 
@@ -299,6 +300,25 @@ def test_a_network_too_wide_for_the_page(tiny_folder: Path, tmp_path: Path, monk
     monkeypatch.setattr(html, "LARGEST_WIDTH", 16)
     with pytest.raises(ValueError, match="32 channels, and a page can run up to 16"):
         written(tiny_folder / "tiny", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "eos", "reason"),
+    [
+        ({"activation": "relu"}, (7,), "MLPs with 32 channels and the activation relu"),
+        ({"n_inner": 20}, (7,), "MLPs with 20 channels and the activation gelu_tanh"),
+        ({}, (7, 8), "several ids that end a text, or another one that begins it"),
+    ],
+)
+def test_variants_that_the_page_does_not_run(
+    tmp_path: Path, changes: dict[str, object], eos: tuple[int, ...], reason: str
+) -> None:
+    config = GPTConfig(vocab_size=12, block_size=8, n_layer=1, n_head=1, n_embd=8, **changes)  # type: ignore[arg-type]
+    tokenizer = character_tokenizer("abcdefghijkl")
+    tokenizer.special_ids = SpecialIds(7, eos)
+    checkpoint = save_checkpoint(tmp_path / "model", network(config), tokenizer=tokenizer, about=About())
+    with pytest.raises(ValueError, match=rf"^model has {reason}, which a page does not run; export it with"):
+        export(checkpoint, tokenizer, name="model", to=tmp_path / "page.html", format="html")
 
 
 def test_a_hostile_model_is_text(browser: "sync_api.Browser", tmp_path: Path, tokenizer: Tokenizer) -> None:
