@@ -170,7 +170,7 @@ class ModelLibrary:
         return self.info(target)
 
     def new_name(self, name: str | None, *, wished: str) -> str:
-        """Return the name of a new model: `name`, or a free one like that wished. Raises ValueError if it is invalid."""
+        """Return the name of a new model: `name`, or a free one like that wished; ValueError if it is invalid."""
         names = self.names()
         if name is None:
             name = free_name(wished, names)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -29,11 +29,11 @@ class FakeHub:
     tags: dict[str, str] = field(default_factory=dict)  # other tags than those listed
     cut: int | None = None  # bytes of a large file after which the connection ends
     pause: float = 0.0  # seconds after each piece of a large file
+    after_piece: Callable[[], object] = lambda: None  # called after each piece of a large file
     url: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)  # method and path
     ranges: list[str] = field(default_factory=list)  # of the requests for large files
     authorized: list[str] = field(default_factory=list)  # paths to which a token was sent
-    arrived: threading.Event = field(default_factory=threading.Event)  # a large file has begun
 
     def is_large(self, name: str) -> bool:
         return name.endswith((".safetensors", ".bin", ".h5"))
@@ -123,7 +123,7 @@ def serving_hub(hub: FakeHub) -> Iterator[FakeHub]:
                     self.wfile.write(body[start : start + PIECE])
                 except OSError:
                     return
-                hub.arrived.set()
+                hub.after_piece()
                 done.wait(hub.pause)
 
         def send(self, status: int, headers: dict[str, str], body: bytes) -> None:

@@ -68,7 +68,7 @@ class HubModel:
         return self.size - sum(min(self._received(file), file.size) for file in self.files)
 
     def places(self, file: HubFile) -> tuple[Path, Path, Path]:
-        """Return the path of a file in the folder of the commit, of its content by checksum, and of an unfinished one."""
+        """Return the paths of a file in the folder of its commit, of its content, and of an unfinished one."""
         blobs = self.repository / "blobs"
         return self.folder / file.name, blobs / file.checksum, blobs / f"{file.checksum}.gptdesk.incomplete"
 

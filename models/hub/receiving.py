@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models import storage
 from models.hub.errors import http_errors, one_sentence
-from models.hub.model import BLOCK, HubFile, HubModel
+from models.hub.model import HubFile, HubModel
 
 ATTEMPTS = 5  # at a file, each of which must bring something
 PARTIAL_CONTENT = 206
@@ -100,8 +100,9 @@ def _receive_once(model: HubModel, file: HubFile, part: Path, url: str) -> Itera
     with get_session().stream("GET", url, headers=headers, timeout=model.timeout, follow_redirects=True) as response:
         hf_raise_for_status(response)
         done = done if response.status_code == PARTIAL_CONTENT else 0
-        with open(part, "ab" if done else "wb") as opened:
-            for chunk in response.iter_bytes(BLOCK):
+        # unbuffered and as it comes: what has arrived stays if the process ends now
+        with open(part, "ab" if done else "wb", buffering=0) as opened:
+            for chunk in response.iter_bytes():
                 done += len(chunk)
                 opened.write(chunk)
                 if done > file.size:
