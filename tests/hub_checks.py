@@ -21,10 +21,12 @@ class FakeHub:
 
     files: dict[str, bytes]
     id: str = "someone/tiny"
+    alias: str = ""  # older id, which leads to the present one
     commit: str = COMMIT
     gated: bool = False
     status: int = 200  # of the API
     error: str = ""  # its X-Error-Code
+    message: str = ""  # its X-Error-Message
     sent: dict[str, bytes] = field(default_factory=dict)  # other bytes than those listed
     tags: dict[str, str] = field(default_factory=dict)  # other tags than those listed
     cut: int | None = None  # bytes of a large file after which the connection ends
@@ -74,7 +76,9 @@ def serving_hub(hub: FakeHub) -> Iterator[FakeHub]:
             hub.asked.append((self.command, path))
             if "Authorization" in self.headers:
                 hub.authorized.append(path)
-            if path.startswith("/api/models/"):
+            if hub.alias and f"/{hub.alias}/re" in path:
+                self.send(307, {"Location": path.replace(f"/{hub.alias}/", f"/{hub.id}/")}, b"")
+            elif path.startswith("/api/models/"):
                 self.answer_api(path.removeprefix("/api/models/").partition("/revision/"))
             elif path.startswith("/large/"):
                 self.send_large(path.removeprefix("/large/"))
@@ -86,7 +90,9 @@ def serving_hub(hub: FakeHub) -> Iterator[FakeHub]:
         def answer_api(self, parts: tuple[str, str, str]) -> None:
             name, _, revision = parts
             if hub.status != 200:
-                self.send(hub.status, {"X-Error-Code": hub.error} if hub.error else {}, b"<html>a page</html>")
+                self.send(
+                    hub.status, {"X-Error-Code": hub.error, "X-Error-Message": hub.message}, b"<html>a page</html>"
+                )
             elif name != hub.id:
                 self.send(401, {"X-Error-Code": "RepoNotFound"}, b"")  # as the Hub answers for a missing one
             elif revision not in ("", "main", "v1", hub.commit):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_checks import Capture, answer, complaint
@@ -176,6 +177,38 @@ def test_a_longer_file_than_listed_is_not_received_to_its_end(hub: FakeHub, tmp_
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
+def test_an_older_id_leads_to_the_present_one(hub: FakeHub, tmp_path: Path) -> None:
+    """As gpt2 does to openai-community/gpt2."""
+    hub.alias = "older"
+    model = look_up("older", endpoint=hub.url, cache=tmp_path)
+    fetched(model)
+    assert repository(model.folder) == FILES
+    assert look_up("older", endpoint="http://127.0.0.1:1", cache=tmp_path).folder == model.folder
+
+
+def test_files_are_stored_once_where_there_are_no_links(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.are_symlinks_supported", lambda *_: False)
+    model = found(hub, tmp_path)
+    fetched(model)
+    assert repository(model.folder) == FILES
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == BODY] == [
+        model.folder / "model.safetensors"
+    ]
+    assert found(hub, tmp_path).remaining == 0
+    offline = look_up(hub.id, endpoint="http://127.0.0.1:1", cache=tmp_path)
+    assert fetched(offline)[-1].done == model.size
+
+
+def test_a_full_disk_is_told_before_the_download(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = found(hub, tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ValueError, match=r"needs 0\.1 MB in .*, where 0\.0 MB are free; make room, or name another"):
+        fetched(model)
+    assert hub.fetched == ["config.json"]
+
+
 def test_a_damaged_file_in_the_cache_is_downloaded_again(hub: FakeHub, tmp_path: Path) -> None:
     model = found(hub, tmp_path)
     fetched(model)
@@ -200,6 +233,11 @@ def test_gated_missing_and_refused_are_told_apart(hub: FakeHub, tmp_path: Path) 
         found(hub, tmp_path)
     hub.status, hub.error = 401, "GatedRepo"
     with pytest.raises(ValueError, match="is gated"):
+        found(hub, tmp_path)
+    hub.error, hub.message = "", "Invalid credentials in Authorization header"
+    with pytest.raises(
+        ValueError, match="refuses the token of this computer; sign in by `hf auth login` or set HF_TOKEN"
+    ):
         found(hub, tmp_path)
 
 
@@ -281,7 +319,7 @@ def test_a_killed_or_stopped_import_leaves_no_model_and_the_next_one_resumes(
     monkeypatch.setattr(CLI, "look_up", partial(look_up, endpoint=hub.url, cache=cache))
     for _ in range(2):  # Ctrl-C as soon as there is more
         before, hub.ranges = arrived(cache), []
-        hub.after_piece = lambda: os.kill(os.getpid(), signal.SIGINT)
+        hub.after_piece = partial(interrupt, cache, before)
         assert main(command) == 130
         assert hub.ranges == [f"bytes={before}-"]
         assert models_in(home) == []
@@ -299,6 +337,12 @@ def test_a_killed_or_stopped_import_leaves_no_model_and_the_next_one_resumes(
 def arrived(cache: Path) -> int:
     """The bytes of unfinished weights."""
     return sum(path.stat().st_size for path in cache.rglob(f"{'?' * 64}.*.incomplete"))
+
+
+def interrupt(cache: Path, before: int) -> None:
+    while arrived(cache) <= before:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def models_in(home: Path) -> list[str]:
