@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import pytest
 from server_checks import http_server
 
 COMMIT, LATER_COMMIT = "a" * 40, "b" * 40
@@ -154,3 +155,11 @@ def serving_hub(hub: FakeHub) -> Iterator[FakeHub]:
 def repository(folder: Path) -> dict[str, bytes]:
     """Return the files of a folder by name."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def let_the_client_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface_hub connect to a local server by HTTP: it is offline in the tests of other files."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
