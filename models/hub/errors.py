@@ -25,7 +25,13 @@ def http_errors() -> tuple[type[Exception], ...]:
 @contextlib.contextmanager
 def one_sentence(model: HubModel) -> Iterator[None]:
     """Turn an error of huggingface_hub into a ValueError that says in one sentence what to do."""
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     name = model.id
     try:
@@ -42,6 +48,8 @@ def one_sentence(model: HubModel) -> Iterator[None]:
         ) from error
     except RevisionNotFoundError as error:
         raise ValueError(f"{name} on the Hugging Face Hub has no revision {model.revision!r}") from error
+    except OfflineModeIsEnabled as error:
+        raise UnreachableError(f"{name} was not looked up on the Hub, for HF_HUB_OFFLINE is set") from error
     except http_errors() as error:
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
         if status == 401:

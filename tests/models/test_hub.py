@@ -254,7 +254,7 @@ def test_without_the_hub_the_cache_is_used_and_said(
     with pytest.raises(ValueError, match=r"someone/tiny is not whole in .*: connect to the internet and run this"):
         look_up(hub.id, endpoint="http://127.0.0.1:1", cache=tmp_path)  # only config.json is there
     fetched(model)
-    faults = [(503, "answers 503"), (200, "Connection refused"), (0, "offline")]
+    faults = [(503, "answers 503"), (200, "Connection refused"), (0, "HF_HUB_OFFLINE is set")]
     for status, reason in faults:
         hub.status = status
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", status == 0)
