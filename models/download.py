@@ -103,7 +103,7 @@ def _one_sentence(url: str) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ValueError(f"{url} could not be downloaded ({_reason(error)})") from error
+        raise ValueError(f"{url} could not be downloaded ({reason_of(error)})") from error
 
 
 def gpt2_merges_file(cache_folder: Path, *, timeout: float, endpoint: str | None = None) -> str:
@@ -123,7 +123,7 @@ def gpt2_merges_file(cache_folder: Path, *, timeout: float, endpoint: str | None
         data = _from_hub(timeout=timeout, endpoint=endpoint)
     except Exception as error:  # the library passes on what its HTTP client raises, and that differs by version
         raise ValueError(
-            f"GPT-2's vocabulary is not on this computer yet and could not be downloaded ({_reason(error)}): connect "
+            f"GPT-2's vocabulary is not on this computer yet and could not be downloaded ({reason_of(error)}): connect "
             f"to the internet once and try again, or copy the file {FILE_NAME} into {cache_folder}"
         ) from error
     try:
@@ -155,12 +155,12 @@ def _is_genuine(data: bytes) -> bool:
     return hashlib.sha256(data).hexdigest() == GPT2_MERGES_SHA256
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what went wrong as the system or the server says it, in one line."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answers {response.status_code} {response.reason_phrase}"
     if error.__cause__ is not None:  # the Hub's library says at length that there is no network
-        return _reason(error.__cause__)
+        return reason_of(error.__cause__)
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

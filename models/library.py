@@ -183,18 +183,25 @@ class ModelLibrary:
             save_quantized(self.folder / target, source, PRECISIONS[precision], tokenizer=tokenizer)
         return self.info(target)
 
+    def new_name(self, name: str | None, *, wished: str) -> str:
+        """Return the name of a new model: `name`, or a free one like that wished; ValueError if it is invalid."""
+        names = self.names()
+        if name is None:
+            name = free_name(wished, names)
+        check_new_name(name, names)
+        return name
+
     def import_model(
-        self, path: Path, *, name: str | None = None, options: ImportOptions | None = None
+        self, path: Path, *, name: str | None = None, options: ImportOptions | None = None, origin: str = ""
     ) -> tuple[ModelInfo, Imported]:
         """Add the model in a foreign file or folder, as `name` or by a free name like the file's.
 
+        `origin` are words for where it comes from, instead of its path.
         Raises ValueError if it cannot be imported, OSError if the disk refuses; then nothing has changed.
         """
-        names = self.names()
-        if name is None:
-            name = free_name(wished_name(path), names)
-        check_new_name(name, names)
-        imported = import_folder(path, self.folder / name, options or ImportOptions(), cache_folder=self.cache_folder)
+        name = self.new_name(name, wished=wished_name(path))
+        options = options or ImportOptions()
+        imported = import_folder(path, self.folder / name, options, cache_folder=self.cache_folder, origin=origin)
         return self.info(name), imported
 
     def check_own(self, name: str, change: str) -> None:

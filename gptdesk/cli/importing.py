@@ -1,7 +1,10 @@
-"""`gptdesk models import`: a model of another program becomes one of the desk's."""
+"""`gptdesk models import`: a model of another program, or of the Hugging Face Hub, becomes one of the desk's."""
 
 import argparse
 import json
+import logging
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +14,19 @@ from gptdesk.cli.parsing import Parser, number, path
 from gptdesk.desk import Desk
 from models.formats.options import ImportOptions
 from models.gpt import GELU
+from models.hub import SUGGESTED, HubModel, fetch, is_hub_id, look_up
+
+log = logging.getLogger(__name__)
+
+BLINK = 0.2  # seconds between two looks of the progress
 
 
 def add_import(add: Callable[[str, str], Parser]) -> None:
     """Add the action and its options."""
-    parser = add("import", "add a model in a file or folder of another program")
-    parser.add_argument("path", type=path, metavar="PATH", help="file of weights, or the folder it is in")
+    parser = add("import", "add a model in a file or folder, or of the Hugging Face Hub")
+    words = f"file of weights, the folder it is in, or else an id of the Hub, such as {', '.join(SUGGESTED)}"
+    parser.add_argument("path", type=path, metavar="PATH", help=words)
+    parser.add_argument("--revision", default="", metavar="R", help="branch, tag or commit on the Hub; default: main")
     parser.add_argument("--name", metavar="NAME", help="name of the new model; default: like the file's")
     parser.add_argument("--n-head", type=number, default=0, metavar="N", help="attention heads, if the file has none")
     parser.add_argument("--activation", default="", metavar="X", help=f"{', '.join(GELU)}, if the file has none")
@@ -27,8 +37,16 @@ def add_import(add: Callable[[str, str], Parser]) -> None:
 def import_model(desk: Desk, options: argparse.Namespace) -> int:
     """Add the model and print what it became. Raises ValueError if that fails."""
     given = ImportOptions(n_head=options.n_head, activation=options.activation, tokenizer=options.tokenizer)
+    source, name, origin = Path(options.path), options.name, ""
+    if not source.exists() and is_hub_id(options.path):
+        name = desk.library.new_name(name, wished=options.path.rpartition("/")[2])
+        model = look_up(options.path, revision=options.revision or "main")
+        _download(model)
+        source, origin = model.folder, model.origin
+    elif options.revision:
+        raise ValueError("--revision is for a model of the Hugging Face Hub, and this is a path; leave it out")
     try:
-        info, imported = desk.library.import_model(Path(options.path), name=options.name, options=given)
+        info, imported = desk.library.import_model(source, name=name, options=given, origin=origin)
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"{options.path} was not imported and nothing was changed: {reason}") from error
@@ -43,3 +61,27 @@ def import_model(desk: Desk, options: argparse.Namespace) -> int:
         return 1
     print(f"{info.name}: a {imported.kind}, {info.parameters:,} parameters, {info.size_bytes / 1e6:,.1f} MB")
     return 0
+
+
+def _download(model: HubModel) -> None:
+    """Download what the cache lacks of a model's files; log their sizes before, and show the progress on a terminal."""
+    if model.remark:
+        log.info("%s", model.remark)
+    for file in model.files:
+        log.info("  %-40s %12s bytes", file.name, f"{file.size:,}")
+    left = f"{model.remaining / 1e6:,.1f} MB of {model.size / 1e6:,.1f} MB to download into {model.repository}"
+    log.info("%s: %s", model.origin, left)
+    shown, on_terminal = 0.0, sys.stderr.isatty()
+    try:
+        for received in fetch(model):
+            if on_terminal and time.monotonic() - shown >= BLINK:
+                shown = time.monotonic()
+                sys.stderr.write(f"\r\x1b[K{model.id}: {received.done / 1e6:,.1f} of {model.size / 1e6:,.1f} MB")
+                sys.stderr.flush()
+    except BaseException as error:
+        if not isinstance(error, Exception):  # a signal
+            log.info("%s stopped; run this again, and it goes on where it stopped", model.id)
+        raise
+    finally:
+        if on_terminal:
+            sys.stderr.write("\r\x1b[K")

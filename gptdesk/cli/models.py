@@ -35,7 +35,7 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
 
 
 def _add_action(actions: "argparse._SubParsersAction[Parser]", name: str, words: str) -> Parser:
-    parser = actions.add_parser(name, help=words, description=words.capitalize() + ".", allow_abbrev=False)
+    parser = actions.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     return parser
 

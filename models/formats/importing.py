@@ -31,11 +31,14 @@ def wished_name(path: Path) -> str:
     return (path if path.is_dir() else path.parent).name if is_common else path.name.removesuffix(path.suffix)
 
 
-def import_folder(path: Path, target: Path, options: ImportOptions, *, cache_folder: Path) -> Imported:
+def import_folder(
+    path: Path, target: Path, options: ImportOptions, *, cache_folder: Path, origin: str = ""
+) -> Imported:
     """Write the model in the file or folder `path` as the new checkpoint folder `target`.
 
     Nothing that the file says is run: it is read in a process of its own, and only the safetensors which that writes
-    is opened here. Raises ValueError if it cannot be imported, naming the options that its file does not say;
+    is opened here. `origin` are words for where it comes from, instead of its path.
+    Raises ValueError if it cannot be imported, naming the options that its file does not say;
     FileExistsError if there is anything at `target`, OSError if the disk refuses.
     """
     if options.tokenizer not in ("", GPT2):
@@ -44,18 +47,18 @@ def import_folder(path: Path, target: Path, options: ImportOptions, *, cache_fol
         try:
             file = find_file(path)
             answer = convert_apart(file, folder, options)
-            checkpoint = _completed(folder, file, answer, cache_folder)
+            checkpoint = _completed(folder, origin or file.name, answer, cache_folder)
             if answer.missing:
                 raise ValueError(_question(checkpoint, answer, cache_folder))
             doubts = _doubts(checkpoint, options, cache_folder)
         except ValueError as error:
             # of a checkpoint, the reason without the name of the temporary folder
             reason = error.__cause__ if folder.name in str(error) and error.__cause__ else error
-            raise ValueError(f"{path} cannot be imported: {reason}") from error
+            raise ValueError(f"{origin or path} cannot be imported: {reason}") from error
     return Imported(answer.kind, answer.remarks + doubts)
 
 
-def _completed(folder: Path, file: Path, answer: Answer, cache_folder: Path) -> Checkpoint:
+def _completed(folder: Path, origin: str, answer: Answer, cache_folder: Path) -> Checkpoint:
     """Return the opened checkpoint, with the documents that its foreign file does not have; ValueError if unusable."""
     checkpoint = Checkpoint.open(folder)
     config = checkpoint.config
@@ -67,7 +70,7 @@ def _completed(folder: Path, file: Path, answer: Answer, cache_folder: Path) -> 
         settings = ids | {"pad_token_id": ids["eos_token_id"], "do_sample": True}
         storage.write_file(folder / "generation_config.json", storage.json_bytes(settings))
     if not (folder / ABOUT).exists():
-        about = About(source=f"imported from {file.name} ({answer.kind})".encode("utf-8", "replace").decode())
+        about = About(source=f"imported from {origin} ({answer.kind})".encode("utf-8", "replace").decode())
         content = about_to_json(about, parameters=checkpoint.parameters)
         storage.write_file(folder / ABOUT, storage.json_bytes(content))
     return Checkpoint.open(folder)
