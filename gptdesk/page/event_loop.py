@@ -2,7 +2,8 @@
 
 Gradio 6.31 creates each output of an event anew for every message, also where only its text changes or nothing at all,
 and closes the generators of abandoned events in the loop (docs/upstream.md). With many visitors, the first was most of
-its work, and the second held up all others until a generation had noticed that nobody reads it.
+its work, and the second held up all others until a generation had noticed that nobody reads it. Messages that follow
+each other so quickly must not be sent as Gradio's edits: its page loses what the next message takes back.
 """
 
 import threading
@@ -12,6 +13,7 @@ from copy import copy
 from typing import Any
 
 import gradio as gr
+from gradio import utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, Blocks
 from gradio.state_holder import SessionState
@@ -26,8 +28,12 @@ PATIENCE = 60.0  # seconds after which it is left alone, as Gradio does
 
 
 def relieve_event_loop(blocks: Blocks) -> None:
-    """Send the updates of QUICK components of `blocks` as they are, and close all generators in threads."""
+    """Send the updates of QUICK components of `blocks` as they are, and close all generators in threads.
+
+    Between the messages of all pages, edits are sent that leave the earlier message as it is.
+    """
     _use_quick_updates(blocks)
+    utils.diff = edits
     SyncToAsyncIterator.aclose = _close_in_thread  # type: ignore[method-assign]
 
 
@@ -69,6 +75,27 @@ def _quick_update(block: Block, value: object) -> dict[str, object] | None:
     # Gradio, too, takes None for a property that stays as it is
     changes = {name: change for name, change in update.items() if change is not None}
     return changes | ({"value": block.postprocess(text)} if "value" in update else {})
+
+
+def edits(before: object, now: object) -> list[list[object]]:
+    """Return the edits (action, path, value) that turn the previous message for an output into the next one.
+
+    The page makes them in place, in an object that it may not have shown yet when two messages arrive together: text
+    that grows may be shown early, and all else replaces the whole object.
+    """
+    if before == now:
+        return []
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        others = {name: value for name, value in now.items() if name != "value"}
+        text, longer = before.get("value"), now.get("value")
+        if (
+            isinstance(text, str)
+            and isinstance(longer, str)
+            and longer.startswith(text)
+            and others.items() <= before.items()
+        ):
+            return [["append", ["value"], longer[len(text) :]]]
+    return [["replace", [], now]]
 
 
 async def _close_in_thread(iterator: SyncToAsyncIterator, *_: object) -> None:

@@ -4,22 +4,24 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from itertools import pairwise
 
 import gradio as gr
 import pytest
 from anyio import CapacityLimiter
+from gradio import utils
 from gradio.blocks import Block, Blocks
 from gradio.state_holder import SessionState
 from gradio.utils import SyncToAsyncIterator
 
-from gptdesk.page.event_loop import relieve_event_loop
+from gptdesk.page.event_loop import edits, relieve_event_loop
 
 LONG = 60.0  # seconds; nobody waits so long unless something is wrong
 
 
 @pytest.fixture
 def blocks(in_event_loop: Callable[[Callable[[], Blocks]], Blocks]) -> Iterator[Blocks]:
-    aclose = SyncToAsyncIterator.aclose
+    aclose, diff = SyncToAsyncIterator.aclose, utils.diff
 
     def build() -> Blocks:
         with gr.Blocks(analytics_enabled=False) as blocks:
@@ -36,6 +38,7 @@ def blocks(in_event_loop: Callable[[Callable[[], Blocks]], Blocks]) -> Iterator[
 
     yield in_event_loop(build)
     SyncToAsyncIterator.aclose = aclose  # type: ignore[method-assign]
+    utils.diff = diff
 
 
 def messages(blocks: Blocks, updates: dict[int, object]) -> list[object]:
@@ -70,6 +73,42 @@ def test_the_browser_is_sent_what_gradio_would_send(blocks: Blocks, updates: dic
         if index == 5 and index not in updates:
             own = {"__type__": "update"}  # Gradio's has "props" without any property
         assert message in (own, {"__type__": "update", "value": own}), index
+
+
+def edited(message: object, changes: list[list[object]]) -> object:
+    """The message after changes as Gradio's page makes them, in place."""
+    for action, path, value in changes:
+        if not path:
+            assert action == "replace"
+            message = value
+        else:
+            assert (action, path) == ("append", ["value"])
+            message["value"] += value  # type: ignore[index]
+    return message
+
+
+def test_messages_that_arrive_together_are_all_shown() -> None:
+    """Earlier ones are shown after the edits of later ones, and may then have more of a text, but nothing less."""
+    update = {"__type__": "update"}
+    sent: list[object] = [
+        update | {"visible": True, "label": "Text 2"},
+        update | {"value": "Once"},
+        update | {"value": "Once upon"},
+        update,
+        update,
+        update | {"value": "Once upon a time", "visible": True},
+        update | {"value": "Once upon a time, there", "visible": False},
+        None,
+        ["Once", 2],
+    ]
+    received = [deepcopy(sent[0])]
+    for before, now in pairwise(deepcopy(sent)):
+        received.append(edited(received[-1], edits(before, now)))
+    assert received[-1] == sent[-1]
+    grown = [
+        one | {"value": "Once upon"} if isinstance(one, dict) and one.get("value") == "Once" else one for one in sent
+    ]
+    assert received == grown
 
 
 def test_values_of_a_session_are_kept(blocks: Blocks) -> None:
