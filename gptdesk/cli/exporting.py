@@ -15,12 +15,16 @@ def add_export(parser: Parser) -> None:
     formats = "; ".join(f"{known.name}: {known.title}" for known in FORMATS)
     parser.add_argument("--format", required=True, metavar="FORMAT", help=formats)
     parser.add_argument("--to", type=path, required=True, metavar="PATH", help="new file or folder to write")
+    parser.add_argument("--precision", metavar="P", help="of the weights; pt: float32, int8-dynamic")
+    parser.add_argument("--zip", action="store_true", help="one archive instead of a folder (pt)")
 
 
 def export_model(desk: Desk, options: argparse.Namespace) -> int:
     """Write the model and print what to open. Raises ValueError if that fails."""
     checkpoint, tokenizer = desk.library.checkpoint(options.name), desk.tokenizer(options.name)
-    written = export(checkpoint, tokenizer, name=options.name, to=Path(options.to), format=options.format)
+    given = {"precision": options.precision, "zip": options.zip}
+    to = Path(options.to)
+    written = export(checkpoint, tokenizer, name=options.name, to=to, format=options.format, **given)
     if options.json:
         print(json.dumps({"name": options.name, "format": options.format, "path": str(written)}, indent=1))
     else:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from gptdesk import __version__
-from models import layout, storage
+from gptdesk.export.stored_weights import weights_at
+from models import storage
 from models.checkpoint import Checkpoint
 from models.precision import PRECISIONS
 from models.tokenizer import BytePairTokenizer, Tokenizer
-from models.weights import encoded_tensors, read_weight
 
 INT8 = PRECISIONS["int8"]
 # in the order of their use
@@ -50,7 +50,7 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
             f"{name} has {checkpoint.config.n_embd:,} channels, and a page can run up to {LARGEST_WIDTH:,}; "
             "export a smaller model"
         )
-    tensors, weights = _packed(_int8_tensors(checkpoint))
+    tensors, weights = _packed(weights_at(checkpoint, INT8))
     parts = [weights[i : i + PART] for i in range(0, len(weights), PART)]
     one_file, fits = to.suffix.lower() in (".html", ".htm"), len(weights) <= MOST_IN_PAGE
     if one_file and not fits:
@@ -80,19 +80,6 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
             for i, part in enumerate(parts, 1):
                 storage.write_file(folder / WEIGHT_FOLDER / f"{i}.js", _weight_file(part))
     return to / INDEX
-
-
-def _int8_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
-    """Yield our name and value of every tensor of a checkpoint at int8, encoded unless it is stored so."""
-    weights = checkpoint.open_weights()
-    stored = layout.stored_tensors(checkpoint.config, INT8)
-    if checkpoint.quantized:
-        for tensor in stored:
-            yield tensor.name, read_weight(weights, tensor.name, tensor.shape)
-        return
-    encoded = encoded_tensors(checkpoint.config, weights, INT8)
-    for tensor in stored:
-        yield tensor.name, encoded[tensor.stored_name]
 
 
 def _packed(tensors: Iterator[tuple[str, Tensor]]) -> tuple[list[dict[str, object]], bytes]:
