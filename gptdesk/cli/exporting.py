@@ -15,7 +15,9 @@ def add_export(parser: Parser) -> None:
     formats = "; ".join(f"{known.name}: {known.title}" for known in FORMATS)
     parser.add_argument("--format", required=True, metavar="FORMAT", help=formats)
     parser.add_argument("--to", type=path, required=True, metavar="PATH", help="new file or folder to write")
-    parser.add_argument("--precision", metavar="P", help="of the weights; pt: float32, int8-dynamic")
+    parser.add_argument(
+        "--precision", metavar="P", help="of the weights; pt: float32, int8-dynamic; gguf: f32, f16, q8_0, q4_0"
+    )
     parser.add_argument("--zip", action="store_true", help="one archive instead of a folder (pt)")
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptdesk.export.gguf import write_gguf
 from gptdesk.export.html import write_html
 from gptdesk.export.huggingface import write_huggingface
 from gptdesk.export.pt import write_pt
@@ -29,6 +30,7 @@ FORMATS = (
     ExportFormat("html", "a page that runs the model in any browser, without network", write_html),
     ExportFormat("huggingface", "a folder with a model card that transformers opens", write_huggingface),
     ExportFormat("pt", "a state dict for PyTorch, as tutorials write it", write_pt, ("precision", "zip")),
+    ExportFormat("gguf", "a file for llama.cpp and Ollama", write_gguf, ("precision",)),
 )
 
 
