@@ -183,7 +183,7 @@ class Desk:
 def _library(settings: Settings) -> ModelLibrary:
     return ModelLibrary(
         settings.models,
-        bundled=[STARTER],
+        bundled=[STARTER] if STARTER.is_dir() else [],  # an exported Space has its own model only
         supplier=partial(run_models, settings.runs),
         reserved=partial(names, settings.runs),
         cache_folder=settings.vocabularies,

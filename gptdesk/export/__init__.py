@@ -9,6 +9,7 @@ from gptdesk.export.gguf import write_gguf
 from gptdesk.export.html import write_html
 from gptdesk.export.huggingface import write_huggingface
 from gptdesk.export.pt import write_pt
+from gptdesk.export.space import write_space
 from models.checkpoint import Checkpoint
 from models.tokenizer import Tokenizer
 
@@ -31,6 +32,7 @@ FORMATS = (
     ExportFormat("huggingface", "a folder with a model card that transformers opens", write_huggingface),
     ExportFormat("pt", "a state dict for PyTorch, as tutorials write it", write_pt, ("precision", "zip")),
     ExportFormat("gguf", "a file for llama.cpp and Ollama", write_gguf, ("precision",)),
+    ExportFormat("space", "the folder of a Hugging Face Space", write_space, ("sdk", "precision")),
 )
 
 
