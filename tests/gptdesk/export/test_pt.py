@@ -15,7 +15,7 @@ from gptdesk.export import export
 from models.checkpoint import About, Checkpoint, save_checkpoint, save_quantized
 from models.gpt import GPTConfig
 from models.precision import PRECISIONS
-from models.tokenizer import character_tokenizer
+from models.tokenizer import Tokenizer, character_tokenizer
 
 CHARACTERS = character_tokenizer(ALPHABET)
 
@@ -119,6 +119,7 @@ def test_an_archive_holds_the_same_files(tiny_folder: Path, tmp_path: Path) -> N
     checkpoint = Checkpoint.open(tiny_folder / "tiny")
     tokenizer = checkpoint.load_tokenizer()
     folder = export(checkpoint, tokenizer, name="tiny", to=tmp_path / "tiny", format="pt")
+    assert Tokenizer.load(folder).encode("Once upon a time") == tokenizer.encode("Once upon a time")
     archive = export(checkpoint, tokenizer, name="tiny", to=tmp_path / "tiny.zip", format="pt", zip=True)
     with zipfile.ZipFile(archive) as packed:
         assert {f"tiny/{file.name}" for file in folder.iterdir()} == {*packed.namelist()}
