@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,8 @@ def _package() -> ModuleType:
     try:
         return importlib.import_module("gguf")
     except ImportError:
-        raise ValueError("to write GGUF needs the gguf package; install it: pip install gguf") from None
+        install = f"{sys.executable} -m pip install gguf"
+        raise ValueError(f"the gguf package, which writes such files, is not installed here; run: {install}") from None
 
 
 def _checked(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, kind: str, to: Path) -> bpe.Vocabulary:
