@@ -190,7 +190,7 @@ def _scheduler() -> Scheduler:
 def _library(settings: Settings) -> ModelLibrary:
     library = ModelLibrary(
         settings.models,
-        bundled=[STARTER],
+        bundled=[STARTER] if STARTER.is_dir() else [],  # an exported Space has its own model only
         supplier=partial(run_models, settings.runs),
         reserved=partial(names, settings.runs),
         cache_folder=settings.vocabularies,

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,14 +17,15 @@ sync_api.expect.set_options(timeout=30_000)  # as long as a click waits; a busy 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NEEDS_BROWSER = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+MODULE = (sys.executable, "-m", "gptdesk")
 WINDOW = {"width": 1440, "height": 900}
 
 
 class RunningDesk:
     """A desk in a process of its own."""
 
-    def __init__(self, home: Path, **variables: str) -> None:
-        command = [sys.executable, "-m", "gptdesk", "--port", "0", "--no-browser", "--home", str(home)]
+    def __init__(self, home: Path, *, program: Sequence[str] = MODULE, **variables: str) -> None:
+        command = [*program, "--port", "0", "--no-browser", "--home", str(home)]
         self.log = ""
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | variables)
         assert self.process.stderr is not None

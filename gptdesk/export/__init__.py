@@ -1,17 +1,20 @@
 """Export of models to formats that other programs open, one file for each format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptdesk.export.gguf import write_gguf
 from gptdesk.export.html import write_html
 from gptdesk.export.huggingface import write_huggingface
-from gptdesk.export.state_dict import write_state_dict
+from gptdesk.export.pt import write_pt
+from gptdesk.export.space import write_space
 from models.checkpoint import Checkpoint
 from models.tokenizer import Tokenizer
 
-# (opened checkpoint, its tokenizer, the model's name, target) -> what was written; ValueError if it cannot be
-Writer = Callable[[Checkpoint, Tokenizer, str, Path], Path]
+# (opened checkpoint, its tokenizer, the model's name, target, options) -> what to open; ValueError if it cannot be
+Writer = Callable[..., Path]
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,15 @@ class ExportFormat:
     name: str  # as users write it: --format html
     title: str
     write: Writer
+    options: tuple[str, ...] = ()  # that `write` takes by keyword, beside the model and the target
 
 
 FORMATS = (
     ExportFormat("html", "a page that runs the model in any browser, without network", write_html),
     ExportFormat("huggingface", "a folder with a model card that transformers opens", write_huggingface),
-    ExportFormat("pt", "model.pt, config.json and meta.json, as tutorials write them", write_state_dict),
+    ExportFormat("pt", "a state dict for PyTorch, as tutorials write it", write_pt, ("precision", "zip")),
+    ExportFormat("gguf", "a file for llama.cpp and Ollama", write_gguf, ("precision",)),
+    ExportFormat("space", "the folder of a Hugging Face Space", write_space, ("sdk", "precision")),
 )
 
 
@@ -40,17 +46,39 @@ def export_format(name: str) -> ExportFormat:
     )
 
 
-def export(checkpoint: Checkpoint, tokenizer: Tokenizer, *, name: str, to: Path, format: str) -> Path:
-    """Write a model to `to` in a format and return what to open; nothing that exists is replaced.
+def export(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, *, name: str, to: Path, format: str, **options: str | bool | None
+) -> Path:
+    """Write a model to `to` in a format and return what to open; nothing that exists is replaced but an empty folder.
 
-    Raises ValueError for a format that does not exist, a model that the format cannot hold, and a path that is taken or
-    cannot be written.
+    `options` are those of the format; None and False mean that one is not given. Raises ValueError for a format that
+    does not exist, an option that it does not have, a model that it cannot hold, and a path that is taken or cannot be
+    written.
     """
     chosen = export_format(format)
+    given = {option: value for option, value in options.items() if value not in (None, False)}
+    for option in given.keys() - set(chosen.options):
+        having = ", ".join(known.name for known in FORMATS if option in known.options)
+        raise ValueError(f"{option} is no option of the format {format}, only of {having or 'none'}; leave it out")
     to = to.absolute()
-    if to.exists() or to.is_symlink():
-        raise ValueError(f"{to} exists already; choose another path, or remove it first")
     try:
-        return chosen.write(checkpoint, tokenizer, name, to)
+        with _free(to):
+            return chosen.write(checkpoint, tokenizer, name, to, **given)
     except OSError as error:
         raise ValueError(f"{name} was not exported: {to} cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def _free(path: Path) -> Iterator[None]:
+    """Remove an empty folder at `path` for the block, which comes back if the block fails; ValueError for all else."""
+    empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    if not empty and (path.exists() or path.is_symlink()):
+        raise ValueError(f"{path} exists already; choose another path, or remove it first")
+    if empty:
+        path.rmdir()
+    try:
+        yield
+    except BaseException:
+        if empty:
+            path.mkdir(exist_ok=True)
+        raise

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from gptdesk import __version__
-from models import layout, storage
+from gptdesk.export.stored_weights import check_network, weights_at
+from models import storage
 from models.checkpoint import Checkpoint
-from models.gpt import GELU
 from models.precision import PRECISIONS
 from models.tokenizer import BytePairTokenizer, CharacterTokenizer, Tokenizer
-from models.weights import encoded_tensors, read_weight
 
 INT8 = PRECISIONS["int8"]
 # in the order of their use
@@ -52,7 +51,7 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
             "export a smaller model"
         )
     _check_variant(checkpoint, tokenizer, name)
-    tensors, weights = _packed(_int8_tensors(checkpoint))
+    tensors, weights = _packed(weights_at(checkpoint, INT8))
     parts = [weights[i : i + PART] for i in range(0, len(weights), PART)]
     one_file, fits = to.suffix.lower() in (".html", ".htm"), len(weights) <= MOST_IN_PAGE
     if one_file and not fits:
@@ -86,29 +85,15 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
 
 def _check_variant(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str) -> None:
     """Raise ValueError for a network or tokenizer that differs from GPT-2's in what the scripts do not know."""
-    config, ids = checkpoint.config, tokenizer.special_ids
-    if config.activation not in GELU or config.inner != 4 * config.n_embd:
-        difference = f"MLPs with {config.inner:,} channels and the activation {config.activation}"
-    elif type(tokenizer) not in (BytePairTokenizer, CharacterTokenizer):
+    check_network(checkpoint, name)
+    ids = tokenizer.special_ids
+    if type(tokenizer) not in (BytePairTokenizer, CharacterTokenizer):
         difference = "a tokenizer with added words or ids around a text"
     elif (ids.bos, ids.eos) != (tokenizer.end_of_text, ids.eos[:1]):
         difference = "several ids that end a text, or another one that begins it"
     else:
         return
-    raise ValueError(f"{name} has {difference}, which a page does not run; export it with --format huggingface")
-
-
-def _int8_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
-    """Yield our name and value of every tensor of a checkpoint at int8, encoded unless it is stored so."""
-    weights = checkpoint.open_weights()
-    stored = layout.stored_tensors(checkpoint.config, INT8)
-    if checkpoint.quantized:
-        for tensor in stored:
-            yield tensor.name, read_weight(weights, tensor.name, tensor.shape)
-        return
-    encoded = encoded_tensors(checkpoint.config, weights, INT8)
-    for tensor in stored:
-        yield tensor.name, encoded[tensor.stored_name]
+    raise ValueError(f"{name} has {difference}, which a page does not run; export it as huggingface")
 
 
 def _packed(tensors: Iterator[tuple[str, Tensor]]) -> tuple[list[dict[str, object]], bytes]:

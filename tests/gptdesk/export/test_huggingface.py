@@ -9,6 +9,7 @@ from network_checks import network
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gptdesk.export import export
+from gptdesk.starter import CHECKPOINT as STARTER
 from models.checkpoint import About, Checkpoint, save_checkpoint, save_quantized
 from models.gpt import GPTConfig
 from models.precision import PRECISIONS
@@ -16,11 +17,13 @@ from models.tokenizer import Tokenizer
 from models.weights import WEIGHTS
 
 
-def test_transformers_opens_the_folder(tiny_folder: Path, tmp_path: Path) -> None:
-    checkpoint = Checkpoint.open(tiny_folder / "tiny")
+@pytest.mark.parametrize("name", ["tiny", "starter"])
+def test_transformers_opens_the_folder(tiny_folder: Path, tmp_path: Path, name: str) -> None:
+    checkpoint = Checkpoint.open(STARTER if name == "starter" else tiny_folder / name)
     tokenizer = checkpoint.load_tokenizer()
-    folder = export(checkpoint, tokenizer, name="tiny", to=tmp_path / "hf", format="huggingface")
-    assert (folder / WEIGHTS).read_bytes() == (tiny_folder / "tiny" / WEIGHTS).read_bytes()
+    (tmp_path / "hf").mkdir()  # an empty folder may be there
+    folder = export(checkpoint, tokenizer, name=name, to=tmp_path / "hf", format="huggingface")
+    assert (folder / WEIGHTS).read_bytes() == (checkpoint.path / WEIGHTS).read_bytes()
     text = "Once upon a time"
     theirs = AutoTokenizer.from_pretrained(folder)
     assert theirs(text).input_ids == tokenizer.encode(text)
@@ -53,3 +56,17 @@ def test_a_quantized_model_is_refused(tiny_folder: Path, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="which transformers does not know"):
         export(copy, tokenizer, name="tiny", to=tmp_path / "hf", format="huggingface")
     assert not (tmp_path / "hf").exists()
+
+
+def test_a_folder_with_anything_in_it_stays_as_it_is(tiny_folder: Path, tmp_path: Path) -> None:
+    original = Checkpoint.open(tiny_folder / "tiny")
+    (tmp_path / "mine").write_text("text")
+    (tmp_path / "empty").mkdir()
+    for to, options, words in (
+        (tmp_path, {}, "exists already"),
+        (tmp_path / "new", {"zip": True}, "zip is no option of the format huggingface"),
+        (tmp_path / "mine" / "new", {}, "cannot be written"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            export(original, original.load_tokenizer(), name="tiny", to=to, format="huggingface", **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "mine"]
