@@ -112,7 +112,8 @@ def loaded(page: gr.Blocks) -> Iterator[tuple[Component, object]]:
             orjson.dumps(
                 [update if isinstance(update, dict) else None, value]
             )  # as Gradio does; half a pair is no text
-            sent = block.postprocess(value)
+            # a value among new choices, which Gradio gives the component first
+            sent = value if isinstance(update, dict) and "choices" in update else block.postprocess(value)
             yield block, sent if isinstance(sent, str | int | float | bool | list | None) else None
 
 
@@ -126,7 +127,7 @@ def names(page: tuple[Desk, gr.Blocks]) -> dict[str, list[str]]:
             values = {block: getattr(block, "value", None) for block in keeper.controls}
             keeper.remember(values | {keeper.restored: True})
     found = json.loads((desk.settings.home / "page.json").read_text())
-    return {title: list(found[title]) for title in ("Generate", "Compare", "Train")}
+    return {title: list(found[title]) for title in ("Generate", "Compare", "Train", "Models")}
 
 
 @every_value

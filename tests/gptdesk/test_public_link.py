@@ -199,12 +199,13 @@ def test_the_same_request_gives_the_same_text_on_both_pages(shared: Shared, visi
 
 def _streamed(messages: list[Json], place: int) -> str:
     """Return the text of an output once all messages have been obeyed; after the first they hold what changes."""
-    value, text = None, ""
+    update: Json = {}
+    text = ""
     for message in messages:
         if message["msg"] == "process_generating":
             data = message["output"]["data"][place]  # type: ignore[index]
-            value = apply_diff(value, data) if isinstance(data, list) else data
-            text = value if isinstance(value, str) else text
+            update = apply_diff(update, data) if isinstance(data, list) else data
+            text = str(update.get("value", text))
     return text
 
 

@@ -4,7 +4,7 @@ Every folder is written by `transformers` and `tokenizers`. Greedy text and logi
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,16 @@ from models.tokenizer import BytePairTokenizer, Tokenizer
 from samplers import Chain
 
 transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from reporting on folders that are meant to be odd."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    yield
+    transformers_logging.set_verbosity(verbosity)
+
 
 END = "<|endoftext|>"
 WEIGHTS = "model.safetensors"

@@ -15,12 +15,11 @@ from cli_checks import Capture, answer, complaint
 from hub_checks import COMMIT, FakeHub, let_the_client_connect, repository, serving_hub
 from safetensors.torch import load, load_file
 
-import gptdesk.cli  # noqa: F401 - for CLI below
 from gptdesk.__main__ import main
+from gptdesk.cli import importing
 from models.hub import look_up
 
 ROOT = Path(__file__).parents[3]
-CLI = sys.modules["gptdesk.cli.models"]  # whose name in its package is that of a function
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_a_killed_or_stopped_import_leaves_no_model_and_the_next_one_resumes(
     assert "MB to download into" in said
     assert models_in(home) == []
 
-    monkeypatch.setattr(CLI, "look_up", partial(look_up, endpoint=hub.url, cache=cache))
+    monkeypatch.setattr(importing, "look_up", partial(look_up, endpoint=hub.url, cache=cache))
     for _ in range(2):  # Ctrl-C as soon as there is more
         before, hub.ranges = arrived(cache), []
         hub.after_piece = partial(interrupt, cache, before)
@@ -90,7 +89,7 @@ def models_in(home: Path) -> list[str]:
 def test_names_and_paths_are_checked_before_the_hub_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(CLI, "look_up", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr(importing, "look_up", lambda *_, **__: pytest.fail("asked"))
     monkeypatch.setenv("GPTDESK_HOME", str(tmp_path))
     command = ("models", "import")
     assert "cannot be a model" in complaint(capsys, *command, "gpt2", "--name", "a/b")

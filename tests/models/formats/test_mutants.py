@@ -24,6 +24,7 @@ from models.checkpoint import Checkpoint
 from models.formats.converting import NAMES
 from models.layout import config_to_json
 from models.precision import PRECISIONS
+from models.special_ids import SpecialIds
 
 COUNT = int(os.environ.get("GPTDESK_MUTANTS", "60"))
 Mutation = Callable[[random.Random, bytes], bytes]
@@ -58,7 +59,7 @@ def write_huggingface(folder: Path) -> None:
     write_safetensors(folder)
     made, _ = converted(folder, folder / "made")
     shutil.copy(made.path / "model.safetensors", folder)
-    (folder / "config.json").write_text(json.dumps(config_to_json(made.config, end_of_text=None)))
+    (folder / "config.json").write_text(json.dumps(config_to_json(made.config, special_ids=SpecialIds())))
     shutil.rmtree(folder / "made")
 
 
