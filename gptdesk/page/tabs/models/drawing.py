@@ -97,7 +97,7 @@ def size_bar(sizes: Mapping[str, int]) -> str:
         colour = f"c{GROUPS.index(group)}"
         words = f"{html.escape(group)}: {file_size(size)}, {size / whole:.1%}"
         parts.append(f'<i class="{colour}" style="width:{size / whole:.2%}" title="{words}"></i>')
-        keys.append(f'<span class="{colour}"><i></i><span>{words}</span></span>')
+        keys.append(f'<span><i class="{colour}"></i><span>{words}</span></span>')
     return (
         f'<div class="sizes"><div class="size-bar">{"".join(parts)}</div><div class="keys">{"".join(keys)}</div></div>'
     )
