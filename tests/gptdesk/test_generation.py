@@ -355,14 +355,14 @@ def test_two_hundred_cancelled_streams_leave_threads_loans_and_memory_as_they_we
     manager = ModelManager(ModelLibrary(tiny_folder, cache_folder=tmp_path))
     with manager.lend(ModelKey("tiny")):
         pass
-    threads, before = threading.active_count(), len(_caches())
+    threads, before = set(threading.enumerate()), len(_caches())
     for i in range(50):
         _cancelled(manager, i)
     used = psutil.Process().memory_info().rss
     for i in range(50, 250):
         _cancelled(manager, i)
     assert psutil.Process().memory_info().rss - used < 30_000_000
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads  # those of other tests may end meanwhile
     assert [slot.users for slot in manager._loaded_models._slots] == [0]
     assert len(_caches()) <= before + MOST_PROMPTS
     manager.unload()

@@ -23,7 +23,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     tokenizer = character_tokenizer("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ.,\n")
     torch.manual_seed(1)
-    shape = {"n_layer": 6, "n_head": 6, "n_embd": 384}
+    shape = {"n_layer": 6, "n_head": 12, "n_embd": 768}  # a thousand tokens take much longer than any step of a test
     slow = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, block_size=4096, **shape))
     save_checkpoint(home / "models" / "slow", slow, tokenizer=tokenizer, about=About(source="a test"))
     (home / "samplers").mkdir()
@@ -258,7 +258,7 @@ def test_text_is_never_run(page: "sync_api.Page") -> None:
 
 
 def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> None:
-    """Three pages take turns in two places; those that are closed compute nothing any more."""
+    """Three pages generate at once; those that are closed compute nothing any more."""
     (home / "page.json").unlink(missing_ok=True)
     *busy, page = (browser.new_page() for _ in range(3))  # a context each: a browser opens six connections, two a page
     for one in (*busy, page):
@@ -271,6 +271,7 @@ def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: Ru
     for one in busy:
         sync_api.expect(one.locator("#stop")).to_be_enabled()
         one.close()
+    assert "ended:" not in figures(page)
     page.locator("#stop").click()
     sync_api.expect(page.locator("#figures")).to_contain_text("you stopped it", timeout=30_000)
     process = psutil.Process(desk.process.pid)
