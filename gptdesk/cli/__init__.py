@@ -8,6 +8,7 @@ from gptdesk.cli.about import about
 from gptdesk.cli.bench import bench
 from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
+from gptdesk.cli.history import history
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError, path
 from gptdesk.cli.runs import runs
@@ -33,6 +34,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "evaluate": evaluate,
     "train": train,
     "runs": runs,
+    "history": history,
     "bench": bench,
     "about": about,
     "shortcut": shortcut,
