@@ -33,6 +33,7 @@ CREATE TABLE generations (
 );
 CREATE INDEX generations_deleted ON generations (deleted) WHERE deleted IS NOT NULL;
 CREATE INDEX generations_unindexed ON generations (id) WHERE NOT indexed;
+CREATE INDEX generations_model ON generations (model, deleted);
 CREATE TABLE sequences (
     generation INTEGER NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
     row INTEGER NOT NULL,                  -- from 0

@@ -88,9 +88,15 @@ class History:
             self._hashing.add(digest)
         threading.Thread(target=self._hash, args=(folder, digest), name="weights hash", daemon=True).start()
 
+    def weights_of(self, folder: Path) -> str | None:
+        """Return the SHA-256 of the weights in `folder` as they are now; None if it is not known."""
+        digest = folder_digest(folder)
+        row = self._read(lambda c: c.execute("SELECT sha256 FROM weights WHERE files = ?", (digest,)).fetchone())
+        return row[0] if row else None
+
     def _hash(self, folder: Path, digest: str) -> None:
         try:
-            if self._read(lambda c: c.execute("SELECT 1 FROM weights WHERE files = ?", (digest,)).fetchone()):
+            if self.weights_of(folder):
                 return
             value = weights_hash(folder)
             if folder_digest(folder) != digest:  # it was replaced meanwhile
@@ -116,6 +122,11 @@ class History:
         where, values = rows.conditions_sql(conditions)
         query = f"SELECT count(*) FROM generations WHERE {' AND '.join(where)}"
         return int(self._read(lambda c: c.execute(query, values).fetchone())[0])
+
+    def models(self) -> list[str]:
+        """Return the names of all models that have entries, in alphabetical order."""
+        query = "SELECT DISTINCT model FROM generations WHERE deleted IS NULL ORDER BY model"
+        return [name for (name,) in self._read(lambda c: c.execute(query).fetchall())]
 
     def entry(self, number: int) -> Entry:
         """Return an entry; NotFound if there is none, or it was deleted."""
