@@ -70,6 +70,13 @@ class Entry:
     tags: tuple[str, ...]
     sequences: tuple[Sequence, ...]
 
+    @property
+    def chain(self) -> list[dict[str, object]]:
+        """The samplers as data, as `Chain.to_data` returns them."""
+        chain = self.request.get("chain")
+        links = chain.get("samplers") if isinstance(chain, dict) else None
+        return [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
+
 
 class HistoryFilter(Options):
     """Conditions of a search; all that are given must hold."""

@@ -31,7 +31,7 @@ def as_csv(entries: Iterable[Entry]) -> Iterator[str]:
     yield _line(COLUMNS)
     for entry in entries:
         for row, sequence in enumerate(entry.sequences, 1):
-            chain = json.dumps(entry.request.get("chain"), ensure_ascii=False)
+            chain = json.dumps(entry.chain, ensure_ascii=False)
             values: tuple[object, ...] = (
                 *(entry.id, _when(entry.created), entry.origin, entry.model, entry.precision, entry.weights or ""),
                 *(entry.seed, row, sequence.finish_reason or "", len(sequence.tokens), entry.tokens_per_second or ""),

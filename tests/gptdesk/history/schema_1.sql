@@ -50,7 +50,7 @@ CREATE VIRTUAL TABLE search USING fts5 (
     body, content = 'documents', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
 );
 INSERT INTO generations VALUES (1, 1790000000.5, 'page', 'starter', 'int8', 'abc', 42, 1, 1, 0, 0, 256, 'int8 (AMX)',
-    3, 0.02, 0.01, 200.0, 1, 0, 1, NULL, 'a note', ' first ', '{"chain": [{"name": "greedy"}], "max_new_tokens": 3,
+    3, 0.02, 0.01, 200.0, 1, 0, 1, NULL, 'a note', ' first ', '{"chain": {"samplers": [{"name": "greedy"}]}, "max_new_tokens": 3,
     "stop": [], "deadline": null, "parse_special": false}', 'Once');
 INSERT INTO sequences VALUES (1, 0, 'length', ' upon a time', x'070000000800000009000000', x'000080bf000000c0000000bf');
 INSERT INTO weights VALUES ('abc', '0123');

@@ -7,7 +7,7 @@ from gptdesk.history import Entry, Summary
 from gptdesk.markup import html_table, pane
 from gptdesk.page.stats import FINISHES
 
-LIKED = {1: "👍 ", -1: "👎 "}
+RATED = {1: "liked · ", -1: "disliked · "}
 CSS = """
 #history-list .wrap { flex-direction: column; flex-wrap: nowrap; gap: 4px; max-height: 36rem; overflow-y: auto; }
 #history-list label { width: 100%; padding: 6px 10px; }
@@ -23,7 +23,7 @@ def entry_title(summary: Summary) -> str:
     when = datetime.fromtimestamp(summary.created).strftime("%d %b %H:%M")
     words = " ".join(f"{summary.prompt} {summary.text}".split())
     more = f" (x {summary.n})" if summary.n > 1 else ""
-    return f"{LIKED.get(summary.rating or 0, '')}{when} · {summary.model} · {words[:90] or '(empty)'}{more}"
+    return f"{RATED.get(summary.rating or 0, '')}{when} · {summary.model} · {words[:90] or '(empty)'}{more}"
 
 
 def entry_texts(entry: Entry) -> str:
@@ -61,8 +61,7 @@ def entry_facts(entry: Entry) -> str:
 
 def _chain(entry: Entry) -> str:
     """Return the samplers with their options: "top_k 50, then temperature 0.8"."""
-    links = entry.request.get("chain")
-    return ", then ".join(_sampler(link) for link in links if isinstance(link, dict)) if isinstance(links, list) else ""
+    return ", then ".join(_sampler(link) for link in entry.chain) or "none"
 
 
 def _sampler(link: dict[str, object]) -> str:

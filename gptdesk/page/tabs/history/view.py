@@ -21,8 +21,8 @@ from models.manager import ModelKey
 
 LATEST = {"trigger_mode": "always_last"}
 LISTED = 30  # entries on a page of the list
-RATINGS = [("all", 0), ("liked", 1), ("disliked", -1)]
-MARKS = [("no rating", 0), ("👍 liked", 1), ("👎 disliked", -1)]
+RATINGS = {"liked": 1, "disliked": -1}
+MARKS = [("none", 0), ("liked", 1), ("disliked", -1)]
 ENDINGS = {"json": "json", "csv": "csv", "markdown": "md"}
 EMPTY = "Nothing yet: each text that you generate appears here, with all that repeats it."
 NOTHING_FITS = "Nothing fits; use fewer words, or clear the filters."
@@ -46,9 +46,12 @@ class HistoryView:
             label="Search", placeholder="Words in prompts, texts, notes and tags", max_lines=1, elem_id="history-words"
         )
         with gr.Row():
-            self.rating = gr.Dropdown(RATINGS, value=0, label="Rating", elem_id="history-rating", min_width=120)
+            self.rating = gr.Dropdown(
+                [("all", ""), *RATINGS], value="", label="Rating", elem_id="history-rating", min_width=120
+            )
             self.model = gr.Dropdown([("all", "")], value="", label="Model", elem_id="history-model", min_width=120)
         self.count = gr.Markdown(elem_id="history-count", elem_classes="note")
+        self.undo = gr.Button("Undo the deletion", visible=False, min_width=80, elem_id="history-undo")
         self.entries = gr.Radio([], show_label=False, container=False, elem_id="history-list")
         with gr.Row():
             self.older = gr.Button("Older", size="sm", min_width=80, elem_id="history-older")
@@ -63,7 +66,6 @@ class HistoryView:
         with gr.Row():
             self.open = gr.Button("Open in Generate", variant="primary", min_width=120, elem_id="history-open")
             self.delete = gr.Button("Delete", min_width=80, elem_id="history-delete")
-            self.undo = gr.Button("Undo the deletion", visible=False, min_width=80, elem_id="history-undo")
         running: dict[str, threading.Event] = {}
         self._repeating = action_row(desk, "Repeat", ident="history-repeat", running=running, primary=False)
         with gr.Group():
@@ -91,8 +93,8 @@ class HistoryView:
         """Connect the widgets; the list is read again whenever the tab is opened."""
         lists, entry = self._list, self._entry
         links.on_open(self._name, self._on_filter, self._filters | {self.entries}, [*lists, *entry])
-        for box in (self.words, self.rating, self.model):
-            box.input(self._on_filter, self._filters | {self.entries}, [*lists, *entry], **(QUIETLY | LATEST))
+        for change in (self.words.change, self.rating.input, self.model.input):
+            change(self._on_filter, self._filters | {self.entries}, [*lists, *entry], **(QUIETLY | LATEST))
         self.newest.click(self._on_filter, self._filters | {self.entries}, [*lists, *entry], **QUIETLY)
         self.older.click(self._on_older, self._filters | {self._last}, [*lists, *entry], **QUIETLY)
         self.entries.input(self._on_entry, self.entries, entry, **WITH_MESSAGES)
@@ -117,11 +119,10 @@ class HistoryView:
         return self._show_list(values, before=last if isinstance(last, int) else None) | self._show_entry(None)
 
     def _conditions(self, values: Values) -> HistoryFilter:
-        rating = values[self.rating]
         return HistoryFilter(
             text=str(values[self.words] or "")[:1_000],
             model=str(values[self.model] or ""),
-            rating=rating if rating in (1, -1) else None,
+            rating=RATINGS.get(str(values[self.rating])),
         )
 
     def _show_list(self, values: Values, *, before: int | None = None) -> Updates:
