@@ -49,7 +49,7 @@ def entry_facts(entry: Entry) -> str:
         ["Stop strings", ", ".join(map(repr, entry.request.get("stop") or ())) or "none"],  # type: ignore[call-overload]
         [
             "Tokens",
-            f"{entry.prompt_tokens:,} of the prompt, {tokens:,} new, at most {entry.request['max_new_tokens']:,}",
+            f"{entry.prompt_tokens:,} of the prompt, {tokens:,} new{_limit(entry)}",
         ],
         ["Speed", "" if entry.tokens_per_second is None else f"{entry.tokens_per_second:,.0f} tokens/s"],
         ["Time", duration(entry.seconds)],
@@ -57,6 +57,11 @@ def entry_facts(entry: Entry) -> str:
         ["Ended", ", ".join(dict.fromkeys(ends)) if entry.ended else "the program ended before the text did"],
     ]
     return html_table(["", f"Entry {entry.id}, {plural(entry.n, 'text')}"], [row for row in rows if row[1]])
+
+
+def _limit(entry: Entry) -> str:
+    each = " in each" if entry.n > 1 else ""
+    return f", at most {entry.request['max_new_tokens']:,}{each}"
 
 
 def _chain(entry: Entry) -> str:
