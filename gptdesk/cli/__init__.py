@@ -11,6 +11,7 @@ from gptdesk.cli.generate import generate
 from gptdesk.cli.history import history
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError, path
+from gptdesk.cli.recipe import recipe
 from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
 from gptdesk.cli.shortcut import shortcut
@@ -35,6 +36,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "train": train,
     "runs": runs,
     "history": history,
+    "recipe": recipe,
     "bench": bench,
     "about": about,
     "shortcut": shortcut,

@@ -12,6 +12,7 @@ from gptdesk.cli.parsing import Parser, UsageError, path, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.history import History, HistoryFilter, Summary
 from gptdesk.history.exporting import EXPORTS
+from gptdesk.recipe import Recipe
 from models.storage import move_file
 
 ENTRIES = 20  # that a list shows
@@ -31,6 +32,8 @@ def history(desk: Desk, arguments: Sequence[str]) -> int:
         one.add_argument("--limit", type=int, default=ENTRIES, metavar="N", help=f"default: {ENTRIES}")
     show = _add_action(actions, "show", "print an entry with its texts")
     show.add_argument("id", type=int, metavar="ID", help="number of the entry")
+    recipe = _add_action(actions, "recipe", "print the recipe of an entry: `gptdesk recipe` runs it anywhere")
+    recipe.add_argument("id", type=int, metavar="ID", help="number of the entry")
     mark = _add_action(actions, "mark", "rate an entry, or set its note or tags")
     mark.add_argument("id", type=int, metavar="ID", help="number of the entry")
     mark.add_argument("--rating", choices=list(RATINGS), help=", ".join(RATINGS))
@@ -115,6 +118,11 @@ def _show(history: History, options: argparse.Namespace) -> int:
     return 0
 
 
+def _recipe(history: History, options: argparse.Namespace) -> int:
+    print(Recipe.of(history.entry(options.id)).to_json(), end="")
+    return 0
+
+
 def _mark(history: History, options: argparse.Namespace) -> int:
     rating = RATINGS[options.rating] if options.rating else None
     if rating is None and options.note is None and options.tags is None:
@@ -155,6 +163,7 @@ ACTIONS = {
     "list": _list,
     "search": _list,
     "show": _show,
+    "recipe": _recipe,
     "mark": _mark,
     "export": _export,
     "delete": _delete,

@@ -73,6 +73,7 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.history.view:HistoryView._on_older",
         "tabs.history.view:HistoryView._on_entry",
         "tabs.history.view:HistoryView._on_generate",
+        "tabs.history.view:HistoryView._on_recipe",
         "tabs.history.view:HistoryView._on_save",
         "tabs.history.view:HistoryView._on_delete",
         "tabs.history.view:HistoryView._on_undo",

@@ -11,7 +11,6 @@ from gptdesk.context_window import dropped_tokens, new_tokens_after
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult
 from gptdesk.history import Entry
-from gptdesk.history.repeat import request_of
 from gptdesk.markup import markdown_text
 from gptdesk.page.long_action import Call, LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, ChainPanel, Updates, Values
@@ -20,6 +19,7 @@ from gptdesk.page.pickers import ModelPicker, PresetBar
 from gptdesk.page.stats import stats_line
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tab_links import TabLinks
+from gptdesk.recipe import Recipe
 from gptdesk.stop_strings import escape, unescape
 from models.manager import ModelKey
 
@@ -257,7 +257,7 @@ class GenerateTab:
 
         Raises ValueError if one of its samplers or options is not known here.
         """
-        request = request_of(entry)
+        request = Recipe.of(entry).request
         updates: Updates = {
             self.prompt: request.prompt,
             self.max_new_tokens: request.max_new_tokens,

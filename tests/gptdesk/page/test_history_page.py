@@ -10,6 +10,7 @@ from page_checks import NEEDS_BROWSER, RunningDesk, choose, watched_page
 
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, collect
+from gptdesk.recipe import Recipe
 from gptdesk.settings import Settings
 from models.manager import ModelKey
 from samplers import Chain, build
@@ -65,6 +66,10 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
         sync_api.expect(facts).to_contain_text(words)
     page.locator("#history-repeat").click()
     sync_api.expect(page.locator("#history-repeat-line")).to_contain_text("The same text came out", timeout=30_000)
+    page.locator("#history-recipe").click()
+    with page.expect_download() as download:
+        page.locator("#history-recipe-file").click()
+    assert Recipe.read(download.value.path().read_bytes(), name="it").request.chain == CHAIN
     saved = [pane.text_content() for pane in texts.locator(".text").all()]
 
     page.locator("#history-open").click()

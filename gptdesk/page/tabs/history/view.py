@@ -10,13 +10,13 @@ from gptdesk.desk import Desk
 from gptdesk.generation import GenerationQueued, GenerationResult, GenerationStart
 from gptdesk.history import Entry, History, HistoryFilter
 from gptdesk.history.exporting import EXPORTS
-from gptdesk.history.repeat import changes, first_difference, request_of
 from gptdesk.markup import markdown_text
 from gptdesk.page.downloads import hand_out
 from gptdesk.page.long_action import Call, action_row
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.history.drawing import entry_facts, entry_texts, entry_title
+from gptdesk.recipe import Recipe
 from models.manager import ModelKey
 
 LATEST = {"trigger_mode": "always_last"}
@@ -65,7 +65,11 @@ class HistoryView:
         self.texts = gr.HTML(elem_id="history-texts", elem_classes="bare")
         with gr.Row():
             self.open = gr.Button("Open in Generate", variant="primary", min_width=120, elem_id="history-open")
+            self.recipe = gr.Button("Recipe", min_width=80, elem_id="history-recipe")
             self.delete = gr.Button("Delete", min_width=80, elem_id="history-delete")
+        self.recipe_file = gr.DownloadButton(
+            "Save the recipe: a file that repeats this text", visible=False, size="sm", elem_id="history-recipe-file"
+        )
         running: dict[str, threading.Event] = {}
         self._repeating = action_row(desk, "Repeat", ident="history-repeat", running=running, primary=False)
         with gr.Group():
@@ -87,7 +91,8 @@ class HistoryView:
     @property
     def _entry(self) -> list[Block]:
         """Widgets that `_show_entry` updates."""
-        return [self._details, self.texts, self.facts, self.mark, self.note, self.tags, self._repeating.line]
+        marks = [self.mark, self.note, self.tags]
+        return [self._details, self.texts, self.recipe_file, self.facts, *marks, self._repeating.line]
 
     def wire(self, links: TabLinks) -> None:
         """Connect the widgets; the list is read again whenever the tab is opened."""
@@ -105,6 +110,7 @@ class HistoryView:
         self.undo.click(self._on_undo, self._filters | {self._deleted}, after, **WITH_MESSAGES)
         self.export.click(self._on_export, self._filters | {self.format}, self.file, **WITH_MESSAGES)
         self._links = links
+        self.recipe.click(self._on_recipe, self.entries, self.recipe_file, **WITH_MESSAGES)
         self.open.click(self._on_generate, self.entries, links.entry_outputs(), **WITH_MESSAGES)
         self._repeating.wire()
         self._repeating.start.click(self._on_repeat, {self.entries}, self._repeating.outputs, **STREAMING)
@@ -163,6 +169,7 @@ class HistoryView:
         return {
             self._details: gr.update(visible=True),
             self.texts: entry_texts(entry),
+            self.recipe_file: gr.update(visible=False),
             self.facts: entry_facts(entry),
             self.mark: gr.update(value=entry.rating or 0),
             self.note: gr.update(value=entry.note),
@@ -173,6 +180,17 @@ class HistoryView:
     @shows_errors
     def _on_generate(self, number: object) -> object:
         return self._links.open_entry(self._entry_of(number))
+
+    @shows_errors
+    def _on_recipe(self, number: object) -> object:
+        return self._file(Recipe.of(self._entry_of(number)).to_json().encode(), "recipe.json")
+
+    def _file(self, data: bytes, name: str) -> object:
+        """Return the update of a download button that hands out this file."""
+        try:
+            return gr.update(value=hand_out(data, name), visible=True)
+        except OSError as error:
+            raise ValueError(f"the file could not be written: {error.strerror or error}") from error
 
     def _entry_of(self, number: object) -> Entry:
         if not isinstance(number, int):
@@ -214,21 +232,16 @@ class HistoryView:
         if kind not in EXPORTS:
             raise ValueError(f"format is one of {', '.join(EXPORTS)}, not {kind!r:.40}")
         data = "".join(EXPORTS[kind](self._history.entries(self._conditions(values)))).encode()
-        try:
-            return gr.update(value=hand_out(data, f"history.{ENDINGS[kind]}"), visible=True)
-        except OSError as error:
-            raise ValueError(f"the file could not be written: {error.strerror or error}") from error
+        return self._file(data, f"history.{ENDINGS[kind]}")
 
     def _on_repeat(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         """Generate the text of the entry once more, and say whether it came out the same."""
 
         def work(call: Call) -> Generator[Updates, None, None]:
             line = self._repeating.line
-            saved = self._entry_of(values[self.entries])
-            result = GenerationResult(saved.n)
-            stream = self._desk.generate(
-                ModelKey(saved.model, saved.precision), request_of(saved), stop=call.stop, owner=call.owner
-            )
+            recipe = Recipe.of(self._entry_of(values[self.entries]))
+            result, key = GenerationResult(recipe.request.n), ModelKey(recipe.model, recipe.precision)
+            stream = self._desk.generate(key, recipe.request, stop=call.stop, owner=call.owner)
             for event in stream:
                 result.add(event)
                 if isinstance(event, GenerationQueued):
@@ -238,18 +251,7 @@ class HistoryView:
             if call.stop.is_set():
                 yield {line: "You stopped it; nothing was compared."}
                 return
-            weights = self._history.weights_of(self._desk.library.checkpoint(saved.model).path)
-            yield {line: _verdict(saved, result, weights)}
+            weights = self._history.weights_of(self._desk.library.checkpoint(recipe.model).path)
+            yield {line: markdown_text(recipe.verdict(result, weights=weights).sentence)}
 
         yield from self._repeating.run(work, request)
-
-
-def _verdict(saved: Entry, repeated: GenerationResult, weights: str | None) -> str:
-    difference = first_difference(saved, repeated)
-    if difference is None:
-        return "**The same text came out**, token for token."
-    assert repeated.start is not None
-    which = f" of text {difference.row + 1}" if saved.n > 1 else ""
-    why = "; ".join(changes(saved, weights=weights, kernels=repeated.start.kernels))
-    why = why or "no reason is known: perhaps another version of the desk wrote it"
-    return f"The new text differs from token {difference.token + 1}{which} on: {markdown_text(why)}."
