@@ -10,6 +10,8 @@ import psutil
 
 from gptdesk.errors import NotFound, TooLarge
 from gptdesk.generation import GenerationEvent, GenerationQueued, GenerationRequest, generate
+from gptdesk.history import FILE as HISTORY
+from gptdesk.history import Draft, History, Origin, recorded
 from gptdesk.json_store import JsonStore
 from gptdesk.scheduler import OpenCounter, Scheduler
 from gptdesk.settings import LinkSettings, Settings, make_folder
@@ -79,6 +81,10 @@ class Desk:
         self.page = JsonStore(settings.home / PAGE, writable=not settings.public)
         self.presets = JsonStore(settings.home / PRESETS, writable=not settings.public)
         self.votes = JsonStore(settings.home / "votes.json", writable=not settings.public)
+        # None: nothing is saved; a public desk keeps nothing of its visitors
+        self.history = History(settings.home / HISTORY) if settings.history and not settings.public else None
+        if self.history:
+            self.history.tidy()
 
     def generate(
         self,
@@ -87,21 +93,28 @@ class Desk:
         *,
         stop: threading.Event | None = None,
         owner: str | None = None,
+        origin: Origin = "page",
     ) -> Iterator[GenerationQueued | GenerationEvent]:
         """Yield the events of a generation, preceded by GenerationQueued while others compute.
 
         Page, command line and API all generate here: with the limits of a public desk, the place in the queue (one
         generation at a time for each `owner`; None: no owner) and the loan of the model, which ends with the stream.
-        Where others wait, it computes for SLICE seconds at a time. Raises TooLarge as `bounded`, Busy as
-        `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend` and `generate`.
+        Where others wait, it computes for SLICE seconds at a time. It is saved in the history, as of `origin`.
+        Raises TooLarge as `bounded`, Busy as `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend`
+        and `generate`.
         """
         request, stop = self.bounded(request), stop or threading.Event()
-        memory = cache_bytes(self.library.checkpoint(key.name).config, rows=request.n)
+        checkpoint = self.library.checkpoint(key.name)
+        memory = cache_bytes(checkpoint.config, rows=request.n)
         with self.scheduler.queue(stop=stop, owner=owner, memory=memory) as place:
             yield from map(GenerationQueued, place.positions())
             # on a public desk, the speed of a shared prefix would reveal prompts of others
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
-                yield from place.shared(generate(loaded, request, stop=stop), every=SLICE)
+                events = place.shared(generate(loaded, request, stop=stop), every=SLICE)
+                if self.history:
+                    draft = Draft(origin, key, checkpoint.path, request)
+                    events = recorded(events, self.history, draft)
+                yield from events
 
     def bounded(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the limits of this desk: a public one sets a deadline; TooLarge beyond its limits."""

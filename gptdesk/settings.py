@@ -31,6 +31,7 @@ class Settings(Options):
     browser: bool = Field(True, description="open the page when the desk is ready")
     app_window: bool = Field(False, description="open the page in a window of its own (Chromium, Chrome or Edge)")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="device of float models")
+    history: bool = Field(True, description="save what is generated, to find and repeat it; a public desk never does")
     share: bool = Field(False, description="make a public link to the desk when it is ready; it lasts a week at most")
     memory_gb: float | None = Field(None, gt=0, description="memory in GB for loaded models; default half of all")
     idle_minutes: float = Field(

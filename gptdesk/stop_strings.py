@@ -9,6 +9,11 @@ def unescape(line: str) -> str:
     return re.sub(r"(\\?)\\n", lambda match: r"\n" if match[1] else "\n", line)
 
 
+def escape(text: str) -> str:
+    r"""Return a stop string as it is typed on a line: the inverse of `unescape`."""
+    return text.replace(r"\n", r"\\n").replace("\n", r"\n")
+
+
 class StopStrings:
     """Filter of streamed text up to the first stop string; holds back an end that may become one."""
 

@@ -8,8 +8,10 @@ from gptdesk.cli.about import about
 from gptdesk.cli.bench import bench
 from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
+from gptdesk.cli.history import history
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError, path
+from gptdesk.cli.recipe import recipe
 from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
 from gptdesk.cli.shortcut import shortcut
@@ -33,6 +35,8 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "evaluate": evaluate,
     "train": train,
     "runs": runs,
+    "history": history,
+    "recipe": recipe,
     "bench": bench,
     "about": about,
     "shortcut": shortcut,

@@ -50,7 +50,7 @@ def _stream(desk: Desk, key: ModelKey, request: GenerationRequest, *, as_json: b
     result = GenerationResult(request.n)
     live = request.n == 1 and not as_json
     with stop_on_interrupt() as stop:
-        for event in desk.generate(key, request, stop=stop):
+        for event in desk.generate(key, request, stop=stop, origin="cli"):
             result.add(event)
             if isinstance(event, GenerationQueued):
                 continue

@@ -68,6 +68,18 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.train.run_buttons:RunButtons._handler.handle",
         "tabs.train.run_buttons:RunButtons._on_use",
     ),
+    "find what was generated: open, repeat, rate, export and delete it": (
+        "tabs.history.view:HistoryView._on_filter",
+        "tabs.history.view:HistoryView._on_older",
+        "tabs.history.view:HistoryView._on_entry",
+        "tabs.history.view:HistoryView._on_generate",
+        "tabs.history.view:HistoryView._on_recipe",
+        "tabs.history.view:HistoryView._on_save",
+        "tabs.history.view:HistoryView._on_delete",
+        "tabs.history.view:HistoryView._on_undo",
+        "tabs.history.view:HistoryView._on_export",
+        "tabs.history.view:HistoryView._on_repeat",
+    ),
     "manage models: look at them, quantize, rename and remove them, open their folder": (
         "tabs.models.view:ModelsView._on_load",
         "tabs.models.view:ModelsView._on_open",

@@ -18,10 +18,10 @@ from gptdesk.page.sessions import keep_sessions
 from gptdesk.page.share_switch import ShareSwitch
 from gptdesk.page.styles import CSS, FONTS, SCRIPT
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs import compare, generate, models, train
+from gptdesk.page.tabs import compare, generate, history, models, train
 from gptdesk.scheduler import OpenCounter
 
-TABS = (generate, compare, train, models)
+TABS = (generate, compare, train, models, history)
 ICON = Path(__file__).parents[1] / "assets" / "icon.svg"
 QUEUED = 256  # events that wait for Gradio to begin them, which it does at once for nearly all
 REST = 0.05  # polling interval of Gradio's queue in seconds; its own millisecond takes 4 % of a core when idle
@@ -64,7 +64,7 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
         app,
         page,
         path="/",
-        css=CSS + markup.CSS + chart.CSS + share_switch.CSS + compare.CSS + train.CSS + models.CSS,
+        css=CSS + markup.CSS + chart.CSS + share_switch.CSS + compare.CSS + train.CSS + models.CSS + history.CSS,
         head=SCRIPT,
         theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],

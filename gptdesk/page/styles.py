@@ -9,6 +9,7 @@ input { text-overflow: ellipsis; }
 #title h1 { margin: 0; font-size: 1.35rem; }
 .note { padding: 0 4px; opacity: .85; overflow-wrap: anywhere; }
 .note p { font-size: .9rem; line-height: 1.5; }
+@media (max-width: 640px) { .tab-container > button { padding: 0 6px !important; } }  /* all of them in one row */
 #count { margin: -10px 0 -6px; }
 #examples { gap: 8px; }
 #examples button { font-weight: 400; flex: 0 1 auto; }

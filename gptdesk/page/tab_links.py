@@ -7,6 +7,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
+from gptdesk.history import Entry
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.page.pickers import ModelPicker
 
@@ -16,7 +17,16 @@ class _Opened:
     """Handler of the opening of a tab, with its inputs and outputs."""
 
     handler: Callable[..., object]
-    inputs: Component
+    inputs: Component | set[Block]
+    outputs: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class _EntryView:
+    """Tab that shows an entry of the history as it was generated."""
+
+    title: str
+    show: Callable[[Entry], Updates]
     outputs: Sequence[Block]
 
 
@@ -27,13 +37,16 @@ class TabLinks:
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
+    _entries: list["_EntryView"] = field(default_factory=list)  # the one that opens entries of the history
     _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab
 
     def add_pickers(self, title: str, *pickers: ModelPicker) -> None:
         """Add model pickers of the tab `title`."""
         self.pickers.setdefault(title, []).extend(pickers)
 
-    def on_open(self, title: str, handler: Callable[..., object], inputs: Component, outputs: Sequence[Block]) -> None:
+    def on_open(
+        self, title: str, handler: Callable[..., object], inputs: Component | set[Block], outputs: Sequence[Block]
+    ) -> None:
         """Call `handler` whenever the tab `title` is opened."""
         self._opened.setdefault(title, []).append(_Opened(handler, inputs, outputs))
 
@@ -53,6 +66,20 @@ class TabLinks:
 
         if pickers:
             tab.select(opened, set(boxes), boxes, **QUIETLY)
+
+    def add_entry_view(self, title: str, show: Callable[[Entry], Updates], outputs: Sequence[Block]) -> None:
+        """Let `open_entry` open the tab `title`, with the updates that `show` returns for an entry."""
+        self._entries.append(_EntryView(title, show, outputs))
+
+    def open_entry(self, entry: Entry) -> Updates:
+        """Return updates that show an entry of the history; ValueError if one of its options is not known."""
+        [view] = self._entries
+        return {self.tabs: gr.update(selected=view.title)} | view.show(entry)
+
+    def entry_outputs(self) -> list[Block]:
+        """Return the outputs of an event that returns the updates of `open_entry`."""
+        [view] = self._entries
+        return [self.tabs, *view.outputs]
 
     def use(self, title: str, name: str) -> Updates:
         """Return updates that open the tab `title` with the model `name` in its first picker."""

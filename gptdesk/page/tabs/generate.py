@@ -10,6 +10,7 @@ from gradio.components import Component
 from gptdesk.context_window import dropped_tokens, new_tokens_after
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult
+from gptdesk.history import Entry
 from gptdesk.markup import markdown_text
 from gptdesk.page.long_action import Call, LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, ChainPanel, Updates, Values
@@ -18,7 +19,8 @@ from gptdesk.page.pickers import ModelPicker, PresetBar
 from gptdesk.page.stats import stats_line
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.stop_strings import unescape
+from gptdesk.recipe import Recipe
+from gptdesk.stop_strings import escape, unescape
 from models.manager import ModelKey
 
 TITLE = "Generate"
@@ -35,6 +37,7 @@ def build(desk: Desk, links: TabLinks) -> None:
     """Lay out the tab inside the current container and wire it; saved widget state is restored when the page loads."""
     tab = GenerateTab(desk, links.page)
     links.add_pickers(TITLE, tab.model)
+    links.add_entry_view(TITLE, tab.show_entry, [*tab.kept.controls, *tab.texts, tab.chosen])
 
 
 class GenerateTab:
@@ -246,6 +249,30 @@ class GenerateTab:
         first = "the first one" if dropped == 1 else f"the first {dropped}"
         fits = "1 new one fits" if room == 1 else f"{room} new ones fit"
         return f"⚠ {tokens} of {context} tokens: {first} will be left out, so that {fits}"
+
+    # History
+
+    def show_entry(self, entry: Entry) -> Updates:
+        """Return updates that show an entry of the history, so that Generate writes it once more.
+
+        Raises ValueError if one of its samplers or options is not known here.
+        """
+        request = Recipe.of(entry).request
+        updates: Updates = {
+            self.prompt: request.prompt,
+            self.max_new_tokens: request.max_new_tokens,
+            self.n: request.n,
+            self.seed: str(request.seed),
+            self.new_seed: False,
+            self.stop_strings: "\n".join(map(escape, request.stop)),
+            self.parse_special: request.parse_special,
+            self.chosen: gr.update(visible=request.n > 1, choices=list(range(1, request.n + 1)), value=1),
+        }
+        for i, box in enumerate(self.texts):
+            text = {"value": entry.prompt + entry.sequences[i].text} if i < entry.n else {}
+            label = "Text" if entry.n == 1 else f"Text {i + 1}"
+            updates[box] = gr.update(visible=i < entry.n, label=label, **text)
+        return updates | self.model.show(entry.model, entry.precision) | self.panel.show(request.chain)
 
     # Saved state
 

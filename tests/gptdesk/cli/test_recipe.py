@@ -1,0 +1,99 @@
+"""`gptdesk history recipe` and `gptdesk recipe`: a text repeated elsewhere, or what is not as it was."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cli_checks import Capture, answer, complaint
+
+from gptdesk.__main__ import main
+from models.checkpoint import About, save_checkpoint
+from models.gpt import GPT, GPTConfig
+from models.tokenizer import Tokenizer
+
+Change = Callable[[dict], object]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Path:
+    """Return the recipe of two texts of the model `tiny`, in a home that has the model and no history."""
+    for home in ("first", "second"):
+        shutil.copytree(tiny_folder / "tiny", tmp_path / home / "models" / "tiny")
+    monkeypatch.setenv("GPTDESK_HOME", str(tmp_path / "first"))
+    arguments = ("--model", "tiny", "--prompt", "ünï", "--n", "2", "--top-k", "30", "--max-new-tokens", "9")
+    assert main(["generate", *arguments]) == 0
+    capsys.readouterr()
+    assert main(["history", "recipe", "1"]) == 0
+    file = tmp_path / "recipe.json"
+    file.write_text(capsys.readouterr().out, "utf-8")
+    monkeypatch.setenv("GPTDESK_HOME", str(tmp_path / "second"))
+    return file
+
+
+def change(recipe: Path, how: Change) -> str:
+    """Change a recipe by hand and return its path."""
+    values = json.loads(recipe.read_text("utf-8"))
+    how(values)
+    recipe.write_text(json.dumps(values))
+    return str(recipe)
+
+
+def test_the_same_text_comes_out_in_another_home(recipe: Path, capsys: Capture) -> None:
+    result = answer(capsys, "recipe", str(recipe))
+    assert result["same"]
+    assert len(result["texts"]) == 2
+    [entry] = answer(capsys, "history", "list")
+    assert (entry["prompt"], entry["text"]) == ("ünï", result["texts"][0])
+
+
+def test_a_change_is_named_by_its_token_and_reason(
+    recipe: Path, tmp_path: Path, tokenizer: Tokenizer, capsys: Capture
+) -> None:
+    def third_token(values: dict) -> None:
+        values["texts"][1]["tokens"][2] += 1
+
+    assert main(["recipe", change(recipe, third_token)]) == 1
+    assert "differs from token 3 of text 2 on: no reason is known" in capsys.readouterr().err
+    torch.manual_seed(12)
+    folder = tmp_path / "second" / "models" / "tiny"
+    other = GPT(GPTConfig(vocab_size=400, block_size=64, n_layer=2, n_head=2, n_embd=32))
+    save_checkpoint(folder, other, tokenizer=tokenizer, about=About(source="another"))
+    assert main(["recipe", str(recipe)]) == 1
+    assert "the model of this name has other weights" in capsys.readouterr().err
+
+
+def test_a_stopped_text_may_go_on(recipe: Path, capsys: Capture) -> None:
+    def stopped(values: dict) -> None:
+        for text in values["texts"]:
+            text.update(tokens=text["tokens"][:4], finish_reason="stopped")
+
+    assert main(["recipe", change(recipe, stopped)]) == 0
+    assert "The same text came out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (lambda values: values.update(version=9, written_by="7.1"), "a newer version of GPT Desk ('7.1')"),
+        (lambda values: values.update(format="other"), "is no recipe"),
+        (lambda values: values.update(model="nosuch"), "the recipe needs the model 'nosuch', with weights"),
+        (lambda values: values["request"].update(n=3), "as many texts as sequences"),
+        (lambda values: values["request"].update(seed=None), "seed must be given"),
+        (lambda values: values["request"].update(max_new_tokens=-1), "max_new_tokens must be greater"),
+        (lambda values: values["request"]["chain"]["samplers"].append({"name": "nosuch"}), "nosuch"),
+        (lambda values: values.update(code="import os"), "has no option 'code'"),
+        (lambda values: values["texts"][0].update(sha256="abc"), "sha256"),
+    ],
+)
+def test_bad_recipes_are_one_sentence(recipe: Path, capsys: Capture, how: Change, words: str) -> None:
+    assert words in complaint(capsys, "recipe", change(recipe, how))
+
+
+def test_files_that_are_no_recipe(recipe: Path, tmp_path: Path, capsys: Capture) -> None:
+    recipe.write_bytes(b"\xff\x00 no json")
+    assert "is no recipe" in complaint(capsys, "recipe", str(recipe))
+    assert "no regular file" in complaint(capsys, "recipe", str(tmp_path))
+    assert "cannot be read" in complaint(capsys, "recipe", str(tmp_path / "nosuch.json"))
