@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from gptdesk import __version__
 from gptdesk.cli.about import about
 from gptdesk.cli.bench import bench
+from gptdesk.cli.bundle import bundle
 from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
 from gptdesk.cli.models import models
@@ -34,6 +35,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "train": train,
     "runs": runs,
     "bench": bench,
+    "bundle": bundle,
     "about": about,
     "shortcut": shortcut,
     "uninstall": uninstall,
