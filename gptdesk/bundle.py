@@ -32,7 +32,7 @@ MANIFEST = "bundle.json"
 # what a clone has, as far as it is there; launch.py comes last, so that half an unpacked archive cannot be started
 PROGRAM = (
     *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml", "constraints.txt"),
-    *(".gitignore", ".gitattributes", ".ci", "docs", "desktop", "scripts", "tests", "benchmarks"),
+    *("requirements.txt", ".gitignore", ".gitattributes", ".ci", "docs", "desktop", "scripts", "tests", "benchmarks"),
     *("samplers", "models", "gptdesk", "launch.py"),
 )
 NOT_PROGRAM = ("__pycache__", ".pyc")
