@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from models.names import free_name
 
 log = logging.getLogger(__name__)
 
+BLINK = 0.2  # seconds between two looks of the progress
 DESCRIPTION = (
     "Write one archive with the program, the packages it needs and models, for computers without network: unpack it "
     "there, then run python launch.py as usual. Packages are for this Python version, system and kind of processor."
@@ -33,7 +35,7 @@ def bundle(desk: Desk, arguments: Sequence[str]) -> int:
     models = _models(desk, options.models)
     also = f", {', '.join(model.name for model in models)}" if models else ""
     size = sum(model.checkpoint.size_bytes for model in models)
-    log.info("packages to download: about %s; models: the starter%s (%s)", file_size(PACKAGES), also, file_size(size))
+    log.info("packages to download: about %.1f GB; models: the starter%s (%s)", PACKAGES / 1e9, also, file_size(size))
     written = _written(Path(options.to), models, replace=options.replace)
     python, *computer = written.made_for
     if options.json:
@@ -62,13 +64,14 @@ def _models(desk: Desk, names: Sequence[str]) -> list[BundledModel]:
 
 def _written(target: Path, models: Sequence[BundledModel], *, replace: bool) -> Bundle:
     """Return the bundle once it is written; show the progress on a terminal."""
-    on_terminal = sys.stderr.isatty()
+    shown, on_terminal = 0.0, sys.stderr.isatty()
     try:
         with closing(write_bundle(target, models, replace=replace)) as events:
             for event in events:
                 if isinstance(event, Bundle):
                     return event
-                if on_terminal:
+                if on_terminal and time.monotonic() - shown >= BLINK:
+                    shown = time.monotonic()
                     sys.stderr.write(f"\r\x1b[K{_spelled(event)}")
                     sys.stderr.flush()
     finally:

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -197,6 +199,30 @@ def test_an_archive_is_replaced_when_the_new_one_is_whole(clone: Clone, tmp_path
     assert target.read_text() == "old"
     written(clone, target, replace=True)
     assert zipfile.is_zipfile(target)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_ends_pip_and_leaves_nothing(tmp_path: Path) -> None:
+    """As a user presses it while a server does not answer."""
+    (tmp_path / "out").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        variables = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index, "PIP_FIND_LINKS": ""}
+        environment = os.environ | variables | {"NO_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-m", "gptdesk", "bundle", "--home", str(tmp_path / "home")]
+        command += ["--to", str(tmp_path / "out" / "school.zip")]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()  # by pip
+            assert list((tmp_path / "out").iterdir())
+            process.send_signal(signal.SIGINT)
+            assert "Traceback" not in process.communicate(timeout=20)[1]
+        assert process.returncode == 130
+        connection.settimeout(20)
+        while connection.recv(10_000):  # ends with pip
+            pass
+        connection.close()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_failures_are_one_sentence_and_leave_nothing(
