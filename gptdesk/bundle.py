@@ -6,6 +6,7 @@ are read where they lie, as the starter is, so that a home can be anywhere and a
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -22,9 +23,10 @@ from typing import IO
 
 from gptdesk.system.shortcut import ROOT
 from models import storage
-from models.checkpoint import HELD_OUT, Checkpoint
+from models.checkpoint import FILES, HELD_OUT, Checkpoint
 from models.tokenizer import Tokenizer
 from models.tokenizer_files import has_tokenizer
+from models.weights import INDEX
 
 TOP = "gpt-desk"  # the folder that the archive unpacks to
 FOLDER = "bundle"  # in it, beside launch.py, which knows the name, too
@@ -36,7 +38,7 @@ PROGRAM = (
     *("samplers", "models", "gptdesk", "launch.py"),
 )
 NOT_PROGRAM = ("__pycache__", ".pyc")
-MODEL_FILES = (".json", ".safetensors", ".txt", ".md")  # endings; no pickles
+MODEL_FILES = {*FILES, INDEX, "README.md"} - {HELD_OUT}  # and shards; the text held out from training stays at home
 COMPRESSED = (".whl", ".safetensors", ".png")  # endings of files that deflating does not shrink
 PACKAGES = 300_000_000  # bytes of all wheels, roughly: of 2026, with the CPU build of torch
 LOOK = 0.5  # seconds between two looks at what pip has downloaded
@@ -195,9 +197,10 @@ def _size_of(*folders: Path) -> int:
     """Return the bytes of all files in the folders; what vanishes meanwhile does not count."""
     size = 0
     for folder in folders:
-        for path in folder.rglob("*"):
-            with suppress(OSError):
-                size += path.stat().st_size if path.is_file() else 0
+        for place, _, names in os.walk(folder):  # unlike rglob, it goes on when a folder vanishes
+            for name in names:
+                with suppress(OSError):
+                    size += os.lstat(os.path.join(place, name)).st_size
     return size
 
 
@@ -220,16 +223,14 @@ def _bundle_entries(wheels: Path, models: Sequence[BundledModel], work: Path) ->
     entries = {f"wheels/{path.name}": path for path in sorted(wheels.iterdir())}
     for model in models:
         folder = model.checkpoint.path
-        files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in MODEL_FILES]
-        if not has_tokenizer(folder):  # its vocabulary is downloaded elsewhere
+        names = [path.name for path in folder.iterdir() if path.is_file()]
+        files = {name: folder / name for name in names if name in MODEL_FILES or name.endswith(".safetensors")}
+        if not has_tokenizer(folder):  # its vocabulary would be downloaded
             made = work / "tokenizers" / model.name
             made.mkdir(parents=True)
             model.tokenizer.save(made, context=model.checkpoint.config.block_size)
-            own = {path.name for path in files}
-            files += [path for path in sorted(made.iterdir()) if path.name not in own]
-        # the text held out from training stays at home, as in other exports
-        kept = [path for path in files if path.name != HELD_OUT and not path.name.startswith(".")]
-        entries |= {f"models/{model.name}/checkpoint/{path.name}": path for path in kept}
+            files = {path.name: path for path in made.iterdir()} | files
+        entries |= {f"models/{model.name}/checkpoint/{name}": files[name] for name in sorted(files)}
     return entries
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from cli_checks import Capture, answer, complaint
 from launch_checks import ROOT, Clone, make_wheel
 from page_checks import RunningDesk
+from safetensors.torch import load_file, save_file
 
 from gptdesk import bundle
 from gptdesk.__main__ import main
@@ -43,6 +45,7 @@ def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     tokenizer = tiny.load_tokenizer()
     made = save_checkpoint(path, tiny.load_model(), tokenizer=tokenizer, about=About(), held_out="secret")
     (path / "weights.pt").write_bytes(b"a pickle")
+    (path / "diary.txt").write_text("secret")
     return BundledModel("mine", made, tokenizer)
 
 
@@ -133,6 +136,25 @@ def test_the_desk_lists_the_models_of_its_bundle(copy: Clone, tmp_path: Path, mo
     with pytest.raises(ValueError, match="mine comes with the desk and cannot be removed"):
         desk.library.own.remove("mine")
     assert bundled_models() == []  # in a clone
+
+
+def test_a_model_is_whole_without_its_home(clone: Clone, model: BundledModel, tmp_path: Path) -> None:
+    """Shards go along, and the vocabulary of a GPT-2 whose folder has none."""
+    folder = tmp_path / "sharded"
+    folder.mkdir()
+    shutil.copy(model.checkpoint.path / "config.json", folder)
+    tensors = load_file(model.checkpoint.path / "model.safetensors")
+    names = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(sorted(tensors))}
+    for file in set(names.values()):
+        save_file({name: tensors[name] for name in tensors if names[name] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    sharded = BundledModel("sharded", Checkpoint.open(folder), model.tokenizer)
+    made = written(clone, tmp_path / "out" / "school.zip", sharded)
+    (packed,) = bundled_models(unpacked(made.path, tmp_path / "pupil"))
+    checkpoint = Checkpoint.open(packed)
+    assert checkpoint.load_tokenizer().encode("Once") == model.tokenizer.encode("Once")
+    ids = torch.tensor([model.tokenizer.encode("Once upon a time")])
+    assert torch.equal(checkpoint.load_model()(ids), model.checkpoint.load_model()(ids))
 
 
 def damage(path: Path) -> None:
