@@ -3,7 +3,8 @@
 
 Standard library only. Environments lie in the user's data folder, never in the clone: `<home>/env` for the app,
 `<home>/env-test` with the test tools as well. Each is built as `<name>.tmp-<pid>`, tested by importing what the app
-imports, stamped and only then renamed, so a start that finds a valid stamp needs neither pip nor the network.
+imports, stamped and only then renamed, so a start that finds a valid stamp needs neither pip nor the network. Where
+`gptdesk bundle` has put wheels beside this file, the app's environment is installed from them, without network.
 
 The file parses on Python 3.6, and section 1 runs before anything newer is evaluated: an old Python starts a newer one
 or ends with one sentence. So no walrus, no match, no `/` in signatures, and tomllib is imported late.
@@ -99,6 +100,8 @@ Any other word or option goes to GPT Desk itself: --port, --host, --no-browser, 
 """
 ROOT = Path(os.path.realpath(__file__)).parent
 CONSTRAINTS = ROOT / "constraints.txt"
+BUNDLE = ROOT / "bundle"  # wheels and models that `gptdesk bundle` packed with the program, and their checksums
+MANIFEST = BUNDLE / "bundle.json"
 STAMP = "gptdesk-stamp.json"
 FORMAT = 1  # of environments; a larger number has those of an older launch.py made anew
 
@@ -203,14 +206,53 @@ def imported_files(folder: Path, verify: list[str]) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# --- 4. pip -----------------------------------------------------------------------------------------------------
+# --- 4. A bundle: wheels that came with the program ---------------------------------------------------------------
+def this_computer() -> list[str]:
+    """Return what wheels must fit: the Python version, the system and the processor."""
+    return ["{}.{}".format(*sys.version_info), sys.platform, platform.machine()]
+
+
+def bundled_wheels() -> Path | None:
+    """Return the folder of wheels of a bundle, all its files verified; None in a clone, which downloads them.
+
+    Raises Fault if a file is missing or damaged, or if the wheels are for another Python or system.
+    """
+    if not BUNDLE.exists():
+        return None
+    again = "unpack the archive again, or copy it anew if that does not help."
+    try:
+        manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
+        made_for, files = [*map(str, manifest["made_for"])], dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Fault(f"The file {MANIFEST} is missing or damaged: {again}") from None
+    if made_for != this_computer():
+        made_for, ours = (f"Python {words[0]} on {' '.join(words[1:])}" for words in (made_for, this_computer()))
+        raise Fault(f"The packages in {BUNDLE} are for {made_for}, and this is {ours}: use the one they are for.")
+    for name, checksum in files.items():
+        if sha256(BUNDLE / name) != checksum:
+            raise Fault(f"The file {BUNDLE / name} is missing or damaged: {again}")
+    return BUNDLE / "wheels"
+
+
+def sha256(path: Path) -> str:
+    """Return the checksum of a file; an empty text if it cannot be read."""
+    digest = hashlib.sha256()
+    with suppress(OSError), open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+        return digest.hexdigest()
+    return ""
+
+
+# --- 5. pip -----------------------------------------------------------------------------------------------------
 TICK = 1.0  # seconds between two signs of progress on a terminal; ten times as many elsewhere
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 CUDA_WHEELS = "https://download.pytorch.org/whl/cu130"  # for Windows; on Linux PyPI's own build of torch is for CUDA
+NO_PLACE = "No space left|Errno 28|WinError 112|quota"
 NO_NETWORK = "name ?resolution|getaddrinfo|new ?connection|connection ?(reset|refused|aborted|broken)|timed out"
 NO_BUILD = r"No matching dist|Could not find a version|\(constraint\)|building wheel"
 HINTS = (  # the first match counts: pip also says "no matching distribution" when there is no network
-    ("No space left|Errno 28|WinError 112|quota", "The disk is full: free some space, or use another with --home DIR."),
+    (NO_PLACE, "The disk is full: free some space, or use another with --home DIR."),
     ("certificate|SSLError", "A certificate was refused, often a company proxy's: let PIP_CERT name its file."),
     ("SOCKS", "pip cannot use a SOCKS proxy: unset ALL_PROXY for the first start, or name an HTTP proxy."),
     ("ProxyError|Proxy Auth", "The proxy did not let pip through: check HTTPS_PROXY."),
@@ -237,19 +279,26 @@ def clean_environment() -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name not in redirecting}, "PYTHONUTF8": "1"}
 
 
-def pip_environment(temporary: Path) -> dict[str, str]:
-    """Return the variables for pip, which unpacks gigabytes: into `temporary`, as /tmp is often too small."""
+def pip_environment(temporary: Path, *, offline: bool = False) -> dict[str, str]:
+    """Return the variables for pip, which unpacks gigabytes: into `temporary`, as /tmp is often too small.
+
+    `offline` leaves out all that is configured for pip: where packages come from, and which.
+    """
     temporary.mkdir(parents=True, exist_ok=True)
     folders = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
     # no PYTHONNOUSERSITE: an environment has no user site, and the host's pip may be in there
-    return {**clean_environment(), **folders, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUNBUFFERED": "1"}
+    ours = {**folders, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUNBUFFERED": "1"}
+    if not offline:
+        return {**clean_environment(), **ours}
+    theirs = {name: value for name, value in clean_environment().items() if not name.upper().startswith("PIP_")}
+    return {**theirs, **ours, "PIP_CONFIG_FILE": os.devnull}
 
 
-def pip_for(folder: Path) -> list[str]:
-    """Return the command of an environment's own pip or, where Python lacks ensurepip, of this Python's pip."""
+def pip_for(folder: Path, *, host_python: str = sys.executable) -> list[str]:
+    """Return the command of an environment's own pip or, where Python lacks ensurepip, of the host Python's pip."""
     if (site_packages(folder) / "pip").exists():
         return [str(python_of(folder)), "-P", "-m", "pip"]
-    host = [sys.executable, "-P", "-m", "pip"]
+    host = [host_python, "-P", "-m", "pip"]
     done = subprocess.run([*host, "--version"], env=clean_environment(), capture_output=True, encoding="utf-8")
     version = re.match(r"pip (\d+)\.(\d+)", done.stdout)
     if version and (int(version.group(1)), int(version.group(2))) >= (22, 3):
@@ -264,23 +313,30 @@ def venv_missing() -> str:
     return f"The Python {sys.executable} has neither ensurepip nor pip 22.3 or newer: {cure}"
 
 
-def pip_install(pip: list[str], arguments: list[str], *, folder: Path, log: Path) -> None:
-    """Run one `pip install`; its output goes to the log, the megabytes written so far to the terminal."""
-    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "-c", str(CONSTRAINTS)]
-    command = [*pip, "install", *options, *arguments]
+PIP_OPTIONS = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "-c", str(CONSTRAINTS)]
+
+
+def pip_install(pip: list[str], arguments: list[str], *, folder: Path, log: Path, wheels: Path | None = None) -> None:
+    """Run one `pip install`; its output goes to the log, the megabytes written so far to the terminal.
+
+    With a folder of `wheels`, packages come from there only, without network.
+    """
+    source = ["--no-index", "--find-links", str(wheels)] if wheels else []
+    command = [*pip, "install", *PIP_OPTIONS, *source, *arguments]
     started, free = time.monotonic(), shutil.disk_usage(folder).free
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     with open(log, "ab", buffering=0) as record:
         record.write(f"$ {shlex.join(command)}\n".encode())
         start = record.tell()
-        environment = pip_environment(folder / "tmp")
+        environment = pip_environment(folder / "tmp", offline=wheels is not None)
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=record, stderr=record)
         try:
             while child.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(TICK if on_terminal else 10 * TICK)
                 megabytes = max(0, free - shutil.disk_usage(folder).free) / 1e6
-                words = f"  downloading and installing: {megabytes:,.0f} MB in {time.monotonic() - started:.0f} s"
+                doing = "installing" if wheels else "downloading and installing"
+                words = f"  {doing}: {megabytes:,.0f} MB in {time.monotonic() - started:.0f} s"
                 say(words, end="\r" if on_terminal and child.poll() is None else "\n")
         finally:
             if child.poll() is None:
@@ -291,7 +347,7 @@ def pip_install(pip: list[str], arguments: list[str], *, folder: Path, log: Path
         raise Fault(f"{explanation(output)}\nThe incomplete environment was removed. The complete log: {log}")
 
 
-# --- 5. Building an environment ---------------------------------------------------------------------------------
+# --- 6. Building an environment ---------------------------------------------------------------------------------
 def ensure(home: Path, *, testing: bool = False, repair: bool = False) -> Plan:
     """Return the plan of an environment that is ready: the one that is there, or a new one."""
     plan = make_plan(home, testing=testing)
@@ -301,7 +357,7 @@ def ensure(home: Path, *, testing: bool = False, repair: bool = False) -> Plan:
         for leftover in home.glob("env*.tmp-*"):  # its launcher has ended, or it would hold the lock
             shutil.rmtree(leftover, ignore_errors=True)
         if repair or not is_ready(plan):
-            build(plan, home)
+            build(plan, home, None if testing else bundled_wheels())  # a bundle has no test tools
     return plan
 
 
@@ -332,25 +388,26 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-def build(plan: Plan, home: Path) -> None:
-    """Make the environment under a temporary name, test it, stamp it, and put it in its place."""
+def build(plan: Plan, home: Path, wheels: Path | None) -> None:
+    """Make the environment under a temporary name, test it, stamp it, and put it in its place.
+
+    The packages come from the folder `wheels`; None: from the network.
+    """
     new = plan.folder.with_name(f"{plan.folder.name}.tmp-{os.getpid()}")
     log = home / "logs" / "install.log"
     log.parent.mkdir(exist_ok=True)
     log.write_text("", encoding="utf-8")
-    wheels, gigabytes, room = torch_build()
+    index, gigabytes, room = ("", 0, 3) if wheels else torch_build()
     if shutil.disk_usage(home).free < room * 1e9:
         raise Fault(f"GPT Desk needs {room} GB free on the disk of {home}: free some, or use another with --home DIR.")
     doing = "Renewing" if plan.folder.exists() else "Making"
-    say(f"{doing} the environment {plan.folder}: about {gigabytes} GB to download, once")
+    work = f"from the packages in {wheels}, without network" if wheels else f"about {gigabytes} GB to download"
+    say(f"{doing} the environment {plan.folder}: {work}, once")
     try:
         make_venv(new)
         pip = pip_for(new)
-        torch = [package for package in plan.packages if re.match(r"torch\b(?!-)", package)]
-        if torch and wheels and not names_an_index(pip, new):  # only torch, so that nothing else can come from there
-            pip_install(pip, ["--no-deps", "--index-url", wheels, *torch], folder=new, log=log)
-        if plan.packages:
-            pip_install(pip, plan.packages, folder=new, log=log)
+        for arguments in pip_rounds(pip, plan.packages, index=index, folder=new):
+            pip_install(pip, arguments, folder=new, log=log, wheels=wheels)
         say("  testing it ...")
         stamp = {"key": plan.key, "python": base_python(new), "files": imported_files(new, plan.verify)}
         shutil.rmtree(new / "tmp", ignore_errors=True)
@@ -370,6 +427,16 @@ def torch_build() -> tuple[str, float, int]:
         if subprocess.run(["nvidia-smi"], capture_output=True, timeout=20).returncode == 0:
             return CUDA_WHEELS if WINDOWS else "", 3, 10
     return CPU_WHEELS, 0.3, 3
+
+
+def pip_rounds(pip: list[str], packages: list[str], *, index: str, folder: Path) -> list[list[str]]:
+    """Return the arguments of each call of pip: torch first, where it has an index of its own, then all packages.
+
+    Only torch, so that nothing else can come from there; and not where the user has configured an index.
+    """
+    torch = [package for package in packages if re.match(r"torch\b(?!-)", package)]
+    apart = bool(torch and index) and not names_an_index(pip, folder)
+    return [["--no-deps", "--index-url", index, *torch]] * apart + [packages] * bool(packages)
 
 
 def names_an_index(pip: list[str], folder: Path) -> bool:
@@ -415,7 +482,7 @@ def rename(old: Path, new: Path) -> None:
     os.rename(old, new)
 
 
-# --- 6. Running the desk in its environment ---------------------------------------------------------------------
+# --- 7. Running the desk in its environment ---------------------------------------------------------------------
 def desk_environment(home: Path) -> dict[str, str]:
     """Return the variables for the desk: our packages from the clone, the others from its environment."""
     ours = {"GPTDESK_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}

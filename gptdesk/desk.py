@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 import psutil
 
+from gptdesk.bundle import bundled_models
 from gptdesk.errors import NotFound, TooLarge
 from gptdesk.generation import GenerationEvent, GenerationQueued, GenerationRequest, generate
 from gptdesk.history import FILE as HISTORY
@@ -203,7 +204,8 @@ def _scheduler() -> Scheduler:
 def _library(settings: Settings) -> ModelLibrary:
     library = ModelLibrary(
         settings.models,
-        bundled=[STARTER] if STARTER.is_dir() else [],  # an exported Space has its own model only
+        # an exported Space has its own model only
+        bundled=[*([STARTER] if STARTER.is_dir() else []), *bundled_models()],
         supplier=partial(run_models, settings.runs),
         reserved=partial(names, settings.runs),
         cache_folder=settings.vocabularies,

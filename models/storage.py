@@ -42,7 +42,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def move_file(source: Path, path: Path) -> None:
-    """Put a finished file of the same folder in the place of the one at `path`; raises OSError."""
+    """Put a finished file of the same disk in the place of the one at `path`; raises OSError."""
     _sync_file(source)
     _rename(source, path)
     _sync_folder(path.parent)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from gptdesk import __version__
 from gptdesk.cli.about import about
 from gptdesk.cli.bench import bench
+from gptdesk.cli.bundle import bundle
 from gptdesk.cli.compare import compare, evaluate
 from gptdesk.cli.generate import generate
 from gptdesk.cli.history import history
@@ -38,6 +39,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "history": history,
     "recipe": recipe,
     "bench": bench,
+    "bundle": bundle,
     "about": about,
     "shortcut": shortcut,
     "uninstall": uninstall,

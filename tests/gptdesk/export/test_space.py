@@ -107,13 +107,16 @@ def test_the_requirements_are_those_of_the_project(cpu: Path, zero: Path) -> Non
 def check_desk(folder: Path, python: str) -> None:
     """Check that app.py serves the desk in public mode, by the packages in its folder."""
     variables = {"SPACE_ID": "someone/desk", "GPTDESK_HOST": "127.0.0.1", "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
-    desk = RunningDesk(folder / "home", program=[python, str(folder / "app.py")], **variables)
+    check_public(RunningDesk(folder / "home", program=[python, str(folder / "app.py")], **variables), model="mine")
+
+
+def check_public(desk: RunningDesk, *, model: str) -> None:
+    """Check that a visitor can generate with this model, and with no other one of ours, and end the desk."""
     try:
         assert httpx.get(f"{desk.url}/health", trust_env=False).json()["app"] == "gptdesk"
         visitor = Visitor(desk.url)
         shown = json.dumps([component["props"] for component in visitor.components.values()])
-        assert '"mine"' in shown
-        assert '"starter"' not in shown
+        assert [name for name in ("mine", "starter") if f'"{name}"' in shown] == [model]
         assert not re.search("train|upload", json.dumps(visitor.events), re.IGNORECASE)
         generate = visitor.event("generate")
         messages = visitor.run(generate, visitor.values(generate))
@@ -140,6 +143,24 @@ def test_the_app_for_zero_gpu_writes_the_text(model: Checkpoint, zero: Path, tmp
     for _ in range(12):
         ids.append(int(network(torch.tensor([ids]))[0, -1].argmax()))
     assert done.stdout.strip() == str([repr(tokenizer.decode(ids)), "write"])
+
+
+def test_the_repository_is_a_space(cpu: Path, tmp_path: Path) -> None:
+    """Its README.md, requirements.txt and launch.py do what a Space needs."""
+    front = front_matter(ROOT)
+    exported = front_matter(cpu)
+    assert front["sdk"] == "gradio"
+    assert front["python_version"] == exported["python_version"]
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pins = {re.sub("[-_]", "-", name).lower(): pin for name, pin in re.findall(r"(?m)^([^#=]+)==(.+)$", constraints)}
+    assert front["sdk_version"] == pins["gradio"]
+    wanted = [f"{name}=={pins[re.sub('[-_]', '-', name.partition('[')[0])]}" for name in space.DEPENDENCIES]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert sorted(lines[1:]) == sorted([space.CPU_TORCH, *wanted])
+    variables = {"SPACE_ID": "someone/desk", "SYSTEM": "spaces", "GPTDESK_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, str(ROOT / front["app_file"])]
+    check_public(RunningDesk(tmp_path / "home", program=program, **variables), model="starter")
+    assert not (tmp_path / "home" / "env").exists()
 
 
 @pytest.mark.skipif("GPTDESK_TEST_SPACES" not in os.environ, reason="GPTDESK_TEST_SPACES is not set")
