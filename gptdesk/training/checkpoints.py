@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gptdesk.training.steps import WEIGHTS, TrainerState, TrainingDiverged
+from gptdesk.training.time_budget import Replan
 from gptdesk.training.trainer import Trainer
 from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
@@ -114,6 +115,8 @@ def load(folder: Path) -> tuple[TrainerState, Facts]:
     try:
         tensors = load_file(folder / TENSORS)
         facts = data.pop("facts")
+        if planned := data.pop("planned", None):
+            data |= {"planned": tuple(planned), "replans": tuple(Replan(*pair) for pair in data["replans"])}
         if not data.pop("averaged"):
             model = Checkpoint.open(folder / MODEL).load_model()
             tensors |= {WEIGHTS + name: weight.detach() for name, weight in model.named_parameters()}
@@ -142,6 +145,8 @@ def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Fa
         "averaged": averaged,
         "facts": facts.__dict__,
     }
+    if state.planned:
+        data |= {"planned": state.planned, "replans": [[replan.after, replan.steps] for replan in state.replans]}
     storage.write_file(folder / STATE, storage.json_bytes(data))
 
 
