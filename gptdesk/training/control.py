@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from gptdesk.training import checkpoints
+from gptdesk.training import checkpoints, preparation
 from gptdesk.training.context import RunContext
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder, holding_process, starting_lock
@@ -67,10 +67,11 @@ def create(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirecto
 def begin(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirectory:
     """Create a run and start it, in place of one of that name that never made a step.
 
-    Raises ValueError as `create` and `start`; a run that could not be started is removed.
+    Raises ValueError as `create`, `check_text` and `start`; a run that could not be started is removed.
     """
     with starting_lock(context.settings.home):
         check_free(context)
+        preparation.check_text(plan, text=text, context=context)
         remove_unstarted(context, plan.name)
         run = create(context, plan, text=text)
         try:

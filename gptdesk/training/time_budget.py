@@ -54,10 +54,7 @@ class TimeBudget:
         usual = sum(self._recent) / len(self._recent)
         remaining = max(0.0, self.seconds - elapsed)
         # the plan of the probe has a reserve already: it holds as long as its steps fit
-        if step + remaining / usual >= self.steps:
-            proposed = self.steps
-        else:
-            proposed = step + int(remaining * FILLED / usual)
+        proposed = self.steps if step + remaining / usual >= self.steps else step + int(remaining * FILLED / usual)
         wrong = abs(proposed - self.end)
         return proposed if wrong > max(1.0, TOLERANCE * (self.end - step)) else self.end
 
