@@ -139,6 +139,7 @@ class FormView:
 
         def begin(values: Values, request: gr.Request) -> Iterator[Updates]:
             def work(place: Place) -> Iterator[Updates]:
+                yield self.preview.cleared()  # an error must not stand beside the figures of another text
                 plan = self._plan(values)
                 for event in self.source.obtain(values, self._actions.line, place.stop):
                     if isinstance(event, TextInput):
@@ -150,7 +151,8 @@ class FormView:
 
             yield from self._actions.run_queued(work, request)
 
-        self.start.click(begin, inputs | set(given), [*self._actions.outputs, *started], **STREAMING)
+        outputs = [*self._actions.outputs, *self.preview.outputs, *started]
+        self.start.click(begin, inputs | set(given), outputs, **STREAMING)
 
     def restore(self, kept: dict[str, object]) -> Updates:
         """Return updates that list the models that exist now and show the remembered values."""
@@ -185,7 +187,7 @@ class FormView:
 
     def _on_preview(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
-            yield self.preview.cleared()  # an error must not stand beside the figures of another text
+            yield self.preview.cleared()
             plan = self._plan(values)
             for event in self.source.obtain(values, self._actions.line, place.stop):
                 if isinstance(event, TextInput):
