@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -115,8 +116,10 @@ def load(folder: Path) -> tuple[TrainerState, Facts]:
     try:
         tensors = load_file(folder / TENSORS)
         facts = data.pop("facts")
-        if planned := data.pop("planned", None):
-            data |= {"planned": tuple(planned), "replans": tuple(Replan(*pair) for pair in data["replans"])}
+        planned: Any = data.pop("planned", None)
+        replans: Any = data.pop("replans", [])
+        if planned:
+            data |= {"planned": tuple(planned), "replans": tuple(Replan(*pair) for pair in replans)}
         if not data.pop("averaged"):
             model = Checkpoint.open(folder / MODEL).load_model()
             tensors |= {WEIGHTS + name: weight.detach() for name, weight in model.named_parameters()}
@@ -137,7 +140,7 @@ def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Fa
     except SafetensorError as error:
         raise storage.disk_error(error, folder / TENSORS) from error
     shutil.copymode(folder / MODEL / "config.json", folder / TENSORS)
-    data = {
+    data: dict[str, object] = {
         "step": state.step,
         "seconds": state.seconds,
         "best_step": state.best_step,

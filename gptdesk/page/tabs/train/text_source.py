@@ -81,7 +81,7 @@ class TextSourcePanel:
         for one, box in zip(SOURCES, self._by_source, strict=True):
             # this update replaces that of the saved value, so it has the value, too
             value = {"value": kept[name]} if (name := names[one]) in kept else {}
-            updates[box] = gr.update(visible=source == one, **value)
+            updates[box] = gr.update(visible=source == one) | value
         return updates
 
     def title(self, values: Values) -> str:
