@@ -11,6 +11,7 @@ from gptdesk.desk import Desk
 from gptdesk.disk_usage import size_of, usage
 from gptdesk.formatting import file_size
 from gptdesk.management import ListedModel, memory_estimates, when
+from gptdesk.training.run_models import duplicates
 from models.about import read_about
 from models.weight_reading import group_sizes
 
@@ -42,6 +43,7 @@ def show_list(desk: Desk, options: argparse.Namespace) -> int:
         f"{'NAME':24} {'PARAMETERS':>14} {'CONTEXT':>8} {'TOKENIZER':11} {'SIZE':>10} {'LOSS':>8} "
         f"{'LAST USED':12} {'ON DISK AT':24} SOURCE"
     )
+    same = duplicates(desk.settings.runs, [model.info.name for model in models])
     for model in models:
         info = model.info
         if info.problem:
@@ -51,7 +53,8 @@ def show_list(desk: Desk, options: argparse.Namespace) -> int:
         loss = DASH if info.validation_loss is None else f"{info.validation_loss:.4f}"
         used = DASH if model.last_used is None else when(model.last_used)
         shape = f"{info.parameters:>14,} {info.context:>8,} {info.tokenizer:11} {size:>10} {loss:>8}"
-        print(f"{info.name:24} {shape} {used:12} {', '.join(model.stored):24} {info.source}".rstrip())
+        source = f"the weights of {same[info.name]}" if info.name in same else info.source
+        print(f"{info.name:24} {shape} {used:12} {', '.join(model.stored):24} {source}".rstrip())
         for remark in info.remarks:
             print(f"{'':24} {remark}")
     return 0

@@ -231,10 +231,11 @@ class _ProgressLine:
 
     def _progress(self, step: TrainingStep) -> str:
         assert self._estimate is not None
-        left = (self._estimate.steps - step.step) * step.seconds / step.step
+        steps = step.steps or self._estimate.steps
+        left = (steps - step.step) * step.seconds / step.step
         validation = f"  val {self._validation:.4f}" if self._validation else ""
         return (
-            f"step {step.step}/{self._estimate.steps}  loss {step.train_loss:.4f}{validation}  "
+            f"step {step.step}/{steps}  loss {step.train_loss:.4f}{validation}  "
             f"lr {step.learning_rate:.2e}  {step.tokens_per_second:,.0f} tok/s  {clock(left)} left"
         )
 

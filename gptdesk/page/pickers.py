@@ -8,7 +8,7 @@ from gradio.events import Dependency
 
 from gptdesk.desk import Desk
 from gptdesk.page.option_widgets import WITH_MESSAGES, ChainPanel, Updates, Values, shows_errors
-from gptdesk.training.run_models import title
+from gptdesk.training.run_models import duplicates, title
 from models.manager import ModelKey
 from models.precision import missing_here
 from samplers import Chain, build
@@ -64,7 +64,7 @@ class ModelPicker:
         """Return updates that list the models there are now and pick this one, if it still exists."""
         picked = self.first_of(name)
         return {
-            self.name: gr.update(choices=self._listed(), value=picked),
+            self.name: gr.update(choices=self._listed(picked), value=picked),
             self.precision: self._precisions(picked, precision),
         }
 
@@ -79,9 +79,15 @@ class ModelPicker:
     def _offered(self, name: str | None) -> list[str]:
         return list(self._desk.model(name).precisions) if name else []
 
-    def _listed(self) -> list[tuple[str, str]]:
+    def _listed(self, picked: str | None = None) -> list[tuple[str, str]]:
+        """Return title and name of each model; of checkpoints that are models, too, only the `picked` one."""
         models = self._desk.library.available()
-        return [(title(info.name) + (" (cannot be used)" if info.problem else ""), info.name) for info in models]
+        same = duplicates(self._desk.settings.runs, [info.name for info in models])
+        return [
+            (title(info.name) + (" (cannot be used)" if info.problem else ""), info.name)
+            for info in models
+            if info.name == picked or info.name not in same
+        ]
 
 
 def _missing_precisions() -> str | None:

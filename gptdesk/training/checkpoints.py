@@ -11,12 +11,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gptdesk.training.steps import WEIGHTS, TrainerState, TrainingDiverged
+from gptdesk.training.time_budget import Replan
 from gptdesk.training.trainer import Trainer
 from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
@@ -114,6 +116,10 @@ def load(folder: Path) -> tuple[TrainerState, Facts]:
     try:
         tensors = load_file(folder / TENSORS)
         facts = data.pop("facts")
+        planned: Any = data.pop("planned", None)
+        replans: Any = data.pop("replans", [])
+        if planned:
+            data |= {"planned": tuple(planned), "replans": tuple(Replan(*pair) for pair in replans)}
         if not data.pop("averaged"):
             model = Checkpoint.open(folder / MODEL).load_model()
             tensors |= {WEIGHTS + name: weight.detach() for name, weight in model.named_parameters()}
@@ -134,7 +140,7 @@ def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Fa
     except SafetensorError as error:
         raise storage.disk_error(error, folder / TENSORS) from error
     shutil.copymode(folder / MODEL / "config.json", folder / TENSORS)
-    data = {
+    data: dict[str, object] = {
         "step": state.step,
         "seconds": state.seconds,
         "best_step": state.best_step,
@@ -142,6 +148,8 @@ def _write_state(folder: Path, state: TrainerState, *, averaged: bool, facts: Fa
         "averaged": averaged,
         "facts": facts.__dict__,
     }
+    if state.planned:
+        data |= {"planned": state.planned, "replans": [[replan.after, replan.steps] for replan in state.replans]}
     storage.write_file(folder / STATE, storage.json_bytes(data))
 
 

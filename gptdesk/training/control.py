@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from gptdesk.training import checkpoints
+from gptdesk.training import checkpoints, preparation
 from gptdesk.training.context import RunContext
 from gptdesk.training.estimate import steps_within
 from gptdesk.training.lock import holder, holding_process, starting_lock
@@ -37,6 +37,7 @@ class RunInfo:
     status: RunStatus
     last: dict[str, object]  # its last line of metrics; empty if there is none
     problem: str | None = None  # why the folder cannot be used
+    max_minutes: float = 0.0  # its time budget; 0: none
 
 
 def create(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirectory:
@@ -66,10 +67,11 @@ def create(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirecto
 def begin(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirectory:
     """Create a run and start it, in place of one of that name that never made a step.
 
-    Raises ValueError as `create` and `start`; a run that could not be started is removed.
+    Raises ValueError as `create`, `check_text` and `start`; a run that could not be started is removed.
     """
     with starting_lock(context.settings.home):
         check_free(context)
+        preparation.check_text(plan, text=text, context=context)
         remove_unstarted(context, plan.name)
         run = create(context, plan, text=text)
         try:
@@ -173,11 +175,11 @@ def info(context: RunContext, name: str) -> RunInfo:
         status = run.status()  # it may have ended since
         state = "interrupted" if status.state in ACTIVE else status.state
     try:
-        run.plan()
+        minutes = run.plan().training.max_minutes
         run.resolved()
     except ValueError as error:
         return RunInfo(name, run.path, "broken", status, {}, problem=str(error))
-    return RunInfo(name, run.path, state, status, run.last_metrics())
+    return RunInfo(name, run.path, state, status, run.last_metrics(), max_minutes=minutes)
 
 
 def listing(context: RunContext) -> list[RunInfo]:
@@ -194,11 +196,18 @@ def newest_first(context: RunContext) -> list[RunInfo]:
 
 
 def seconds_left(info: RunInfo) -> float | None:
-    """Return how long a run that trains still takes at its present speed, in seconds; None if that is not known."""
+    """Return how long a run that trains still takes, in seconds; None if that is not known.
+
+    That is the time of its steps at the present speed, and at most what its time budget leaves.
+    """
     step, tokens, speed = (info.last.get(name) for name in ("step", "tokens", "tokens_per_second"))
     if info.state != "training" or not (isinstance(step, int) and isinstance(tokens, int) and isinstance(speed, float)):
         return None
-    return (info.status.steps - step) * tokens / max(step, 1) / max(speed, 1e-9)
+    left = (info.status.steps - step) * tokens / max(step, 1) / max(speed, 1e-9)
+    seconds = info.last.get("seconds")
+    if info.max_minutes and isinstance(seconds, int | float):
+        left = min(left, max(0.0, info.max_minutes * 60 - seconds))
+    return left
 
 
 def memory(context: RunContext, name: str) -> int | None:

@@ -4,9 +4,10 @@ import hashlib
 import itertools
 import mmap
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -77,18 +78,19 @@ def prepare(
     cache: Path,
     vocabularies: Path,
     own: Path | None = None,
+    names: Mapping[Path, str] = MappingProxyType({}),
     room: int = token_cache.ROOM,
 ) -> Iterator[CorpusProgress]:
     """Tokenize the files and folders at `paths`, or find their tokens in `cache`; the last progress has the corpus.
 
     `tokenizer` is one, or the option that names it. Files in the folder `own` were written by us, in UTF-8, whatever
-    encoding the options name for those of the user. Afterwards the least recently used texts leave the cache until
-    the rest fits into `room` bytes.
+    encoding the options name for those of the user. Messages call a file by its path, or by its name in `names`.
+    Afterwards the least recently used texts leave the cache until the rest fits into `room` bytes.
 
     Raises ValueError for a text that cannot be trained on, OSError if the disk refuses.
     """
     files: list[TextFile] = []
-    yield from _inspect_all(find_files(paths), files, encoding=options.encoding, own=own)
+    yield from inspect_all(find_files(paths), files, encoding=options.encoding, own=own, names=names)
     if not any(piece.text.strip() for file in files for piece in itertools.islice(pieces(file), 1)):
         raise ValueError("the text is empty; give a file with some text in it")
     kind = _resolve_tokenizer(tokenizer, sum(file.size for file in files))
@@ -111,15 +113,20 @@ def prepare(
     yield CorpusProgress("encoding", total, total, corpus=corpus)
 
 
-def _inspect_all(
-    paths: Sequence[Path], files: list[TextFile], *, encoding: str, own: Path | None
+def inspect_all(
+    paths: Sequence[Path],
+    files: list[TextFile],
+    *,
+    encoding: str,
+    own: Path | None,
+    names: Mapping[Path, str] = MappingProxyType({}),
 ) -> Iterator[CorpusProgress]:
-    """Add what is known of each file to `files`; yields how many bytes have been read."""
+    """Add what is known of each file to `files`; yields how many bytes have been read. As `prepare`."""
     total = sum(path.stat().st_size for path in paths if path.exists())
     for path in paths:
         before = sum(file.size for file in files)
         is_own = own is not None and path.is_relative_to(own)
-        for event in inspect(path, encoding=AUTO if is_own else encoding):
+        for event in inspect(path, name=names.get(path, ""), encoding=AUTO if is_own else encoding):
             if isinstance(event, TextFile):
                 files.append(event)
             else:

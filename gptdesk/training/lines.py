@@ -6,7 +6,7 @@ from contextlib import suppress
 from gptdesk.stored_values import is_number
 from models import storage
 
-COUNTS = frozenset(("step", "tokens"))  # of a line of metrics
+COUNTS = frozenset(("step", "tokens", "steps"))  # of a line of metrics
 CHECKED = COUNTS | {"train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second", "seconds", "epoch"}
 
 

@@ -62,6 +62,7 @@ class Loop:
         self._source = f"gptdesk train, run {run.name}"
         self._saved_seconds = trainer.seconds
         self._logged = (trainer.tokens, trainer.seconds)
+        self._end = trainer.end  # of the schedule, as logged last
         self._order_read = 0.0
         self._prompts = _prompts(corpus)
 
@@ -87,15 +88,17 @@ class Loop:
 
     def _write(self, step: TrainingStep) -> Iterator[Note]:
         """Write metrics, samples and checkpoint of a step, each if it is due."""
-        options, last = self.trainer.options, step.step == self.trainer.options.steps
-        if step.step % options.log_every == 0 or step.validation_loss is not None or step.step == 1 or last:
+        options, end = self.trainer.options, self.trainer.end
+        last, moved = step.step == end, end != self._end
+        self._end = end
+        if step.step % options.log_every == 0 or step.validation_loss is not None or step.step == 1 or last or moved:
             yield from self._attempt(lambda: self.run.log_step(self._averaged(step)), "the metrics")
         if step.validation_loss is not None:
             yield from self._attempt(self._write_samples, "the samples")
         slow = step.seconds - self._saved_seconds > SAVE_AT_LEAST
         if step.best or step.step % options.save_every == 0 or slow:
             yield from self._attempt(self._save, "the run")
-        self.status.write_if_due("training", step=step.step, **self._best())
+        self.status.write_if_due("training", step=step.step, **self._progress())
 
     def _averaged(self, step: TrainingStep) -> TrainingStep:
         """Return the step with the mean speed of all steps since the last one logged."""
@@ -116,11 +119,12 @@ class Loop:
         self._saved_seconds = self.trainer.seconds
         checkpoints.save(self.run.path, self.trainer, tokenizer=self.corpus.tokenizer, about=self._about())
         step = self.trainer.step
-        self.status.write("training", message="", step=step, saved_step=step, **self._best())
+        self.status.write("training", message="", step=step, saved_step=step, **self._progress())
 
-    def _best(self) -> dict[str, object]:
+    def _progress(self) -> dict[str, object]:
         step = self.trainer.best_step
-        return {"best_step": step, "best_loss": self.trainer.best_loss if step else None}
+        best = self.trainer.best_loss if step else None
+        return {"steps": self.trainer.end, "best_step": step, "best_loss": best}
 
     def _write_samples(self) -> None:
         if self._prompts is None:

@@ -1,23 +1,54 @@
 """Preparation of a run before its first step: corpus, network and estimate from its plan."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
 from gptdesk.training.checkpoints import MODEL
 from gptdesk.training.context import RunContext
-from gptdesk.training.corpus import Corpus, CorpusProgress, prepare
+from gptdesk.training.corpus import Corpus, CorpusProgress, inspect_all, prepare
 from gptdesk.training.distributed import ProcessGroup
 from gptdesk.training.estimate import Estimate, check_memory, estimate, free_memory, probe
 from gptdesk.training.loader import StreamRows
 from gptdesk.training.options import ModelOptions, TrainingOptions
 from gptdesk.training.plan import RunPlan
+from gptdesk.training.text import find_files
+from gptdesk.training.text_input import TextInput
 from models.checkpoint import Checkpoint
 from models.gpt import GPT, PRESETS, GPTConfig
 from models.tokenizer import Tokenizer
+
+INSPECTED = 20_000_000  # bytes of text whose files are all read before a run is made of them
+TOKENIZED = 20_000  # bytes of text that is tokenized, too, since it may be too short to train on
+
+
+def check_text(plan: RunPlan, *, text: TextInput, context: RunContext) -> None:
+    """Raise ValueError for a text that cannot be trained on, as far as that is known at once.
+
+    A longer text is checked by its run.
+    """
+    cache = context.settings.cache
+    cache.mkdir(parents=True, exist_ok=True)
+    with text.temporary_paths(cache, encoding=plan.split.encoding) as paths:
+        names = text.copied_names(paths)
+        files = find_files([Path(path) for path in paths])
+        size = sum(file.stat().st_size for file in files if file.exists())
+        if size > INSPECTED:
+            return
+        for _ in inspect_all(files, [], encoding=plan.split.encoding, own=context.settings.texts, names=names):
+            pass
+        if size > TOKENIZED:
+            return
+        plan = plan.model_copy(update={"data": paths})
+        base = base_model(plan, context=context)
+        for progress in read_text(plan, context=context, trained=base, names=names):
+            if corpus := progress.corpus:
+                # raises if the tokens do not fill a row
+                StreamRows(corpus.train, block_size(plan, corpus, base=base), seed=plan.training.seed)
 
 
 def base_model(plan: RunPlan, *, context: RunContext, newest: Path | None = None) -> Checkpoint | None:
@@ -30,7 +61,13 @@ def base_model(plan: RunPlan, *, context: RunContext, newest: Path | None = None
     return Checkpoint.open(newest / MODEL if newest else context.library.info(plan.model.start).path)
 
 
-def read_text(plan: RunPlan, *, context: RunContext, trained: Checkpoint | None) -> Iterator[CorpusProgress]:
+def read_text(
+    plan: RunPlan,
+    *,
+    context: RunContext,
+    trained: Checkpoint | None,
+    names: Mapping[Path, str] = MappingProxyType({}),
+) -> Iterator[CorpusProgress]:
     """Tokenize the plan's text with its tokenizer, or with that of a `trained` model. As `prepare`."""
     vocabularies = context.settings.vocabularies
     tokenizer: str | Tokenizer = plan.model.tokenizer
@@ -43,6 +80,7 @@ def read_text(plan: RunPlan, *, context: RunContext, trained: Checkpoint | None)
         cache=context.settings.cache,
         vocabularies=vocabularies,
         own=context.settings.texts,
+        names=names,
     )
 
 

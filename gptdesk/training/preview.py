@@ -1,8 +1,9 @@
 """Preview of a run that does not exist yet: its text as the trainer will see it, its network, estimate, warnings."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -60,15 +61,16 @@ def preview(
     cache = context.settings.cache
     cache.mkdir(parents=True, exist_ok=True)
     with text.temporary_paths(cache, encoding=plan.split.encoding) as paths:
-        yield from _prepare(plan.model_copy(update={"data": paths}), context, device, stop)
+        names = text.copied_names(paths)
+        yield from _prepare(plan.model_copy(update={"data": paths}), context, device, stop, names=names)
 
 
 def _prepare(
-    plan: RunPlan, context: RunContext, device: torch.device, stop: threading.Event
+    plan: RunPlan, context: RunContext, device: torch.device, stop: threading.Event, *, names: Mapping[Path, str]
 ) -> Iterator[CorpusProgress | Preview]:
     base = preparation.base_model(plan, context=context)
     corpus = None
-    for progress in preparation.read_text(plan, context=context, trained=base):
+    for progress in preparation.read_text(plan, context=context, trained=base, names=names):
         yield progress
         corpus = progress.corpus
         if stop.is_set():

@@ -178,7 +178,7 @@ class RunDirectory:
 
     def log_step(self, step: TrainingStep) -> None:
         """Add a line to the metrics."""
-        data = {
+        data: dict[str, object] = {
             "step": step.step,
             "train_loss": step.train_loss,
             "val_loss": step.validation_loss,
@@ -190,6 +190,8 @@ class RunDirectory:
             "epoch": round(step.epoch, 4),
             "best": step.best,
         }
+        if step.steps is not None:
+            data["steps"] = step.steps
         storage.append_line(self.path / METRICS, json.dumps(data, allow_nan=False).encode())
 
     def log_samples(self, samples: list[Sample]) -> None:

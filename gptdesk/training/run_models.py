@@ -1,9 +1,11 @@
 """Models in the checkpoints of runs, by name: book@400, and book@latest for the newest one."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from gptdesk.training.checkpoints import MODEL, PREFIX
+from gptdesk.training.run_directory import RunDirectory
 from models import storage
 from models.checkpoint import HELD_OUT
 
@@ -21,6 +23,26 @@ def run_models(runs: Path) -> dict[str, Path]:
             found.setdefault(f"{run.name}@{LATEST}", path)
             found[f"{run.name}@{step}"] = path
     return found
+
+
+def duplicates(runs: Path, names: Collection[str]) -> dict[str, str]:
+    """Return those checkpoints among `names` whose weights are another of them, the model that its run made.
+
+    These are the best and the last one of a run that has ended; a run that is resumed has newer ones, and none.
+    """
+    same: dict[str, str] = {}
+    for run in {name.partition("@")[0] for name in names if "@" in name}:
+        status = RunDirectory(runs / run).status()
+        last = f"{run[:75]}-last"
+        if status.state not in ("finished", "stopped") or status.model not in names:
+            continue
+        is_best = status.best_step in (0, status.saved_step)
+        if status.best_step:
+            same[f"{run}@{status.best_step}"] = status.model
+        if is_best or last in names:
+            newest = status.model if is_best else last
+            same |= {f"{run}@{LATEST}": newest, f"{run}@{status.saved_step}": newest}
+    return {name: model for name, model in same.items() if name in names}
 
 
 def title(name: str) -> str:

@@ -19,9 +19,11 @@ from gptdesk.training.estimate import Estimate, estimate
 from gptdesk.training.loader import StreamRows, held_out_rows
 from gptdesk.training.lock import training_lock
 from gptdesk.training.loop import Loop, Note
+from gptdesk.training.options import TrainingOptions
 from gptdesk.training.run_directory import ACCEPT_CHANGES, Resolved, RunDirectory
 from gptdesk.training.status_writer import StatusWriter
 from gptdesk.training.steps import TrainingStep
+from gptdesk.training.time_budget import Replan, replans_of
 from gptdesk.training.trainer import Trainer
 from models.checkpoint import Checkpoint
 from models.gpt import GPT
@@ -152,7 +154,7 @@ class _Runner:
             yield from self._restore(trainer, newest, changed=changed)
         if self.leads:
             self.run.remove_lines_after(trainer.step)
-        step, steps = trainer.step, trainer.options.steps
+        step, steps = trainer.step, trainer.end
         self.status.write("training", message="", step=step, steps=steps, saved_step=step)
         loop = Loop(self.run, trainer, corpus, status=self.status, context=self.context)
         self._is_stopped()
@@ -225,12 +227,18 @@ class _Runner:
             self.run.write_resolved(resolved)
         return resolved
 
+    def _recorded_replans(self, step: int, options: TrainingOptions) -> list[Replan]:
+        """Return the decisions on the schedule that a process which was killed recorded after `step`."""
+        if not options.max_minutes or not self.leads:
+            return []  # those of the first process count
+        return [replan for replan in replans_of(self.run.metrics(), options.steps) if replan.after > step]
+
     def _restore(self, trainer: Trainer, checkpoint: Path, *, changed: bool) -> Iterator[Note]:
         """Restore the state of a checkpoint; the best of a text that has changed since does not count any more."""
         state, facts = checkpoints.load(checkpoint)
         if changed:
             state = replace(state, best_step=0, best_loss=None)
-        trainer.restore(state)
+        trainer.restore(state, recorded=self._recorded_replans(state.step, trainer.options))
         here = checkpoints.Facts.here(trainer)
         if (facts := replace(facts, cpu=facts.cpu or here.cpu)) != here:
             differing = [name for name in vars(facts) if getattr(facts, name) != getattr(here, name)]

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from gptdesk.training.time_budget import Replan
+
 WEIGHTS, AVERAGE = "weights.", "average."  # prefixes of the tensors of a state
 
 
@@ -21,6 +23,7 @@ class TrainingStep:
     tokens: int  # seen so far
     epoch: float  # times the text has been read so far
     best: bool = False  # no evaluation before had a smaller validation loss
+    steps: int | None = None  # at which a run with a time budget ends, as planned after this step
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class TrainerState:
     seconds: float = 0.0
     best_step: int = 0
     best_loss: float | None = None
+    planned: tuple[int, float] | None = None  # steps and minutes, of a run with a time budget
+    replans: tuple[Replan, ...] = ()
     tensors: dict[str, Tensor] = field(default_factory=dict)  # weights, moments and running mean, by name
 
 

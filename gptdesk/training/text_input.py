@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,10 @@ class TextInput:
                 paths.append(str(Path(folder) / PREVIEWED))
                 storage.write_file(Path(paths[-1]), encode_pasted(self.pasted, encoding=encoding))
             yield tuple(paths)
+
+    def copied_names(self, paths: Sequence[str]) -> dict[Path, str]:
+        """Return the file names of those `temporary_paths` that a user has not typed, by path, for messages."""
+        return {Path(path): Path(path).name for path in paths[len(self.paths) :]}
 
     def _copies(self, folder: Path) -> dict[Path, Path]:
         """Return where the copy of each upload lies, numbered so that two may have one name."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,10 +14,11 @@ from gptdesk.training.optimizer import Average, make_optimizer
 from gptdesk.training.options import TrainingOptions
 from gptdesk.training.schedule import learning_rate
 from gptdesk.training.steps import AVERAGE, WEIGHTS, TrainerState, TrainingDiverged, TrainingStep
+from gptdesk.training.time_budget import Replan, TimeBudget, scheduled_step
 from models.gpt import GPT
 
 EARLY = (8, 4, 2)  # parts of evaluate_every after which a text that has been read by then is evaluated already
-LATE = 1.1  # times its minutes a run may take: its steps were planned to fit, and the last ones matter
+LATE = 1.1  # times its minutes after which a run ends, if its steps are too few for a new plan
 NOTHING, SAVED_WEIGHTS, STATE = range(3)  # requests of the first process to the others of a sharded group
 
 
@@ -44,6 +45,7 @@ class Trainer:
         # without validation rows no step is the best one
         self.best_step, self.best_loss = 0, None if validation is None else float("inf")
         self.ended = ""  # why the stream of steps ended
+        self.budget = TimeBudget(self.options.steps, seconds=self.options.max_minutes * 60)
         if options.batch_size < self.processes.size:
             raise ValueError(
                 f"batch_size must be at least the {self.processes.size} processes, not {options.batch_size}"
@@ -55,6 +57,11 @@ class Trainer:
         self._optimizer = make_optimizer(model, self.options)
         self._average = Average(model, options.average) if options.average else None
         self._device = model.wte.weight.device
+
+    @property
+    def end(self) -> int:
+        """Step at which the run ends, as planned now."""
+        return self.budget.end
 
     @property
     def tokens(self) -> int:
@@ -79,6 +86,7 @@ class Trainer:
                 # evaluation and whatever the caller does between two steps are not counted
                 spent = time.perf_counter() - start
                 self.seconds += spent
+                self._replan(spent)
                 yield self._report(*update, spent=spent)
         finally:
             self.model.eval()
@@ -88,14 +96,23 @@ class Trainer:
         stale = self.step - self.best_step if self.best_step else 0
         late = bool(options.max_minutes) and self.seconds > options.max_minutes * 60 * LATE
         # the order matters: a run whose steps are done has not run out of patience
-        if self.step >= options.steps:
-            self.ended = "steps"
+        if self.step >= self.end:
+            self.ended = "steps" if self.end == options.steps else "time"
         elif options.patience and stale >= options.patience * options.evaluate_every:
             self.ended = "patience"
         # clocks differ between processes: if one is late, all end
         elif options.max_minutes and self.processes.sum(late)[0]:
             self.ended = "time"
         return self.ended
+
+    def _replan(self, spent: float) -> None:
+        """Let the schedule end with the time budget, after a step that took `spent` seconds."""
+        if not self.options.max_minutes:
+            return
+        end = self.budget.proposed_end(self.step, elapsed=self.seconds, spent=spent)
+        # clocks differ between processes: that of the first one counts
+        (end_of_all,) = self.processes.sum(end if self.processes.rank == 0 else 0)
+        self.budget.move_end(int(end_of_all), after=self.step)
 
     def _report(self, loss: float, norm: float, rate: float, *, spent: float) -> TrainingStep:
         """Return the step that was made in `spent` seconds, evaluated if it is due."""
@@ -117,6 +134,7 @@ class Trainer:
             tokens=self.tokens,
             epoch=self.step * options.batch_size / self.rows.count,
             best=best,
+            steps=self.end if options.max_minutes else None,
         )
 
     def _is_evaluated(self) -> bool:
@@ -124,7 +142,7 @@ class Trainer:
         every, read = self.options.evaluate_every, self.step * self.options.batch_size >= self.rows.count
         # on a short text the validation loss may be at its best before the first regular evaluation
         early = read and self.step in (every // part for part in EARLY)
-        return early or self.step % every == 0 or self.step == self.options.steps
+        return early or self.step % every == 0 or self.step == self.end
 
     def evaluate(self) -> float:
         """Return the mean loss in nats per token over the validation rows, of the weights that would be saved."""
@@ -174,7 +192,14 @@ class Trainer:
         # infinity, before the first evaluation, is no number that JSON could hold
         best = self.best_loss if self.best_step else None
         # order of the batches and dropout follow from seed and step: no generator is saved
-        return TrainerState(self.step, self.seconds, self.best_step, best, self.processes.gather(tensors))
+        replans = tuple(self.budget.replans)
+        gathered = self.processes.gather(tensors)
+        return TrainerState(self.step, self.seconds, self.best_step, best, self._planned, replans, gathered)
+
+    @property
+    def _planned(self) -> tuple[int, float] | None:
+        minutes = self.options.max_minutes
+        return (self.options.steps, minutes) if minutes else None
 
     def serve(self) -> None:
         """Between two steps of a sharded group, help the first process assemble weights until it continues."""
@@ -186,8 +211,11 @@ class Trainer:
                 with self._saved_weights():
                     pass
 
-    def restore(self, state: TrainerState) -> None:
-        """Set the state of the same run at another step; ValueError if it is that of another run."""
+    def restore(self, state: TrainerState, *, recorded: Sequence[Replan] = ()) -> None:
+        """Set the state of the same run at another step; ValueError if it is that of another run.
+
+        Later decisions on the schedule that were `recorded` are repeated, unless the budget is another one now.
+        """
         try:
             set_weights(self.model, {name: state.tensors[WEIGHTS + name] for name, _ in self.model.named_parameters()})
             self._optimizer.restore(self.model, state.tensors, step=state.step)
@@ -198,6 +226,8 @@ class Trainer:
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"the saved state is that of another run: {error}") from error
         self.step, self.seconds, self.best_step = state.step, state.seconds, state.best_step
+        if state.planned and state.planned == self._planned:
+            self.budget.restore(state.replans, recorded)
         # a run without validation rows has no best loss, whatever was saved
         if state.best_loss is not None and self.best_loss is not None:
             self.best_loss = state.best_loss
@@ -231,7 +261,8 @@ class Trainer:
             return None
         norm = assemble(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)).item()
         # the schedule counts updates from 1; checked before the optimizer changes a weight
-        rate = learning_rate(self.step + 1, self.options)
+        scheduled = scheduled_step(self.step + 1, steps=self.options.steps, replans=self.budget.replans)
+        rate = learning_rate(scheduled, self.options)
         self._check_finite(rate, loss=total, gradient=norm)
         for group in self._optimizer.param_groups:
             group["lr"] = rate

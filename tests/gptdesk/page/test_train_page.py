@@ -228,6 +228,9 @@ def test_files_are_copied_so_that_the_run_can_go_on(page: "sync_api.Page", home:
 def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: RunningDesk) -> None:
     fill(page, name="kept")
     choose(page, "train-schedule", "linear")
+    page.get_by_label("A folder on this computer").check()
+    page.locator("#train-place textarea, #train-place input").fill("~/letters")
+    page.locator("#train-place textarea, #train-place input").press("Tab")
     page.wait_for_timeout(500)
     open_page(page, desk)
     page.get_by_role("tab", name="Train").click()
@@ -238,6 +241,32 @@ def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: Running
     sync_api.expect(page.locator("#train-evaluate-every input")).to_have_value("50")
     for suited in ("learning-rate", "warmup-steps"):
         sync_api.expect(page.locator(f"#train-{suited} input")).to_have_value("")
+    sync_api.expect(page.locator("#train-place textarea, #train-place input")).to_have_value("~/letters")
+    page.get_by_label("Paste a text").check()
+    sync_api.expect(page.locator("#train-text textarea")).to_have_value(TEXT)
+
+
+def test_a_text_that_is_no_text_is_refused_before_a_run_exists(
+    page: "sync_api.Page", home: Path, tmp_path: Path
+) -> None:
+    fill(page, name="refused")
+    page.locator("#train-preview").click()
+    sync_api.expect(page.locator("#train-facts")).to_contain_text("Tokens", timeout=LONG)
+    page.locator("#train-text textarea").fill("Hello.")
+    page.locator("#train-start").click()
+    line = page.locator("#train-line")
+    sync_api.expect(line).to_contain_text("give more text", timeout=LONG)
+    sync_api.expect(page.locator("#train-facts")).to_be_empty()  # the figures were those of another text
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7\n\x00\x01\x02\xff" * 300)
+    page.get_by_label("Choose files").check()
+    page.locator("#train-files input[type=file]").set_input_files([tmp_path / "letter.pdf"])
+    sync_api.expect(page.locator("#train-files")).to_contain_text("letter")
+    page.locator("#train-start").click()
+    sync_api.expect(line).to_contain_text("⚠ letter.pdf", timeout=LONG)
+    assert not (home / "runs" / "refused").exists()
+    page.locator("#train-preview").click()
+    sync_api.expect(line).to_contain_text("⚠ letter.pdf", timeout=LONG)
+    sync_api.expect(page.locator("#train-facts")).to_be_empty()
 
 
 def test_a_classic_that_was_fetched_is_trained_on(page: "sync_api.Page", home: Path) -> None:

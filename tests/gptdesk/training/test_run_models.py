@@ -1,5 +1,6 @@
 """What a run has saved so far is lent like any other model, while it trains and after: found, used, replaced, gone."""
 
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gptdesk.settings import Settings
 from gptdesk.training import TrainingStep
 from gptdesk.training.checkpoints import model_of
 from gptdesk.training.run_directory import RunDirectory
-from gptdesk.training.run_models import run_models, title
+from gptdesk.training.run_models import duplicates, run_models, title
 from models import storage
 from models.checkpoint import Checkpoint
 from models.manager import ModelKey
@@ -133,3 +134,22 @@ def test_a_model_of_that_very_name_hides_it_and_odd_folders_are_no_saves(desk: D
     runs_left = RunDirectory(home / "runs" / "book")
     storage.remove_folder(runs_left.path)
     assert "book@8" not in [info.name for info in desk.library.available()]
+
+
+def test_an_ended_run_is_offered_once_for_each_of_its_models(tmp_path: Path) -> None:
+    run = begin(tmp_path, "book", evaluate_every=1, patience=0, steps=30, save_every=10, learning_rate=0.1)
+    list(resume(run))
+    desk = Desk(Settings(home=tmp_path))
+    names = [info.name for info in desk.library.available()]
+    best, last = run.status().best_step, run.status().saved_step
+    same = duplicates(tmp_path / "runs", names)
+    if best == last:
+        assert same == {"book@latest": "book", f"book@{last}": "book"}
+    else:
+        assert same == {f"book@{best}": "book", "book@latest": "book-last", f"book@{last}": "book-last"}
+    for one, other in same.items():
+        states = [Checkpoint.open(desk.library.find(name)).load_model().state_dict() for name in (one, other)]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert set(names) > set(same)  # they can still be named
+    run.write_status(replace(run.status(), state="training"))
+    assert duplicates(tmp_path / "runs", names) == {}

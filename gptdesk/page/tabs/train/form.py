@@ -16,7 +16,7 @@ from gptdesk.page.tabs.train.text_source import TextSourcePanel
 from gptdesk.scheduler import Place
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, control
 from gptdesk.training.plan import RunPlan
-from gptdesk.training.run_models import title
+from gptdesk.training.run_models import duplicates, title
 from gptdesk.training.text_input import TextInput
 from models.names import free_name
 
@@ -139,6 +139,7 @@ class FormView:
 
         def begin(values: Values, request: gr.Request) -> Iterator[Updates]:
             def work(place: Place) -> Iterator[Updates]:
+                yield self.preview.cleared()  # an error must not stand beside the figures of another text
                 plan = self._plan(values)
                 for event in self.source.obtain(values, self._actions.line, place.stop):
                     if isinstance(event, TextInput):
@@ -150,7 +151,8 @@ class FormView:
 
             yield from self._actions.run_queued(work, request)
 
-        self.start.click(begin, inputs | set(given), [*self._actions.outputs, *started], **STREAMING)
+        outputs = [*self._actions.outputs, *self.preview.outputs, *started]
+        self.start.click(begin, inputs | set(given), outputs, **STREAMING)
 
     def restore(self, kept: dict[str, object]) -> Updates:
         """Return updates that list the models that exist now and show the remembered values."""
@@ -160,7 +162,9 @@ class FormView:
         return updates | self._boxes.restore(kept) | self.source.restore(kept)
 
     def _models(self) -> list[tuple[str, str]]:
-        trainable = [info.name for info in self._desk.library.available() if "float32" in info.precisions]
+        infos = self._desk.library.available()
+        same = duplicates(self._desk.settings.runs, [info.name for info in infos])
+        trainable = [info.name for info in infos if "float32" in info.precisions and info.name not in same]
         return [(NEW, ""), *((title(name), name) for name in trainable)]
 
     def _plan(self, values: Values) -> RunPlan:
@@ -183,6 +187,7 @@ class FormView:
 
     def _on_preview(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
+            yield self.preview.cleared()
             plan = self._plan(values)
             for event in self.source.obtain(values, self._actions.line, place.stop):
                 if isinstance(event, TextInput):

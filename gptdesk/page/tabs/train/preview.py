@@ -37,6 +37,10 @@ class PreviewPanel:
         """Widgets that `fill` updates beside its line."""
         return [self.facts, self.remarks, self.rows]
 
+    def cleared(self) -> Updates:
+        """Return updates that show no preview."""
+        return {self.facts: "", self.remarks: EMPTY, self.rows: ""}
+
     def fill(self, plan: RunPlan, text: TextInput, *, line: gr.Markdown, stop: threading.Event) -> Iterator[Updates]:
         """Yield updates of `line` while the preview is made, and then of the widgets."""
         device = get_device(self._desk.settings.device)

@@ -180,7 +180,7 @@ class RunView:
         if info.problem is None:
             plan, status = run.plan(), info.status
             options = plan.resolve_training()
-            options = options.ending_after(resolved.steps) if resolved else options
+            options = options.ending_after(status.steps or resolved.steps) if resolved else options
             findings = diagnostics(metrics, options=options, resolved=resolved, status=status, state=info.state)
             stats = words.stats(info, metrics, memory=control.memory(self._desk.run_context, name))
             updates |= {

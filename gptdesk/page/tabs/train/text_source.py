@@ -75,8 +75,14 @@ class TextSourcePanel:
 
     def restore(self, kept: dict[str, object]) -> Updates:
         """Return updates that show the remembered source, and the texts of the library that exist now."""
-        visible = zip(self._by_source, self._on_source(kept.get("source", PASTED)), strict=True)
-        return self.library.show(kept.get("library")) | dict(visible)
+        source = kept.get("source", PASTED)
+        names = dict(zip(SOURCES, ("text", None, "place", None), strict=True))
+        updates = self.library.show(kept.get("library"))
+        for one, box in zip(SOURCES, self._by_source, strict=True):
+            # this update replaces that of the saved value, so it has the value, too
+            value = {"value": kept[name]} if (name := names[one]) in kept else {}
+            updates[box] = gr.update(visible=source == one) | value
+        return updates
 
     def title(self, values: Values) -> str:
         """Return a name for a run on the chosen text; ValueError if none is chosen."""
