@@ -85,7 +85,7 @@ class FusedGPT(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         x = self.transformer["pos"](self.transformer["wte"](ids))
         if "wpe" in self.transformer:
-            x = x + self.transformer["wpe"].weight[: ids.shape[1]]
+            x = x + self.transformer["wpe"](torch.arange(ids.shape[1]))
         for block in self.transformer["h"]:
             x = block(x)
         return self.lm_head(self.transformer["ln_f"](x))
