@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from models.precision import INT8_DYNAMIC_BY_ROW, PRECISIONS, Precision
 from models.tokenizer import Tokenizer
 
 WTE, WPE, HEAD = "wte.weight", "wpe.weight", "lm_head.weight"
+FIRST_MLP = "h.0.mlp.c_fc.weight"
 TABLES = ("wte", "wpe")
 DYNAMIC = PRECISIONS["int8-dynamic"]
 # heads by width, as the published models and the tutorials have them; 64 channels for each head otherwise
@@ -55,7 +56,6 @@ class Network:
     weights: Mapping[str, Stored]
     numbers: Numbers = Numbers()
     tokenizer: Tokenizer | None = None  # if the file itself has one
-    ids: Mapping[str, int] = field(default_factory=dict)  # of special tokens, by their fields in config.json
     remarks: tuple[str, ...] = ()
 
     def config(self) -> GPTConfig:
@@ -72,6 +72,7 @@ class Network:
             activation=activation,  # type: ignore[arg-type]
             tied=self._is_tied(),
             layer_norm_epsilon=self.numbers.layer_norm_epsilon,
+            n_inner=self._inner(C),
         )
 
     def missing(self) -> tuple[str, ...]:
@@ -82,6 +83,12 @@ class Network:
         if name not in self.weights or len(self.weights[name].shape) != 2:
             raise ValueError(f"it has no matrix {name}, so it is no GPT-2")
         return self.weights[name].shape
+
+    def _inner(self, width: int) -> int | None:
+        """Return the channels inside an MLP, None if they are four times the network's as in GPT-2."""
+        first = self.weights.get(FIRST_MLP)
+        inner = first.shape[0] if first and len(first.shape) == 2 else 4 * width
+        return None if inner == 4 * width else inner
 
     def _is_tied(self) -> bool:
         """Return whether the output head is the token table, up to the rounding of a quantized head."""
