@@ -130,6 +130,17 @@ def test_tutorial_state_dict(source: Path, tmp_path: Path, tied: bool, name: str
     assert (answer["kind"], answer["missing"], made.config.tied) == ("state dict", (), tied)
 
 
+@pytest.mark.parametrize(("gelu", "activation"), [("tanh", "gelu_tanh"), ("none", "gelu_erf")])
+def test_activation_in_meta_json_and_any_width_inside(source: Path, tmp_path: Path, gelu: str, activation: str) -> None:
+    model = FusedGPT(gelu=gelu, inner=3 * C)
+    torch.save(model.state_dict(), source / "model.pt")
+    (source / "config.json").write_text(json.dumps(NUMBERS))
+    (source / "meta.json").write_text(json.dumps({"activation": activation, "chars": CHARACTERS}))
+    made, answer = converted(source, tmp_path / "ours")
+    assert difference(model, made) < TOLERANCE
+    assert (answer["missing"], made.config.n_inner, made.config.activation) == ((), 3 * C, activation)
+
+
 def test_padded_vocabulary_is_gpt2s(source: Path, tmp_path: Path) -> None:
     model = FusedGPT(gelu="tanh")
     wide = nn.Linear(C, 50304, bias=False)
@@ -245,7 +256,8 @@ def test_scales_of_rows_and_parts_are_kept(
     torch.testing.assert_close(scale, expected)
     # and out again, as torch's own code loads it
     write_pt(made, made.load_tokenizer(), "it", tmp_path / "out")
-    again, _ = converted(tmp_path / "out", tmp_path / "again", n_head=H, activation=made.config.activation)
+    again, answer = converted(tmp_path / "out", tmp_path / "again")
+    assert answer["missing"] == ()
     torch.testing.assert_close(engine_logits(again, "int8-dynamic", ids()), ours, atol=0, rtol=0)
 
 
