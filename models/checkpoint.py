@@ -119,11 +119,12 @@ class Checkpoint:
         self.check_runs(precision)
         with _naming(self.path):
             encoded = self.quantized is not None
-            return Engine(self.config, precision, self.open_weights(), encoded=encoded, tuner=tuner, device=device)
+            stored = self.quantized or precision
+            return Engine(self.config, stored, self.open_weights(), encoded=encoded, tuner=tuner, device=device)
 
     def check_runs(self, precision: Precision) -> None:
         """Raise ValueError if it is quantized to another precision."""
-        if self.quantized not in (None, precision):
+        if self.quantized and self.quantized.name != precision.name:
             raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
 
     def open_weights(self) -> WeightFile:

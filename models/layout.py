@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from models.gpt import GPTConfig
-from models.precision import PRECISIONS, Precision
+from models.precision import INT8_DYNAMIC_BY_ROW, PRECISIONS, Precision
 from models.special_ids import SpecialIds
 
 PREFIX = "transformer."
@@ -21,6 +21,7 @@ BASE = ("h.", "wte.", "wpe.", "ln_f.")  # where all names of the network begin, 
 HEAD = "lm_head.weight"
 QUANTIZATION = "quantization_config"  # where `transformers` looks too
 METHOD = "gptdesk"
+BY_ROW = "row"  # of the scales of a scheme that has one for a matrix else
 FLOATS = ("F32", "F16", "BF16", "F64")
 KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int8: "I8", torch.uint8: "U8"}
 IGNORED = (".attn.bias", ".attn.masked_bias")  # the causal mask, which old files carry along
@@ -91,7 +92,8 @@ def _stored_name(name: str) -> str:
 
 def quantization_to_json(precision: Precision) -> dict[str, object]:
     """Return the fields that config.json of a checkpoint quantized to `precision` has in addition."""
-    return {QUANTIZATION: {"quant_method": METHOD, "scheme": precision.name}}
+    scales = {"scales": BY_ROW} if precision.row_scales else {}
+    return {QUANTIZATION: {"quant_method": METHOD, "scheme": precision.name, **scales}}
 
 
 def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
@@ -105,6 +107,11 @@ def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
     precision = PRECISIONS.get(scheme) if isinstance(scheme, str) and method == METHOD else None
     if precision is None or precision.is_float:
         raise ValueError(f"config.json says that it is quantized by {method!r:.60} to {scheme!r:.60}, which is unknown")
+    scales = field.get("scales") if isinstance(field, dict) else None
+    if scales == BY_ROW and precision.name == INT8_DYNAMIC_BY_ROW.name:
+        return INT8_DYNAMIC_BY_ROW
+    if scales is not None:
+        raise ValueError(f"config.json says that {scheme} has scales by {scales!r:.60}, which is unknown")
     return precision
 
 

@@ -175,8 +175,8 @@ class ModelLibrary:
             raise ValueError(
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
             )
-        self._check_copy_name(target, precision=precision)
-        with self.own.locked(shared=True):  # the original stays where it is
+        with self.own.locked(shared=True):  # the original stays where it is, and no run saves a model of the name
+            self._check_copy_name(target, precision=precision)
             original = self.checkpoint(key.name)
             tokenizer = original.load_tokenizer(self.cache_folder)
             source = observed(original, progress) if progress else original
@@ -186,8 +186,7 @@ class ModelLibrary:
     def new_name(self, name: str | None, *, wished: str) -> str:
         """Return the name of a new model: `name`, or a free one like that wished; ValueError if it is invalid."""
         names = self.names()
-        if name is None:
-            name = free_name(wished, names)
+        name = free_name(wished, names) if name is None else name
         check_new_name(name, names)
         return name
 
@@ -200,8 +199,10 @@ class ModelLibrary:
         Raises ValueError if it cannot be imported, OSError if the disk refuses; then nothing has changed.
         """
         name = self.new_name(name, wished=wished_name(path))
-        options = options or ImportOptions()
-        imported = import_folder(path, self.folder / name, options, cache_folder=self.cache_folder, origin=origin)
+        target, options = self.folder / name, options or ImportOptions()
+        imported = import_folder(
+            path, target, options, cache_folder=self.cache_folder, origin=origin, adding=self.own.adding
+        )
         return self.info(name), imported
 
     def check_own(self, name: str, change: str) -> None:
@@ -272,8 +273,7 @@ class ModelLibrary:
 
     def _check_copy_name(self, name: str, *, precision: str) -> None:
         """Raise ValueError unless a copy at `precision` can have the name: it may replace an older one of its name."""
-        names = self.names()
-        path = self.folder / name
+        names, path = self.names(), self.folder / name
         # a link may lead out of the home, where nothing is written
         if names.get(name) == "model" and not path.is_symlink() and self._is_copy_at(path, precision):
             del names[name]

@@ -147,7 +147,7 @@ def describe(name: str, path: Path, *, opened: Callable[[Path], Checkpoint] = Ch
     except ValueError as error:
         return unusable(name, path, str(error))
     stored = checkpoint.quantized
-    offered = [precision for precision in PRECISIONS.values() if stored in (None, precision)]
+    offered = [precision for precision in PRECISIONS.values() if stored is None or stored.name == precision.name]
     offered.sort(key=lambda precision: not checkpoint.is_copy_at(precision.name))  # what it was made for comes first
     precisions = tuple(precision.name for precision in offered if precision.missing() is None)
     return ModelInfo(

@@ -5,12 +5,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from models import storage
-from models.file_lock import locked
+from models.file_lock import PATIENCE, locked
 from models.listing import Catalogue
 from models.names import check_new_name
 from models.trash import discard, empty_trash
 
-BUSY = "another window or program renames, removes or copies a model just now; try again when that is done"
+BUSY = "another window or program renames, removes, copies or saves a model just now; try again when that is done"
+
+LONG_PATIENCE = 120.0  # seconds, for a model that took long to make
 
 
 class OwnModels:
@@ -20,12 +22,16 @@ class OwnModels:
         self._catalogue = catalogue
         self._lock = lock
 
-    def locked(self, *, shared: bool = False) -> AbstractContextManager[None]:
-        """Return a context in which no other process renames or removes models; without `shared`, none copies one.
+    def locked(self, *, shared: bool = False, patience: float = PATIENCE) -> AbstractContextManager[None]:
+        """Return a context in which no other process renames or removes models; without `shared`, none adds one.
 
-        Entering it raises ValueError if that takes others too long.
+        Entering it raises ValueError if others hold the lock for longer than `patience` seconds.
         """
-        return locked(self._lock, shared=shared, busy=BUSY)
+        return locked(self._lock, shared=shared, busy=BUSY, patience=patience)
+
+    def adding(self) -> AbstractContextManager[None]:
+        """Return a context in which to add a finished model, as `locked` with `shared` and patience."""
+        return self.locked(shared=True, patience=LONG_PATIENCE)
 
     def rename(self, name: str, new: str) -> None:
         """Rename the folder of a model. Raises ValueError as `own_folder` and `check_new_name`, OSError."""

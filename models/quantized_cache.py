@@ -13,6 +13,7 @@ from models import storage
 from models.checkpoint import Checkpoint, save_quantized
 from models.precision import PRECISIONS, Precision
 from models.signature import signature_of
+from models.special_ids import read_documents
 from models.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,17 @@ class QuantizedCache:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _path(self, name: str, original: Path, precision: Precision) -> Path:
-        """Return the folder of a copy made of the original as it is now, whether it exists or not."""
-        made_of = repr((str(original.absolute()), signature_of(original)))
-        return self._folder / f"{name}-{precision.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+        """Return the folder of a copy made of the original as it is now, whether it exists or not.
+
+        It has another name where an earlier version made a copy that does not say what ends a text: that is outdated.
+        """
+        made_of = str(original.absolute()), signature_of(original)
+        first, renewed = (
+            self._folder / f"{name}-{precision.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}"
+            for key in (made_of, (*made_of, "with ids"))
+        )
+        is_outdated = first.is_dir() and not _names_end(first) and _names_end(original)
+        return renewed if is_outdated or renewed.is_dir() else first
 
     def _remove_outdated(self, path: Path, names: Collection[str]) -> None:
         """Delete other copies of the model and precision of `path`, and all copies of models not in `names`."""
@@ -80,3 +89,11 @@ class QuantizedCache:
             copy = COPY.fullmatch(other.name)
             if other != path and copy and (copy["of"] == path.name[:-DIGEST] or copy["name"] not in names):
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _names_end(folder: Path) -> bool:
+    """Return whether the documents of a folder say which id ends a text; True if damaged, which opening reports."""
+    try:
+        return any(data.get("eos_token_id") is not None for data in read_documents(folder).values())
+    except ValueError:
+        return True

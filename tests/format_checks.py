@@ -38,11 +38,11 @@ class FusedAttention(nn.Module):
 class FusedBlock(nn.Module):
     """Block of nanoGPT, minGPT and build-nanogpt."""
 
-    def __init__(self, bias: bool, mask: bool, approximate: str) -> None:
+    def __init__(self, bias: bool, mask: bool, approximate: str, inner: int) -> None:
         super().__init__()
         self.ln_1, self.ln_2 = nn.LayerNorm(C, bias=bias), nn.LayerNorm(C, bias=bias)
         self.attn = FusedAttention(bias, mask)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(C, 4 * C, bias=bias), "c_proj": nn.Linear(4 * C, C, bias=bias)})
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(C, inner, bias=bias), "c_proj": nn.Linear(inner, C, bias=bias)})
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,14 +68,21 @@ class FusedGPT(nn.Module):
     """Network with the names of nanoGPT and its relatives."""
 
     def __init__(
-        self, *, bias: bool = True, tied: bool = True, mask: bool = False, gelu: str = "none", sines: bool = False
+        self,
+        *,
+        bias: bool = True,
+        tied: bool = True,
+        mask: bool = False,
+        gelu: str = "none",
+        sines: bool = False,
+        inner: int = 4 * C,
     ) -> None:
         super().__init__()
         self.transformer = nn.ModuleDict({"wte": nn.Embedding(V, C)})
         self.transformer["pos"] = Sinusoids() if sines else nn.Identity()
         if not sines:
             self.transformer["wpe"] = nn.Embedding(T, C)
-        self.transformer["h"] = nn.ModuleList(FusedBlock(bias, mask, gelu) for _ in range(L))
+        self.transformer["h"] = nn.ModuleList(FusedBlock(bias, mask, gelu, inner) for _ in range(L))
         self.transformer["ln_f"] = nn.LayerNorm(C, bias=bias)
         self.lm_head = nn.Linear(C, V, bias=False)
         scattered(self)
@@ -85,7 +92,7 @@ class FusedGPT(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         x = self.transformer["pos"](self.transformer["wte"](ids))
         if "wpe" in self.transformer:
-            x = x + self.transformer["wpe"].weight[: ids.shape[1]]
+            x = x + self.transformer["wpe"](torch.arange(ids.shape[1]))
         for block in self.transformer["h"]:
             x = block(x)
         return self.lm_head(self.transformer["ln_f"](x))

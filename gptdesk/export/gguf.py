@@ -1,6 +1,7 @@
 """GGUF file for llama.cpp and programs that are built on it, with a Modelfile for Ollama; needs the `gguf` package."""
 
 import importlib
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from torch import Tensor
 from gptdesk.export.stored_weights import check_network
 from models import bpe, layout, storage
 from models.checkpoint import Checkpoint
-from models.tokenizer import END_OF_TEXT, BytePairTokenizer, Tokenizer
+from models.tokenizer import BytePairTokenizer, Tokenizer
 from models.weights import read_weight
 
 log = logging.getLogger(__name__)
@@ -51,13 +52,14 @@ def write_gguf(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
         writer = package.GGUFWriter(None, "gpt2")
         _add_fields(writer, package, checkpoint, name, kind)
         _add_tokenizer(writer, package, vocabulary, rows=checkpoint.config.vocab_size)
+        _add_special_ids(writer, tokenizer)
         for key, value in _tensors(checkpoint):
             _add_tensor(writer, package, key, value, kind)
         writer.write_header_to_file(folder / file)
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        storage.write_file(folder / "Modelfile", _modelfile(checkpoint, file).encode("utf-8"))
+        storage.write_file(folder / "Modelfile", _modelfile(checkpoint, tokenizer, file).encode("utf-8"))
     if checkpoint.config.activation != "gelu_tanh":
         log.warning("%s was trained with the exact GELU; llama.cpp computes the tanh one, which differs a little", name)
     return to / file
@@ -108,7 +110,7 @@ def _add_fields(writer: Any, package: ModuleType, checkpoint: Checkpoint, name: 
 
 
 def _add_tokenizer(writer: Any, package: ModuleType, vocabulary: bpe.Vocabulary, *, rows: int) -> None:
-    """Add the tokens of all rows of the token table, the merges and the end of text."""
+    """Add the tokens of all rows of the token table, the merges."""
     kinds = package.TokenType
     # rows beyond the tokenizer's ids, and gaps in them, are never drawn by name
     tokens, types = [f"[PAD{i}]" for i in range(rows)], [int(kinds.UNUSED)] * rows
@@ -116,15 +118,23 @@ def _add_tokenizer(writer: Any, package: ModuleType, vocabulary: bpe.Vocabulary,
         tokens[i], types[i] = bpe.to_text(token), int(kinds.NORMAL)
     for text, i in vocabulary.specials.items():
         tokens[i], types[i] = text, int(kinds.CONTROL)
-    end = vocabulary.specials[END_OF_TEXT]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges([f"{bpe.to_text(left)} {bpe.to_text(right)}" for left, right in vocabulary.merges])
+
+
+def _add_special_ids(writer: Any, tokenizer: Tokenizer) -> None:
+    """Add the ids that begin, end and pad a text."""
+    ids = tokenizer.special_ids
     # llama.cpp takes 11 for both if they are not there
-    writer.add_bos_token_id(end)
-    writer.add_eos_token_id(end)
+    writer.add_bos_token_id(tokenizer.start)
+    writer.add_eos_token_id(ids.eos[0])
+    if ids.eos[1:]:  # there is room for one more
+        writer.add_eot_token_id(ids.eos[1])
+    if ids.pad is not None:
+        writer.add_pad_token_id(ids.pad)
     writer.add_add_bos_token(False)
 
 
@@ -157,7 +167,8 @@ def _gguf_name(name: str) -> str:
     return f"blk.{block}.{LAYERS[layer]}.{part}"
 
 
-def _modelfile(checkpoint: Checkpoint, file: str) -> str:
+def _modelfile(checkpoint: Checkpoint, tokenizer: Tokenizer, file: str) -> str:
     """Return the recipe by which Ollama takes in the file: plain text to continue, no chat."""
     lines = [f"FROM ./{file}", 'TEMPLATE "{{ .Prompt }}"', f"PARAMETER num_ctx {checkpoint.config.block_size}"]
-    return "\n".join([*lines, f'PARAMETER stop "{END_OF_TEXT}"', ""])
+    ends = [text for text, i in tokenizer.special_tokens.items() if i in tokenizer.special_ids.eos]
+    return "\n".join([*lines, *(f"PARAMETER stop {json.dumps(text, ensure_ascii=False)}" for text in ends), ""])

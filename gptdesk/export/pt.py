@@ -18,6 +18,7 @@ from models import storage
 from models.checkpoint import Checkpoint
 from models.layout import PREFIX
 from models.precision import PRECISIONS, WPE, WTE
+from models.precision.int8_dynamic import quantized_tensor
 from models.tokenizer import Tokenizer
 
 FLOAT32, INT8_DYNAMIC = PRECISIONS["float32"], PRECISIONS["int8-dynamic"]
@@ -128,8 +129,8 @@ def _quantized_state(checkpoint: Checkpoint) -> "OrderedDict[str, object]":
             state[_key(f"{matrix}.weight")] = weight
             continue
         key, scale = _key(matrix), values.pop(f"{matrix}.scale")
-        # (N, K) int8 with one scale, and (N,) or None
-        packed = _per_tensor(weight, scale.item()), values.pop(f"{matrix}.bias", None)
+        # (N, K) int8 with one scale or one for each row, and (N,) or None
+        packed = _quantized(weight, scale), values.pop(f"{matrix}.bias", None)
         # of outputs, which stay floats
         state[f"{key}.scale"], state[f"{key}.zero_point"] = torch.tensor(1.0), torch.tensor(0)
         state[f"{key}._packed_params.dtype"] = torch.qint8
@@ -143,11 +144,11 @@ def _quantized_state(checkpoint: Checkpoint) -> "OrderedDict[str, object]":
     return state
 
 
-def _per_tensor(whole: Tensor, scale: float) -> Tensor:
+def _quantized(whole: Tensor, scale: Tensor) -> Tensor:
     """Return a quantized tensor of these whole numbers, without torch's warning that its type will change one day."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor")
-        return torch._make_per_tensor_quantized_tensor(whole, scale, 0)
+        return quantized_tensor({"weight": whole, "scale": scale})
 
 
 def _key(name: str) -> str:

@@ -17,7 +17,7 @@ def weights_at(checkpoint: Checkpoint, precision: Precision) -> Iterator[tuple[s
     Raises ValueError if the checkpoint is damaged or the precision cannot hold it.
     """
     weights = checkpoint.open_weights()
-    stored = layout.stored_tensors(checkpoint.config, precision)
+    stored = layout.stored_tensors(checkpoint.config, checkpoint.quantized or precision)
     if checkpoint.quantized:
         for tensor in stored:
             yield tensor.name, read_weight(weights, tensor.name, tensor.shape)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from models import storage
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT
 from models.names import same_as
+from models.own_models import LONG_PATIENCE
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +181,19 @@ class Loop:
     def _publish(self) -> tuple[str, list[str]]:
         """Save the best weights as the model NAME, and those of the last step as NAME-last if they are others.
 
-        Return the name of the first, and a description of each. Names that others use by now are avoided.
+        Return the name of the first, and a description of each. Names that others use by now are avoided. No other
+        process adds, renames or removes a model meanwhile; ValueError if one holds the lock for minutes.
         """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.context.library.own.locked(patience=LONG_PATIENCE))
+            except ValueError as error:
+                raise ValueError(
+                    f"the run {self.run.name} is not saved as a model yet: {error}, by resuming it"
+                ) from error
+            return self._publish_alone()
+
+    def _publish_alone(self) -> tuple[str, list[str]]:
         wished, best = self.run.name, self.trainer.best_step
         name, last = self._free_name(wished), self._free_name(f"{wished[:75]}-last")
         if best in (0, self.trainer.step) or not checkpoints.model_of(self.run.path, best).is_dir():

@@ -21,6 +21,7 @@ from models.pickles.values import Name, Record
 INSIDE = ("model", "model_state_dict", "state_dict", "model_state", "module", "net", "weights")
 WRAPPERS = re.compile(r"\A(module\.|_orig_mod\.|_fsdp_wrapped_module\.|model\.)+")
 JSON_LIMIT = 16_000_000  # bytes
+META_LIMIT = 64_000_000  # bytes, with a vocabulary of characters
 # safetensors' names of types
 TYPES = {kind: dtype for dtype, kind in layout.KINDS.items()} | {
     "F64": torch.float64,
@@ -60,6 +61,12 @@ class Source:
     def settings(self) -> dict[str, object]:
         """The content of a config.json beside the file, or of the args.json of some tutorials; empty without one."""
         return read_beside(self.folder, "config.json", "args.json")
+
+    @cached_property
+    def meta(self) -> dict[str, object]:
+        """The content of a meta.json beside the file, in which some tutorials say the activation; empty without one."""
+        file = self.folder / "meta.json"
+        return storage.read_json(file, limit=META_LIMIT) if file.is_file() else {}
 
     @cached_property
     def container(self) -> Container:

@@ -58,7 +58,7 @@ def of_network(network: Network, *, tokenizer: Tokenizer | str | None) -> Conver
     config = network.config()
     weights = NetworkSource(network, config)
     ids = tokenizer.special_ids if isinstance(tokenizer, Tokenizer) else SpecialIds.of(50256 if tokenizer else None)
-    data = layout.config_to_json(config, special_ids=ids) | dict(network.ids)
+    data = layout.config_to_json(config, special_ids=ids)
     remarks = list(network.remarks)
     if weights.precision:
         data |= layout.quantization_to_json(weights.precision)

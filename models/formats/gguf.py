@@ -17,6 +17,7 @@ from models import bpe
 from models.formats.container import Source
 from models.formats.network import Network, Numbers
 from models.formats.stored import Stored
+from models.special_ids import SpecialIds
 from models.tokenizer import BytePairTokenizer, Tokenizer
 
 MAGIC = b"GGUF"
@@ -81,9 +82,7 @@ def read(source: Source) -> Network:
         remarks.append("its Q8_0 weights became float32")
     tokenizer = _tokenizer(fields)
     numbers = Numbers(heads, "gelu_tanh", layer_norm_epsilon=round(epsilon, 12))
-    ids = {f"{kind}_token_id": fields.get(f"tokenizer.ggml.{kind}_token_id") for kind in ("bos", "eos")}
-    known = {name: i for name, i in ids.items() if isinstance(i, int) and tokenizer and i < tokenizer.vocab_size}
-    return Network("GGUF file", weights, numbers, tokenizer, known, tuple(remarks))
+    return Network("GGUF file", weights, numbers, tokenizer, tuple(remarks))
 
 
 class _Cursor:
@@ -241,6 +240,20 @@ def _tokenizer(fields: dict[str, Field]) -> Tokenizer | None:
         raise ValueError("its tokenizer has a token twice")
     specials = [str(text) for text, kind in zip(tokens, kinds, strict=True) if kind in CONTROL]
     try:
-        return BytePairTokenizer(bpe.from_files(used, merges, specials))
+        tokenizer = BytePairTokenizer(bpe.from_files(used, merges, specials))
     except ValueError as error:
         raise ValueError(f"its tokenizer cannot be used: {error}") from error
+    tokenizer.special_ids = _special_ids(fields, tokenizer)
+    return tokenizer
+
+
+def _special_ids(fields: dict[str, Field], tokenizer: Tokenizer) -> SpecialIds:
+    """Return the special ids in the header, those of the tokenizer in place of absent ones and of ids that it lacks."""
+    usual = tokenizer.special_ids
+    ids: dict[str, int] = {}
+    for kind in ("bos", "eos", "eot", "padding"):  # eot: of a turn of a chat, at which llama.cpp stops as well
+        value = fields.get(f"tokenizer.ggml.{kind}_token_id")
+        if type(value) is int and 0 <= value < tokenizer.vocab_size:
+            ids[kind] = value
+    ends = tuple(dict.fromkeys(ids[kind] for kind in ("eos", "eot") if kind in ids))
+    return SpecialIds(ids.get("bos", usual.bos), ends or usual.eos, ids.get("padding", usual.pad))

@@ -38,7 +38,7 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source) -> Network:
     """Return the network in a file; ValueError if it cannot be used."""
-    settings = source.container.details, source.settings
+    settings = source.container.details, source.settings, source.meta
     weights = {}
     attention: dict[str, dict[str, Stored]] = {}
     for name, tensor in without_masks(source.container.tensors).items():

@@ -1,5 +1,7 @@
 """Import of a foreign model: its conversion apart, and the checkpoint folder that appears whole or not at all."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,18 +34,26 @@ def wished_name(path: Path) -> str:
 
 
 def import_folder(
-    path: Path, target: Path, options: ImportOptions, *, cache_folder: Path, origin: str = ""
+    path: Path,
+    target: Path,
+    options: ImportOptions,
+    *,
+    cache_folder: Path,
+    origin: str = "",
+    adding: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Imported:
     """Write the model in the file or folder `path` as the new checkpoint folder `target`.
 
     Nothing that the file says is run: it is read in a process of its own, and only the safetensors which that writes
-    is opened here. `origin` are words for where it comes from, instead of its path.
+    is opened here. `origin` are words for where it comes from, instead of its path; `adding` gives the context in which
+    the finished folder gets its name.
     Raises ValueError if it cannot be imported, naming the options that its file does not say;
     FileExistsError if there is anything at `target`, OSError if the disk refuses.
     """
     if options.tokenizer not in ("", GPT2):
         options = replace(options, tokenizer=str(Path(options.tokenizer).absolute()))
-    with storage.new_folder(target, replace=False) as folder:
+    # left in reverse order: the folder has its name before the context is left
+    with ExitStack() as stack, storage.new_folder(target, replace=False) as folder:
         try:
             file = find_file(path)
             answer = convert_apart(file, folder, options)
@@ -55,6 +65,7 @@ def import_folder(
             # of a checkpoint, the reason without the name of the temporary folder
             reason = error.__cause__ if folder.name in str(error) and error.__cause__ else error
             raise ValueError(f"{origin or path} cannot be imported: {reason}") from error
+        stack.enter_context(adding())
     return Imported(answer.kind, answer.remarks + doubts)
 
 

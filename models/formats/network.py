@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,10 +10,12 @@ from torch import Tensor
 from models import layout
 from models.formats.stored import Stored, zeros
 from models.gpt import LIMITS, GPTConfig
-from models.precision import PRECISIONS, Precision
+from models.precision import INT8_DYNAMIC_BY_ROW, PRECISIONS, Precision
 from models.tokenizer import Tokenizer
 
 WTE, WPE, HEAD = "wte.weight", "wpe.weight", "lm_head.weight"
+FIRST_MLP = "h.0.mlp.c_fc.weight"
+TABLES = ("wte", "wpe")
 DYNAMIC = PRECISIONS["int8-dynamic"]
 # heads by width, as the published models and the tutorials have them; 64 channels for each head otherwise
 USUAL_HEADS = {48: 3, 128: 4, 192: 6, 256: 8, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 20, 1600: 25}
@@ -54,7 +56,6 @@ class Network:
     weights: Mapping[str, Stored]
     numbers: Numbers = Numbers()
     tokenizer: Tokenizer | None = None  # if the file itself has one
-    ids: Mapping[str, int] = field(default_factory=dict)  # of special tokens, by their fields in config.json
     remarks: tuple[str, ...] = ()
 
     def config(self) -> GPTConfig:
@@ -71,6 +72,7 @@ class Network:
             activation=activation,  # type: ignore[arg-type]
             tied=self._is_tied(),
             layer_norm_epsilon=self.numbers.layer_norm_epsilon,
+            n_inner=self._inner(C),
         )
 
     def missing(self) -> tuple[str, ...]:
@@ -81,6 +83,12 @@ class Network:
         if name not in self.weights or len(self.weights[name].shape) != 2:
             raise ValueError(f"it has no matrix {name}, so it is no GPT-2")
         return self.weights[name].shape
+
+    def _inner(self, width: int) -> int | None:
+        """Return the channels inside an MLP, None if they are four times the network's as in GPT-2."""
+        first = self.weights.get(FIRST_MLP)
+        inner = first.shape[0] if first and len(first.shape) == 2 else 4 * width
+        return None if inner == 4 * width else inner
 
     def _is_tied(self) -> bool:
         """Return whether the output head is the token table, up to the rounding of a quantized head."""
@@ -100,7 +108,8 @@ class NetworkSource:
     def __init__(self, network: Network, config: GPTConfig) -> None:
         """Raise ValueError if weights are missing, unknown or of another shape, or are several times the same."""
         weights = dict(network.weights)
-        if config.tied and not _all_whole(weights, config):
+        precision = _stored_precision(weights, config)
+        if config.tied and precision is None:
             weights.pop(HEAD, None)
         shapes = layout.parameter_shapes(config)
         for name, shape in shapes.items():
@@ -117,7 +126,7 @@ class NetworkSource:
         for name, shape in layout.parameter_shapes(replace(config, bias=True)).items():
             weights.setdefault(name, zeros(*shape))
         self._weights = weights
-        self.precision: Precision | None = DYNAMIC if _all_whole(weights, config) else None
+        self.precision = precision
 
     @property
     def was_quantized(self) -> bool:
@@ -138,8 +147,10 @@ class NetworkSource:
         weight = self._weights.get(f"{layer}.weight" if part == "scale" else name)
         if weight is None:
             return None
-        if self.precision and weight.quantizer:
-            return weight.quantizer.scale.reshape(1) if part == "scale" else weight.read()
+        if self.precision and weight.quantizer and layer not in TABLES:
+            if part != "scale":
+                return weight.read()
+            return weight.row_scales() if self.precision.row_scales else weight.row_scales()[:1]
         return weight.load().float()
 
 
@@ -199,11 +210,11 @@ def _places(source: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     yield source
 
 
-def _all_whole(weights: Mapping[str, Stored], config: GPTConfig) -> bool:
-    """Return whether every matrix is as quantize_dynamic makes it, so that our layers take it as it is."""
-    for matrix in DYNAMIC.matrices(config):
-        weight = weights.get(f"{matrix}.weight")
-        is_table = matrix in ("wte", "wpe")
-        if weight is None or (weight.quantizer is not None if is_table else not weight.is_whole_matrix):
-            return False
-    return True
+def _stored_precision(weights: Mapping[str, Stored], config: GPTConfig) -> Precision | None:
+    """Return the precision that takes the matrices as quantize_dynamic makes them, None if one is not so."""
+    names = [f"{name}.weight" for name in DYNAMIC.matrices(config) if name not in TABLES]
+    matrices = [weights[name] for name in names if name in weights]
+    if len(matrices) < len(names) or not all(matrix.is_int8_matrix for matrix in matrices):
+        return None
+    by_row = any(matrix.quantizer and matrix.quantizer.axis is not None for matrix in matrices)
+    return INT8_DYNAMIC_BY_ROW if by_row else DYNAMIC

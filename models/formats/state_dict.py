@@ -12,5 +12,5 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source) -> Network:
     """Return the network in a file; ValueError if it cannot be used."""
-    settings = source.container.details, source.settings
+    settings = source.container.details, source.settings, source.meta
     return Network("state dict", gpt_weights(source.container.tensors, *settings), numbers_in(*settings))

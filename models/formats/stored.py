@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ class Quantizer:
     scale: Tensor  # () or (N,)
     zero_point: Tensor
     axis: int | None = None
+    # of the numbers
+    dtype: torch.dtype = torch.int8
 
     def decode(self, whole: Tensor) -> Tensor:
         """Return the values of whole numbers, in float32."""
@@ -45,10 +48,17 @@ class Stored:
         return value if self.quantizer is None else self.quantizer.decode(value)
 
     @property
-    def is_whole_matrix(self) -> bool:
-        """True for int8 numbers with one scale, as quantize_dynamic makes them by default."""
+    def is_int8_matrix(self) -> bool:
+        """True for int8 numbers with one scale or one for each row, and zero as zero: as by quantize_dynamic."""
         quantizer = self.quantizer
-        return quantizer is not None and quantizer.axis is None and not quantizer.zero_point.any()
+        if quantizer is None or len(self.shape) != 2 or quantizer.dtype != torch.int8:
+            return False
+        return quantizer.axis in (None, 0) and not quantizer.zero_point.any()
+
+    def row_scales(self) -> Tensor:
+        """Return the scale of each row (N,) of a quantized matrix in float32."""
+        assert self.quantizer is not None
+        return self.quantizer.scale.float().reshape(-1).expand(self.shape[0]).clone()
 
     def transposed(self) -> "Stored":
         """Return the matrix with rows and columns exchanged; it is no longer quantized."""
@@ -66,8 +76,18 @@ def zeros(*shape: int) -> Stored:
 
 
 def joined(parts: Sequence[Stored]) -> Stored:
-    """Return the rows of several tensors one below the other."""
+    """Return the rows of several tensors one below the other; int8 matrices stay so, with a scale for each row."""
     shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
     identity = tuple(part.identity for part in parts)
     nbytes = sum(part.nbytes for part in parts)
+    if all(part.is_int8_matrix for part in parts):
+        scale = torch.cat([part.row_scales() for part in parts])
+        quantizer = Quantizer(scale, torch.zeros(shape[0], dtype=torch.int64), axis=0)
+        whole = partial(_rows, parts)
+        return Stored(shape, torch.float32, whole, identity, nbytes, quantizer)
     return Stored(shape, torch.float32, lambda: torch.cat([part.load().float() for part in parts]), identity, nbytes)
+
+
+def _rows(parts: Sequence[Stored]) -> Tensor:
+    """Return the numbers of several tensors as stored, one below the other."""
+    return torch.cat([part.read() for part in parts])

@@ -5,6 +5,7 @@ Arrays are mapped, not read: a tensor takes memory when it is needed.
 
 import mmap
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -64,19 +65,21 @@ class _Archive:
 
     def _stored(self, reference: TensorReference) -> Stored:
         self._check(reference)
-        quantizer = self._quantizer(reference.quantizer) if reference.quantizer else None
         count = torch.Size(reference.shape).numel()
         identity = (reference.storage.key, reference.offset, reference.shape, reference.stride)
         dtype = getattr(torch, reference.storage.dtype)
+        quantizer = replace(self._quantizer(reference), dtype=dtype) if reference.quantizer else None
         kind = torch.float32 if quantizer else dtype
         return Stored(reference.shape, kind, lambda: self._read(reference), identity, count * dtype.itemsize, quantizer)
 
-    def _quantizer(self, scheme: tuple[object, ...]) -> Quantizer:
-        match scheme:
+    def _quantizer(self, tensor: TensorReference) -> Quantizer:
+        match tensor.quantizer:
             case ("per_tensor_affine", float(scale), int(zero)) if scale > 0 and abs(zero) < 256:
                 return Quantizer(torch.tensor(scale, dtype=torch.float32), torch.tensor(zero))
             case (str(kind), TensorReference() as scale, TensorReference() as zero, 0) if "channel" in kind:
                 for reference in (scale, zero):
+                    if reference.shape != tensor.shape[:1]:
+                        raise ValueError("it has a quantized tensor without a scale for each row")
                     self._check(reference)
                 return Quantizer(self._read(scale), self._read(zero), axis=0)
         raise ValueError("it has a tensor quantized by an unknown scheme")

@@ -1,7 +1,7 @@
 """Precisions: ways to store and multiply a model's weights, by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,7 +10,7 @@ from models.precision.bfloat16 import BFLOAT16
 from models.precision.float32 import FLOAT32
 from models.precision.int4 import GROUP, INT4
 from models.precision.int8 import INT8
-from models.precision.int8_dynamic import INT8_DYNAMIC
+from models.precision.int8_dynamic import INT8_DYNAMIC, INT8_DYNAMIC_ROWS
 from models.precision.matrix import Encoding, first_missing
 
 # the matrices that are not of a layer
@@ -28,6 +28,8 @@ class Precision:
     encoding: Callable[[str, GPTConfig], Encoding]
     # the head is quantized apart from the token table that it is tied to
     own_head: bool = False
+    # each row of a matrix has a scale where the precision of this name has one for the whole matrix
+    row_scales: bool = False
 
     def matrices(self, config: GPTConfig) -> dict[str, tuple[int, int]]:
         """Return the shape (N, K) of every matrix that is stored, by name; a head that is the token table is not."""
@@ -79,6 +81,10 @@ def _int8_dynamic(name: str, config: GPTConfig) -> Encoding:
     return FLOAT32 if name in (WTE, WPE) else INT8_DYNAMIC
 
 
+def _int8_dynamic_rows(name: str, config: GPTConfig) -> Encoding:
+    return FLOAT32 if name in (WTE, WPE) else INT8_DYNAMIC_ROWS
+
+
 def _int4(name: str, config: GPTConfig) -> Encoding:
     """Return int8 for the tables and the first attention, which lose most, and where GROUP does not divide the rows."""
     if name == WPE:
@@ -97,6 +103,9 @@ PRECISIONS: dict[str, Precision] = {
         Precision("int4", "4-bit whole numbers, a scale for each 32", _int4),
     )
 }
+
+# the variant that files quantized by channel, or with queries, keys and values apart, are stored and run at
+INT8_DYNAMIC_BY_ROW = replace(PRECISIONS["int8-dynamic"], encoding=_int8_dynamic_rows, row_scales=True)
 
 
 def missing_here() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""SIGKILL at random instants of quantize, rename and remove: every checkpoint listed afterwards loads.
+"""SIGKILL at random instants of quantize, rename, remove and import: every checkpoint listed afterwards loads.
 
 20 kills as a rule, as many as GPTDESK_KILLS says otherwise.
 """
@@ -20,16 +20,28 @@ WORKER = """
 import itertools, os, sys
 from pathlib import Path
 import torch
+from models.formats import importing
+from models.formats.child_process import Answer
+from models.formats.converting import convert
 from models.library import ModelLibrary
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
+
+def import_all(library):
+    # in this very process, which is killed, instead of one of its own
+    importing.convert_apart = lambda file, folder, options: Answer(**convert(file, folder, options))
+    for number in itertools.count():
+        library.import_model(Path(sys.argv[2]), name=f"i{number}")
+        library.remove(f"i{number - 1}") if number else None
 
 def work():
     library = ModelLibrary(folder, cache_folder=folder.parent / "cache")
     library.own.clean_up()
     for name in [info.name for info in library.available() if info.name not in ("a", "b")]:
         library.remove(name)
+    if sys.argv[2:]:
+        import_all(library)
     for number in itertools.count():
         library.quantize("a", "int8")
         library.quantize("a", "int8")  # over the first
@@ -49,9 +61,12 @@ for _ in sys.stdin:  # a process for each line; torch is imported once
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
-def test_kill_minus_nine_at_any_instant_leaves_checkpoints_that_load(folder: Path) -> None:
+@pytest.mark.parametrize("change", ["quantize, rename, remove", "import"])
+def test_kill_minus_nine_at_any_instant_leaves_checkpoints_that_load(folder: Path, change: str) -> None:
     source, library = random.Random(3), ModelLibrary(folder, cache_folder=folder.parent / "cache")
     command, root = [sys.executable, "-c", WORKER, str(folder)], Path(__file__).parents[2]
+    if change == "import":
+        command.append(str(folder / "a"))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as parent:
         assert parent.stdin is not None
         assert parent.stdout is not None

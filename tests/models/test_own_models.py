@@ -10,11 +10,12 @@ import pytest
 import torch
 from network_checks import ALPHABET, NARROW
 
-from models import file_lock, storage
+from models import storage
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT
 from models.library import ModelKey, ModelLibrary
 from models.manager import ModelManager
+from models.own_models import OwnModels
 from models.tokenizer import character_tokenizer
 from models.trash import TRASH, discard, empty_trash
 from models.weight_reading import GROUPS, ReadingProgress, ReadingStopped, group_of, group_sizes, histograms
@@ -182,9 +183,11 @@ def test_idle_models_leave_the_memory_and_used_ones_stay(library: ModelLibrary) 
 def test_a_copy_and_a_removal_exclude_each_other(
     library: ModelLibrary, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_lock.locked.__wrapped__, "__kwdefaults__", {"shared": False, "patience": 0.05})  # type: ignore[attr-defined]
+    monkeypatch.setattr(OwnModels.locked, "__kwdefaults__", {"shared": False, "patience": 0.05})
     with library.own.locked(shared=True):
-        with pytest.raises(ValueError, match="another window or program renames, removes or copies a model just now"):
+        with pytest.raises(
+            ValueError, match="another window or program renames, removes, copies or saves a model just now"
+        ):
             library.remove("a")
         assert library.quantize("a", "int8").problem is None
     with library.own.locked(), pytest.raises(ValueError, match="another window or program"):

@@ -1,5 +1,6 @@
 """Copies of models at other precisions: made once, used with the same bits, renewed and deleted when they must be."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from models.gpt import GPT, GPTConfig
 from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.precision import PRECISIONS
-from models.tokenizer import character_tokenizer
+from models.tokenizer import Tokenizer, character_tokenizer
 from models.weights import WEIGHTS
 
 CONFIG = GPTConfig(vocab_size=40, block_size=16, n_layer=1, n_head=2, n_embd=64)
@@ -259,3 +260,21 @@ def test_copies_of_models_that_are_gone_go_too(folder: Path, manager: ModelManag
     (folder / "aa").rmdir()
     manager.library.copy(ModelKey("a", "int8"))
     assert not gone.exists()
+
+
+def test_a_copy_without_the_ids_that_its_original_has_is_made_again(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Earlier versions wrote null for the ids of models made elsewhere."""
+    config = replace(CONFIG, vocab_size=tokenizer.vocab_size)
+    save_checkpoint(tmp_path / "models" / "it", GPT(config), tokenizer=tokenizer, about=About())
+    library = ModelLibrary(tmp_path / "models", cache_folder=tmp_path / "cache")
+    key = ModelKey("it", "bfloat16")
+    old = library.copy(key)
+    for file in (old / "config.json", old / "generation_config.json"):
+        data = json.loads(file.read_bytes())
+        file.write_text(json.dumps(data | {"bos_token_id": None, "eos_token_id": None}))
+    assert not library.has_copy(key)
+    new = library.copy(key)
+    assert library.has_copy(key)
+    assert library.copy(key) == new
+    assert json.loads((new / "generation_config.json").read_bytes())["eos_token_id"] == tokenizer.end_of_text
+    assert not old.exists()

@@ -11,12 +11,14 @@ import torch
 from training_checks import begin, context_in, resume, write_text
 
 from gptdesk.__main__ import main
-from gptdesk.training import TrainingStep, checkpoints, control, lock
+from gptdesk.training import TrainingStep, checkpoints, control, lock, loop
 from gptdesk.training.loop import Note
 from gptdesk.training.run_directory import RunDirectory
 from gptdesk.training.runner import Event
 from gptdesk.training.trainer import Trainer
+from models import storage
 from models.checkpoint import Checkpoint
+from models.library import ModelLibrary
 
 OVERFITTING = {"steps": 2000, "learning_rate": 2e-2, "batch_size": 16, "evaluate_every": 10, "patience": 2}
 
@@ -148,3 +150,14 @@ def test_a_save_of_before_the_processor_was_noted_goes_on(tmp_path: Path) -> Non
         (newest / checkpoints.MANIFEST).write_text(json.dumps(manifest))
         notes = [event.text for event in resume(run) if isinstance(event, Note)]
         assert any(note.startswith("cpu differ from before") for note in notes) == told
+
+
+def test_a_model_is_saved_when_no_other_program_changes_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin(tmp_path, steps=4)
+    monkeypatch.setattr(loop, "LONG_PATIENCE", 0.1)
+    library = ModelLibrary(tmp_path / "models", cache_folder=context_in(tmp_path).settings.vocabularies)
+    with library.own.adding(), pytest.raises(ValueError, match="not saved as a model yet: another window or program"):
+        list(resume(run))
+    assert storage.names(tmp_path / "models") == set()
+    list(resume(run))
+    assert storage.names(tmp_path / "models") == {"run"}

@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from gptdesk.export.gguf import write_gguf as write_gguf_again
 from models.checkpoint import Checkpoint
+from models.special_ids import SpecialIds
 from models.tokenizer import Tokenizer
 from models.weights import WEIGHTS
 
@@ -142,7 +144,9 @@ def write_gguf(path: Path, original: GPT2LMHeadModel, tokenizer: Tokenizer, kind
     writer.add_token_list(tokens)
     writer.add_token_types([1] * (len(tokens) - 1) + [3])
     writer.add_token_merges([" ".join(pair) for pair in data["merges"]])
-    writer.add_eos_token_id(len(tokens) - 1)
+    ids = fields.get("ids", {"eos": len(tokens) - 1})
+    for field, value in ids.items():  # type: ignore[attr-defined]
+        getattr(writer, f"add_{field}_token_id")(value)
     quantization = gguf.GGMLQuantizationType[kind]
     names = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
     layers = {
@@ -195,6 +199,28 @@ def test_gguf(
             name = "wte.weight" if "embd" in tensor.name else "h.1.mlp.c_proj.weight"
             theirs = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
             assert torch.equal(weights.read(name), theirs.float().reshape(weights.read(name).shape))
+
+
+def test_special_ids_of_gguf_files_come_in_and_go_out(
+    original: GPT2LMHeadModel, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    gguf = pytest.importorskip("gguf", reason="the gguf extra is not installed")
+    ids = {"bos": 300, "eos": 301, "pad": 302, "eot": V - 1}
+    write_gguf(tmp_path / "model.gguf", original, tokenizer, "F32", ids=ids)
+    made, _ = converted(tmp_path / "model.gguf", tmp_path / "ours")
+    assert made.load_tokenizer().special_ids == SpecialIds(300, (301, V - 1), 302)
+    assert json.loads((made.path / "config.json").read_bytes())["eos_token_id"] == [301, V - 1]
+    file = write_gguf_again(made, made.load_tokenizer(), "it", tmp_path / "out", precision="f32")
+    header = {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
+    assert {name: header[f"tokenizer.ggml.{name}_token_id"] for name in ("bos", "eos", "eot", "padding")} == {
+        **{name: ids[name] for name in ("bos", "eos", "eot")},
+        "padding": 302,
+    }
+    assert 'PARAMETER stop "<|endoftext|>"' in (tmp_path / "out" / "Modelfile").read_text()
+    # ids beyond the vocabulary mean nothing, as 11 for files without the field
+    write_gguf(tmp_path / "model.gguf", original, tokenizer, "F32", ids={"bos": 70_000})
+    made, _ = converted(tmp_path / "model.gguf", tmp_path / "others")
+    assert made.load_tokenizer().special_ids == SpecialIds.of(V - 1)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from format_checks import C, FusedGPT, GPTModel, H, V, converted, difference, write_characters
 
+from models import own_models
 from models.formats import child_process
 from models.formats.guesses import SENTENCE
 from models.formats.importing import wished_name
@@ -178,3 +179,15 @@ def test_an_import_that_is_killed_leaves_no_model(source: Path, tmp_path: Path) 
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert [info.name for info in library.available()] == []
+
+
+def test_an_import_waits_for_a_run_that_saves_its_model(
+    library: ModelLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_characters(source)
+    options = ImportOptions(H, "gelu_tanh")
+    busy = "another window or program"
+    monkeypatch.setattr(own_models, "LONG_PATIENCE", 0.1)
+    with library.own.locked(), pytest.raises(ValueError, match=busy):
+        library.import_model(source, name="new", options=options)
+    assert models_in(library) == []

@@ -29,6 +29,7 @@ from format_checks import (
 from safetensors.torch import save_file
 from torch import nn
 
+from gptdesk.export.pt import write_pt
 from models.formats.converting import find_file
 from models.precision import PRECISIONS
 
@@ -129,6 +130,17 @@ def test_tutorial_state_dict(source: Path, tmp_path: Path, tied: bool, name: str
     assert (answer["kind"], answer["missing"], made.config.tied) == ("state dict", (), tied)
 
 
+@pytest.mark.parametrize(("gelu", "activation"), [("tanh", "gelu_tanh"), ("none", "gelu_erf")])
+def test_activation_in_meta_json_and_any_width_inside(source: Path, tmp_path: Path, gelu: str, activation: str) -> None:
+    model = FusedGPT(gelu=gelu, inner=3 * C)
+    torch.save(model.state_dict(), source / "model.pt")
+    (source / "config.json").write_text(json.dumps(NUMBERS))
+    (source / "meta.json").write_text(json.dumps({"activation": activation, "chars": CHARACTERS}))
+    made, answer = converted(source, tmp_path / "ours")
+    assert difference(model, made) < TOLERANCE
+    assert (answer["missing"], made.config.n_inner, made.config.activation) == ((), 3 * C, activation)
+
+
 def test_padded_vocabulary_is_gpt2s(source: Path, tmp_path: Path) -> None:
     model = FusedGPT(gelu="tanh")
     wide = nn.Linear(C, 50304, bias=False)
@@ -173,11 +185,11 @@ def quantized(model: nn.Module, **options: object) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(model.eval(), **({"qconfig_spec": {nn.Linear}} | options))
 
 
-def quantized_state(source: Path, model: nn.Module) -> None:
+def quantized_state(source: Path, model: nn.Module, *, activation: str = "gelu") -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.save(model.state_dict(), source / "model.pt")
-    (source / "config.json").write_text(json.dumps({"n_head": H, "activation": "gelu"}))
+    (source / "config.json").write_text(json.dumps({"n_head": H, "activation": activation}))
     write_characters(source)
 
 
@@ -201,26 +213,70 @@ def test_quantize_dynamic_keeps_its_weights(source: Path, tmp_path: Path, tied: 
     assert weights.read("h.1.attn.c_attn.scale").item() == pytest.approx(theirs.q_scale(), rel=1e-7)
 
 
-def per_channel() -> dict[str, object]:
-    return {"qconfig_spec": {nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig}}
+PER_CHANNEL = {"qconfig_spec": {nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig}}
+EMBEDDINGS = {nn.Embedding: torch.ao.quantization.float_qparams_weight_only_qconfig}
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (FusedGPT, PER_CHANNEL),
+        (lambda: FusedGPT(tied=False, bias=False), PER_CHANNEL),
+        (GPTModel, {}),
+        (lambda: GPTModel(qkv_bias=True), {}),
+        (GPTModel, PER_CHANNEL),
+        (lambda: FusedGPT(tied=False), {"qconfig_spec": EMBEDDINGS | {nn.Linear: "dynamic"}}),
+    ],
+    ids=["per-channel", "untied per-channel", "GPTModel", "GPTModel biases", "GPTModel per-channel", "embeddings too"],
+)
+def test_scales_of_rows_and_parts_are_kept(
+    source: Path, tmp_path: Path, make: Callable[[], nn.Module], options: dict[str, object]
+) -> None:
+    """Files with more than one scale for a matrix of ours run by the same whole numbers, with a scale for each row."""
+    if reason := PRECISIONS["int8-dynamic"].missing():
+        pytest.skip(reason)
+    model = quantized(make(), **_with_default(options))
+    quantized_state(source, model, activation="gelu_tanh" if isinstance(model, GPTModel) else "gelu")
+    made, answer = converted(source, tmp_path / "ours")
+    assert made.quantized is not None
+    assert (made.quantized.name, answer["remarks"]) == ("int8-dynamic", ())
+    with torch.inference_mode():
+        theirs, ours = model(ids()), engine_logits(made, "int8-dynamic", ids())
+    assert (theirs - ours).abs().max() < 1e-3
+    weights = made.open_weights()
+    if isinstance(model, GPTModel):
+        theirs = model.trf_blocks[1].att.W_key.weight()
+        whole, scale = (weights.read(f"h.1.attn.c_attn.{part}")[C : 2 * C] for part in ("weight", "scale"))
+    else:
+        theirs = model.transformer["h"][1].mlp["c_fc"].weight()
+        whole, scale = (weights.read(f"h.1.mlp.c_fc.{part}") for part in ("weight", "scale"))
+    assert torch.equal(whole, theirs.int_repr())
+    per_row = theirs.qscheme() == torch.per_channel_affine
+    expected = theirs.q_per_channel_scales().float() if per_row else torch.full_like(scale, theirs.q_scale())
+    torch.testing.assert_close(scale, expected)
+    # and out again, as torch's own code loads it
+    write_pt(made, made.load_tokenizer(), "it", tmp_path / "out")
+    again, answer = converted(tmp_path / "out", tmp_path / "again")
+    assert answer["missing"] == ()
+    torch.testing.assert_close(engine_logits(again, "int8-dynamic", ids()), ours, atol=0, rtol=0)
+
+
+def _with_default(options: dict[str, object]) -> dict[str, object]:
+    """Return options with torch's default in place of the word "dynamic"."""
+    default = torch.ao.quantization.default_dynamic_qconfig
+    spec = options.get("qconfig_spec", {})
+    named = {key: default if value == "dynamic" else value for key, value in spec.items()}
+    return {"qconfig_spec": named} if named else {}
 
 
 @pytest.mark.parametrize(
     ("options", "make"),
     [
-        (per_channel(), FusedGPT),
         ({"dtype": torch.float16}, FusedGPT),
-        ({}, GPTModel),
         ({"qconfig_spec": {"lm_head"}}, FusedGPT),
-        (
-            {
-                "qconfig_spec": {nn.Embedding: torch.ao.quantization.float_qparams_weight_only_qconfig},
-                "dtype": torch.quint8,
-            },
-            FusedGPT,
-        ),
+        ({"qconfig_spec": EMBEDDINGS, "dtype": torch.quint8}, FusedGPT),
     ],
-    ids=["per-channel", "float16", "GPTModel", "head-only", "embeddings"],
+    ids=["float16", "head-only", "embeddings"],
 )
 def test_other_quantized_weights_become_the_floats_they_stand_for(
     source: Path, tmp_path: Path, options: dict[str, object], make: Callable[[], nn.Module]
@@ -235,9 +291,7 @@ def test_other_quantized_weights_become_the_floats_they_stand_for(
             layer = name.removeprefix("transformer.")
             value = module.weight()
             expected = value.dequantize() if value.is_quantized else value
-            if layer.startswith("trf_blocks.0.att.W_key"):
-                actual = weights.read("h.0.attn.c_attn.weight")[C : 2 * C]
-            elif layer.startswith(("h.", "lm_head", "wte", "wpe")):
+            if layer.startswith(("h.", "lm_head", "wte", "wpe")):
                 actual = weights.read("wte.weight" if layer == "lm_head" and made.config.tied else f"{layer}.weight")
             else:
                 continue
