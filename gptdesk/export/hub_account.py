@@ -16,28 +16,22 @@ class Account:
     pays: bool | None  # None: the Hub does not say
 
     def plan_for(self, sdk: str) -> str:
-        """Return a sentence on hosting a new Space of the kind static, zero or cpu; ValueError if no plan of it does."""
+        """Return a sentence on hosting a new Space (static, zero or cpu); ValueError if the plan cannot do that."""
         if sdk == "static":
             return "A static Space is free on every plan."
         if self.pays:
             return f"{self.name} has a paid plan, which hosts Gradio Spaces."
+        if self.pays is False and sdk == "cpu":
+            raise ValueError(
+                f"{self.name} has the free plan of the Hugging Face Hub, which hosts no Gradio Space on processors; "
+                "use --sdk static, which is free, or --sdk zero, or a paid plan"
+            )
         if self.pays is None or not self.is_user:
-            if self.pays is False and sdk == "cpu":
-                raise ValueError(_no_processors(self.name))
             return f"Gradio Spaces need a plan that hosts them; the Hub decides whether {self.name} has one."
-        if sdk == "cpu":
-            raise ValueError(_no_processors(self.name))
         return (
             f"{self.name} has the free plan, which hosts up to {FREE_GPU_SPACES} Gradio Spaces on ZeroGPU, if the "
             "account is in good standing."
         )
-
-
-def _no_processors(name: str) -> str:
-    return (
-        f"{name} has the free plan of the Hugging Face Hub, which hosts no Gradio Space on processors; use --sdk static, "
-        "which is free, or --sdk zero, or a paid plan"
-    )
 
 
 def owner(answer: Mapping[str, object], name: str) -> Account:
@@ -65,8 +59,8 @@ def owner(answer: Mapping[str, object], name: str) -> Account:
         pays = plan.casefold() in PAID if isinstance(plan, str) else None
         return Account(organization, is_user=False, pays=_known(entry.get("isEnterprise")) or pays)
     raise ValueError(
-        f"the token of this computer belongs to {user[:100]!r}, which cannot write for {name}; use your own name or one "
-        "of your organizations, or sign in again by `hf auth login`"
+        f"the token of this computer belongs to {user[:100]!r}, which cannot write for {name}; use your own name or "
+        "one of your organizations, or sign in again by `hf auth login`"
     )
 
 

@@ -143,11 +143,10 @@ def _create(api: Any, plan: PushPlan) -> None:
     try:
         api.create_repo(plan.id, repo_type=plan.kind, visibility=plan.visibility, **space)
     except HfHubHTTPError as error:
-        # created by another program since the plan was made: the user shall hear of that first
-        if error.response.status_code == 409:
+        if error.response.status_code == 409:  # no exist_ok: the plan said that it is new
             raise ValueError(
-                f"the name {plan.id} is taken on the Hugging Face Hub, and not by a {plan.kind} that was there before; "
-                "look at what it is, then choose another name or run this again"
+                f"the name {plan.id} is taken on the Hugging Face Hub, by something that this account does not see or "
+                "that was made just now; choose another name, or run this again"
             ) from error
         raise
 

@@ -59,7 +59,9 @@ def test_a_model_arrives_whole_in_one_commit_and_private(hub: UploadHub, tmp_pat
 def test_the_model_of_the_hub_opens_with_transformers(hub: UploadHub, tmp_path: Path, capsys: Capture) -> None:
     from transformers import AutoModelForCausalLM
 
-    assert answer(capsys, *MODEL, "--push", "me/tiny", "--public").keys() == {*"name format url commit deleted".split()}
+    assert answer(capsys, *MODEL, "--push", "me/tiny", "--public").keys() == {
+        *["name", "format", "url", "commit", "deleted"]
+    }
     repository = hub.repositories["models", "me/tiny"]
     assert repository.created["visibility"] == "public"
     for name, data in repository.files.items():
@@ -236,9 +238,7 @@ def test_no_network_and_options_that_do_not_fit(
 
 
 def test_the_commands_of_the_documents_push(hub: UploadHub, capsys: Capture) -> None:
-    lines = [
-        line for name in ("export.md", "deploy.md") for line in (DOCS / name).read_text("utf-8").splitlines()
-    ]
+    lines = [line for name in ("export.md", "deploy.md") for line in (DOCS / name).read_text("utf-8").splitlines()]
     commands = [line.split() for line in lines if line.startswith("gptdesk ") and "--push" in line]
     assert len(commands) >= 2
     for words in commands:
