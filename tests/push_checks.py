@@ -117,7 +117,8 @@ def serving_uploads(hub: UploadHub, monkeypatch: pytest.MonkeyPatch, home: Path)
             else:
                 repository = hub.repositories[parts[1], "/".join(parts[2:4])]
                 commit(repository, [json.loads(line) for line in data.splitlines()])
-                self.send_json({"commitUrl": f"{hub.url}/commit", "commitOid": repository.head})
+                address = f"{page(parts[1], '/'.join(parts[2:4]))}/commit/{repository.head}"
+                self.send_json({"commitUrl": address, "commitOid": repository.head})
 
         def create(self, wanted: dict[str, Any]) -> None:
             key = f"{wanted['type']}s", f"{wanted['organization']}/{wanted['name']}"
@@ -125,7 +126,7 @@ def serving_uploads(hub: UploadHub, monkeypatch: pytest.MonkeyPatch, home: Path)
                 self.send(409, b"")
                 return
             hub.repositories[key] = Repository({".gitattributes": b"*.bin filter=lfs"}, wanted)
-            self.send_json({"url": f"{hub.url}/{key[1]}"})
+            self.send_json({"url": page(*key)})
 
         def begin(self) -> list[str] | None:
             """Return the parts of the path, or None after a refusal."""
@@ -171,6 +172,9 @@ def serving_uploads(hub: UploadHub, monkeypatch: pytest.MonkeyPatch, home: Path)
 
         def log_message(self, *_: object) -> None:
             pass
+
+    def page(kind: str, id: str) -> str:
+        return f"{hub.url}/{'spaces/' if kind == 'spaces' else ''}{id}"
 
     def information(parts: list[str], repository: Repository) -> dict[str, object]:
         siblings = [{"rfilename": name} for name in repository.files]
