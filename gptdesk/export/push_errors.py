@@ -39,9 +39,10 @@ def one_sentence(repository: str, endpoint: str) -> Iterator[None]:
 @contextlib.contextmanager
 def during_upload(repository: str) -> Iterator[None]:
     """Turn an error that may go away into a ValueError that says how to resume; refusals pass."""
+    failures: tuple[type[Exception], ...] = (RuntimeError, *http_errors())  # the first: around an error of a transfer
     try:
         yield
-    except (RuntimeError, *http_errors()) as error:  # RuntimeError: around an error of a transfer
+    except failures as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
         if 400 <= status_of(cause) < 500 and not isinstance(error, RuntimeError):
             raise
