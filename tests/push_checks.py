@@ -212,4 +212,6 @@ def serving_uploads(hub: UploadHub, monkeypatch: pytest.MonkeyPatch, home: Path)
     with http_server(Handler) as url:
         hub.url = url
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"  # which huggingface_hub makes when it is imported
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         yield hub
