@@ -25,14 +25,17 @@ class ExportFormat:
     title: str
     write: Writer
     options: tuple[str, ...] = ()  # that `write` takes by keyword, beside the model and the target
+    repository: str = ""  # kind on the Hub that the folder can be pushed to: model, space
 
 
 FORMATS = (
     ExportFormat("html", "a page that runs the model in any browser, without network", write_html),
-    ExportFormat("huggingface", "a folder with a model card that transformers opens", write_huggingface),
+    ExportFormat(
+        "huggingface", "a folder with a model card that transformers opens", write_huggingface, ("repository",), "model"
+    ),
     ExportFormat("pt", "a state dict for PyTorch, as tutorials write it", write_pt, ("precision", "zip")),
     ExportFormat("gguf", "a file for llama.cpp and Ollama", write_gguf, ("precision",)),
-    ExportFormat("space", "the folder of a Hugging Face Space", write_space, ("sdk", "precision")),
+    ExportFormat("space", "the folder of a Hugging Face Space", write_space, ("sdk", "precision"), "space"),
 )
 
 

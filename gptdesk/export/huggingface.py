@@ -12,9 +12,12 @@ from models.tokenizer import Tokenizer
 COPIED = (*(name for name in FILES if name != HELD_OUT), "vocab.json", "merges.txt")
 
 
-def write_huggingface(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path) -> Path:
+def write_huggingface(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path, *, repository: str = "FOLDER"
+) -> Path:
     """Write the folder `to`, the tensors byte for byte, and return it; `transformers` opens it.
 
+    `repository` is what the card tells `transformers` to open: an id of the Hub, if the folder goes there.
     Raises ValueError for a quantized model, which `transformers` does not know, OSError if the disk refuses.
     """
     if checkpoint.quantized:
@@ -27,11 +30,11 @@ def write_huggingface(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, t
                 shutil.copyfile(checkpoint.path / file, folder / file)
         if not (folder / "tokenizer.json").exists() and not (folder / "vocab.json").exists():
             tokenizer.save(folder, context=checkpoint.config.block_size)
-        storage.write_file(folder / card.FILE, _card(checkpoint, name).encode("utf-8"))
+        storage.write_file(folder / card.FILE, _card(checkpoint, name, repository).encode("utf-8"))
     return to
 
 
-def _card(checkpoint: Checkpoint, name: str) -> str:
+def _card(checkpoint: Checkpoint, name: str, repository: str) -> str:
     """Return the model card: front matter for the Hub, what is known of the model, and how to use it."""
     front = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["gpt2", "gptdesk"]}
     return "\n".join(
@@ -39,8 +42,8 @@ def _card(checkpoint: Checkpoint, name: str) -> str:
             *card.front_matter(front | card.licence(checkpoint)),
             *("", f"# {card.cell(name)}", "", "A GPT-2 class language model.", "", *card.table(checkpoint), ""),
             *("```python", "from transformers import AutoModelForCausalLM, AutoTokenizer", ""),
-            *('model = AutoModelForCausalLM.from_pretrained("FOLDER")',),
-            *('tokenizer = AutoTokenizer.from_pretrained("FOLDER")', "```", ""),
+            f'model = AutoModelForCausalLM.from_pretrained("{repository}")',
+            *(f'tokenizer = AutoTokenizer.from_pretrained("{repository}")', "```", ""),
             *(f"Exported by GPT Desk {__version__}.", ""),
         ]
     )
