@@ -88,7 +88,7 @@ class Desk:
         stop: threading.Event | None = None,
         owner: str | None = None,
     ) -> Iterator[GenerationQueued | GenerationEvent]:
-        """Yield the events of a generation, preceded by GenerationQueued while others compute.
+        """Yield the events of a generation, with GenerationQueued before and between them while others compute.
 
         Page, command line and API all generate here: with the limits of a public desk, the place in the queue (one
         generation at a time for each `owner`; None: no owner) and the loan of the model, which ends with the stream.
@@ -101,7 +101,7 @@ class Desk:
             yield from map(GenerationQueued, place.positions())
             # on a public desk, the speed of a shared prefix would reveal prompts of others
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
-                yield from place.shared(generate(loaded, request, stop=stop), every=SLICE)
+                yield from place.shared(generate(loaded, request, stop=stop), every=SLICE, waiting=GenerationQueued)
 
     def bounded(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the limits of this desk: a public one sets a deadline; TooLarge beyond its limits."""

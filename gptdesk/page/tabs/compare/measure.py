@@ -10,7 +10,7 @@ from gptdesk.comparison.export import report_document, table_rows
 from gptdesk.comparison.heat_map import heat_map
 from gptdesk.comparison.measuring import MOST_REPEATS
 from gptdesk.comparison.report import Report, caveats, divergence_sentences, study, summary_sentences
-from gptdesk.comparison.texts import find_held_out_text
+from gptdesk.comparison.texts import find_held_out_text, unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.errors import Busy, TooLarge
 from gptdesk.markup import html_table, markdown_text, pane
@@ -131,9 +131,15 @@ class MeasureView:
 
     def _text(self, given: GivenText, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
         """Return the evaluation text and its name; without a text None, and the reason."""
-        if given.text or given.name != BOX:
-            return given.text, given.name
-        return find_held_out_text(self._desk.manager, keys)
+        manager = self._desk.manager
+        if not given.text and given.name == BOX:
+            return find_held_out_text(manager, keys)
+        for key in keys:
+            if reason := unreadable_because(manager, key.name, given.text):
+                text, name = find_held_out_text(manager, keys)
+                advice = "give another one" if text is None else f"leave the box empty to use the {name}"
+                raise ValueError(f"{given.name} cannot be read by {reason}; {advice}")
+        return given.text, given.name
 
     def _shown(self, report: Report) -> Updates:
         sentences = [f"**{markdown_text(sentence)}**" for sentence in summary_sentences(report)]
