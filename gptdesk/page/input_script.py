@@ -68,7 +68,7 @@ window.putText = (selector, text) => {
 </script>"""
 
 INPUT_CSS = """
-.range-note { margin: 4px 0 0; font-size: .85rem; color: var(--body-text-color); }
+.range-note { margin: -8px 0 6px; font-size: .85rem; color: var(--body-text-color); }
 textarea, input[type=text], .pane .text { unicode-bidi: plaintext; text-align: start; }
 """
 

@@ -90,14 +90,14 @@ class GenerateTab:
         self.count = gr.Markdown(elem_id="count", elem_classes="note")
         with gr.Row(elem_id="examples"):
             self.examples = [gr.Button(text, size="sm", min_width=80) for text in EXAMPLES]
-        with gr.Row():
+        with gr.Row():  # two by two on a phone
             self.generate = gr.Button(
-                "Generate", variant="primary", elem_classes="go", elem_id="generate", min_width=80
+                "Generate", variant="primary", elem_classes="go", elem_id="generate", min_width=130
             )
-            self.continue_ = gr.Button("Continue", elem_id="continue", min_width=80)
-            self.undo = gr.Button("Undo", elem_id="undo", interactive=False, min_width=60)
+            self.continue_ = gr.Button("Continue", elem_id="continue", min_width=130)
+            self.undo = gr.Button("Undo", elem_id="undo", interactive=False, min_width=130)
             self.stop = gr.Button(
-                "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=60
+                "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=130
             )
         self.texts = TextBoxes(self.desk, TITLE)
         self.figures = gr.Markdown(elem_id="figures", elem_classes="note")
