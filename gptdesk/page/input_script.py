@@ -4,7 +4,7 @@
 # number in it, as Gradio makes it, and a note that says so; so does one whose maximum falls with the model's context.
 # All listen on the way down, before Gradio does.
 # Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it.
-# Gradio's input event of a text box follows keys alone: what is pasted, cut or dropped is noticed here.
+# Gradio's input event of a text box knows no paste, so the browser's own is used.
 INPUT_SCRIPT = """<script>
 const numbers = new WeakMap();  // number box of a slider -> the last number in it
 const numberBox = event => event.target.matches?.(".slider_input_container input, .head input[type=number]")

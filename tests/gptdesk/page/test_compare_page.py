@@ -335,7 +335,8 @@ def test_hebrew_is_shown_from_the_right(page: "sync_api.Page") -> None:
     page.locator("#compare-prompt textarea").fill("שלום\nOnce")
     run(page, "watch", "Ended")
     gaps = page.locator("#watch-1 .given").evaluate("""given => {
-      const whole = given.parentElement.getBoundingClientRect(), node = given.firstChild, range = document.createRange();
+      const whole = given.parentElement.getBoundingClientRect(), node = given.firstChild;
+      const range = document.createRange();
       range.setStart(node, 0), range.setEnd(node, 4);
       const text = range.getBoundingClientRect();
       return [text.left - whole.left, whole.right - text.right];

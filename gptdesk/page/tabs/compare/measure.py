@@ -13,6 +13,7 @@ from gptdesk.comparison.report import Report, caveats, divergence_sentences, stu
 from gptdesk.comparison.texts import find_held_out_text, unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.errors import Busy, TooLarge
+from gptdesk.generation import GenerationQueued
 from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.page.chart import Line, chart
 from gptdesk.page.long_action import action_row
@@ -99,12 +100,12 @@ class MeasureView:
             self._check_modest(sides, text, repeats)
             stream = study(self._desk.manager, sides, text=text, text_name=text_name, repeats=repeats, stop=place.stop)
             report = None
-            for events in in_batches(place.shared(stream), stop=place.stop, every=LOOK):
+            shared = place.shared(stream, waiting=GenerationQueued)
+            for events in in_batches(shared, stop=place.stop, every=LOOK):
                 for event in events:
                     if isinstance(event, Report):
                         report = event
-                stages = [event for event in events if isinstance(event, Stage)]
-                yield {self._actions.line: progress_line(stages[-1])} if stages else gr.skip()
+                yield self._progress(events)
             if report is None:
                 yield {self._actions.line: "You stopped it; what was measured before is still shown."}
                 return
@@ -118,6 +119,15 @@ class MeasureView:
             yield updates
 
         yield from self._actions.run_queued(work, request, alone=True)
+
+    def _progress(self, events: Sequence[Stage | Report | GenerationQueued]) -> Updates:
+        """Return updates that show the last stage, or the position in the queue while others compute."""
+        for event in reversed(events):
+            if isinstance(event, GenerationQueued):
+                return self._actions.waiting(event.position)
+            if isinstance(event, Stage):
+                return {self._actions.line: progress_line(event)}
+        return {self._actions.line: gr.skip()}
 
     def _check_modest(self, sides: Sequence[Side], text: str | None, repeats: int) -> None:
         """Raise TooLarge beyond the limits of a public desk, where a timed text would block all other visitors."""
