@@ -1,5 +1,6 @@
 """Generate tab: prompt, model and sampler chain; streamed text with the engine's stats below it."""
 
+# Longer than 300 lines: layout, wiring and handlers of one tab, which share its widgets.
 import time
 from collections.abc import Generator, Iterator
 from typing import Any
