@@ -96,7 +96,7 @@ class Desk:
         owner: str | None = None,
         origin: Origin = "page",
     ) -> Iterator[GenerationQueued | GenerationEvent]:
-        """Yield the events of a generation, preceded by GenerationQueued while others compute.
+        """Yield the events of a generation, with GenerationQueued before and between them while others compute.
 
         Page, command line and API all generate here: with the limits of a public desk, the place in the queue (one
         generation at a time for each `owner`; None: no owner) and the loan of the model, which ends with the stream.
@@ -111,11 +111,10 @@ class Desk:
             yield from map(GenerationQueued, place.positions())
             # on a public desk, the speed of a shared prefix would reveal prompts of others
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
-                events = place.shared(generate(loaded, request, stop=stop), every=SLICE)
+                events = generate(loaded, request, stop=stop)
                 if self.history:
-                    draft = Draft(origin, key, checkpoint.path, request)
-                    events = recorded(events, self.history, draft)
-                yield from events
+                    events = recorded(events, self.history, Draft(origin, key, checkpoint.path, request))
+                yield from place.shared(events, every=SLICE, waiting=GenerationQueued)
 
     def bounded(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the limits of this desk: a public one sets a deadline; TooLarge beyond its limits."""

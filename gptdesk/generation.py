@@ -76,6 +76,7 @@ class GenerationStep:
     logprob: float | None  # of the token under the raw model, before any sampler
     finish_reason: FinishReason | None
     seconds: float
+    stop_string: str | None = None  # the one at which the sequence ended, if it did
 
 
 GenerationEvent = GenerationStart | GenerationStep
@@ -83,7 +84,7 @@ GenerationEvent = GenerationStart | GenerationStep
 
 @dataclass(frozen=True)
 class GenerationQueued:
-    """Position in the queue; comes before the first event, repeatedly, while others compute."""
+    """Position in the queue; comes before the first event and between events, repeatedly, while others compute."""
 
     position: int  # in the queue, from 1
 
@@ -97,12 +98,13 @@ class GenerationResult:
     texts: list[str] = field(default_factory=list)
     tokens: list[list[int]] = field(default_factory=list)
     finish_reasons: list[FinishReason | None] = field(default_factory=list)
+    stop_strings: list[str | None] = field(default_factory=list)  # at which sequences ended
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.texts, self.tokens = [""] * self.n, [[] for _ in range(self.n)]
-        self.finish_reasons = [None] * self.n
+        self.finish_reasons, self.stop_strings = [None] * self.n, [None] * self.n
 
     def add(self, event: GenerationEvent | GenerationQueued) -> None:
         """Add one event of the stream."""
@@ -114,6 +116,7 @@ class GenerationResult:
             return
         self.texts[event.row] += event.text
         self.finish_reasons[event.row] = event.finish_reason
+        self.stop_strings[event.row] = event.stop_string
         if event.token is not None:
             self.tokens[event.row].append(event.token)
             if self.seconds_to_first_token is None:
@@ -276,17 +279,17 @@ class _Row:
             text, reason = self._flush(), "stop"
         else:
             text = self._stops.push(self._decoder.push(token))
-            if self._stops.hit:
+            if self._stops.hit is not None:
                 reason = "stop"
             elif reason:
                 text += self._flush()
         self.finished = reason is not None
-        return GenerationStep(self.index, text, token, logprob, reason, seconds)
+        return GenerationStep(self.index, text, token, logprob, reason, seconds, self._stops.hit)
 
     def end(self, reason: FinishReason | None, seconds: float) -> GenerationStep:
         """End without another token, and release the held-back text."""
         self.finished = True
-        return GenerationStep(self.index, self._flush(), None, None, reason, seconds)
+        return GenerationStep(self.index, self._flush(), None, None, reason, seconds, self._stops.hit)
 
     def _flush(self) -> str:
         """Return the text that the decoder and the stop strings hold back."""

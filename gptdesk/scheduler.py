@@ -3,13 +3,14 @@
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from gptdesk.errors import Busy
 
 Event = TypeVar("Event")
+Waiting = TypeVar("Waiting")
 
 OVERTAKEN = 5.0  # seconds for which generations may overtake a waiting measurement; after that they queue behind it
 AT_MOST = 2  # requests of one owner: one that computes and one that waits
@@ -184,16 +185,22 @@ class Place:
                 last, due = number, time.monotonic() + AGAIN
                 yield number
 
-    def shared(self, stream: Iterator[Event], *, every: float = 0.0) -> Iterator[Event]:
+    def shared(
+        self, stream: Iterator[Event], *, every: float = 0.0, waiting: Callable[[int], Waiting] | None = None
+    ) -> Iterator[Event | Waiting]:
         """Yield the events of a stream; every `every` seconds let all others that wait compute first.
 
-        Timed work must lie between two events. Once `stop` is set there is no more waiting, and the stream ends itself.
+        While it waits for them, `waiting` makes an event of the position in the queue every AGAIN seconds. Timed work
+        must lie between two events. Once `stop` is set there is no more waiting, and the stream ends itself.
         """
         for event in stream:
             yield event
             if time.monotonic() - self.started >= every and self._scheduler._stand_back(self):
+                due = time.monotonic() + AGAIN
                 while not self.wait(LOOK) and not self.stop.is_set():
-                    pass
+                    if waiting and time.monotonic() > due and (number := self.number):
+                        due = time.monotonic() + AGAIN
+                        yield waiting(number)
 
 
 class OpenCounter:

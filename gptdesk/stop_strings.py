@@ -20,17 +20,17 @@ class StopStrings:
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self.hit = False
+        self.hit: str | None = None  # the stop string that ended the stream
 
     def push(self, text: str) -> str:
         """Add `text` and return what is certainly no part of a stop string; nothing once one was hit."""
-        if self.hit:
+        if self.hit is not None:
             return ""
         self._held += text
-        hits = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        hits = [(at + len(stop), at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if hits:  # the one that was complete first, so that the result does not depend on how the text came in
-            self.hit = True
-            released, self._held = self._held[: min(hits)[1]], ""
+            _, at, self.hit = min(hits)
+            released, self._held = self._held[:at], ""
             return released
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep

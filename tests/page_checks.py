@@ -102,5 +102,9 @@ def choose(page: "sync_api.Page", name: str, value: str) -> None:
 def put(page: "sync_api.Page", name: str, value: object) -> None:
     """Type a number into the box of a slider or number field."""
     box = page.locator(f"#{name} input[type=number]")
-    box.fill(str(value))
-    box.press("Tab")
+    for _ in range(2):
+        box.fill(str(value))
+        box.press("Tab")
+        if box.input_value() == str(value):
+            return
+        page.wait_for_timeout(500)  # the maximum that follows from the model may be on its way

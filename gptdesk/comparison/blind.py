@@ -41,6 +41,11 @@ class Tally:
         """Number of votes that are no ties."""
         return self.first + self.second
 
+    @property
+    def rounds(self) -> int:
+        """Number of votes."""
+        return self.decided + self.ties
+
     def plus(self, vote: Vote, *, swapped: bool) -> "Tally":
         """Return the tally with one more vote; `swapped` if the second model's text was shown on the left."""
         if vote == "tie":

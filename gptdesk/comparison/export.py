@@ -18,7 +18,7 @@ from gptdesk.comparison.report import (
     summary_sentences,
     to_json,
 )
-from gptdesk.comparison.table import TableRow, report_table
+from gptdesk.comparison.table import report_table
 from gptdesk.comparison.verdict import divergence_sentence
 from gptdesk.markup import html_table, markdown_text
 from models.storage import json_bytes
@@ -110,20 +110,25 @@ def same_texts_sentence(rows: Sequence[PromptResult], names: Sequence[str], i: i
 
 
 def table_rows(report: Report) -> list[list[str]]:
-    """Return the report's figures as rows of text, label first; an empty cell has its reason instead.
+    """Return the report's figures as rows of text, label first; a row of one cell is a heading.
 
-    A row of one cell is a heading.
+    The reason for an empty cell is said once in its column, and further cells with it are dashes; a row that would
+    consist of such dashes is left out.
     """
-    rows, section = [], ""
+    rows: list[list[str]] = []
+    section, said = "", set[tuple[int, str]]()
     for line in report_table(report):
+        reasons = {(i, line.notes[i]) for i, cell in enumerate(line.cells) if not cell}
+        if reasons <= said and len(reasons) >= len(line.cells) - 1 and reasons:
+            continue
         rows += [[line.section]] if line.section != section else []
-        rows.append([line.label, *_cells(line)])
-        section = line.section
+        cells = [
+            cell or ("-" if (i, line.notes[i]) in said else f"absent: {line.notes[i]}")
+            for i, cell in enumerate(line.cells)
+        ]
+        rows.append([line.label, *cells])
+        section, said = line.section, said | reasons
     return rows
-
-
-def _cells(line: TableRow) -> list[str]:
-    return [cell or f"absent: {line.notes[i]}" for i, cell in enumerate(line.cells)]
 
 
 def as_markdown(document: Document) -> bytes:

@@ -34,12 +34,31 @@ def read_text(path: Path, *, encoding: str = AUTO) -> Decoded:
 
 
 def find_held_out_text(manager: ModelManager, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
-    """Return the held-out text of the first model that has one, and its name; else None, and the reason."""
+    """Return the held-out text of the first model whose text all models can read, and its name.
+
+    Without one None, and the reason.
+    """
     names = list(dict.fromkeys(key.name for key in keys))
-    for name in names:
-        if text := held_out_text(manager.library.info(name)):
-            return text, f"held-out text of {name}"
+    unreadable = []
+    for owner in names:
+        if not (text := held_out_text(manager.library.info(owner))):
+            continue
+        if reason := next((why for name in names if (why := unreadable_because(manager, name, text))), None):
+            unreadable.append(f"the held-out text of {owner} cannot be read by {reason}")
+        else:
+            return text, f"held-out text of {owner}"
+    if unreadable:
+        return None, f"{'; '.join(unreadable)}; give a text"
     return None, f"there is no held-out text of {' or '.join(names)}; give a text"
+
+
+def unreadable_because(manager: ModelManager, name: str, text: str) -> str:
+    """Return the model's name and the reason why its tokenizer cannot encode `text`; empty if it can."""
+    try:
+        manager.library.tokenizer(name).encode(text)
+    except ValueError as error:
+        return f"{name}: {error}"
+    return ""
 
 
 def held_out_text(info: ModelInfo) -> str | None:

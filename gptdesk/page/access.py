@@ -15,11 +15,12 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.compare:build.load",
         "tab_links:TabLinks.wire.opened",
     ),
-    "generate a text, continue it and stop it": (
+    "generate a text, continue it, undo it and stop it": (
         "tabs.generate:GenerateTab._on_generate",
         "tabs.generate:GenerateTab._on_continue",
         "tabs.generate:GenerateTab._on_example",
-        "tabs.generate:GenerateTab._on_seed",
+        "tabs.generate:GenerateTab._on_undo",
+        "tabs.generate:GenerateTab._on_model",
         "tabs.generate:GenerateTab._on_prompt",
         "long_action:LongActions._on_stop",
     ),
@@ -40,13 +41,17 @@ VISITOR: dict[str, tuple[str, ...]] = {
     ),
 }
 OWNER: dict[str, tuple[str, ...]] = {
+    "delete the votes of the blind test": ("tabs.compare.blind:BlindView._on_reset",),
     "save and delete presets": ("pickers:PresetBar._on_save", "pickers:PresetBar._on_delete"),
     "make a link by which others can use the desk": (
         "share_switch:ShareSwitch._on_load",
         "share_switch:ShareSwitch._on_switch",
         "share_switch:ShareSwitch._on_tick",
     ),
-    "have settings and texts remembered": ("persistence:SavedState.remember",),
+    "have settings and texts remembered": (
+        "persistence:SavedState.remember",
+        "tabs.generate:GenerateTab._on_edit",
+    ),
     "train: prepare a text, start, pause, stop, resume and delete runs": (
         "tabs.train:build.load",
         "tabs.train.text_source:TextSourcePanel._on_source",

@@ -13,6 +13,7 @@ from gptdesk.page import chart, share_switch
 from gptdesk.page.access import check_events
 from gptdesk.page.door import Door
 from gptdesk.page.event_loop import relieve_event_loop
+from gptdesk.page.input_script import INPUT_CSS, INPUT_SCRIPT
 from gptdesk.page.option_widgets import disable_gradio_checks
 from gptdesk.page.sessions import keep_sessions
 from gptdesk.page.share_switch import ShareSwitch
@@ -64,8 +65,13 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
         app,
         page,
         path="/",
-        css=CSS + markup.CSS + chart.CSS + share_switch.CSS + compare.CSS + train.CSS + models.CSS + history.CSS,
-        head=SCRIPT,
+        css=CSS
+        + INPUT_CSS
+        + markup.CSS
+        + chart.CSS
+        + share_switch.CSS
+        + "".join(getattr(tab, "CSS", "") for tab in TABS),
+        head=SCRIPT + INPUT_SCRIPT,
         theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
         footer_links=[],
         run_history=False,

@@ -108,7 +108,7 @@ class LongActions:
 
     def waiting(self, position: int) -> Updates:
         """Return updates that show the position in the queue."""
-        return {self.line: f"Waiting for other generations: place {position} in the queue …"}
+        return {self.line: f"Waiting for other generations and measurements: place {position} in the queue …"}
 
     def _explained(self, error: object) -> str:
         """Return a fault as Markdown; on a public desk without the path of the home, which may name its owner."""

@@ -41,7 +41,7 @@ class SavedState:
         """Save the values of the widgets."""
         if values[self.restored]:
             current = {name: values[component] for name, component in self._components.items()}
-            remembered = {name: value for name, value in current.items() if len(str(value)) < MOST_KEPT}
+            remembered = {name: value for name, value in current.items() if self._suits(name, value)}
             panels = {name: panel.remembered(values) for name, panel in self._panels.items()}
             self.put(self._title, remembered | panels)
 

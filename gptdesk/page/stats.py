@@ -1,9 +1,12 @@
 """Stats of a generation in one line, measured by the engine."""
 
+import json
+
 import psutil
 
 from gptdesk.formatting import duration, plural
-from gptdesk.generation import GenerationResult, cut_prompt
+from gptdesk.generation import FinishReason, GenerationResult, cut_prompt
+from gptdesk.markup import markdown_text
 from models.manager import ModelKey
 
 FINISHES = {
@@ -29,7 +32,8 @@ def stats_line(result: GenerationResult, key: ModelKey) -> str:
         parts.append(f"{speed:,.0f} tokens/s")
     parts.append(plural(sum(map(len, result.tokens)), "token"))
     if all(result.finish_reasons):
-        reasons = dict.fromkeys(FINISHES[reason] for reason in result.finish_reasons if reason)
+        ends = zip(result.finish_reasons, result.stop_strings, strict=True)
+        reasons = dict.fromkeys(_end(reason, stop) for reason, stop in ends if reason)
         parts.append(f"ended: {', '.join(reasons)}")
     parts.append(f"memory {psutil.Process().memory_info().rss / 1e9:.2f} GB")
     parts.append(f"seed {start.seed}")
@@ -37,3 +41,10 @@ def stats_line(result: GenerationResult, key: ModelKey) -> str:
     if cut := cut_prompt(start):
         line += f"\n\n⚠ {cut[:1].upper()}{cut[1:]}."
     return line
+
+
+def _end(reason: FinishReason, stop_string: str | None) -> str:
+    """Return as Markdown why a sequence ended."""
+    if stop_string is None:
+        return FINISHES[reason]
+    return f"stop string {markdown_text(json.dumps(stop_string, ensure_ascii=False))}"

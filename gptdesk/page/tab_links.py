@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import gradio as gr
 from gradio.blocks import Block
@@ -21,13 +22,21 @@ class _Opened:
     outputs: Sequence[Block]
 
 
-@dataclass(frozen=True)
-class _EntryView:
+class EntryView(Protocol):
     """Tab that shows an entry of the history as it was generated."""
 
     title: str
-    show: Callable[[Entry], Updates]
-    outputs: Sequence[Block]
+
+    @property
+    def entry_inputs(self) -> set[Block]:
+        """Inputs of an event that calls `show_entry`."""
+
+    @property
+    def entry_outputs(self) -> list[Block]:
+        """Outputs of an event that returns the updates of `show_entry`."""
+
+    def show_entry(self, entry: Entry, values: Values) -> Updates:
+        """Return updates that show an entry; ValueError if one of its options is not known."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class TabLinks:
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
-    _entries: list["_EntryView"] = field(default_factory=list)  # the one that opens entries of the history
+    _entries: list[EntryView] = field(default_factory=list)  # the one that opens entries of the history
     _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab
 
     def add_pickers(self, title: str, *pickers: ModelPicker) -> None:
@@ -67,19 +76,24 @@ class TabLinks:
         if pickers:
             tab.select(opened, set(boxes), boxes, **QUIETLY)
 
-    def add_entry_view(self, title: str, show: Callable[[Entry], Updates], outputs: Sequence[Block]) -> None:
-        """Let `open_entry` open the tab `title`, with the updates that `show` returns for an entry."""
-        self._entries.append(_EntryView(title, show, outputs))
+    def add_entry_view(self, view: EntryView) -> None:
+        """Let this tab show entries of the history."""
+        self._entries.append(view)
 
-    def open_entry(self, entry: Entry) -> Updates:
-        """Return updates that show an entry of the history; ValueError if one of its options is not known."""
-        [view] = self._entries
-        return {self.tabs: gr.update(selected=view.title)} | view.show(entry)
+    @property
+    def entry_inputs(self) -> set[Block]:
+        """Inputs of an event that calls `open_entry`."""
+        return self._entries[0].entry_inputs
 
+    @property
     def entry_outputs(self) -> list[Block]:
-        """Return the outputs of an event that returns the updates of `open_entry`."""
-        [view] = self._entries
-        return [self.tabs, *view.outputs]
+        """Outputs of an event that returns the updates of `open_entry`."""
+        return [self.tabs, *self._entries[0].entry_outputs]
+
+    def open_entry(self, entry: Entry, values: Values) -> Updates:
+        """Return updates that show an entry of the history; ValueError if one of its options is not known."""
+        view = self._entries[0]
+        return {self.tabs: gr.update(selected=view.title)} | view.show_entry(entry, values)
 
     def use(self, title: str, name: str) -> Updates:
         """Return updates that open the tab `title` with the model `name` in its first picker."""

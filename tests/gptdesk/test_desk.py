@@ -196,3 +196,25 @@ def test_who_waits_sees_his_place_in_the_queue(settings: Settings) -> None:
     events = list(late)
     assert isinstance(next(event for event in events if event != GenerationQueued(1)), GenerationStart)
     assert collect(iter(events), n=1).finish_reasons == ["length"]
+
+
+def test_who_stands_back_in_the_middle_of_a_text_sees_his_place(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A measurement that has waited long enough goes first; the text that has begun is told so, and goes on after."""
+    monkeypatch.setattr("gptdesk.desk.SLICE", 0.0)
+    monkeypatch.setattr("gptdesk.scheduler.OVERTAKEN", 0.0)
+    monkeypatch.setattr("gptdesk.scheduler.AGAIN", 0.0)
+    desk = Desk(settings)
+    request = GenerationRequest(prompt="Once", seed=5, max_new_tokens=8)
+    alone = collect(desk.generate(ModelKey("starter"), request), n=1)
+    writing = desk.generate(ModelKey("starter"), request)
+    begun = [next(writing)]
+    with desk.scheduler.queue(alone=True) as measurement:
+        assert not measurement.wait()
+        while not isinstance(begun[-1], GenerationQueued):
+            begun.append(next(writing))
+        assert begun[-1] == GenerationQueued(2)
+        assert measurement.wait()
+        assert next(writing) == GenerationQueued(1)
+    assert collect(iter([*begun, *writing]), n=1).texts == alone.texts

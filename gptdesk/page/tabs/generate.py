@@ -1,5 +1,7 @@
 """Generate tab: prompt, model and sampler chain; streamed text with the engine's stats below it."""
 
+# Longer than 300 lines: layout, wiring and handlers of one tab, which share its widgets.
+import time
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -12,19 +14,30 @@ from gptdesk.desk import Desk
 from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult
 from gptdesk.history import Entry
 from gptdesk.markup import markdown_text
+from gptdesk.page.input_script import PUT_TEXT
 from gptdesk.page.long_action import Call, LongActions
-from gptdesk.page.option_widgets import QUIETLY, STREAMING, ChainPanel, Updates, Values
-from gptdesk.page.persistence import MOST_KEPT, SavedState
+from gptdesk.page.option_widgets import (
+    QUIETLY,
+    STREAMING,
+    WITH_MESSAGES,
+    ChainPanel,
+    Updates,
+    Values,
+    shows_errors,
+)
+from gptdesk.page.persistence import SavedState
 from gptdesk.page.pickers import ModelPicker, PresetBar
 from gptdesk.page.stats import stats_line
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tab_links import TabLinks
+from gptdesk.page.tabs.texts import MOST_SEQUENCES, TextBoxes
 from gptdesk.recipe import Recipe
 from gptdesk.stop_strings import escape, unescape
 from models.manager import ModelKey
 
 TITLE = "Generate"
-MOST_SEQUENCES = 8  # text boxes that are laid out; the engine and the command line take more
+MOST_TOKENS = 1000  # that the page offers to generate in one go
+SAVE_EVERY = 0.5  # seconds between two saved copies of a text that is being generated
 EXAMPLES = (
     "Once upon a time",
     "Title: The brave hedgehog",
@@ -37,7 +50,7 @@ def build(desk: Desk, links: TabLinks) -> None:
     """Lay out the tab inside the current container and wire it; saved widget state is restored when the page loads."""
     tab = GenerateTab(desk, links.page)
     links.add_pickers(TITLE, tab.model)
-    links.add_entry_view(TITLE, tab.show_entry, [*tab.kept.controls, *tab.texts, tab.chosen])
+    links.add_entry_view(tab)
 
 
 class GenerateTab:
@@ -63,7 +76,7 @@ class GenerateTab:
             "preset": self.presets.name,
         }
         self.kept = SavedState(desk, TITLE, remembered, {"chain": self.panel})
-        buttons = (self.generate, self.continue_)
+        buttons = (self.generate, self.continue_, self.undo)
         self.actions = LongActions(desk, buttons=buttons, stop=self.stop, line=self.figures)
         self._wire(page)
 
@@ -81,27 +94,16 @@ class GenerateTab:
         self.count = gr.Markdown(elem_id="count", elem_classes="note")
         with gr.Row(elem_id="examples"):
             self.examples = [gr.Button(text, size="sm", min_width=80) for text in EXAMPLES]
-        with gr.Row():
+        with gr.Row():  # two by two on a phone
             self.generate = gr.Button(
-                "Generate", variant="primary", elem_classes="go", elem_id="generate", min_width=80
+                "Generate", variant="primary", elem_classes="go", elem_id="generate", min_width=130
             )
-            self.continue_ = gr.Button("Continue", elem_id="continue", min_width=80)
+            self.continue_ = gr.Button("Continue", elem_id="continue", min_width=130)
+            self.undo = gr.Button("Undo", elem_id="undo", interactive=False, min_width=130)
             self.stop = gr.Button(
-                "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=80
+                "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=130
             )
-        self.chosen = gr.Radio([1], value=1, label="Continue from", visible=False, elem_id="chosen")
-        self.texts = [
-            gr.Textbox(
-                label="Text" if i == 0 else f"Text {i + 1}",
-                lines=8 if i == 0 else 4,
-                max_lines=24,
-                buttons=["copy"],
-                interactive=True,
-                visible=i == 0,
-                elem_id=f"text-{i + 1}",
-            )
-            for i in range(MOST_SEQUENCES)
-        ]
+        self.texts = TextBoxes(self.desk, TITLE)
         self.figures = gr.Markdown(elem_id="figures", elem_classes="note")
 
     def _lay_out_settings(self) -> None:
@@ -111,7 +113,7 @@ class GenerateTab:
         with gr.Group():
             self.panel.place("temperature", "top_k", "top_p")
             self.max_new_tokens = gr.Slider(
-                1, 1000, value=200, step=1, label="Max new tokens", elem_id="max-new-tokens"
+                1, MOST_TOKENS, value=200, step=1, label="Max new tokens", elem_id="max-new-tokens"
             )
         with gr.Group():
             self.n = gr.Slider(1, MOST_SEQUENCES, value=1, step=1, label="Sequences", elem_id="n")
@@ -138,21 +140,27 @@ class GenerateTab:
 
     def _wire(self, page: gr.Blocks) -> None:
         controls = self.kept.controls
-        inputs: set[Block] = {*controls, *self.texts, self.chosen, self.kept.restored}
-        outputs = [*self.actions.outputs, self.seed, self.chosen, *self.texts]
+        inputs: set[Block] = {*controls, *self.texts.widgets, self.kept.restored}
+        outputs = [*self.actions.outputs, self.seed, *self.texts.widgets]
         for button, handler in ((self.generate, self._on_generate), (self.continue_, self._on_continue)):
             button.click(handler, inputs, outputs, **STREAMING)
         self.actions.wire()
+        history = self.texts.history
         for button in self.examples:
-            button.click(self._on_example, button, self.prompt, **QUIETLY)
-        self.seed.input(self._on_seed, None, self.new_seed, **QUIETLY)
+            button.click(self._on_example, [button, self.prompt, history], [history, self.undo], js=PUT_TEXT, **QUIETLY)
+        undone = [self.undo, self.prompt, *self.texts.widgets]
+        self.undo.click(self._on_undo, {history}, undone, **WITH_MESSAGES)
+        latest = QUIETLY | {"trigger_mode": "always_last"}
+        if not self.desk.settings.public:
+            self.texts.edited.click(self._on_edit, {*self.texts.widgets, self.kept.restored}, None, **latest)
         self.model.wire()
         self.presets.wire()
-        latest = QUIETLY | {"trigger_mode": "always_last"}
         counted: list[Any] = [self.prompt, self.model.name, self.max_new_tokens, self.parse_special]
         gr.on([component.change for component in counted], self._on_prompt, counted, self.count, **latest)
+        self.model.name.change(self._on_model, self.model.name, self.max_new_tokens, **latest)
         self.kept.wire()
-        page.load(self._on_load, None, [*controls, *self.texts, self.count, self.kept.restored], **QUIETLY)
+        loaded = [*controls, *self.texts.widgets, self.undo, self.count, self.kept.restored]
+        page.load(self._on_load, None, loaded, **QUIETLY)
 
     # Generating
 
@@ -160,73 +168,131 @@ class GenerateTab:
         yield from self._run(values, str(values[self.prompt] or ""), request)
 
     def _on_continue(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        chosen = values[self.chosen]
-        known = isinstance(chosen, int) and 1 <= chosen <= len(self.texts)
-        text = values[self.texts[chosen - 1 if known else 0]]  # type: ignore[operator]
-        yield from self._run(values, str(text or values[self.prompt] or ""), request)
+        chosen = self.texts.number(values)
+        text = self.texts.texts(values)[chosen]
+        yield from self._run(values, str(text or values[self.prompt] or ""), request, box=chosen)
 
-    def _run(self, values: Values, prompt: str, request: gr.Request) -> Iterator[Updates]:
-        """Stream into the text boxes; an error is shown as one sentence below them."""
+    def _run(self, values: Values, prompt: str, request: gr.Request, *, box: int | None = None) -> Iterator[Updates]:
+        """Stream into the text boxes, or into the one of index `box` alone; an error is one sentence below them."""
 
         def work(call: Call) -> Generator[Updates, None, None]:
-            key, generation = self._request(values, prompt)
+            key, generation = self._request(values, prompt, n=values[self.n] if box is None else 1)
             self.kept.remember(values)
-            yield self._begin(generation)
-            yield from self._stream(key, generation, call)
+            yield {self.figures: "Reading the prompt …"}
+            yield from self._stream(key, generation, call, values=values, box=box)
 
         yield from self.actions.run(work, request)
 
-    def _stream(self, key: ModelKey, request: GenerationRequest, call: Call) -> Iterator[Updates]:
+    def _stream(
+        self, key: ModelKey, request: GenerationRequest, call: Call, *, values: Values, box: int | None
+    ) -> Iterator[Updates]:
+        """Yield updates while the texts grow, and save them meanwhile; the texts before stay until the first token."""
         result = GenerationResult(request.n)
         stream = self.desk.generate(key, request, stop=call.stop, owner=call.owner)
-        for events in in_batches(stream, stop=call.stop):
-            for event in events:
-                result.add(event)
-            if events and isinstance(events[-1], GenerationQueued):
-                yield self.actions.waiting(events[-1].position)
-            else:
-                yield self._progress(request, result, key) if events else gr.skip()
-        texts = [request.prompt + new for new in result.texts]
-        self.kept.put(f"{TITLE}: texts", texts if sum(map(len, texts)) < MOST_KEPT else None)
+        before = self.texts.texts(values)
+        count, first = (request.n, 0) if box is None else (len(before), box)
+        saved: float | None = None
+        try:
+            for events in in_batches(stream, stop=call.stop):
+                for event in events:
+                    result.add(event)
+                updates = self._progress(request, result, key, first=first) if result.start and events else {}
+                if events and isinstance(events[-1], GenerationQueued):
+                    updates |= self._waiting(result, key, events[-1].position)
+                if result.start and saved is None:
+                    updates = self._begun(values, updates, count=count if box is None else None)
+                    self.texts.save(self.kept, before if box is not None else [""] * count)
+                    saved = 0.0
+                yield updates or gr.skip()
+                if saved is not None and time.monotonic() > saved + SAVE_EVERY:
+                    self._save(request, result, first=first, count=count)
+                    saved = time.monotonic()
+        finally:  # also where the page was closed or loaded again
+            if saved is not None:
+                self._save(request, result, first=first, count=count)
 
-    def _request(self, values: Values, prompt: str) -> tuple[ModelKey, GenerationRequest]:
+    def _begun(self, values: Values, updates: Updates, *, count: int | None) -> Updates:
+        """Return the updates with a step more in the history, and with a layout of `count` text boxes, if any."""
+        steps = self.texts.with_step(values[self.texts.history], self.texts.step(values))
+        self.texts.save_history(self.kept, steps)
+        layout = {} if count is None else self.texts.layout(count)
+        for box, update in layout.items():
+            if box in updates and isinstance(update, dict):
+                layout[box] = update | {"value": updates[box]}
+        return updates | layout | {self.texts.history: steps}
+
+    def _save(self, request: GenerationRequest, result: GenerationResult, *, first: int, count: int) -> None:
+        texts = {first + i: request.prompt + new for i, new in enumerate(result.texts)}
+        self.texts.save_some(self.kept, texts, count=count)
+
+    def _request(self, values: Values, prompt: str, *, n: object) -> tuple[ModelKey, GenerationRequest]:
         lines = str(values[self.stop_strings] or "").splitlines()
         request = GenerationRequest(
             prompt=prompt,
             chain=self.panel.chain(values),
             max_new_tokens=values[self.max_new_tokens],
-            n=values[self.n],
+            n=n,
             seed=None if values[self.new_seed] else values[self.seed],
             stop=tuple(unescape(line) for line in lines if line),
             parse_special=bool(values[self.parse_special]),
         )
         return self.model.key(values), self.desk.bounded(request)
 
-    def _begin(self, request: GenerationRequest) -> Updates:
-        updates: Updates = {
-            self.chosen: gr.update(visible=request.n > 1, choices=list(range(1, request.n + 1)), value=1),
-            self.figures: "Reading the prompt …",
-        }
-        for i, text in enumerate(self.texts):
-            label = "Text" if request.n == 1 else f"Text {i + 1}"
-            updates[text] = gr.update(
-                visible=i < request.n, label=label
-            )  # keeps the old text until the new one streams in
-        return updates
-
-    def _progress(self, request: GenerationRequest, result: GenerationResult, key: ModelKey) -> Updates:
-        updates: Updates = {text: request.prompt + new for text, new in zip(self.texts, result.texts, strict=False)}
+    def _progress(self, request: GenerationRequest, result: GenerationResult, key: ModelKey, *, first: int) -> Updates:
+        """Return updates that show the texts so far, in the boxes from index `first` on."""
+        boxes = self.texts.boxes[first:]
+        updates: Updates = {box: request.prompt + new for box, new in zip(boxes, result.texts, strict=False)}
         updates[self.figures] = stats_line(result, key)
         if result.start:
             updates[self.seed] = str(result.start.seed)
         return updates
 
-    def _on_example(self, text: str) -> str:
-        return text
+    def _waiting(self, result: GenerationResult, key: ModelKey, position: int) -> Updates:
+        """Return updates that show the position in the queue, after the stats of a text that has begun."""
+        if result.start is None:
+            return self.actions.waiting(position)
+        return {self.figures: f"{stats_line(result, key)} · waiting for others: place {position} in the queue …"}
 
-    def _on_seed(self) -> bool:
-        """Untick "Draw a new seed" when a seed is typed."""
-        return False
+    def _on_example(self, text: str, prompt: str | None, history: object) -> Updates:
+        """Add the prompt that the example has replaced to the history; the page's script has put the example there."""
+        if not prompt or prompt == text:
+            return {}
+        steps = self.texts.with_step(history, {"prompt": prompt})
+        self.texts.save_history(self.kept, steps)
+        return {self.texts.history: steps, self.undo: gr.update(interactive=True)}
+
+    @shows_errors
+    def _on_undo(self, values: Values) -> Updates:
+        """Bring back what the last generation, continuation or example has replaced."""
+        steps = values[self.texts.history]
+        if not isinstance(steps, list) or not steps:
+            raise ValueError("there is nothing to undo")
+        *rest, last = steps
+        self.texts.save_history(self.kept, rest)
+        updates: Updates = {self.texts.history: rest, self.undo: gr.update(interactive=bool(rest))}
+        if "prompt" in last:
+            return updates | {self.prompt: last["prompt"]}
+        self.texts.save(self.kept, last["texts"])
+        return updates | self.texts.show(last["texts"], chosen=last["chosen"])
+
+    def _on_edit(self, values: Values) -> None:
+        """Save the texts after an edit by hand."""
+        if values[self.kept.restored]:
+            self.texts.save(self.kept, self.texts.texts(values))
+
+    def _on_model(self, name: str | None) -> object:
+        """Return an update of the slider of new tokens, whose maximum is the model's context.
+
+        The page's script lowers the number to it, and says so.
+        """
+        try:
+            return gr.update(maximum=self._most_tokens(name))
+        except ValueError:  # said below the prompt
+            return gr.skip()
+
+    def _most_tokens(self, name: str | None) -> int:
+        """Return the most new tokens that the page offers for a model; ValueError as `Desk.model`."""
+        return min(MOST_TOKENS, max(2, self.desk.model(name).context)) if name else MOST_TOKENS
 
     def _on_prompt(self, prompt: str | None, name: str | None, wanted: object, parse_special: object) -> str:
         try:
@@ -252,44 +318,57 @@ class GenerateTab:
 
     # History
 
-    def show_entry(self, entry: Entry) -> Updates:
-        """Return updates that show an entry of the history, so that Generate writes it once more.
+    title = TITLE
+
+    @property
+    def entry_inputs(self) -> set[Block]:
+        """Inputs of an event that calls `show_entry`."""
+        return {self.prompt, *self.texts.widgets}
+
+    @property
+    def entry_outputs(self) -> list[Block]:
+        """Outputs of an event that returns the updates of `show_entry`."""
+        return [*self.kept.controls, *self.texts.widgets, self.undo]
+
+    def show_entry(self, entry: Entry, values: Values) -> Updates:
+        """Return updates that show an entry of the history, so that Generate writes it once more; Undo takes it back.
 
         Raises ValueError if one of its samplers or options is not known here.
         """
         request = Recipe.of(entry).request
+        steps = self.texts.with_step(values[self.texts.history], {"prompt": str(values[self.prompt] or "")})
+        steps = self.texts.with_step(steps, self.texts.step(values))
+        texts = [entry.prompt + sequence.text for sequence in entry.sequences[:MOST_SEQUENCES]]
+        self.texts.save_history(self.kept, steps)
+        self.texts.save(self.kept, texts)
+        model = self.model.show(entry.model, entry.precision)
+        most = self._most_tokens(self.model.first_of(entry.model))
         updates: Updates = {
             self.prompt: request.prompt,
-            self.max_new_tokens: request.max_new_tokens,
-            self.n: request.n,
+            self.max_new_tokens: gr.update(maximum=most, value=min(request.max_new_tokens, most)),
+            self.n: min(request.n, MOST_SEQUENCES),
             self.seed: str(request.seed),
             self.new_seed: False,
             self.stop_strings: "\n".join(map(escape, request.stop)),
             self.parse_special: request.parse_special,
-            self.chosen: gr.update(visible=request.n > 1, choices=list(range(1, request.n + 1)), value=1),
+            self.undo: gr.update(interactive=True),
         }
-        for i, box in enumerate(self.texts):
-            text = {"value": entry.prompt + entry.sequences[i].text} if i < entry.n else {}
-            label = "Text" if entry.n == 1 else f"Text {i + 1}"
-            updates[box] = gr.update(visible=i < entry.n, label=label, **text)
-        return updates | self.model.show(entry.model, entry.precision) | self.panel.show(request.chain)
+        return updates | self.texts.show(texts) | {self.texts.history: steps} | model | self.panel.show(request.chain)
 
     # Saved state
 
     def _on_load(self) -> Updates:
         """Return updates for a page that opens: the models there are now, and the saved widget state."""
-        kept, texts = self.kept.read(), self.desk.page.read().get(f"{TITLE}: texts")
-        updates = self.kept.updates(kept)
-        saved_texts = texts[:MOST_SEQUENCES] if isinstance(texts, list) else []
-        for box, text in zip(self.texts, saved_texts, strict=False):
-            if isinstance(text, str) and len(text) < MOST_KEPT:
-                updates[box] = gr.update(value=text, visible=True)
+        kept = self.kept.read()
+        updates = self.kept.updates(kept) | self.texts.restored()
+        updates[self.undo] = gr.update(interactive=bool(updates[self.texts.history]))
         updates |= self.model.show(kept.get("model"), kept.get("precision"))
         updates |= self.presets.show(kept.get("preset"))
-        updates[self.count] = self._on_prompt(
-            str(kept.get("prompt") or ""),
-            self.model.first_of(kept.get("model")),
-            kept.get("max_new_tokens", self.max_new_tokens.value),
-            kept.get("parse_special"),
-        )
+        picked = self.model.first_of(kept.get("model"))
+        most, wanted = self._most_tokens(picked), kept.get("max_new_tokens", self.max_new_tokens.value)
+        assert isinstance(wanted, int | float)
+        wanted = min(wanted, most)
+        updates[self.max_new_tokens] = gr.update(maximum=most, value=wanted)
+        prompt = str(kept.get("prompt") or "")
+        updates[self.count] = self._on_prompt(prompt, picked, wanted, kept.get("parse_special"))
         return updates

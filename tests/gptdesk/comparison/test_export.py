@@ -207,9 +207,9 @@ def test_what_cannot_be_compared_says_why(manager: ModelManager) -> None:
     document = report_document(only(study(manager, sides, text=text, text_name="t", repeats=1), Report))
     rows = {row[0]: row[1:] for row in document.rows}
     reason = "absent: the models have different tokenizers, so only figures per character can be compared"
-    assert rows["KL divergence, mean"] == ["reference", reason]
-    assert rows["Perplexity ratio"] == ["reference", reason]
-    assert rows["Tokens before greedy texts diverge"] == ["reference", reason]
+    assert rows["Perplexity"][1] == reason
+    assert sum(cell == reason for row in document.rows for cell in row) == 1  # rows that would repeat it are left out
+    assert {"KL divergence, mean", "Perplexity ratio", "Tokens before greedy texts diverge"}.isdisjoint(rows)
     assert rows["Tokens per second"] == ["too few tokens"] * 2
     assert all(float(cell) > 0 for cell in rows["Bits per character"])
 

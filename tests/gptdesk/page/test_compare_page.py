@@ -21,10 +21,11 @@ pytestmark = NEEDS_BROWSER
 LETTERS = character_tokenizer("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ.,\n")
 
 
-def save_random(folder: Path, *, n_embd: int, n_layer: int = 6) -> None:
+def save_random(folder: Path, *, n_embd: int, n_layer: int = 6, held_out: str | None = None) -> None:
     torch.manual_seed(1)
     config = GPTConfig(LETTERS.vocab_size, block_size=2048, n_layer=n_layer, n_head=2, n_embd=n_embd)
-    save_checkpoint(folder, GPT(config), tokenizer=LETTERS, about=About(source="a test"))
+    about = About(source="a test")
+    save_checkpoint(folder, GPT(config), tokenizer=LETTERS, about=about, held_out=held_out)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a home with a slow character model, and the starter with one damaged layer."""
     home = tmp_path_factory.mktemp("home")
     save_random(home / "models" / "slow", n_embd=384)
+    save_random(home / "models" / "letters", n_embd=32, n_layer=1, held_out="the cat sat on the mat. " * 20)
     starter = Checkpoint.open(CHECKPOINT)
     model = starter.load_model()
     with torch.no_grad():
@@ -283,9 +285,63 @@ def test_models_with_other_tokenizers_are_compared_by_characters(page: "sync_api
     page.locator("#judge-text textarea").fill("the cat sat on the mat and the dog sat on the cat. " * 3)
     run(page, "measure", "Measured")
     rows = {row.split("\t")[0]: row for row in page.locator("#report").inner_text().splitlines()}
-    assert "absent: the models have different tokenizers" in rows["KL divergence, mean"]
-    assert "absent" not in rows["Bits per character"]
+    assert "absent: the models have different tokenizers" in rows["Perplexity"]
+    assert page.locator("#report").inner_text().count("absent") == 1
+    assert "KL divergence, mean" not in rows
     sync_api.expect(page.locator("#strip")).to_be_hidden()
+
+
+def test_what_one_side_cannot_read_is_named_and_the_text_of_the_other_is_offered(page: "sync_api.Page") -> None:
+    choose(page, "compare-b-model", "letters")  # which cannot read the starter's stories
+    set_tokens(page, 10)
+    compare(page, "Measure")
+    put(page, "repeats", 1)
+    page.locator("#judge-text textarea").fill("Is it 7, or is it 8?")
+    said = run(page, "measure", "⚠")
+    assert "the text given cannot be read by letters: the model knows" in said
+    assert "leave the box empty to use the held-out text of letters" in said
+    page.locator("#judge-text textarea").fill("")
+    run(page, "measure", "Measured")
+    sync_api.expect(page.locator("#caveats")).to_contain_text("Quality is that on held-out text of letters")
+    compare(page)
+    page.locator("#compare-prompt textarea").fill("Is it 7?")
+    assert "the prompt cannot be read by letters: the model knows" in run(page, "watch", "⚠")
+
+
+def test_rounds_are_numbered_equal_texts_not_voted_on_and_votes_reset(page: "sync_api.Page", home: Path) -> None:
+    choose(page, "compare-b-precision", "float32")
+    set_tokens(page, 5)
+    compare(page, "Blind test")
+    run(page, "blind", "Round 1: both texts are the same, word for word, so there is nothing to vote on")
+    for vote in ("left", "tie", "right"):
+        sync_api.expect(page.locator(f"#vote-{vote}")).to_be_disabled()
+    assert not (home / "votes.json").exists()
+    choose(page, "compare-b-model", "letters")
+    choose(page, "compare-b-precision", "float32")
+    for number in (1, 2):
+        run(page, "blind", f"Round {number}: which one is better?")
+        page.locator("#vote-left").click()
+        sync_api.expect(page.locator("#blind-left h4")).to_contain_text("Left: ")
+    page.locator("#blind-reset").click()
+    sync_api.expect(page.locator("#blind-reset")).to_have_text("Delete 2 votes on starter against letters")
+    page.locator("#blind-reset").click()
+    sync_api.expect(page.locator("#tally")).to_contain_text("Deleted 2 votes on starter against letters.")
+    assert json.loads((home / "votes.json").read_text()) == {}
+    run(page, "blind", "Round 1: which one is better?")
+
+
+def test_hebrew_is_shown_from_the_right(page: "sync_api.Page") -> None:
+    set_tokens(page, 1)
+    page.locator("#compare-prompt textarea").fill("שלום\nOnce")
+    run(page, "watch", "Ended")
+    gaps = page.locator("#watch-1 .given").evaluate("""given => {
+      const whole = given.parentElement.getBoundingClientRect(), node = given.firstChild;
+      const range = document.createRange();
+      range.setStart(node, 0), range.setEnd(node, 4);
+      const text = range.getBoundingClientRect();
+      return [text.left - whole.left, whole.right - text.right];
+    }""")
+    assert gaps[0] > 100 > gaps[1]
 
 
 def test_models_too_large_together_are_loaded_in_turn(browser: "sync_api.Browser", tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ def test_the_end_is_told_once_all_have_ended(reasons: tuple[str, ...], words: st
     assert f"ended: {words}" in parts(found)
 
 
+def test_a_stop_string_is_named_as_one_would_type_it() -> None:
+    found = result(START, replace(step(0, 0.1, ended="stop"), stop_string='a*"\n'), step(1, 0.1, ended="stop"), n=2)
+    assert found.finish_reasons == ["stop", "stop"]
+    assert 'ended: stop string "a\\*\\\\"\\\\n", end of text' in parts(found)
+
+
 def test_a_cut_prompt_is_a_sentence_below_the_line() -> None:
     line, empty, cut = stats_line(result(replace(START, prompt_tokens=236, dropped_tokens=1200)), KEY).split("\n")
     assert line.endswith("seed 7")

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from gptdesk.comparison import Side
+from gptdesk.comparison import Side, side_names
 from gptdesk.comparison.blind import Tally, Vote, tally_sentence, write_round
 from gptdesk.desk import Desk
+from gptdesk.formatting import plural
 from gptdesk.generation import GenerationResult, draw_seed
 from gptdesk.markup import markdown_text, pane
 from gptdesk.page.long_action import action_row
@@ -18,6 +19,11 @@ from gptdesk.scheduler import Place
 
 NAMES = ("Left", "Right")
 VOTES: dict[Vote, str] = {"left": "Left is better", "tie": "No difference", "right": "Right is better"}
+RESET = "Reset the votes of these two …"
+SAME = (
+    "both texts are the same, word for word, so there is nothing to vote on. Press New round, or set more new tokens "
+    "or a higher temperature under Parameters."
+)
 NOTE = "Sides A and B continue the prompt with a new seed each round. The names are shown after your vote."
 
 
@@ -39,23 +45,29 @@ class BlindView:
                 for vote, label in VOTES.items()
             }
         self.tally = gr.Markdown(NOTE, elem_id="tally")
+        self.reset = gr.Button(RESET, size="sm", elem_id="blind-reset", visible=not desk.settings.public)
         self.round = gr.State(None)  # on the server, so that the page does not reveal the names
 
     def wire(self) -> None:
         """Connect the buttons."""
         self._actions.wire()
-        shared = [*self.panes, *self.votes.values(), self.tally, self.round, self._actions.line]
+        shared = [*self.panes, *self.votes.values(), self.tally, self.round, self.reset, self._actions.line]
         outputs = [*self._actions.outputs, *shared[:-1]]
         self._actions.start.click(self._on_start, self._sides.inputs, outputs, **STREAMING)
+        # one vote after the other, so that a round is counted once
+        one = WITH_MESSAGES | {"concurrency_id": "vote", "concurrency_limit": 1}
         for vote, button in self.votes.items():
-            # one vote after the other, so that a round is counted once
-            one = WITH_MESSAGES | {"concurrency_id": "vote", "concurrency_limit": 1}
             button.click(self._voter(vote), self.round, shared, **one)
+        if not self._desk.settings.public:
+            pickers = [box for picker in self._sides.pickers[:2] for box in (picker.name, picker.precision)]
+            self.reset.click(self._on_reset, {self.reset, *pickers}, shared, **one)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
             sides = self._sides.sides(values, seed=draw_seed())[:2]
-            yield self._enable_votes(False) | {self._actions.line: "Both sides are writing …", self.round: None}
+            number = self._tally([side.key.spelled for side in sides]).rounds + 1
+            begun: Updates = {self._actions.line: f"{self._round(number)}both sides are writing …", self.round: None}
+            yield self._enable_votes(False) | {self.reset: RESET} | begun
             results: list[GenerationResult] = []
             for events in in_batches(write_round(self._desk.manager, sides, stop=place.stop), stop=place.stop):
                 results += [event for event in events if isinstance(event, GenerationResult)]
@@ -68,16 +80,21 @@ class BlindView:
         yield from self._actions.run_queued(work, request)
 
     def _show_round(self, sides: list[Side], texts: list[str]) -> Updates:
-        """Return updates that show both texts, swapped at random, and enable the vote buttons."""
+        """Return updates that show both texts, swapped at random, and enable the vote buttons if they differ."""
         swapped = bool(secrets.randbelow(2))
         ordered, prompt = texts[::-1] if swapped else texts, sides[0].request.prompt
         updates = self._enable_votes(True)
         for box, name, text in zip(self.panes, NAMES, ordered, strict=True):
             updates[box] = pane(name, prompt, text)
-        same = texts[0] == texts[1]
-        updates[self._actions.line] = "The two are the same, word for word." if same else "Which one is better?"
         names, keys = [side.name for side in sides], [side.key.spelled for side in sides]
-        updates[self.tally] = markdown_text(self._tally_text(self._tally(keys), names))
+        tally = self._tally(keys)
+        number = self._round(tally.rounds + 1)
+        updates[self._actions.line] = f"{number}which one is better?"
+        updates[self.tally] = markdown_text(self._tally_text(tally, names))
+        if texts[0] == texts[1]:
+            updates |= self._enable_votes(False)
+            updates[self._actions.line] = f"{number}{SAME}"
+            return updates
         updates[self.round] = {
             "names": names,
             "keys": keys,
@@ -109,7 +126,27 @@ class BlindView:
         for box, place, name, text in zip(self.panes, NAMES, ordered, texts, strict=True):
             updates[box] = pane(f"{place}: {name}", prompt, text)
         result = f"Left was {ordered[0]}, right {ordered[1]}. {self._tally_text(tally, names)}"
+        updates[self.reset] = RESET
         return updates | {self.tally: markdown_text(result), self.round: None, self._actions.line: "Thank you."}
+
+    @shows_errors
+    def _on_reset(self, values: Values) -> object:
+        """Ask with the button's own text; when it is pressed again, delete the votes of the two models chosen."""
+        keys = [picker.key(values) for picker in self._sides.pickers[:2]]
+        spelled, names = [key.spelled for key in keys], side_names(keys)
+        count = self._tally(spelled).rounds
+        if not count:
+            raise ValueError(f"there are no votes on {names[0]} against {names[1]}")
+        ask = f"Delete {plural(count, 'vote')} on {names[0]} against {names[1]}"
+        if values[self.reset] != ask:
+            return {self.reset: ask}
+        self._desk.votes.put(_votes_key(spelled), None)
+        deleted = f"Deleted {plural(count, 'vote')} on {names[0]} against {names[1]}."
+        return self._enable_votes(False) | {self.reset: RESET, self.round: None, self.tally: markdown_text(deleted)}
+
+    def _round(self, number: int) -> str:
+        """Return the beginning of a sentence, with the number of the round where votes are counted."""
+        return "" if self._desk.settings.public else f"Round {number}: "
 
     def _tally_text(self, tally: Tally, names: list[str]) -> str:
         if self._desk.settings.public:

@@ -10,9 +10,10 @@ from gptdesk.comparison.export import report_document, table_rows
 from gptdesk.comparison.heat_map import heat_map
 from gptdesk.comparison.measuring import MOST_REPEATS
 from gptdesk.comparison.report import Report, caveats, divergence_sentences, study, summary_sentences
-from gptdesk.comparison.texts import find_held_out_text
+from gptdesk.comparison.texts import find_held_out_text, unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.errors import Busy, TooLarge
+from gptdesk.generation import GenerationQueued
 from gptdesk.markup import html_table, markdown_text, pane
 from gptdesk.page.chart import Line, chart
 from gptdesk.page.long_action import action_row
@@ -99,12 +100,12 @@ class MeasureView:
             self._check_modest(sides, text, repeats)
             stream = study(self._desk.manager, sides, text=text, text_name=text_name, repeats=repeats, stop=place.stop)
             report = None
-            for events in in_batches(place.shared(stream), stop=place.stop, every=LOOK):
+            shared = place.shared(stream, waiting=GenerationQueued)
+            for events in in_batches(shared, stop=place.stop, every=LOOK):
                 for event in events:
                     if isinstance(event, Report):
                         report = event
-                stages = [event for event in events if isinstance(event, Stage)]
-                yield {self._actions.line: progress_line(stages[-1])} if stages else gr.skip()
+                yield self._progress(events)
             if report is None:
                 yield {self._actions.line: "You stopped it; what was measured before is still shown."}
                 return
@@ -119,6 +120,15 @@ class MeasureView:
 
         yield from self._actions.run_queued(work, request, alone=True)
 
+    def _progress(self, events: Sequence[Stage | Report | GenerationQueued]) -> Updates:
+        """Return updates that show the last stage, or the position in the queue while others compute."""
+        for event in reversed(events):
+            if isinstance(event, GenerationQueued):
+                return self._actions.waiting(event.position)
+            if isinstance(event, Stage):
+                return {self._actions.line: progress_line(event)}
+        return {self._actions.line: gr.skip()}
+
     def _check_modest(self, sides: Sequence[Side], text: str | None, repeats: int) -> None:
         """Raise TooLarge beyond the limits of a public desk, where a timed text would block all other visitors."""
         longest = max(side.request.max_new_tokens for side in sides)
@@ -131,9 +141,15 @@ class MeasureView:
 
     def _text(self, given: GivenText, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
         """Return the evaluation text and its name; without a text None, and the reason."""
-        if given.text or given.name != BOX:
-            return given.text, given.name
-        return find_held_out_text(self._desk.manager, keys)
+        manager = self._desk.manager
+        if not given.text and given.name == BOX:
+            return find_held_out_text(manager, keys)
+        for key in keys:
+            if reason := unreadable_because(manager, key.name, given.text):
+                text, name = find_held_out_text(manager, keys)
+                advice = "give another one" if text is None else f"leave the box empty to use the {name}"
+                raise ValueError(f"{given.name} cannot be read by {reason}; {advice}")
+        return given.text, given.name
 
     def _shown(self, report: Report) -> Updates:
         sentences = [f"**{markdown_text(sentence)}**" for sentence in summary_sentences(report)]

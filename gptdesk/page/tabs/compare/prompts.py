@@ -10,6 +10,7 @@ from gptdesk.comparison.export import prompts_document
 from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_prompts
 from gptdesk.desk import Desk
 from gptdesk.errors import TooLarge
+from gptdesk.generation import GenerationQueued
 from gptdesk.markup import html_table, markdown_text
 from gptdesk.page.long_action import action_row
 from gptdesk.page.option_widgets import STREAMING, Updates, Values
@@ -66,12 +67,15 @@ class PromptsView:
             sides = self._sides.sides(values)
             note = in_turn_note(self._desk.manager, [side.key for side in sides])
             results: list[PromptResult] = []
-            stream = place.shared(compare_prompts(self._desk.manager, sides, prompts, stop=place.stop))
-            for events in in_batches(stream, stop=place.stop, every=0.2):
+            stream = compare_prompts(self._desk.manager, sides, prompts, stop=place.stop)
+            shared = place.shared(stream, waiting=GenerationQueued)
+            for events in in_batches(shared, stop=place.stop, every=0.2):
                 updates: Updates = {} if events else {self._actions.line: gr.skip()}
                 for event in events:
                     if isinstance(event, Stage):
                         updates[self._actions.line] = progress_line(event)
+                    elif isinstance(event, GenerationQueued):
+                        updates |= self._actions.waiting(event.position)
                     else:
                         results.append(event)
                 if results and events:

@@ -7,6 +7,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.comparison import Side, side_names, with_seed
+from gptdesk.comparison.texts import unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values
@@ -154,7 +155,11 @@ class SidesPanel:
             requests = [request(self.panel, self.seed)] * len(keys)
         else:
             requests = [request(*own) for own in zip(self._own, self._own_seeds, strict=True)][: len(keys)]
-        return [Side(*side) for side in zip(side_names(keys), keys, requests, strict=True)]
+        sides = [Side(*side) for side in zip(side_names(keys), keys, requests, strict=True)]
+        for side in sides:
+            if reason := unreadable_because(self._desk.manager, side.key.name, side.request.prompt):
+                raise ValueError(f"the prompt cannot be read by {reason}")
+        return sides
 
     def _shape(self, linked: bool, third: bool) -> list[object]:
         own = (gr.update(visible=not linked and (i < 2 or third)) for i in range(len(LETTERS)))

@@ -111,7 +111,7 @@ class HistoryView:
         self.export.click(self._on_export, self._filters | {self.format}, self.file, **WITH_MESSAGES)
         self._links = links
         self.recipe.click(self._on_recipe, self.entries, self.recipe_file, **WITH_MESSAGES)
-        self.open.click(self._on_generate, self.entries, links.entry_outputs(), **WITH_MESSAGES)
+        self.open.click(self._on_generate, {self.entries, *links.entry_inputs}, links.entry_outputs, **WITH_MESSAGES)
         self._repeating.wire()
         self._repeating.start.click(self._on_repeat, {self.entries}, self._repeating.outputs, **STREAMING)
 
@@ -178,8 +178,8 @@ class HistoryView:
         }
 
     @shows_errors
-    def _on_generate(self, number: object) -> object:
-        return self._links.open_entry(self._entry_of(number))
+    def _on_generate(self, values: Values) -> object:
+        return self._links.open_entry(self._entry_of(values[self.entries]), values)
 
     @shows_errors
     def _on_recipe(self, number: object) -> object:

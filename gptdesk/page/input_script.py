@@ -1,0 +1,76 @@
+"""Script of the page for its inputs: number boxes, lists, the seed, and texts edited by hand."""
+
+# A number box of a slider that was emptied gets back the number it had. One beyond the slider's range gets the nearest
+# number in it, as Gradio makes it, and a note that says so; so does one whose maximum falls with the model's context.
+# All listen on the way down, before Gradio does.
+# Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it.
+# Gradio's input event of a text box knows no paste, so the browser's own is used.
+INPUT_SCRIPT = """<script>
+const numbers = new WeakMap();  // number box of a slider -> the last number in it
+const numberBox = event => event.target.matches?.(".slider_input_container input, .head input[type=number]")
+  ? event.target.closest(".block")?.querySelector("input[type=number]") : null;
+addEventListener("focus", event => {
+  const box = numberBox(event);
+  if (box && box.value !== "") numbers.set(box, box.value);
+}, true);
+addEventListener("input", event => {
+  numberBox(event)?.closest(".block").querySelector(".range-note")?.remove();
+  const seed = event.target.closest?.("#seed") && document.querySelector("#new-seed input");
+  if (seed?.checked) seed.click();
+  if (event.target.closest?.("[id^=text-]")) {
+    clearTimeout(window.editing);
+    window.editing = setTimeout(() => document.getElementById("text-edited")?.click(), 300);
+  }
+}, true);
+addEventListener("blur", event => {
+  const box = numberBox(event);
+  if (!box || box !== event.target) return;
+  if (box.value === "") {
+    if (!numbers.has(box)) return;
+    box.value = numbers.get(box);
+    box.dispatchEvent(new Event("input", {bubbles: true}));
+  }
+  sayRange(box);
+}, true);
+const sayRange = box => {
+  const [typed, low, high] = [box.value, box.min, box.max].map(Number);
+  if (typed >= low && typed <= high) return;
+  const note = document.createElement("p");
+  note.className = "range-note";
+  note.setAttribute("role", "status");
+  const name = box.closest(".block").querySelector("label")?.innerText.split("\\n")[0].trim() || "This";
+  note.textContent = `${name} is between ${low} and ${high}: ${typed} became ${typed < low ? low : high}.`;
+  box.closest(".block").querySelector(".range-note")?.remove();
+  box.closest(".head").after(note);
+};
+new MutationObserver(changes => {
+  for (const {target: box} of changes) {
+    if (!box.matches("[id$=max-new-tokens] input[type=number]") || Number(box.value) <= Number(box.max)) continue;
+    const typed = box.value;
+    box.value = box.max;
+    box.dispatchEvent(new Event("input", {bubbles: true}));
+    box.value = typed;
+    sayRange(box);
+    box.value = box.max;
+  }
+}).observe(document, {subtree: true, attributeFilter: ["max"]});
+addEventListener("keydown", event => {
+  if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) event.stopImmediatePropagation();
+}, true);
+// as if typed, so that Ctrl+Z in the box brings back what was there
+window.putText = (selector, text) => {
+  const box = document.querySelector(selector);
+  box.focus();
+  box.select();
+  document.execCommand("insertText", false, text);
+  if (matchMedia("(pointer: coarse)").matches) box.blur();  // no keyboard over the page of a phone
+};
+</script>"""
+
+INPUT_CSS = """
+.range-note { margin: -8px 0 6px; font-size: .85rem; color: var(--body-text-color); }
+textarea, input[type=text], .pane .text { unicode-bidi: plaintext; text-align: start; }
+"""
+
+# before an example's event: puts the example into the prompt, and sends on what was there
+PUT_TEXT = '(text, ...rest) => { window.putText("#prompt textarea", text); return [text, ...rest]; }'
