@@ -68,7 +68,7 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.train.run_buttons:RunButtons._handler.handle",
         "tabs.train.run_buttons:RunButtons._on_use",
     ),
-    "manage models: look at them, quantize, rename and remove them, open their folder": (
+    "manage models: look at them, import, verify, quantize, rename and remove them, open their folder": (
         "tabs.models.view:ModelsView._on_load",
         "tabs.models.view:ModelsView._on_open",
         "tabs.models.view:ModelsView._on_folder",
@@ -77,6 +77,9 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.models.view:ModelsView._on_remove",
         "tabs.models.view:ModelsView._on_quantize",
         "tabs.models.view:ModelsView._on_weights",
+        "tabs.models.view:ModelsView._on_verify",
+        "tabs.models.import_panel:ImportPanel._on_source",
+        "tabs.models.import_panel:ImportPanel._on_import",
     ),
 }
 
