@@ -159,7 +159,7 @@ def test_uploaded_files_are_imported_together(page: "sync_api.Page", home: Path,
     form.expect("Imported as sonnets: a nanoGPT")
     checkpoint = Checkpoint.open(home / "models" / "sonnets")
     assert difference(FusedGPT(), checkpoint) < 1e-4
-    assert checkpoint.about.source == "imported from sonnets.pt (nanoGPT)"
+    assert checkpoint.about.source == "imported from sonnets.pt (nanoGPT checkpoint)"
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

@@ -213,7 +213,7 @@ class ImportPanel:
         """Return updates that ask for the options that are missing, with the best guess filled in."""
         guess = missing.guess
         numbers = bool(guess.n_head or guess.activation)
-        filled = f" Under Advanced is {missing.why}: check it." if numbers else ""
+        filled = f" A guess is filled in under Advanced ({missing.why}); correct it if you know better." if numbers else ""
         file = " Name its tokenizer under Advanced." if "tokenizer" in missing.missing else ""
         question = missing.question[:1].upper() + missing.question[1:]
         updates: Updates = {
