@@ -56,7 +56,7 @@ class ImportPanel:
             elem_id="models-import-path",
         )
         self.uploads = gr.File(
-            label="Weights, with config.json, meta.json or tokenizer.json if there are any (1 GB at most)",
+            label="Weights and their JSON files, 1 GB at most",
             file_count="multiple",
             type="filepath",
             height=150,
@@ -213,7 +213,9 @@ class ImportPanel:
         """Return updates that ask for the options that are missing, with the best guess filled in."""
         guess = missing.guess
         numbers = bool(guess.n_head or guess.activation)
-        filled = f" A guess is filled in under Advanced ({missing.why}); correct it if you know better." if numbers else ""
+        filled = (
+            f" A guess is filled in under Advanced ({missing.why}); correct it if you know better." if numbers else ""
+        )
         file = " Name its tokenizer under Advanced." if "tokenizer" in missing.missing else ""
         question = missing.question[:1].upper() + missing.question[1:]
         updates: Updates = {
