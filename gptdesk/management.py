@@ -19,7 +19,8 @@ from models.precision import PRECISIONS
 from models.weight_reading import ReadingProgress, ReadingStopped
 
 POLL = 0.2  # seconds between two looks at a thread
-Event, Result = TypeVar("Event"), TypeVar("Result")
+Event = TypeVar("Event")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
