@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psutil
 
@@ -17,7 +18,9 @@ from models.names import same_as
 from models.precision import PRECISIONS
 from models.weight_reading import ReadingProgress, ReadingStopped
 
-POLL = 0.2  # seconds between two looks at a quantization
+POLL = 0.2  # seconds between two looks at a thread
+Event = TypeVar("Event")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -97,32 +100,70 @@ def quantize(
     Raises ValueError as `ModelLibrary.quantize`, also for a failing disk. Closing the stream stops the quantization.
     """
     progress = ReadingProgress(stop=stop)
-    results: list[ModelInfo | BaseException] = []
+    try:
+        yield (
+            yield from watched(
+                lambda: library.quantize(name, precision, to=to, progress=progress),
+                stop=stop,
+                progress=lambda: Quantizing(progress.fraction),
+            )
+        )
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{name} was not quantized and nothing was changed: {reason}") from error
+    except ReadingStopped:
+        return
 
-    def work() -> None:
+
+def verify(library: ModelLibrary, name: str, *, stop: threading.Event) -> Iterator[float | str]:
+    """Yield the part of a model's weights that has been read, 0 to 1, then the sentence that it is whole.
+
+    Without the sentence once `stop` is set. Raises ValueError as `ModelLibrary.verify`.
+    """
+    progress = ReadingProgress(stop=stop)
+    try:
+        tensors = yield from watched(
+            lambda: library.verify(name, progress=progress), stop=stop, progress=lambda: progress.fraction
+        )
+    except ReadingStopped:
+        return
+    yield whole_sentence(name, tensors)
+
+
+def whole_sentence(name: str, tensors: int) -> str:
+    """Return the sentence on a model in which no fault was found."""
+    return f"{name} is whole: {tensors} tensors were read, and all numbers are finite."
+
+
+def watched(
+    work: Callable[[], Result], *, stop: threading.Event, progress: Callable[[], Event]
+) -> Generator[Event, None, Result]:
+    """Yield `progress()` while a thread does the work, then return its result or raise its error.
+
+    Closing the generator sets `stop`, and waits for the thread.
+    """
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
         try:
-            results.append(library.quantize(name, precision, to=to, progress=progress))
+            results.append(work())
         except BaseException as error:  # raised again below
-            results.append(error)
+            errors.append(error)
 
-    worker = threading.Thread(target=work, name="quantize", daemon=True)
+    worker = threading.Thread(target=run, name="watched", daemon=True)
     worker.start()
     try:
         while worker.is_alive():
-            yield Quantizing(progress.fraction)
+            yield progress()
             worker.join(POLL)
     finally:
         if worker.is_alive():
             stop.set()
             worker.join()
-    [result] = results
-    if isinstance(result, ModelInfo):
-        yield result
-    elif isinstance(result, OSError):
-        reason = result.strerror or result
-        raise ValueError(f"{name} was not quantized and nothing was changed: {reason}") from result
-    elif not isinstance(result, ReadingStopped):
-        raise result
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def memory_estimates(manager: ModelManager, info: ModelInfo) -> list[MemoryEstimate]:

@@ -191,17 +191,30 @@ class ModelLibrary:
         return name
 
     def import_model(
-        self, path: Path, *, name: str | None = None, options: ImportOptions | None = None, origin: str = ""
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        options: ImportOptions | None = None,
+        origin: str = "",
+        stop: threading.Event | None = None,
     ) -> tuple[ModelInfo, Imported]:
         """Add the model in a foreign file or folder, as `name` or by a free name like the file's.
 
         `origin` are words for where it comes from, instead of its path.
-        Raises ValueError if it cannot be imported, OSError if the disk refuses; then nothing has changed.
+        Raises ValueError if it cannot be imported, OSError if the disk refuses, ImportStopped once `stop` is set before
+        the file is read; then nothing has changed.
         """
         name = self.new_name(name, wished=wished_name(path))
         target, options = self.folder / name, options or ImportOptions()
         imported = import_folder(
-            path, target, options, cache_folder=self.cache_folder, origin=origin, adding=self.own.adding
+            path,
+            target,
+            options,
+            cache_folder=self.cache_folder,
+            origin=origin,
+            adding=self.own.adding,
+            stop=stop,
         )
         return self.info(name), imported
 
@@ -235,12 +248,12 @@ class ModelLibrary:
             return ()
         return tuple(dict.fromkeys([info.own_precision, *self._quantized_cache.precisions(info.name, info.path)]))
 
-    def verify(self, name: str) -> int:
+    def verify(self, name: str, *, progress: ReadingProgress | None = None) -> int:
         """Read every weight and the tokenizer of a model from disk, and return the number of its tensors.
 
-        Raises ValueError with the first fault.
+        Raises ValueError with the first fault, ReadingStopped once `progress` is told to stop.
         """
-        return verify(self.find(name), self.cache_folder)
+        return verify(self.find(name), self.cache_folder, progress=progress)
 
     def has_copy(self, key: ModelKey) -> bool:
         """Return whether `copy` would return at once; ValueError if there is no such model."""

@@ -74,14 +74,15 @@ def observed(checkpoint: Checkpoint, progress: ReadingProgress) -> Checkpoint:
     return copy
 
 
-def verify(path: Path, cache_folder: Path) -> int:
+def verify(path: Path, cache_folder: Path, *, progress: ReadingProgress | None = None) -> int:
     """Read every weight of the checkpoint in a folder, and its tokenizer; return the number of tensors.
 
-    Raises ValueError with the first fault: files that are missing or damaged, wrong shapes, values that are not finite.
+    Raises ValueError with the first fault: files that are missing or damaged, wrong shapes, values that are not finite;
+    ReadingStopped once `progress` is told to stop.
     """
     checkpoint = Checkpoint.open(path)
     try:
-        weights = checkpoint.open_weights()
+        weights = (observed(checkpoint, progress) if progress else checkpoint).open_weights()
         names = list(weights.names())
         for name in names:
             weights.read(name)

@@ -5,16 +5,25 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gptdesk import management
 from gptdesk.cli.managing import as_json
 from gptdesk.cli.parsing import Parser, number, path
 from gptdesk.desk import Desk
+from gptdesk.importing import (
+    ImportEvent,
+    ImportResult,
+    ImportTarget,
+    find_on_hub,
+    import_from_hub,
+    import_path,
+)
+from models.download import Received
 from models.formats.options import ImportOptions
 from models.gpt import GELU
-from models.hub import SUGGESTED, HubModel, fetch, is_hub_id, look_up
+from models.hub import SUGGESTED, HubModel, is_hub_id
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +46,17 @@ def add_import(add: Callable[[str, str], Parser]) -> None:
 def import_model(desk: Desk, options: argparse.Namespace) -> int:
     """Add the model and print what it became. Raises ValueError if that fails."""
     given = ImportOptions(n_head=options.n_head, activation=options.activation, tokenizer=options.tokenizer)
-    source, name, origin = Path(options.path), options.name, ""
+    target, source = ImportTarget(desk.library, options.name, given), Path(options.path)
     if not source.exists() and is_hub_id(options.path):
-        name = desk.library.new_name(name, wished=options.path.rpartition("/")[2])
-        model = look_up(options.path, revision=options.revision or "main")
-        _download(model)
-        source, origin = model.folder, model.origin
+        target, model = find_on_hub(target, options.path, revision=options.revision)
+        _say_files(model)
+        events = _with_progress(model, import_from_hub(target, model))
     elif options.revision:
         raise ValueError("--revision is for a model of the Hugging Face Hub, and this is a path; leave it out")
-    try:
-        info, imported = desk.library.import_model(source, name=name, options=given, origin=origin)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"{options.path} was not imported and nothing was changed: {reason}") from error
+    else:
+        events = import_path(target, source)
+    [made] = [event for event in events if isinstance(event, ImportResult)]
+    info, imported = made.info, made.imported
     if options.json:
         result = {"format": imported.kind, "remarks": list(imported.remarks)}
         print(json.dumps(as_json(management.listed(desk.library, info)) | result, indent=1))
@@ -63,20 +70,25 @@ def import_model(desk: Desk, options: argparse.Namespace) -> int:
     return 0
 
 
-def _download(model: HubModel) -> None:
-    """Download what the cache lacks of a model's files; log their sizes before, and show the progress on a terminal."""
+def _say_files(model: HubModel) -> None:
+    """Log the sizes of a model's files, and what is to be downloaded."""
     if model.remark:
         log.info("%s", model.remark)
     for file in model.files:
         log.info("  %-40s %12s bytes", file.name, f"{file.size:,}")
     left = f"{model.remaining / 1e6:,.1f} MB of {model.size / 1e6:,.1f} MB to download into {model.repository}"
     log.info("%s: %s", model.origin, left)
+
+
+def _with_progress(model: HubModel, events: Iterable[ImportEvent]) -> Iterator[ImportEvent]:
+    """Yield the events of an import; show the progress of its download on a terminal."""
     shown, on_terminal = 0.0, sys.stderr.isatty()
     try:
-        for received in fetch(model):
-            if on_terminal and time.monotonic() - shown >= BLINK:
+        for event in events:
+            yield event
+            if on_terminal and isinstance(event, Received) and time.monotonic() - shown >= BLINK:
                 shown = time.monotonic()
-                sys.stderr.write(f"\r\x1b[K{model.id}: {received.done / 1e6:,.1f} of {model.size / 1e6:,.1f} MB")
+                sys.stderr.write(f"\r\x1b[K{model.id}: {event.done / 1e6:,.1f} of {model.size / 1e6:,.1f} MB")
                 sys.stderr.flush()
     except BaseException as error:
         if not isinstance(error, Exception):  # a signal

@@ -121,10 +121,7 @@ def _verify(desk: Desk, options: argparse.Namespace) -> int:
     for name in names:
         try:
             tensors = desk.library.verify(name)
-            problems[name], sentence = (
-                None,
-                f"{name} is whole: {tensors} tensors were read, and all numbers are finite.",
-            )
+            problems[name], sentence = None, management.whole_sentence(name, tensors)
         except ValueError as error:
             problems[name] = sentence = str(error)
         if not options.json:

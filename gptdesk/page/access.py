@@ -85,7 +85,7 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.history.view:HistoryView._on_export",
         "tabs.history.view:HistoryView._on_repeat",
     ),
-    "manage models: look at them, quantize, rename and remove them, open their folder": (
+    "manage models: look at them, import, verify, quantize, rename and remove them, open their folder": (
         "tabs.models.view:ModelsView._on_load",
         "tabs.models.view:ModelsView._on_open",
         "tabs.models.view:ModelsView._on_folder",
@@ -94,6 +94,9 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.models.view:ModelsView._on_remove",
         "tabs.models.view:ModelsView._on_quantize",
         "tabs.models.view:ModelsView._on_weights",
+        "tabs.models.view:ModelsView._on_verify",
+        "tabs.models.import_panel:ImportPanel._on_source",
+        "tabs.models.import_panel:ImportPanel._on_import",
     ),
 }
 

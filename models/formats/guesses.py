@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -23,13 +23,13 @@ WIDTHS = (8, 256)  # channels that a head has at least and at most
 CLEARLY = 0.02  # nats: by less, the usual number is as likely
 
 
-def best_flags(checkpoint: Checkpoint, missing: tuple[str, ...], tokenizer: Tokenizer | None) -> tuple[str, str]:
-    """Return the likeliest flags for the numbers that are missing, and the reason for them."""
+def best_config(checkpoint: Checkpoint, missing: tuple[str, ...], tokenizer: Tokenizer | None) -> tuple[GPTConfig, str]:
+    """Return the network with the likeliest of the numbers that are missing, and the reason for them."""
     numbers = [name for name in missing if name != "tokenizer"]
     if losses := _losses(checkpoint, numbers, tokenizer):
         best = _best(losses, checkpoint.config)
-        return _flags(best, numbers), f"the likeliest by its loss on a sentence, {losses[best]:.2f} nats per token"
-    return _flags(checkpoint.config, numbers), "the usual for its width"
+        return best, f"the likeliest by its loss on a sentence, {losses[best]:.2f} nats per token"
+    return checkpoint.config, "the usual for its width"
 
 
 def doubt(checkpoint: Checkpoint, given: list[str], tokenizer: Tokenizer | None) -> str | None:
@@ -38,7 +38,7 @@ def doubt(checkpoint: Checkpoint, given: list[str], tokenizer: Tokenizer | None)
     if not losses or (best := _best(losses, config)) == config:
         return None
     return (
-        f"its loss on a sentence is {losses[best]:.2f} nats per token with {_flags(best, given)}, and "
+        f"its loss on a sentence is {losses[best]:.2f} nats per token with {flags_of(best, given)}, and "
         f"{losses[config]:.2f} with the numbers that were given; remove it and import it with the others if it writes "
         "nonsense"
     )
@@ -59,7 +59,8 @@ def _best(losses: dict[GPTConfig, float], usual: GPTConfig) -> GPTConfig:
     return best if losses[best] < losses[usual] - CLEARLY else usual
 
 
-def _flags(config: GPTConfig, numbers: list[str]) -> str:
+def flags_of(config: GPTConfig, numbers: Iterable[str]) -> str:
+    """Return these numbers of a network as flags of the command."""
     return " ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in numbers)
 
 

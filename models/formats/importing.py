@@ -1,5 +1,6 @@
 """Import of a foreign model: its conversion apart, and the checkpoint folder that appears whole or not at all."""
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -9,11 +10,13 @@ from models import storage
 from models.about import ABOUT, About, about_to_json
 from models.checkpoint import GPT2_VOCABULARIES, Checkpoint
 from models.formats import guesses
-from models.formats.child_process import Answer, convert_apart
+from models.formats.child_process import Answer, ImportStopped, convert_apart
 from models.formats.companions import GPT2
 from models.formats.converting import NAMES, find_file
 from models.formats.options import ImportOptions
 from models.tokenizer import Tokenizer, gpt2_tokenizer
+
+__all__ = ["ImportStopped", "Imported", "MissingOptions", "import_folder", "wished_name"]
 
 MISSING = {"n_head": "how many heads it has", "activation": "which activation", "tokenizer": "which tokenizer"}
 
@@ -24,6 +27,21 @@ class Imported:
 
     kind: str
     remarks: tuple[str, ...]
+
+
+class MissingOptions(ValueError):
+    """Refusal of a model whose file does not say some options, with the best guess for its numbers."""
+
+    def __init__(self, sentence: str, *, missing: tuple[str, ...], guess: ImportOptions, why: str) -> None:
+        super().__init__(sentence)
+        self.missing, self.guess, self.why = missing, guess, why  # names of options; their likeliest values; reason
+
+    @property
+    def question(self) -> str:
+        """Clause that says what is missing."""
+        unknown = [MISSING[name] for name in self.missing]
+        listed = " and ".join([", ".join(unknown[:-1]), unknown[-1]] if unknown[1:] else unknown)
+        return f"it does not say {listed}"
 
 
 def wished_name(path: Path) -> str:
@@ -41,13 +59,15 @@ def import_folder(
     cache_folder: Path,
     origin: str = "",
     adding: Callable[[], AbstractContextManager[None]] = nullcontext,
+    stop: threading.Event | None = None,
 ) -> Imported:
     """Write the model in the file or folder `path` as the new checkpoint folder `target`.
 
     Nothing that the file says is run: it is read in a process of its own, and only the safetensors which that writes
     is opened here. `origin` are words for where it comes from, instead of its path; `adding` gives the context in which
     the finished folder gets its name.
-    Raises ValueError if it cannot be imported, naming the options that its file does not say;
+    Raises ImportStopped once `stop` is set before the file is read.
+    Raises ValueError if it cannot be imported, MissingOptions for options that its file does not say;
     FileExistsError if there is anything at `target`, OSError if the disk refuses.
     """
     if options.tokenizer not in ("", GPT2):
@@ -56,11 +76,13 @@ def import_folder(
     with ExitStack() as stack, storage.new_folder(target, replace=False) as folder:
         try:
             file = find_file(path)
-            answer = convert_apart(file, folder, options)
+            answer = convert_apart(file, folder, options, stop=stop)
             checkpoint = _completed(folder, origin or file.name, answer, cache_folder)
             if answer.missing:
-                raise ValueError(_question(checkpoint, answer, cache_folder))
+                raise _question(checkpoint, answer, cache_folder, origin or str(path))
             doubts = _doubts(checkpoint, options, cache_folder)
+        except MissingOptions:
+            raise
         except ValueError as error:
             # of a checkpoint, the reason without the name of the temporary folder
             reason = error.__cause__ if folder.name in str(error) and error.__cause__ else error
@@ -87,16 +109,18 @@ def _completed(folder: Path, origin: str, answer: Answer, cache_folder: Path) ->
     return Checkpoint.open(folder)
 
 
-def _question(checkpoint: Checkpoint, answer: Answer, cache_folder: Path) -> str:
-    """Return the sentence that asks for the options that are missing, with the best guess."""
+def _question(checkpoint: Checkpoint, answer: Answer, cache_folder: Path, origin: str) -> MissingOptions:
+    """Return the refusal that asks for the options that are missing, with the best guess."""
     tokenizer = None if "tokenizer" in answer.missing else _tokenizer(checkpoint, cache_folder)
-    flags, why = guesses.best_flags(checkpoint, answer.missing, tokenizer)
-    unknown = [MISSING[name] for name in answer.missing]
-    listed = " and ".join([", ".join(unknown[:-1]), unknown[-1]] if unknown[1:] else unknown)
-    guess = f" with {flags} ({why})" if flags else ""
+    config, why = guesses.best_config(checkpoint, answer.missing, tokenizer)
+    numbers = [name for name in answer.missing if name != "tokenizer"]
+    guess = ImportOptions(**{name: getattr(config, name) for name in numbers})
+    error = MissingOptions("", missing=answer.missing, guess=guess, why=why)
+    with_flags = f" with {guesses.flags_of(config, numbers)} ({why})" if numbers else ""
     file = "--tokenizer FILE, its tokenizer.json, meta.pkl or meta.json, or --tokenizer gpt2"
-    more = (f" and {file}" if guess else f" with {file}") if "tokenizer" in answer.missing else ""
-    return f"it does not say {listed}; import it again{guess}{more}"
+    more = (f" and {file}" if with_flags else f" with {file}") if "tokenizer" in answer.missing else ""
+    error.args = (f"{origin} cannot be imported: {error.question}; import it again{with_flags}{more}",)
+    return error
 
 
 def _doubts(checkpoint: Checkpoint, options: ImportOptions, cache_folder: Path) -> tuple[str, ...]:

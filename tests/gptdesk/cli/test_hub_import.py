@@ -15,8 +15,8 @@ from cli_checks import Capture, answer, complaint
 from hub_checks import COMMIT, FakeHub, let_the_client_connect, repository, serving_hub
 from safetensors.torch import load, load_file
 
+from gptdesk import importing
 from gptdesk.__main__ import main
-from gptdesk.cli import importing
 from models.hub import look_up
 
 ROOT = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""Models tab: the models on disk, what is known of one, and its quantization, new name and removal."""
+"""Models tab: the models on disk, what is known of one, and import, verification, quantization, renaming, removal."""
 
 from gptdesk.desk import Desk
 from gptdesk.page.tab_links import TabLinks

@@ -17,6 +17,7 @@ from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updat
 from gptdesk.page.persistence import SavedState
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.models.drawing import facts, histogram_charts, model_table, size_bar
+from gptdesk.page.tabs.models.import_panel import ImportPanel
 from gptdesk.scheduler import Place
 from gptdesk.system.file_manager import show_folder
 from gptdesk.training.run_models import title
@@ -35,6 +36,7 @@ class ModelsView:
     def __init__(self, desk: Desk, name: str) -> None:
         self._desk, self._name = desk, name
         self.table = gr.HTML(elem_id="models-table", elem_classes=["figures-table", "bare"])
+        self._import_panel = ImportPanel(desk)
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
                 self.chosen = gr.Dropdown([], label="Model", elem_id="models-chosen")
@@ -42,6 +44,7 @@ class ModelsView:
                 self.facts = gr.HTML(elem_id="models-facts", elem_classes=["figures-table", "bare"])
                 self.sizes = gr.HTML(elem_id="models-sizes", elem_classes="bare")
                 self._open = gr.Button("Open folder", size="sm", min_width=120, elem_id="models-open")
+                self._verifying = action_row(desk, "Verify", ident="models-verify", running={}, primary=False)
             with gr.Column(scale=2, min_width=320):
                 self._lay_out_actions(desk)
         running: dict[str, threading.Event] = {}
@@ -91,6 +94,9 @@ class ModelsView:
         self._quantizing.wire()
         inputs: set[Block] = {self.chosen, self.precision, self.copy_name}
         self._quantizing.start.click(self._on_quantize, inputs, [*self._quantizing.outputs, *shown], **STREAMING)
+        self._import_panel.wire(self._show, shown)
+        self._verifying.wire()
+        self._verifying.start.click(self._on_verify, {self.chosen}, self._verifying.outputs, **STREAMING)
         self._drawing.wire()
         self._drawing.start.click(self._on_weights, {self.chosen}, [*self._drawing.outputs, self.charts], **STREAMING)
 
@@ -183,6 +189,18 @@ class ModelsView:
         if made is None:
             return f"{STOPPED} Nothing was changed."
         return f"Saved as {markdown_text(made.name)}: {file_size(made.size_bytes)}."
+
+    def _on_verify(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        def work(place: Place) -> Iterator[Updates]:
+            line, sentence = self._verifying.line, STOPPED
+            for event in management.verify(self._desk.library, str(values[self.chosen] or ""), stop=place.stop):
+                if isinstance(event, str):
+                    sentence = event
+                else:
+                    yield {line: f"Reading every weight ({event:.0%}) …"}
+            yield {line: markdown_text(sentence)}
+
+        yield from self._verifying.run_queued(work, request)
 
     def _on_weights(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
