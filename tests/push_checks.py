@@ -75,8 +75,8 @@ def serving_uploads(hub: UploadHub, monkeypatch: pytest.MonkeyPatch, home: Path)
                 return
             if parts == ["api", "whoami-v2"]:
                 self.send_json(hub.account)
-            elif parts[0] == "api" and len(parts) == 4:
-                repository = hub.repositories.get((parts[1], "/".join(parts[2:])))
+            elif parts[0] == "api" and len(parts) in (4, 6):  # with /revision/main, or without
+                repository = hub.repositories.get((parts[1], "/".join(parts[2:4])))
                 self.send_json(information(parts, repository)) if repository else self.send_missing()
             else:
                 kind = "spaces" if parts[0] == "spaces" else "models"
@@ -179,7 +179,7 @@ def serving_uploads(hub: UploadHub, monkeypatch: pytest.MonkeyPatch, home: Path)
     def information(parts: list[str], repository: Repository) -> dict[str, object]:
         siblings = [{"rfilename": name} for name in repository.files]
         sdk = {"sdk": repository.created.get("sdk")} if parts[1] == "spaces" else {}
-        return {"id": "/".join(parts[2:]), "sha": repository.head, "siblings": siblings, "tags": []} | sdk
+        return {"id": "/".join(parts[2:4]), "sha": repository.head, "siblings": siblings, "tags": []} | sdk
 
     def mode(repository: Repository, path: str) -> dict[str, object]:
         entry: dict[str, object] = {"path": path, "shouldIgnore": False}
