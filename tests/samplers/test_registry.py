@@ -38,6 +38,7 @@ def test_the_built_ins_are_there_in_the_default_order() -> None:
         "min_p",
         "typical",
         "greedy",
+        "logit_bias",
     ]
     assert names() == built_in
     assert samplers.default_chain().to_data()[2] == {"name": "temperature", "temperature": 0.8}

@@ -12,7 +12,7 @@ from gptdesk.api.callers import caller_of
 from gptdesk.api.errors import ApiRoute, Refused, error_object
 from gptdesk.api.openai.answers import Answer
 from gptdesk.api.openai.fields import CompletionFields
-from gptdesk.api.openai.work import WorkEvent, check_work, find_model
+from gptdesk.api.openai.work import PromptRead, WorkEvent, check_work, find_model
 from gptdesk.api.threads import StoppingResponse, in_thread, stopped_when_gone
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationQueued
@@ -72,10 +72,10 @@ async def _complete(desk: Desk, request: Request) -> Response:
 
 
 async def _until_begun(events: AsyncIterator[WorkEvent]) -> AsyncIterator[WorkEvent]:
-    """Yield events up to the first that is no place in the queue."""
+    """Yield events up to the first of a text, after those of the queue and of the prompt."""
     async for event in events:
         yield event
-        if not isinstance(event[1], GenerationQueued):
+        if not isinstance(event[1], GenerationQueued | PromptRead):
             return
 
 
