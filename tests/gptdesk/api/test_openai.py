@@ -202,7 +202,7 @@ BODIES = [
     (b'{"model": "tiny"}', 400),
     (b'{"prompt": "a"}', 400),
     (b'{"model": null, "prompt": "a"}', 400),
-    (b'{"model": "no\\ud800such", "prompt": "a"}', 404),
+    (b'{"model": "no\\ud800such", "prompt": "a"}', 400),
     (b'{"model": "../tiny", "prompt": "a"}', 404),
     (b'{"model": "", "prompt": "a"}', 404),
     (b'{"model": "tiny:int3", "prompt": "a"}', 404),
