@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import Field, field_validator
 
-from samplers import Options, build, get, names
+from samplers import OptionError, Options, build, get, names
 
 
 class Request(Options):
@@ -50,7 +50,7 @@ class Request(Options):
 def test_a_bad_value_is_one_sentence(name: str, options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$") as caught:
         build(name, **options)
-    assert type(caught.value) is ValueError
+    assert type(caught.value) is OptionError
 
 
 @pytest.mark.parametrize(
