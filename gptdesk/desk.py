@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TypeGuard
 
@@ -19,6 +19,7 @@ from gptdesk.settings import LinkSettings, Settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.stored_values import warn_once
 from gptdesk.system.share_link import ShareLink
+from gptdesk.token_logprobs import TokenLogprob, score_tokens
 from gptdesk.training.context import RunContext
 from gptdesk.training.run_models import run_models
 from models.cache import cache_bytes
@@ -35,6 +36,7 @@ from samplers import names as sampler_names
 SLICE = 0.1  # seconds after which a generation lets others that wait compute
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 CACHE_SHARE = 1 / 8  # of this computer's memory, for the KV caches of generations that take turns
+MOST_SEQUENCES, LONGEST_REQUEST = 128, 600.0  # of one request of several prompts; in seconds, as long as clients wait
 PUBLIC_SEQUENCES, PUBLIC_TOKENS, PUBLIC_SECONDS = 8, 1_000, 60.0  # of one request to a public desk
 PAGE, PRESETS = "page.json", "presets.json"
 MOST_PRESETS = 200  # of a user's own
@@ -115,6 +117,36 @@ class Desk:
                 if self.history:
                     events = recorded(events, self.history, Draft(origin, key, checkpoint.path, request))
                 yield from place.shared(events, every=SLICE, waiting=GenerationQueued)
+
+    def score(
+        self,
+        key: ModelKey,
+        tokens: Sequence[int],
+        *,
+        top: int = 0,
+        stop: threading.Event | None = None,
+        owner: str | None = None,
+    ) -> Iterator[GenerationQueued | TokenLogprob]:
+        """Yield the log-probability of every token of a text, as `score_tokens`; queued and refused as `generate`."""
+        stop = stop or threading.Event()
+        memory = cache_bytes(self.library.checkpoint(key.name).config)
+        with self.scheduler.queue(stop=stop, owner=owner, memory=memory) as place:
+            yield from map(GenerationQueued, place.positions())
+            with self.manager.lend(key, fresh=self.settings.public) as loaded:
+                yield from place.shared(score_tokens(loaded, tokens, top=top, stop=stop), every=SLICE)
+
+    def longest_request(self, *, prompts: int, sequences: int) -> float:
+        """Return the seconds that a request of several prompts may take; TooLarge for more than this desk allows.
+
+        `sequences` are those of all prompts together.
+        """
+        public = self.settings.public
+        most, longest = (PUBLIC_SEQUENCES, PUBLIC_SECONDS) if public else (MOST_SEQUENCES, LONGEST_REQUEST)
+        if max(prompts, sequences) > most:
+            raise TooLarge(
+                f"a request may have at most {most} prompts and sequences, n of every prompt counted; send several"
+            )
+        return longest
 
     def bounded(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the limits of this desk: a public one sets a deadline; TooLarge beyond its limits."""

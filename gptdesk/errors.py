@@ -1,6 +1,6 @@
 """Kinds of refusal that a caller can distinguish; each is a ValueError with a sentence for the user.
 
-An API answers NotFound with 404, TooLarge with 413, Busy with 503, and any other ValueError with 400.
+The API answers NotFound with 404, TooLarge with 413, QueueFull with 429, Busy with 503, other ValueErrors with 400.
 """
 
 
@@ -14,3 +14,7 @@ class TooLarge(ValueError):
 
 class Busy(ValueError):
     """The desk is busy; the same request may succeed later."""
+
+
+class QueueFull(Busy):
+    """As many requests wait as may, of all callers or of this one."""

@@ -5,23 +5,27 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from torch import Tensor
 
 from gptdesk.context_window import dropped_tokens, new_tokens_after
 from gptdesk.encodings import without_surrogates
 from gptdesk.formatting import plural
 from gptdesk.stop_strings import StopStrings
+from gptdesk.token_logprobs import Alternatives, log_probability
 from models.cache import KVCache
 from models.manager import LoadedModel
 from models.prefix import Prefix
+from models.tokenizer import Tokenizer
 from samplers import Chain, Options, default_chain
 
 FinishReason = Literal["stop", "length", "context", "stopped", "deadline"]
 MAX_SEED = 2**63 - 1
+LONGEST_STOP = 1_000  # characters of a stop string
+MOST_ALTERNATIVES = 5
 DRAWN_SEEDS = 2**32  # seeds that we draw are below it, to be short
 
 
@@ -29,6 +33,9 @@ class GenerationRequest(Options):
     """Options of a generation; the text depends on these and the model alone."""
 
     prompt: str = Field("", max_length=1_000_000, description="text to continue; empty: a new text")
+    prompt_ids: tuple[int, ...] | None = Field(
+        None, min_length=1, max_length=1_000_000, description="token ids to continue, instead of the prompt"
+    )
     chain: Chain = Field(default_factory=default_chain, description="samplers, in the order in which they apply")
     max_new_tokens: int = Field(
         200,
@@ -38,13 +45,23 @@ class GenerationRequest(Options):
     )
     n: int = Field(1, ge=1, le=16, description="sequences to generate from the same prompt")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
-    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+    stop: tuple[Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_STOP)], ...] = Field(
         (), max_length=16, description="strings at which a sequence ends; they are not part of the text"
     )
     deadline: float | None = Field(None, gt=0, description="seconds after which every sequence ends")
     parse_special: bool = Field(
         False, description="special tokens typed in the prompt, such as <|endoftext|>, are those tokens, not plain text"
     )
+
+    top_logprobs: int = Field(
+        0, ge=0, le=MOST_ALTERNATIVES, description="most probable tokens to report at each step, with log-probabilities"
+    )
+
+    @model_validator(mode="after")
+    def _have_one_prompt(self) -> Self:
+        if self.prompt and self.prompt_ids is not None:
+            raise ValueError("a request has either a prompt or prompt_ids; leave one of them out")
+        return self
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -77,6 +94,7 @@ class GenerationStep:
     finish_reason: FinishReason | None
     seconds: float
     stop_string: str | None = None  # the one at which the sequence ended, if it did
+    top_logprobs: Alternatives = ()  # as many as the request wants, under the raw model
 
 
 GenerationEvent = GenerationStart | GenerationStep
@@ -186,7 +204,7 @@ def generate(
     while True:
         length = cache.length
         drawn = draw(logits, tokens[:, :length])  # (B, V) -> (B,)
-        logprobs = _logprobs(logits, drawn)
+        logprobs = _logprobs(logits, drawn, top=request.top_logprobs)
         tokens[:, length] = drawn
         reason: FinishReason | None = clock.finish_reason()
         if length + 1 - len(prompt) >= request.max_new_tokens:
@@ -196,7 +214,7 @@ def generate(
         seconds = clock.seconds()
         for row in rows:
             if not row.finished:
-                yield row.add_token(int(drawn[row.index]), logprobs[row.index], reason, seconds)
+                yield row.add_token(int(drawn[row.index]), *logprobs[row.index], reason, seconds)
         if all(row.finished for row in rows):
             return
         logits = engine(drawn[:, None], cache, last_only=True)[:, -1]
@@ -211,14 +229,25 @@ def draw_seed() -> int:
 
 
 def prompt_tokens(loaded: LoadedModel, request: GenerationRequest) -> tuple[Tensor, int]:
-    """Return the token ids (T,) the model reads for a prompt, and how many `dropped_tokens` cuts from its front.
+    """Return the token ids (T,) the model reads for a prompt, and how many `dropped_tokens` cuts from its front."""
+    ids = encode_prompt(loaded.tokenizer, request)
+    dropped = dropped_tokens(len(ids), wanted=request.max_new_tokens, context=loaded.config.block_size)
+    return torch.tensor(ids[dropped:], dtype=torch.int64), dropped
+
+
+def encode_prompt(tokenizer: Tokenizer, request: GenerationRequest) -> list[int]:
+    """Return the token ids of a prompt; ValueError if it cannot be spelled, or for an id outside the vocabulary.
 
     An empty prompt becomes the token that precedes every text in training.
     """
-    ids = loaded.tokenizer.encode_prompt(request.prompt, parse_special=request.parse_special)
-    ids = ids or [loaded.tokenizer.start]
-    dropped = dropped_tokens(len(ids), wanted=request.max_new_tokens, context=loaded.config.block_size)
-    return torch.tensor(ids[dropped:], dtype=torch.int64), dropped
+    if request.prompt_ids is None:
+        return tokenizer.encode_prompt(request.prompt, parse_special=request.parse_special) or [tokenizer.start]
+    for token in (min(request.prompt_ids), max(request.prompt_ids)):
+        if not 0 <= token < tokenizer.vocab_size:
+            raise ValueError(
+                f"the prompt has the token {token}; the model knows ids from 0 to {tokenizer.vocab_size - 1}"
+            )
+    return list(request.prompt_ids)
 
 
 def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock") -> Tensor | None:
@@ -235,11 +264,11 @@ def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: "_Clock"
     return logits
 
 
-def _logprobs(logits: Tensor, drawn: Tensor) -> list[float]:
-    """Return the log-probability of each drawn token (B,) under the raw logits (B, V), in nats."""
+def _logprobs(logits: Tensor, drawn: Tensor, *, top: int) -> list[tuple[float, Alternatives]]:
+    """Return the log-probability of each drawn token (B,) under the raw logits (B, V), in nats, and alternatives."""
     logits = logits.float().cpu()
     # row by row, which torch does on one thread: waking a second one may take a hundred times as long as the sum
-    return [float(row.log_softmax(0)[token]) for row, token in zip(logits, drawn.tolist(), strict=True)]
+    return [log_probability(row, token, top=top) for row, token in zip(logits, drawn.tolist(), strict=True)]
 
 
 class _Clock:
@@ -273,7 +302,9 @@ class _Row:
         self._ends = frozenset(loaded.tokenizer.special_ids.eos)
         self._stops = StopStrings(stop)
 
-    def add_token(self, token: int, logprob: float, reason: FinishReason | None, seconds: float) -> GenerationStep:
+    def add_token(
+        self, token: int, logprob: float, top: Alternatives, reason: FinishReason | None, seconds: float
+    ) -> GenerationStep:
         """Add one token; a `reason` ends the row after it, unless the token or a stop string already does."""
         if token in self._ends:
             text, reason = self._flush(), "stop"
@@ -284,7 +315,7 @@ class _Row:
             elif reason:
                 text += self._flush()
         self.finished = reason is not None
-        return GenerationStep(self.index, text, token, logprob, reason, seconds, self._stops.hit)
+        return GenerationStep(self.index, text, token, logprob, reason, seconds, self._stops.hit, top)
 
     def end(self, reason: FinishReason | None, seconds: float) -> GenerationStep:
         """End without another token, and release the held-back text."""

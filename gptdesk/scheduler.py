@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from gptdesk.errors import Busy
+from gptdesk.errors import Busy, QueueFull
 
 Event = TypeVar("Event")
 Waiting = TypeVar("Waiting")
@@ -37,7 +37,7 @@ class Scheduler:
 
     @contextmanager
     def admitted(self, owner: str | None) -> Iterator[None]:
-        """Count a request of this owner for the length of the block; Busy if there are AT_MOST already.
+        """Count a request of this owner for the length of the block; QueueFull if there are AT_MOST already.
 
         None: no owner, and no limit.
         """
@@ -46,7 +46,9 @@ class Scheduler:
             return
         with self._requests.counted(owner) as requests:
             if requests > AT_MOST:
-                raise Busy("one text of yours is being generated and another waits; start the next when one has ended")
+                raise QueueFull(
+                    "one text of yours is being generated and another waits; start the next when one has ended"
+                )
             yield
 
     @contextmanager
@@ -61,13 +63,13 @@ class Scheduler:
         """Join the queue for the length of the block, which may compute once `Place.positions` has ended.
 
         `stop` ends the work, and the waiting, too. An `owner` computes one thing at a time; others overtake the rest.
-        `memory` is what the block holds from its begin to its end, also while others compute, in bytes. Raises Busy if
-        MOST_WAITING wait already.
+        `memory` is what the block holds from its begin to its end, also while others compute, in bytes. Raises
+        QueueFull if MOST_WAITING wait already.
         """
         place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner, memory=memory)
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
-                raise Busy(f"{MOST_WAITING} requests wait already; try again in a minute")
+                raise QueueFull(f"{MOST_WAITING} requests wait already; try again in a minute")
             self._join(place)
         try:
             yield place

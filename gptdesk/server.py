@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from gptdesk.api.connections import Connection
 from gptdesk.api.guard import Guard
 from gptdesk.api.health import add_health
+from gptdesk.api.openai import add_openai
 from gptdesk.desk import Desk
 from gptdesk.page.app import mount_page
 from gptdesk.settings import Settings
@@ -42,8 +43,12 @@ def web_app(desk: Desk) -> FastAPI:
         desk.link = ShareLink(PublicPage(desk).opened, folder=desk.settings.temporary / "link")
     app = FastAPI(openapi_url=None)
     add_health(app, desk.settings)
+    add_openai(app, desk)
     app = mount_page(app, desk)
-    app.add_middleware(Guard, public=desk.settings.public, hosts=desk.settings.allowed_hosts)  # before the door
+    settings = desk.settings
+    app.add_middleware(
+        Guard, public=settings.public, hosts=settings.allowed_hosts, api_key=settings.api_key
+    )  # before the door
     return app
 
 

@@ -16,6 +16,7 @@ from samplers import Options
 
 FILE = "settings.json"
 SPACE_PORT = 7860  # what a Hugging Face Space forwards
+API_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")  # what a Bearer header can carry (RFC 6750)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -28,6 +29,7 @@ class Settings(Options):
         "", description="host names, separated by commas, that your reverse proxy uses for the desk"
     )
     port: int = Field(SPACE_PORT, ge=0, le=65535, description="first port to try; 0 takes any free one")
+    api_key: str = Field("", repr=False, description="key that requests to the API must send; empty: none is needed")
     browser: bool = Field(True, description="open the page when the desk is ready")
     app_window: bool = Field(False, description="open the page in a window of its own (Chromium, Chrome or Edge)")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="device of float models")
@@ -45,6 +47,15 @@ class Settings(Options):
             if not HOST_NAME.fullmatch(name):
                 raise ValueError(f"allow_host takes names like desk.example.org, without a port, not {name!r:.80}")
         return names
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: str) -> str:
+        if key and not API_KEY.fullmatch(key):
+            raise ValueError(
+                "api_key takes letters, digits and the characters - . _ ~ + / =, up to 200, without spaces"
+            )
+        return key
 
     @property
     def allowed_hosts(self) -> frozenset[str]:

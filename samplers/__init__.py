@@ -3,8 +3,9 @@
 from samplers.base import Sampler
 from samplers.chain import Chain, Link, Sampling, default_chain
 from samplers.greedy import Greedy
+from samplers.logit_bias import LogitBias
 from samplers.min_p import MinP
-from samplers.options import Options
+from samplers.options import OptionError, Options
 from samplers.penalties import PresenceFrequency, RepetitionPenalty
 from samplers.plugins import is_from_folder, load_plugins
 from samplers.registry import build, get, names, register
@@ -17,6 +18,7 @@ from samplers.typical import Typical
 __all__ = [
     "Chain",
     "Link",
+    "OptionError",
     "Options",
     "Sampler",
     "Sampling",
@@ -30,5 +32,5 @@ __all__ = [
     "register",
 ]
 
-for _sampler in (RepetitionPenalty, PresenceFrequency, Temperature, TopK, TopP, MinP, Typical, Greedy):
+for _sampler in (RepetitionPenalty, PresenceFrequency, Temperature, TopK, TopP, MinP, Typical, Greedy, LogitBias):
     register(_sampler)

@@ -4,15 +4,24 @@ import reprlib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 # pydantic explains these after a comma ("a valid integer, unable to parse ..."); the offending value says it better.
 WRONG_TYPE = ("_parsing", "_type", "_from_float")
 
 
+class OptionError(ValueError):
+    """A value that an option does not take; `option` is its name, or that of the class for a fault of several."""
+
+    def __init__(self, sentence: str, *, option: str) -> None:
+        super().__init__(sentence)
+        self.option = option
+
+
 class Options(BaseModel):
     """Immutable set of options: unknown names, values out of range, NaN and infinity are refused.
 
-    Raises ValueError with one sentence that names the option, what is allowed and what was given.
+    Raises OptionError, a ValueError with one sentence: the option, what is allowed and what was given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -21,12 +30,13 @@ class Options(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ValueError(_sentence(type(self), error)) from None
+            fault = error.errors(include_url=False)[0]
+            option = str(fault["loc"][0]) if fault["loc"] else getattr(self, "name", type(self).__name__)
+            raise OptionError(_sentence(type(self), fault), option=option) from None
 
 
-def _sentence(options: type[Options], error: ValidationError) -> str:
-    """Return the first fault of `error` as a sentence that a user can act on."""
-    fault = error.errors(include_url=False)[0]
+def _sentence(options: type[Options], fault: ErrorDetails) -> str:
+    """Return a fault as a sentence that a user can act on."""
     kind, message = fault["type"], fault["msg"]
     owner = getattr(options, "name", options.__name__)
     option = str(fault["loc"][0]) if fault["loc"] else owner

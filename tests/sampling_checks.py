@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -179,6 +180,19 @@ def check_presence_frequency(cls: type[Sampler]) -> None:
     assert both.tolist() == [[1.25, 1, 3.75], [5, 6.5, 5]]
 
 
+def check_logit_bias(cls: type[Sampler]) -> None:
+    """Require the addition to the named tokens alone, and one sentence for what is no list of biases."""
+    logits = torch.tensor([[0.0, 1, -math.inf], [3, 2, 1]])
+    changed = cls(logit_bias="0:-100, 2:2.5,")(logits, text(2))
+    assert changed.tolist() == [[-100, 1, -math.inf], [-97, 2, 3.5]]
+    many = ", ".join(f"{i}:1" for i in range(1_001))
+    for wrong in ("5", "a:1", "-1:1", "1:nan", "1:101", "1:1, 1:2", "1:1 2:2", many):
+        with pytest.raises(ValueError, match="logit_bias"):
+            cls(logit_bias=wrong)
+    with pytest.raises(ValueError, match="token 3"):  # outside the vocabulary
+        cls(logit_bias="3:1")(logits, text(2))
+
+
 def check_order(default: Chain) -> None:
     """Require this order, by names and on rows where each swap of two neighbours gives another distribution."""
     order = ["repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p"]
@@ -208,6 +222,7 @@ CHECKS: dict[str, Callable[[type[Sampler]], None]] = {
     "temperature": check_temperature,
     "repetition_penalty": check_repetition_penalty,
     "presence_frequency": check_presence_frequency,
+    "logit_bias": check_logit_bias,
 }
 
 

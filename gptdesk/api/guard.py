@@ -5,36 +5,41 @@ for file uploads, Origin; a page of another site could reach the desk by DNS reb
 why Ollama and others have such a check).
 """
 
+import hmac
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gptdesk.api.routes import find_route, kept_query
+from gptdesk.api.errors import as_object, error_response
+from gptdesk.api.routes import find_route, is_rest, kept_query, open_methods
 from gptdesk.settings import is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 KIND = "gptdesk.kind"  # key in the scope of an allowed request: the kind of its route
 OPEN_TO_LINKS = ("page", "api")  # kinds of routes that other sites may link to
 FOREIGN = "This desk takes no requests from pages of other sites."
+WRONG_KEY = "The API of this desk needs its key; send it as Authorization: Bearer KEY."
 CLOSED = "This desk has no such address, or it is closed."
 
 
 class Guard:
     """ASGI middleware that refuses foreign callers with 403 and routes outside the allow list with 404.
 
-    `hosts` are allowed names of the desk beside those of this computer. A public desk answers to any name.
+    `hosts` are allowed names of the desk beside those of this computer. A public desk answers to any name. Requests to
+    the API need the `api_key`, if there is one, and are refused with an error object: 401 without it.
     """
 
-    def __init__(self, app: ASGIApp, *, public: bool, hosts: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, *, public: bool, hosts: Collection[str] = (), api_key: str = "") -> None:
         self._app = app
         self._public = public
         self._hosts = frozenset(hosts)
+        self._api_key = api_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            answer = self._refusal(scope)
+            answer: Response | None = self._refusal(scope)
         elif scope["type"] == "lifespan":
             answer = None
         else:  # the desk has no WebSockets
@@ -44,15 +49,20 @@ class Guard:
         else:
             await answer(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a refused request; None for an allowed one, whose scope gets its kind and query."""
+        path = scope["path"]
         if not self._public and (reason := self._foreign(scope)):
-            return PlainTextResponse(reason, status_code=403)
-        route = find_route(scope["method"], scope["path"], public=self._public)
+            return _refused(path, 403, reason)
+        if is_rest(path) and not self._has_key(scope):
+            return _refused(path, 401, WRONG_KEY, **{"www-authenticate": "Bearer"})
+        route = find_route(scope["method"], path, public=self._public)
         if route is None:
-            return PlainTextResponse(CLOSED, status_code=404)
+            if is_rest(path) and (methods := open_methods(path, public=self._public)):
+                return _refused(path, 405, f"{path} takes {methods}, not {scope['method']}", allow=methods)
+            return _refused(path, 404, CLOSED)
         if not self._public and route.kind not in OPEN_TO_LINKS and header(scope, b"sec-fetch-site") == "cross-site":
-            return PlainTextResponse(FOREIGN, status_code=403)
+            return _refused(path, 403, FOREIGN)
         scope[KIND] = route.kind
         scope["query_string"] = kept_query(route, scope["query_string"])
         return None
@@ -70,6 +80,12 @@ class Guard:
                 return FOREIGN
         return None
 
+    def _has_key(self, scope: Scope) -> bool:
+        """Return whether a request sends the key of the API, or there is none."""
+        scheme, _, key = header(scope, b"authorization").partition(" ")
+        sent = key.strip() if scheme.lower() == "bearer" else ""
+        return not self._api_key or hmac.compare_digest(sent.encode(), self._api_key.encode())
+
     def _is_ours(self, url: str) -> bool:
         """Return whether the host of `url` is this computer or an allowed name."""
         try:
@@ -77,6 +93,14 @@ class Guard:
         except ValueError:
             return False
         return is_loopback(host) or host.endswith(".localhost") or host in self._hosts
+
+
+def _refused(path: str, status: int, sentence: str, **headers: str) -> Response:
+    """Return a refusal: an error object for a path of the API, else plain text."""
+    if not is_rest(path):
+        return PlainTextResponse(sentence, status_code=status, headers=headers)
+    code = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed"}.get(status)
+    return error_response(status, as_object(status, sentence, code=code), headers=headers)
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
-Kind = Literal["page", "stream", "event", "upload", "download", "api"]
+Kind = Literal["page", "stream", "event", "upload", "download", "api", "rest"]
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")  # random id of a session or an upload
 _FILE = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]*)"  # no segment begins with a dot
@@ -43,12 +43,27 @@ OPEN = (
     Route("upload", "GET", "/gradio_api/upload_progress", query=("upload_id",), public=False),
     Route("download", "GET HEAD", "/gradio_api/file=.+"),
     Route("api", "GET HEAD", "/health"),
+    Route("rest", "POST", "/v1/completions"),
+    Route("rest", "POST", "/v1/chat/completions"),  # which says that there is no chat
+    Route("rest", "GET HEAD", "/v1/models"),
+    Route("rest", "GET HEAD", "/v1/models/.{1,300}"),
 )
 
 
 def find_route(method: str, path: str, *, public: bool) -> Route | None:
     """Return the route that answers this request; None if none does."""
     return next((one for one in OPEN if one.matches(method, path) and (one.public or not public)), None)
+
+
+def open_methods(path: str, *, public: bool) -> str:
+    """Return the methods that a path can be requested with, separated by commas; empty if none can."""
+    methods = [one for route in OPEN if route.public or not public for one in route.methods.split()]
+    return ", ".join(one for one in dict.fromkeys(methods) if find_route(one, path, public=public))
+
+
+def is_rest(path: str) -> bool:
+    """Return whether a path is one of the API, open or not."""
+    return path == "/v1" or path.startswith("/v1/")
 
 
 def kept_query(route: Route, query: bytes) -> bytes:

@@ -59,6 +59,9 @@ def main_parser() -> Parser:
     )
     parser.add_argument("--port", help="first port to try (default 7860)")
     parser.add_argument(
+        "--api-key", metavar="KEY", help="key that requests to the API must send (better by GPTDESK_API_KEY)"
+    )
+    parser.add_argument(
         "--share", action="store_const", const=True, help="make a public link, by which others can use the desk"
     )
     parser.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="do not open the page")

@@ -1,6 +1,5 @@
 """Long-running actions: queueing, Stop, error display."""
 
-import ipaddress
 import logging
 import threading
 import time
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from gptdesk.api.callers import caller_address
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates
 from gptdesk.scheduler import Place
-from gptdesk.settings import Settings, on_space
+from gptdesk.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -170,22 +170,7 @@ def action_row(
 
 
 def owner_of(request: gr.Request, settings: Settings) -> str:
-    """Return who has asked, by the address that the request comes from.
-
-    On a Space that is the one that its proxy saw, which it names last. What comes by a link was passed on by a share
-    server and its own proxies, all of which add what they saw: the last address that is on the internet is the
-    visitor's, whatever the visitor wrote before it. A server in a network of one's own names none; then it is the
-    session. Elsewhere there may be no proxy, and the header says what the visitor likes.
-    """
-    if settings.behind_link:
-        named = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
-        return next(filter(_is_on_internet, map(str.strip, reversed(named))), request.session_hash or "")
-    forwarded = str(request.headers.get("x-forwarded-for", "")).rpartition(",")[2].strip() if on_space() else ""
-    return forwarded or str(getattr(request.client, "host", ""))
-
-
-def _is_on_internet(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_global
-    except ValueError:
-        return False
+    """Return who has asked, as `caller_address`: by the address of the request, or the session."""
+    address = str(getattr(request.client, "host", ""))
+    forwarded = request.headers.getlist("x-forwarded-for")
+    return caller_address(forwarded, address, settings=settings, unnamed=request.session_hash or "")

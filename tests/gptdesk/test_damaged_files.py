@@ -44,6 +44,7 @@ from gptdesk.training.run_directory import (
 from models.checkpoint import Checkpoint
 from models.listing import describe
 from models.storage import read_json
+from samplers import OptionError
 
 DEEP: Any = 0
 for _ in range(60):
@@ -286,7 +287,7 @@ def refused(read: Callable[[], object]) -> str:
     try:
         read()
     except ValueError as error:
-        assert type(error) is ValueError  # noqa: PT017 - some values are damaged, some are not
+        assert type(error) in (ValueError, OptionError)  # noqa: PT017 - some values are damaged, some are not
         assert "\n" not in str(error)  # noqa: PT017
         return str(error)
     return ""

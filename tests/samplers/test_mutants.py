@@ -12,7 +12,7 @@ import torch
 from sampling_checks import CHECKS, check, check_order
 from torch import Tensor
 
-from samplers import Chain, Sampler, check_sampler, default_chain, get, names
+from samplers import Chain, OptionError, Sampler, check_sampler, default_chain, get, names
 
 REAL = {name: get(name) for name in names()}
 Bug = Callable[[Sampler, Tensor, Tensor], Tensor]
@@ -274,7 +274,7 @@ def passes_an_option_out_of_range(self, logits, tokens):
         (misspells_a_name, NameError),
         (misspells_an_option, AttributeError),
         (passes_a_wrong_number_of_arguments, TypeError),
-        (passes_an_option_out_of_range, ValueError),
+        (passes_an_option_out_of_range, OptionError),
     ],
 )
 def test_a_crash_of_the_harness_is_not_a_catch(

@@ -38,6 +38,7 @@ def test_the_built_ins_are_there_in_the_default_order() -> None:
         "min_p",
         "typical",
         "greedy",
+        "logit_bias",
     ]
     assert names() == built_in
     assert samplers.default_chain().to_data()[2] == {"name": "temperature", "temperature": 0.8}
@@ -131,7 +132,7 @@ def test_a_bad_class_is_refused_and_leaves_no_trace(cls: type[Sampler], words: s
 
 def test_an_unknown_name_lists_those_there_are() -> None:
     with pytest.raises(
-        ValueError, match=r"^there is no sampler 'topk'; the samplers are: repetition_penalty, .*greedy$"
+        ValueError, match=r"^there is no sampler 'topk'; the samplers are: repetition_penalty, .*greedy, logit_bias$"
     ):
         get("topk")
     with pytest.raises(ValueError, match=r"^there is no sampler 'x{10}") as caught:
