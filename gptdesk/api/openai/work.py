@@ -55,7 +55,7 @@ class Work:
         late = time.monotonic() + self.seconds
         with desk.scheduler.admitted(owner):
             for i, request in enumerate(self.requests):
-                for event in self._one(desk, request, late=late, stop=stop, owner=owner, origin="api"):
+                for event in self._one(desk, request, late=late, stop=stop, owner=owner):
                     if isinstance(event, GenerationQueued) and time.monotonic() > late:
                         raise Busy(f"others were computing for {self.seconds:.0f} seconds; try again later")
                     yield i, event
@@ -69,7 +69,7 @@ class Work:
         scores: list[TokenLogprob] = []
         if self.fields.echo and self.fields.logprobs is not None:
             tokens = request.prompt_ids or ()
-            for event in desk.score(self.key, tokens, top=self.fields.logprobs, stop=stop, owner=owner, origin="api"):
+            for event in desk.score(self.key, tokens, top=self.fields.logprobs, stop=stop, owner=owner):
                 if isinstance(event, GenerationQueued):
                     yield event
                 else:
