@@ -175,6 +175,7 @@ class ModelLibrary:
             raise ValueError(
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
             )
+        self._check_copy_name(target, precision=precision)  # before the lock: a bad name changes nothing on disk
         with self.own.locked(shared=True):  # the original stays where it is, and no run saves a model of the name
             self._check_copy_name(target, precision=precision)
             original = self.checkpoint(key.name)

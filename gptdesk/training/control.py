@@ -45,10 +45,7 @@ def create(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirecto
 
     Raises ValueError if the name is that of a run or a model, or cannot be one: see `check_new_name`.
     """
-    names = context.names()
-    if names.get(plan.name) == "run":
-        raise ValueError(NAME_IN_USE.format(plan.name))
-    check_new_name(plan.name, names)
+    _check_name(context, plan.name)
     copies = context.settings.pasted / plan.name
     plan = plan.model_copy(update={"data": text.stored_paths(copies), "pasted": text.pasted_path(copies)})
     path = context.settings.runs / plan.name
@@ -71,6 +68,7 @@ def begin(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirector
     """
     with starting_lock(context.settings.home):
         check_free(context)
+        _check_name(context, plan.name, replaces_unstarted=True)
         preparation.check_text(plan, text=text, context=context)
         remove_unstarted(context, plan.name)
         run = create(context, plan, text=text)
@@ -84,10 +82,24 @@ def begin(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirector
 
 def remove_unstarted(context: RunContext, name: str) -> None:
     """Remove the run of this name if it never made a step and has no process that could make one."""
+    if _is_unstarted(context, name):
+        remove(context, name)
+
+
+def _is_unstarted(context: RunContext, name: str) -> bool:
     path = context.settings.runs / name
     is_run = name in storage.names(path.parent)
-    if is_run and holder(context.settings.home) != name and not _has_steps(RunDirectory(path)):
-        remove(context, name)
+    return is_run and holder(context.settings.home) != name and not _has_steps(RunDirectory(path))
+
+
+def _check_name(context: RunContext, name: str, *, replaces_unstarted: bool = False) -> None:
+    """Raise ValueError if a run cannot have this name; that of a run to replace, which never made a step, is free."""
+    names = context.names()
+    if replaces_unstarted and _is_unstarted(context, name):
+        names = {other: kind for other, kind in names.items() if other != name}
+    if names.get(name) == "run":
+        raise ValueError(NAME_IN_USE.format(name))
+    check_new_name(name, names)
 
 
 def find(context: RunContext, name: str) -> RunDirectory:

@@ -163,7 +163,8 @@ def test_damaged_widgets_are_as_at_first_and_the_others_as_they_were(
     for _ in range(3):
         shown = {block.elem_id: sent for block, sent in loaded(blocks)}
     assert (shown["prompt"], shown["preset"]) == ("half \ufffd a pair", "Careful")
-    assert not {"max-new-tokens", "seed", "n", "new-seed", "stop-strings"} & set(shown)
+    assert shown["max-new-tokens"] == 200
+    assert not {"seed", "n", "new-seed", "stop-strings"} & set(shown)
     (told,) = [record.message for record in caplog.records if "does not fit the page" in record.message]
     assert all(name in told for name in wrong)
 

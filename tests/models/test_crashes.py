@@ -30,7 +30,7 @@ folder = Path(sys.argv[1])
 
 def import_all(library):
     # in this very process, which is killed, instead of one of its own
-    importing.convert_apart = lambda file, folder, options: Answer(**convert(file, folder, options))
+    importing.convert_apart = lambda file, folder, options, **_: Answer(**convert(file, folder, options))
     for number in itertools.count():
         library.import_model(Path(sys.argv[2]), name=f"i{number}")
         library.remove(f"i{number - 1}") if number else None

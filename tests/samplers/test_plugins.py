@@ -123,7 +123,8 @@ def test_a_built_in_sampler_is_a_plugin_moved_in(file: Path, tmp_path: Path) -> 
     logits = torch.randn(3, 500, generator=torch.Generator().manual_seed(1))
     tokens = torch.tensor([[1, 2, 2], [0, 499, 7], [5, 5, 5]])
     for cls in built_in:
-        options = {option: 0.9 if field.annotation is float else 7 for option, field in cls.model_fields.items()}
+        kinds = {option: field.annotation for option, field in cls.model_fields.items()}
+        options = {option: {float: 0.9, str: "7:2.5"}.get(kind, 7) for option, kind in kinds.items()}
         plugin = get(f"my_{cls.name}")(**{f"my_{option}": value for option, value in options.items()})
         theirs, ours = (Chain(samplers=(sampler,)).explain(logits, tokens)[-1] for sampler in (plugin, cls(**options)))
         assert torch.equal(theirs.probabilities, ours.probabilities)

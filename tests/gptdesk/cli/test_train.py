@@ -182,7 +182,7 @@ def test_a_run_that_cannot_begin_says_why_and_leaves_its_name_free(home: Path) -
     context = context_in(home)
     chosen = plan("mine", model={"start": "nobody"})
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"^the run mine could not be started: there is no model 'nobody'; "):
+        with pytest.raises(ValueError, match=r"^there is no model 'nobody'; "):
             begin_and_wait(context, chosen, text_of(home))
     (home / "settings.json").write_text("{")  # so that its process does not even come to training
     with pytest.raises(

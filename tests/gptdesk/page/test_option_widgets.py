@@ -44,10 +44,13 @@ def test_each_type_has_its_widget_with_bounds_value_and_explanation() -> None:
         widget("pair", fields["pair"])
 
 
-def test_every_registered_option_has_a_slider_its_default_fits() -> None:
+def test_every_registered_option_has_a_slider_its_default_fits_or_a_text_box() -> None:
     for name in names():
         for option, field in get(name).model_fields.items():
             slider = widget(option, field)
+            if field.annotation is str:
+                assert isinstance(slider, gr.Textbox), option
+                continue
             assert isinstance(slider, gr.Slider), option
             assert slider.minimum <= slider.value <= slider.maximum
             for edge in (slider.minimum, slider.maximum):  # what the widget can show, the sampler accepts
