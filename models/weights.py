@@ -65,6 +65,18 @@ class TensorSource:
         return self.tensors.get(name)
 
 
+def weight_files(folder: Path) -> list[str]:
+    """Return the names of the files that hold a folder's weights: model.safetensors, or an index and those it names.
+
+    Raises ValueError if there are none, or if the index is damaged.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if (folder / INDEX).is_file():
+        return [INDEX, *_indexed_files(folder)]
+    raise ValueError(_why_no_weights(folder))
+
+
 class StoredTensors:
     """The tensors of a folder by the names in its files: model.safetensors, or the files that its index names.
 
@@ -75,12 +87,7 @@ class StoredTensors:
     def __init__(self, folder: Path) -> None:
         """Read the headers; ValueError if a file is missing or damaged."""
         self._folder = folder
-        if (folder / WEIGHTS).is_file():
-            names = [WEIGHTS]
-        elif (folder / INDEX).is_file():
-            names = _indexed_files(folder)
-        else:
-            raise ValueError(_why_no_weights(folder))
+        names = [name for name in weight_files(folder) if name != INDEX]
         self._files: dict[str, str] = {}  # by the name of a tensor
         self.headers: dict[str, tuple[tuple[int, ...], str]] = {}  # shape and type of each tensor
         for name in names:

@@ -8,6 +8,7 @@ from gptdesk.export import card
 from models import storage
 from models.checkpoint import FILES, HELD_OUT, Checkpoint
 from models.tokenizer import Tokenizer
+from models.weights import weight_files
 
 COPIED = (*(name for name in FILES if name != HELD_OUT), "vocab.json", "merges.txt")
 
@@ -25,7 +26,7 @@ def write_huggingface(
             f"{name} is quantized to {checkpoint.quantized.name}, which transformers does not know; export the original"
         )
     with storage.new_folder(to, replace=False) as folder:
-        for file in COPIED:
+        for file in dict.fromkeys([*COPIED, *weight_files(checkpoint.path)]):
             if (checkpoint.path / file).is_file():
                 shutil.copyfile(checkpoint.path / file, folder / file)
         if not (folder / "tokenizer.json").exists() and not (folder / "vocab.json").exists():

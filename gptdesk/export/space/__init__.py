@@ -16,6 +16,7 @@ from models.checkpoint import FILES, HELD_OUT, Checkpoint, save_quantized
 from models.names import free_name
 from models.precision import PRECISIONS
 from models.tokenizer import Tokenizer
+from models.weights import weight_files
 
 FLOAT32 = PRECISIONS["float32"]
 PYTHON = "3.12"  # the default of Spaces, 3.10, is too old
@@ -93,7 +94,7 @@ def _write_model(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, folder
         (target / HELD_OUT).unlink(missing_ok=True)
         return
     target.mkdir(parents=True)
-    for file in FILES:
+    for file in dict.fromkeys([*FILES, *weight_files(checkpoint.path)]):
         if file != HELD_OUT and (checkpoint.path / file).is_file():
             shutil.copyfile(checkpoint.path / file, target / file)
     if not (target / "tokenizer.json").exists():

@@ -70,3 +70,21 @@ def test_a_folder_with_anything_in_it_stays_as_it_is(tiny_folder: Path, tmp_path
         with pytest.raises(ValueError, match=words):
             export(original, original.load_tokenizer(), name="tiny", to=to, format="huggingface", **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "mine"]
+
+
+def test_weights_in_several_files_go_along(tiny_folder: Path, tmp_path: Path) -> None:
+    whole = Checkpoint.open(tiny_folder / "tiny")
+    tokenizer = whole.load_tokenizer()
+    theirs = AutoModelForCausalLM.from_pretrained(whole.path)
+    theirs.save_pretrained(tmp_path / "shards", max_shard_size="40KB")
+    tokenizer.save(tmp_path / "shards", context=whole.config.block_size)
+    checkpoint = Checkpoint.open(tmp_path / "shards")
+    hub = export(checkpoint, tokenizer, name="tiny", to=tmp_path / "hf", format="huggingface")
+    space = export(
+        checkpoint, tokenizer, name="tiny", to=tmp_path / "space", format="space", sdk="cpu", precision="float32"
+    )
+    [deployed] = space.rglob("tiny/config.json")
+    for folder in (hub, deployed.parent):
+        assert len(list(folder.glob("*.safetensors"))) > 2
+        ids = torch.tensor([[1, 2, 3]])
+        torch.testing.assert_close(Checkpoint.open(folder).load_model()(ids), whole.load_model()(ids))
