@@ -100,6 +100,7 @@ def test_changes_of_another_program_are_listed_and_what_is_gone_is_said(page: "s
     page.get_by_role("tab", name="Train").click()
     page.get_by_role("tab", name="Models").click()
     choose(page, "models-chosen", "late")
+    sync_api.expect(page.locator("#models-facts")).to_contain_text(str(home / "models" / "late"))
     shutil.rmtree(home / "models" / "late")
     page.locator("#models-remove").click()
     page.locator("#models-really").click()
