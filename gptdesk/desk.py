@@ -115,7 +115,9 @@ class Desk:
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
                 events = generate(loaded, request, stop=stop)
                 if self.history:
-                    events = recorded(events, self.history, Draft(origin, key, checkpoint.path, request))
+                    events = recorded(
+                        events, self.history, Draft(origin, key, checkpoint.path, request, loaded.tokenizer)
+                    )
                 yield from place.shared(events, every=SLICE, waiting=GenerationQueued)
 
     def score(

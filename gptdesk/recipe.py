@@ -44,6 +44,7 @@ class Recipe(Options):
     @classmethod
     def of(cls, entry: Entry) -> "Recipe":
         """Return the recipe of an entry; ValueError if one of its options is no longer known."""
+        prompt = entry.prompt if entry.request.get("prompt_ids") is None else ""
         texts = [
             RecipeText(sha256=_hash(one.text), tokens=one.tokens, finish_reason=one.finish_reason)
             for one in entry.sequences
@@ -53,7 +54,7 @@ class Recipe(Options):
             precision=entry.precision,
             weights=entry.weights,
             kernels=entry.kernels,
-            request=GenerationRequest(**(entry.request | {"prompt": entry.prompt, "n": entry.n, "seed": entry.seed})),
+            request=GenerationRequest(**(entry.request | {"prompt": prompt, "n": entry.n, "seed": entry.seed})),
             texts=tuple(texts),
         )
 

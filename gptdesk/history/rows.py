@@ -17,6 +17,7 @@ from gptdesk.history import entry as entries
 from gptdesk.history.entry import Entry, HistoryFilter, Origin, Summary
 from models.manager import ModelKey
 from models.signature import signature_of
+from models.tokenizer import Tokenizer
 
 UNDO_TIME = 24 * 3600.0  # seconds after which what was deleted is gone
 COLUMNS = (
@@ -40,12 +41,19 @@ class Draft:
     key: ModelKey
     folder: Path  # of the model
     request: GenerationRequest
+    tokenizer: Tokenizer
     created: float = field(default_factory=time.time)  # seconds since 1970
     id: int | None = None  # None: not saved yet
 
     def __post_init__(self) -> None:
         self.result = GenerationResult(self.request.n)
         self.logprobs: list[list[float]] = [[] for _ in range(self.request.n)]  # of each sequence
+
+    @property
+    def prompt(self) -> str:
+        """Text of the prompt, also where the request gives it as ids."""
+        ids = self.request.prompt_ids
+        return self.request.prompt if ids is None else self.tokenizer.decode(ids)
 
     def add(self, event: GenerationEvent) -> None:
         """Add one event of the stream."""
@@ -83,7 +91,7 @@ def _insert(connection: sqlite3.Connection, draft: Draft, *, count: int, ended: 
         *(start.seed, request.n, start.prompt_tokens, start.known_tokens, start.dropped_tokens),
         *(start.context, start.kernels, count, result.seconds, result.seconds_to_first_token),
         *(result.tokens_per_second, ended, request.model_dump_json(exclude={"prompt", "n", "seed"})),
-        _storable(request.prompt),
+        _storable(draft.prompt),
     )
     marks = ", ".join("?" * len(values))
     number = connection.execute(f"INSERT INTO generations ({COLUMNS}) VALUES ({marks})", values).lastrowid

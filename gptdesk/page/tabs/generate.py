@@ -344,7 +344,7 @@ class GenerateTab:
         model = self.model.show(entry.model, entry.precision)
         most = self._most_tokens(self.model.first_of(entry.model))
         updates: Updates = {
-            self.prompt: request.prompt,
+            self.prompt: entry.prompt,
             self.max_new_tokens: gr.update(maximum=most, value=min(request.max_new_tokens, most)),
             self.n: min(request.n, MOST_SEQUENCES),
             self.seed: str(request.seed),

@@ -18,6 +18,7 @@ from gptdesk.errors import NotFound
 from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStep
 from gptdesk.history import Entry, History, HistoryFilter
 from gptdesk.history.schema import STEPS
+from gptdesk.recipe import Recipe
 from gptdesk.settings import LinkSettings, Settings
 from models.manager import ModelKey
 from models.weights_hash import weights_hash
@@ -84,6 +85,18 @@ def test_an_entry_has_all_that_repeats_the_text(desk: Desk) -> None:
     for event in desk.generate(ModelKey(entry.model, entry.precision), repeated):
         again.add(event)
     assert again.texts == result.texts
+
+
+def test_a_prompt_of_ids_is_saved_as_text_and_repeated_as_ids(desk: Desk) -> None:
+    ids = (*desk.tokenizer("tiny").encode("the cat"), 0)
+    request = GenerationRequest(prompt_ids=ids, seed=4, max_new_tokens=3)
+    list(desk.generate(TINY, request, origin="api"))
+    entry = newest(of(desk))
+    assert entry.prompt == desk.tokenizer("tiny").decode(ids)
+    assert Recipe.of(entry).request == request
+    with pytest.raises(ValueError, match="id"):
+        list(desk.generate(TINY, GenerationRequest(prompt_ids=(10**6,))))
+    assert of(desk).count() == 1
 
 
 def test_the_weights_are_named_by_their_hash(desk: Desk, home: Path) -> None:
