@@ -1,16 +1,16 @@
 """Checks of events, uploads and downloads before Gradio sees them."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
 from urllib.parse import parse_qsl
 
 from gradio.blocks import Blocks
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gptdesk.api.body import content_length, is_json, parse_json, read_body
+from gptdesk.api.errors import Refused
 from gptdesk.api.guard import CLOSED, KIND, header
 from gptdesk.page.downloads import is_handed_out
 from gptdesk.page.event_values import EventValues
@@ -24,15 +24,6 @@ LARGEST_EVENT, LARGEST_PUBLIC_EVENT = 16_000_000, 1_000_000  # bytes of JSON
 LARGEST_UPLOAD = 1_000_000_000  # bytes of all files that are sent at once
 LARGEST_ANSWER = 4_000_000  # bytes of the list of paths that Gradio answers an upload with
 FILE, HEARTBEAT = "/gradio_api/file=", "/gradio_api/heartbeat/"
-SLOWEST = 60.0  # seconds in which the body of an event must have come
-
-
-class _Refused(Exception):
-    """Refusal of a request, with the status and the sentence of the answer."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 class Door:
@@ -60,7 +51,7 @@ class Door:
         passes = self._passes.get(scope[KIND], self._app) if scope["type"] == "http" else self._app
         try:
             await passes(scope, receive, send)
-        except _Refused as refused:
+        except Refused as refused:
             answer = JSONResponse({"detail": str(refused)}, status_code=refused.status)
             await answer(scope, receive, send)
 
@@ -79,29 +70,25 @@ class Door:
             return
         session = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("session_hash", "")
         if session not in self._blocks._queue.pending_messages_per_session:  # Gradio would fail after its answer began
-            raise _Refused(404, "no event of this session is running")
+            raise Refused(404, "no event of this session is running")
         with self._listeners.counted(session):
             await self._app(scope, receive, send)
 
     async def _event(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
-            raise _Refused(415, "an event is JSON")
+        if not is_json(scope):
+            raise Refused(415, "an event is JSON")
         most, instead = (LARGEST_PUBLIC_EVENT, "shorten it") if self._public else (LARGEST_EVENT, "give it as a file")
         too_large = f"this is more than the {most / 1e6:g} MB of text that a page may send at once; {instead}"
-        try:
-            async with asyncio.timeout(SLOWEST):
-                body, visitor = await _read(scope, receive, most, too_large), _visitor(scope)
-        except TimeoutError:
-            raise _Refused(408, "the request came too slowly; send it again") from None
+        body, visitor = await read_body(scope, receive, most=most, too_large=too_large), _visitor(scope)
         queued = scope["path"].endswith("/join")
         try:
-            event = json.loads(body, parse_constant=_no_number)
-        except (ValueError, RecursionError):  # also for bytes that are no text, and numbers of thousands of digits
-            raise _Refused(400, "an event is JSON") from None
+            event = parse_json(body)
+        except ValueError:  # also for bytes that are no text, and numbers of thousands of digits
+            raise Refused(400, "an event is JSON") from None
         try:
             checked = self._values.checked(event, queued=queued, owns=lambda path: self._uploads.owns(visitor, path))
         except ValueError as error:
-            raise _Refused(400, str(error)) from None
+            raise Refused(400, str(error)) from None
         await self._app(*_replaced(scope, json.dumps(checked, allow_nan=False).encode(), receive), send)
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,9 +97,9 @@ class Door:
             await self._app(scope, receive, send)
             return
         if not header(scope, b"content-length"):
-            raise _Refused(411, "an upload needs a Content-Length header")
-        if _length(scope) > LARGEST_UPLOAD:
-            raise _Refused(413, f"at most {LARGEST_UPLOAD // 1_000_000:,} MB can be uploaded at once")
+            raise Refused(411, "an upload needs a Content-Length header")
+        if content_length(scope) > LARGEST_UPLOAD:
+            raise Refused(413, f"at most {LARGEST_UPLOAD // 1_000_000:,} MB can be uploaded at once")
         known = _visitor(scope)
         visitor = known or new_visitor()
         answer = bytearray()
@@ -146,30 +133,6 @@ def _visitor(scope: Scope) -> str | None:
     return visitor_of(value.decode("latin-1") for key, value in scope["headers"] if key.lower() == b"cookie")
 
 
-def _length(scope: Scope) -> int:
-    """Return the Content-Length of a request; 0 if it has none."""
-    length = header(scope, b"content-length")
-    return int(length[:20]) if length.isdecimal() else 0
-
-
-async def _read(scope: Scope, receive: Receive, most: int, too_large: str) -> bytes:
-    """Return a body of at most `most` bytes; refuse a larger one, with the sentence `too_large`, before it is read."""
-    if _length(scope) > most:
-        raise _Refused(413, too_large)
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise _Refused(400, "the request ended too early")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            raise _Refused(413, too_large)
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
 def _replaced(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Receive]:
     """Return the request with another body."""
     headers = [pair for pair in scope["headers"] if pair[0].lower() not in (b"content-length", b"transfer-encoding")]
@@ -201,7 +164,3 @@ def _with_cookie(send: Send, visitor: str) -> Send:
 def _paths(answer: bytes) -> list[str]:
     paths = json.loads(answer)
     return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
