@@ -91,12 +91,13 @@ HELP = """GPT Desk: a workbench for small GPT models.
   python launch.py test         the same with the test tools, then run every check and test
   python launch.py pip ...      run pip inside the app's environment, to add sampler plugins for example
   python launch.py python ...   run that environment's Python, as in: python -m gptdesk.starter
+  python launch.py serve        the API of the desk without its page, for programs and servers
   python launch.py shortcut     put GPT Desk in the applications menu; options after it are kept in the shortcut
 
   --home DIR    keep the environment, models, settings and runs in DIR (GPTDESK_HOME does the same)
   --repair      make the environment anew, whatever its state
 
-Any other word or option goes to GPT Desk itself: --port, --host, --no-browser, --app-window, generate, models ...
+Any other word or option goes to GPT Desk itself: --port, --lan, --no-browser, --app-window, generate, models ...
 """
 ROOT = Path(os.path.realpath(__file__)).parent
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -543,7 +544,7 @@ def terminal_signals_all() -> bool:
 
 def run_desk(plan: Plan, home: Path, words: list[str]) -> int:
     """Run the app, or one of its verbs; if it fails or crashes at once, test the environment."""
-    started, is_verb = time.monotonic(), bool(words) and not words[0].startswith("-")
+    started, is_verb = time.monotonic(), bool(words) and not words[0].startswith("-") and words[0] != "serve"
     command = [str(python_of(plan.folder)), "-m", "gptdesk", *words]
     code = run(command, desk_environment(home), patience=None if is_verb else 1.5)
     if code in (1, 132, 134, 139) and time.monotonic() - started < 30:

@@ -34,8 +34,8 @@ MANIFEST = "bundle.json"
 # what a clone has, as far as it is there; launch.py comes last, so that half an unpacked archive cannot be started
 PROGRAM = (
     *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml", "constraints.txt"),
-    *("requirements.txt", ".gitignore", ".gitattributes", ".ci", "docs", "desktop", "scripts", "tests", "benchmarks"),
-    *("samplers", "models", "gptdesk", "launch.py"),
+    *("requirements.txt", "Dockerfile", ".dockerignore", ".gitignore", ".gitattributes", ".ci"),
+    *("docs", "desktop", "scripts", "tests", "benchmarks", "samplers", "models", "gptdesk", "launch.py"),
 )
 NOT_PROGRAM = ("__pycache__", ".pyc")
 MODEL_FILES = {*FILES, INDEX, "README.md"} - {HELD_OUT}  # and shards; the text held out from training stays at home

@@ -1,23 +1,25 @@
 """Desk: settings, models, scheduler and saved state; the one gate to generation for page, command line and API."""
 
-import itertools
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 import psutil
 
+from gptdesk.browser_stores import BrowserStores
 from gptdesk.bundle import bundled_models
 from gptdesk.errors import NotFound, TooLarge
 from gptdesk.generation import GenerationEvent, GenerationQueued, GenerationRequest, generate
 from gptdesk.history import FILE as HISTORY
 from gptdesk.history import Draft, History, Origin, recorded
+from gptdesk.inspection import NextTokens, next_tokens
 from gptdesk.json_store import JsonStore
+from gptdesk.saved_items import LONGEST_NAME, SavedItems, check_prompt
 from gptdesk.scheduler import OpenCounter, Scheduler
-from gptdesk.settings import LinkSettings, Settings, make_folder
+from gptdesk.settings import LinkSettings, Settings, home_fault, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
-from gptdesk.stored_values import warn_once
 from gptdesk.system.share_link import ShareLink
 from gptdesk.token_logprobs import TokenLogprob, score_tokens
 from gptdesk.training.context import RunContext
@@ -26,22 +28,25 @@ from models.cache import cache_bytes
 from models.engine import get_device
 from models.library import ModelLibrary
 from models.listing import ModelInfo
-from models.manager import ModelKey, ModelManager
+from models.manager import LoadedModel, ModelKey, ModelManager
 from models.storage import names
 from models.tokenizer import Tokenizer
 from samplers import Chain, build, default_chain, is_from_folder, load_plugins
 from samplers import get as get_sampler
 from samplers import names as sampler_names
 
+if TYPE_CHECKING:
+    from gptdesk.metrics import Metrics  # commands need none, and save its import
+
+Result = TypeVar("Result")
 SLICE = 0.1  # seconds after which a generation lets others that wait compute
 AT_ONCE = 2  # generations of different pages that run at the same time; others wait
 CACHE_SHARE = 1 / 8  # of this computer's memory, for the KV caches of generations that take turns
 MOST_SEQUENCES, LONGEST_REQUEST = 128, 600.0  # of one request of several prompts; in seconds, as long as clients wait
 PUBLIC_SEQUENCES, PUBLIC_TOKENS, PUBLIC_SECONDS = 8, 1_000, 60.0  # of one request to a public desk
-PAGE, PRESETS = "page.json", "presets.json"
-MOST_PRESETS = 200  # of a user's own
+PAGE, PRESETS, PROMPTS = "page.json", "presets.json", "prompts.json"
+BROWSERS = "browsers"  # folder with what each browser has set
 LISTED = 12  # presets that an error message lists
-LONGEST_NAME = 60  # characters of a preset's name
 
 
 def built_in_presets() -> dict[str, Chain]:
@@ -50,6 +55,8 @@ def built_in_presets() -> dict[str, Chain]:
         "Balanced": default_chain(),
         "Most likely word": Chain(samplers=(build("greedy"),)),
         "Careful": Chain(samplers=(build("temperature", temperature=0.5), build("top_p", top_p=0.8))),
+        "Top-k only": Chain(samplers=(build("top_k", top_k=40),)),
+        "Top-p only": Chain(samplers=(build("top_p", top_p=0.9),)),
         "Adventurous": Chain(
             samplers=(
                 build("presence_frequency", presence_penalty=0.3, frequency_penalty=0.3),
@@ -71,22 +78,38 @@ class Desk:
 
     def __init__(self, settings: Settings, *, beside: "Desk | None" = None) -> None:
         self.settings = settings
-        for folder in (settings.models, settings.samplers, settings.vocabularies):
-            make_folder(folder)
+        if not home_fault(settings.home):
+            for folder in (settings.models, settings.samplers, settings.vocabularies):
+                make_folder(folder)
         self.library: ModelLibrary = beside.library if beside else _library(settings)
         self.manager: ModelManager = beside.manager if beside else _manager(settings, self.library)
         self.run_context = RunContext(settings, self.library)
         self.scheduler: Scheduler = beside.scheduler if beside else _scheduler()
         self.listeners: OpenCounter | None = None  # sessions whose page reads its events; None: not tracked
+        self.metrics: Metrics | None = beside.metrics if beside else None  # set by the server of a local desk
         self.link: ShareLink | None = None  # set by the server; a public desk has none
+        self.stops: set[threading.Event] = set()  # of work in threads that no page waits for; the server sets them
         # public instances load no plugins from the owner's folder
         self.warnings = [] if beside else load_plugins(None if settings.public else settings.samplers)
         self.page = JsonStore(settings.home / PAGE, writable=not settings.public)
-        self.presets = JsonStore(settings.home / PRESETS, writable=not settings.public)
+        self.browsers = BrowserStores(self.page, settings.home / BROWSERS, writable=not settings.public)
+        self.presets = SavedItems(
+            JsonStore(settings.home / PRESETS, writable=not settings.public),
+            "preset",
+            check=check_chain,
+            has_shape=_is_chain,
+            reserved=built_in_presets(),
+        )
+        self.prompts = SavedItems(
+            JsonStore(settings.home / PROMPTS, writable=not settings.public),
+            "prompt",
+            check=check_prompt,
+            has_shape=lambda value: isinstance(value, str),
+        )
         self.votes = JsonStore(settings.home / "votes.json", writable=not settings.public)
         # None: nothing is saved; a public desk keeps nothing of its visitors
         self.history = History(settings.home / HISTORY) if settings.history and not settings.public else None
-        if self.history:
+        if self.history and not home_fault(settings.home):
             self.history.tidy()
 
     def generate(
@@ -102,19 +125,24 @@ class Desk:
 
         Page, command line and API all generate here: with the limits of a public desk, the place in the queue (one
         generation at a time for each `owner`; None: no owner) and the loan of the model, which ends with the stream.
-        Where others wait, it computes for SLICE seconds at a time. It is saved in the history, as of `origin`.
+        Where others wait, it computes for SLICE seconds at a time; where bits allow it, steps of requests to one model
+        are computed together. It is saved in the history, as of `origin`.
         Raises TooLarge as `bounded`, Busy as `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend`
         and `generate`.
         """
-        request, stop = self.bounded(request), stop or threading.Event()
+        since, request, stop = time.perf_counter(), self.bounded(request), stop or threading.Event()
         checkpoint = self.library.checkpoint(key.name)
         memory = cache_bytes(checkpoint.config, rows=request.n)
-        with self.scheduler.queue(stop=stop, owner=owner, memory=memory) as place:
+        with self.scheduler.queue(stop=stop, owner=owner, memory=memory, model=key) as place:
             yield from map(GenerationQueued, place.positions())
             # on a public desk, the speed of a shared prefix would reveal prompts of others
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
+                if loaded.model.rows_are_independent:
+                    place.share()
                 events = generate(loaded, request, stop=stop)
-                if self.history:
+                if self.metrics:
+                    events = self.metrics.measured(events, key, rows=request.n, since=since)
+                if self.history and not home_fault(self.settings.home):
                     events = recorded(
                         events, self.history, Draft(origin, key, checkpoint.path, request, loaded.tokenizer)
                     )
@@ -136,6 +164,31 @@ class Desk:
             yield from map(GenerationQueued, place.positions())
             with self.manager.lend(key, fresh=self.settings.public) as loaded:
                 yield from place.shared(score_tokens(loaded, tokens, top=top, stop=stop), every=SLICE)
+
+    def inspect(
+        self,
+        key: ModelKey,
+        tokens: Sequence[int],
+        chain: Chain,
+        *,
+        top: int,
+        stop: threading.Event | None = None,
+        owner: str | None = None,
+    ) -> Iterator[GenerationQueued | NextTokens]:
+        """Yield the distribution of the token after these, as `next_tokens`; queued and refused as `generate`."""
+        yield from self.read(
+            key, lambda loaded: next_tokens(loaded, tokens, chain, top=top), stop=stop or threading.Event(), owner=owner
+        )
+
+    def read(
+        self, key: ModelKey, work: Callable[[LoadedModel], Result], *, stop: threading.Event, owner: str | None
+    ) -> Iterator[GenerationQueued | Result]:
+        """Yield the result of `work` with a model that is lent for it; queued and refused as `generate`."""
+        memory = cache_bytes(self.library.checkpoint(key.name).config)
+        with self.scheduler.queue(stop=stop, owner=owner, memory=memory) as place:
+            yield from map(GenerationQueued, place.positions())
+            with self.manager.lend(key, fresh=self.settings.public) as loaded:
+                yield work(loaded)
 
     def longest_request(self, *, prompts: int, sequences: int) -> float:
         """Return the seconds that a request of several prompts may take; TooLarge for more than this desk allows.
@@ -163,7 +216,7 @@ class Desk:
 
     def public_view(self) -> "Desk":
         """Return a public desk with the models and the queue of this one: all that who comes by a link can use."""
-        return Desk(LinkSettings(**self.settings.model_dump()), beside=self)
+        return Desk(LinkSettings(**self.settings.model_dump(exclude_unset=True)), beside=self)
 
     def sampler_names(self) -> list[str]:
         """Return the names of the samplers that are offered: on a public desk none of those from the folder.
@@ -181,53 +234,26 @@ class Desk:
         return self.library.tokenizer(name)
 
     def preset_names(self) -> list[str]:
-        """Return the names of the built-in presets, then of the user's own, MOST_PRESETS at most."""
-        own = list(itertools.islice(self._own_presets(), MOST_PRESETS))
-        if missing := len(self.presets.read()) - len(own):
-            file = self.settings.home / PRESETS
-            warn_once(
-                f"{missing:,} of the presets in {file} are not listed: they are damaged, or beyond {MOST_PRESETS}"
-            )
-        return [*built_in_presets(), *own]
+        """Return the names of the built-in presets, then of the user's own."""
+        return [*built_in_presets(), *self.presets.read()]
 
     def preset(self, name: str) -> Chain:
         """Return the chain saved under `name`; ValueError if there is none, or one of its samplers no longer exists."""
         if chain := built_in_presets().get(name):
             return chain
-        links = self.presets.read().get(name)
-        if not _is_chain(links):
+        try:
+            return check_chain(self.presets.get(name))
+        except NotFound:
             known = self.preset_names()
             more = f" and {len(known) - LISTED:,} more" if known[LISTED:] else ""
-            raise NotFound(f"there is no preset {name[:LONGEST_NAME]!r}; there are: {', '.join(known[:LISTED])}{more}")
-        return Chain.from_data(links)
+            there = f"there are: {', '.join(known[:LISTED])}{more}"
+            raise NotFound(f"there is no preset {name[:LONGEST_NAME]!r}; {there}") from None
 
     def save_preset(self, name: str, chain: Chain) -> str:
         """Save `chain` under `name`, replacing an older one; return the name without outer spaces."""
-        name = name.strip()
         if self.settings.public:
             raise ValueError("presets cannot be saved on a public desk; run one of your own")
-        if not name or len(name) > LONGEST_NAME:
-            raise ValueError(f"a preset needs a name of 1 to {LONGEST_NAME} characters; type one in the box")
-        if name in built_in_presets():
-            raise ValueError(f"{name!r} is a built-in preset; save yours under another name")
-        own = set(self._own_presets())
-        if name not in own and len(own) >= MOST_PRESETS:
-            raise ValueError(f"{MOST_PRESETS} presets are as many as can be kept; delete one of yours, then save this")
-        self.presets.put(name, chain.to_data())
-        return name
-
-    def delete_preset(self, name: str) -> None:
-        """Delete a preset of the user's own; NotFound if it is none."""
-        if name in built_in_presets() or name not in self.presets.read():
-            raise NotFound(f"{name!r} is not a preset of yours; only your own can be deleted")
-        self.presets.put(name, None)
-
-    def _own_presets(self) -> Iterator[str]:
-        """Yield the names of the user's own presets, in the order of their file."""
-        built_in = built_in_presets()
-        for name, links in self.presets.read().items():
-            if _is_chain(links) and 0 < len(name) <= LONGEST_NAME and name not in built_in:
-                yield name
+        return self.presets.save(name, chain.to_data())
 
 
 def _scheduler() -> Scheduler:
@@ -252,6 +278,13 @@ def _manager(settings: Settings, library: ModelLibrary) -> ModelManager:
     memory = int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2
     idle = settings.idle_minutes * 60 or None
     return ModelManager(library, device=get_device(settings.device), memory_budget=memory, idle_seconds=idle)
+
+
+def check_chain(links: object) -> Chain:
+    """Return a saved value as a chain; ValueError if it is none."""
+    if not _is_chain(links):
+        raise ValueError("a preset is a list of samplers with their options")
+    return Chain.from_data(links)
 
 
 def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:

@@ -14,14 +14,15 @@ KINDS: dict[str, str] = {
     "quantized copies": "copies",
     "runs": "runs|pasted",
     "texts": "texts",
+    "batches": "batches",
     "history": r"history\.sqlite(\.damaged)?(-wal|-shm)?",
     "caches": "cache|tiktoken",
     "temporary files": "temporary|tmp",
     "environments": r"env(-test)?(\.tmp-\d+)?|launch\.lock|logs",
-    "settings": r"(settings|page|presets|votes|running)\.json(\.damaged|\.\d+)?|(training|starting)\.lock|samplers"
-    r"|\.(settings|page|presets|votes)\.json\.[0-9a-f]{12}\.partial",
+    "settings": r"(settings|page|presets|prompts|votes|running)\.json(\.damaged|\.\d+)?|(training|starting)\.lock"
+    r"|samplers|browsers|\.(settings|page|presets|prompts|votes)\.json\.[0-9a-f]{12}\.partial",
 }
-WORK = ("models", "runs", "texts", "history", "settings")  # kinds that cannot be made again
+WORK = ("models", "runs", "texts", "batches", "history", "settings")  # kinds that cannot be made again
 OTHER = "other files"
 
 

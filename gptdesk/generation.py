@@ -201,11 +201,16 @@ def generate(
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
     tokens[:, : len(prompt)] = prompt
     draw = request.chain.start(seed=seed, rows=request.n)
+
+    def choose(logits: Tensor) -> tuple[Tensor, list[tuple[float, Alternatives]]]:
+        """Draw the next tokens (B,) from the logits (B, V), and return their log-probabilities, too."""
+        drawn = draw(logits, tokens[:, : cache.length])
+        tokens[:, cache.length] = drawn
+        return drawn, _logprobs(logits, drawn, top=request.top_logprobs)
+
+    drawn, logprobs = choose(logits)
     while True:
         length = cache.length
-        drawn = draw(logits, tokens[:, :length])  # (B, V) -> (B,)
-        logprobs = _logprobs(logits, drawn, top=request.top_logprobs)
-        tokens[:, length] = drawn
         reason: FinishReason | None = clock.finish_reason()
         if length + 1 - len(prompt) >= request.max_new_tokens:
             reason = reason or "length"
@@ -217,7 +222,7 @@ def generate(
                 yield row.add_token(int(drawn[row.index]), *logprobs[row.index], reason, seconds)
         if all(row.finished for row in rows):
             return
-        logits = engine(drawn[:, None], cache, last_only=True)[:, -1]
+        drawn, logprobs = loaded.batcher.step(drawn[:, None], cache, choose)
         if late := clock.finish_reason():
             yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
             return

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from gptdesk.stored_values import warn_once
@@ -17,7 +18,7 @@ class JsonStore:
     """JSON object in a file, written atomically. A damaged file is renamed, with a warning, and a new one started."""
 
     def __init__(self, file: Path, *, writable: bool) -> None:
-        self._file = file
+        self.file = file
         self._writable = writable
         self._lock = threading.Lock()
         self._known: tuple[tuple[int, int, int], JsonValues] | None = None  # the file's signature and its values
@@ -28,25 +29,32 @@ class JsonStore:
             return dict(self._values())
 
     def put(self, name: str, value: object | None) -> None:
-        """Set one value, or with None remove it; ValueError if it is too large or cannot be written.
+        """Set one value, or with None remove it; raises and does nothing as `update`."""
+
+        def change(values: JsonValues) -> JsonValues:
+            others = {other: kept for other, kept in values.items() if other != name}
+            return others if value is None else others | {name: value}
+
+        self.update(change)
+
+    def update(self, change: Callable[[JsonValues], JsonValues]) -> None:
+        """Write what `change` makes of the values there are now; ValueError if it is too large or cannot be written.
 
         Does nothing unless the store is writable; a public desk saves nothing of its visitors.
         """
         with self._lock:
             before = self._values()
-            values = {other: kept for other, kept in before.items() if other != name}
-            if value is not None:
-                values[name] = value
-            if not self._writable or values == before:
+            values = change(before)
+            if not self._writable or list(values.items()) == list(before.items()):
                 return
             data = json_bytes(values)
             if len(data) > LARGEST_STORE:
-                raise ValueError(f"{len(data) / 1e6:.0f} MB is too much to save in {self._file}; the file is unchanged")
+                raise ValueError(f"{len(data) / 1e6:.0f} MB is too much to save in {self.file}; the file is unchanged")
             try:
-                write_file(self._file, data)
+                write_file(self.file, data)
             except OSError as error:
                 raise ValueError(
-                    f"cannot write {self._file} ({error.strerror or error}); the file is unchanged"
+                    f"cannot write {self.file} ({error.strerror or error}); the file is unchanged"
                 ) from None
             self._known = None  # a file written twice within one clock tick has the same signature
 
@@ -54,7 +62,7 @@ class JsonStore:
         if not self._writable:
             return {}
         try:
-            stat = self._file.stat()
+            stat = self.file.stat()
         except OSError:
             return {}
         signature = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
@@ -64,13 +72,13 @@ class JsonStore:
 
     def _read(self) -> JsonValues:
         try:
-            return read_json(self._file, limit=LARGEST_STORE)
+            return read_json(self.file, limit=LARGEST_STORE)
         except ValueError as error:
             if isinstance(error.__cause__, OSError):  # unreadable for now, not damaged
                 raise
-            aside = self._file.with_name(f"{self._file.name}.damaged")
+            aside = self.file.with_name(f"{self.file.name}.damaged")
             try:
-                self._file.replace(aside)
+                self.file.replace(aside)
                 log.warning("%s; it is kept as %s and begun anew", error, aside)
             except OSError as refused:
                 warn_once(f"{error}, and cannot be moved to {aside} ({refused.strerror}); what it held is not known")

@@ -1,6 +1,7 @@
 """Text as HTML and Markdown, with all characters escaped."""
 
 import html
+import re
 from collections.abc import Sequence
 
 CSS = """
@@ -11,8 +12,9 @@ CSS = """
 .pane { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: 10px 12px;
   background: var(--background-fill-primary); height: 100%; }
 .pane h4 { margin: 0 0 6px; font-size: .9rem; }
-.pane .text { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 9rem; max-height: 26rem; overflow-y: auto; }
-.pane .given { opacity: .6; }
+.pane .text { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 9rem; max-height: 26rem; overflow-y: auto;
+  padding: 3px; }
+.pane .given { color: var(--body-text-color-subdued); }
 .pane mark { background: var(--color-accent-soft); color: inherit; outline: 2px solid var(--color-accent);
   border-radius: 3px; }
 .figures-table { overflow-x: auto; }
@@ -26,18 +28,28 @@ CSS = """
 """
 
 
+# characters with a meaning in Markdown, and those without which Gradio makes no link of an address
+SPECIAL = re.compile(r"[\\`*_{}\[\]<>()#+\-!|~$&@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+
+
 def markdown_text(text: str) -> str:
     """Return Markdown that shows `text` literally."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~$&" else c for c in text)
+    return SPECIAL.sub(r"\\\g<0>", text)
 
 
 def pane(name: str, prompt: str, text: str, *, mark: tuple[int, int] | None = None) -> str:
     """Return a text under its name, the prompt paler; `mark` is the start and the end of a highlight."""
     start, end = mark or (len(text), len(text))
     marked = f"<mark>{html.escape(text[start:end])}</mark>" if mark else ""
-    body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}"
+    return html_pane(name, prompt, f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}")
+
+
+def html_pane(name: str, prompt: str, body: str) -> str:
+    """Return a text, as HTML, under its name, the prompt paler; keys scroll it where it is long."""
+    name = html.escape(name)
     given = f'<span class="given">{html.escape(prompt)}</span>'
-    return f'<div class="pane"><h4>{html.escape(name)}</h4><div class="text">{given}{body}</div></div>'
+    text = f'<div class="text" tabindex="0" role="group" aria-label="{name or "Text"}">{given}{body}</div>'
+    return f'<div class="pane"><h4 aria-level="2">{name}</h4>{text}</div>'
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ Event = TypeVar("Event")
 Waiting = TypeVar("Waiting")
 
 OVERTAKEN = 5.0  # seconds for which generations may overtake a waiting measurement; after that they queue behind it
+TOGETHER = 16  # generations of one model that share a place
 AT_MOST = 2  # requests of one owner: one that computes and one that waits
 MOST_WAITING = 64  # places in the queue; further requests are refused
 LOOK = 0.1  # polling interval of waiting places in seconds
@@ -23,6 +24,7 @@ ABSENT = 2.0  # seconds without polling after which others overtake a waiting pl
 class Scheduler:
     """Scheduler of a number of places: a generation takes one; a measurement takes all, and so runs exclusively.
 
+    Generations of one model may share a place, once one of them has allowed it by `Place.share`.
     `memory` bytes are for the KV caches of the generations that have begun; further ones begin when some have ended.
     As many generations as there are places may begin whatever they need.
     """
@@ -47,9 +49,20 @@ class Scheduler:
         with self._requests.counted(owner) as requests:
             if requests > AT_MOST:
                 raise QueueFull(
-                    "one text of yours is being generated and another waits; start the next when one has ended"
+                    "one text from your network address is being generated and another waits; "
+                    "wait a moment, then try again"
                 )
             yield
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait, those that let others compute for a while included."""
+        return len(self._waiting)
+
+    @property
+    def computing(self) -> int:
+        """Requests that compute."""
+        return len(self._running)
 
     @contextmanager
     def queue(
@@ -59,14 +72,16 @@ class Scheduler:
         stop: threading.Event | None = None,
         owner: str | None = None,
         memory: int = 0,
+        model: Hashable = None,
     ) -> Iterator["Place"]:
         """Join the queue for the length of the block, which may compute once `Place.positions` has ended.
 
         `stop` ends the work, and the waiting, too. An `owner` computes one thing at a time; others overtake the rest.
-        `memory` is what the block holds from its begin to its end, also while others compute, in bytes. Raises
-        QueueFull if MOST_WAITING wait already.
+        `memory` is what the block holds from its begin to its end, also while others compute, in bytes. `model` is the
+        one that it generates with, None for other work. Raises QueueFull if MOST_WAITING wait already.
         """
         place = Place(self, alone=alone, stop=stop or threading.Event(), owner=owner, memory=memory)
+        place.model = model
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 raise QueueFull(f"{MOST_WAITING} requests wait already; try again in a minute")
@@ -113,11 +128,19 @@ class Scheduler:
         ]
         if place.alone:
             return not self._running and not before
-        if len(self._running) >= self._places or any(other.alone for other in self._running):
+        if not self._has_room(place) or any(other.alone for other in self._running):
             return False
         if place.begun:  # a place that lacks memory waits for this one to end, so it must be overtaken
             before = [other for other in before if not self._lacks_memory(other)]
         return all(other.alone and other.since > now - OVERTAKEN for other in before)
+
+    def _has_room(self, place: "Place") -> bool:
+        """Return whether a place is free, or one that generations of its model share."""
+        together = sum(other.shares_with(place) for other in self._running)
+        if together:
+            return together < TOGETHER
+        # places taken: one by each model that is shared, one by each of the others
+        return len({other.model if other.shares else other for other in self._running}) < self._places
 
     def _is_held_up(self, place: "Place") -> bool:
         """Return whether another place of its owner computes."""
@@ -130,6 +153,11 @@ class Scheduler:
         begun = [other for other in (*self._waiting, *self._running) if other.begun]
         held = sum(other.memory for other in begun)
         return len(begun) >= self._places and held + place.memory > self._memory
+
+    def _share(self, place: "Place") -> None:
+        with self._changed:
+            place.shares = True
+            self._changed.notify_all()
 
     def _number(self, place: "Place") -> int:
         with self._changed:
@@ -158,11 +186,21 @@ class Place:
         self.alone = alone
         self.owner = owner
         self.memory = memory  # bytes
+        self.model: Hashable = None  # that it generates with
+        self.shares = False  # whether others that generate with its model may compute beside it
         self.stop = stop
         self.begun = False  # whether it has computed before
         self.since = self.looked = 0.0  # when it joined the queue and last polled, by the monotonic clock
         self.started = 0.0  # when it last started to compute, by the same clock
         self._scheduler = scheduler
+
+    def share(self) -> None:
+        """Let others of its model compute beside it, whose steps are then computed together."""
+        self._scheduler._share(self)
+
+    def shares_with(self, other: "Place") -> bool:
+        """Return whether the other one may compute beside it in its place."""
+        return self.shares and not other.alone and self.model is not None and self.model == other.model
 
     @property
     def number(self) -> int:

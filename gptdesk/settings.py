@@ -1,22 +1,27 @@
 """Settings of the desk: arguments before environment before <home>/settings.json before defaults."""
 
 import ipaddress
+import logging
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from gptdesk.system.terminal import readable
-from models.storage import read_json
+from models.storage import json_bytes, read_json, write_file
 from samplers import Options
+
+log = logging.getLogger(__name__)
 
 FILE = "settings.json"
 SPACE_PORT = 7860  # what a Hugging Face Space forwards
 API_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")  # what a Bearer header can carry (RFC 6750)
+KEY_BYTES = 9  # of a key made by the desk: 12 characters, which a pupil can type
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -25,9 +30,11 @@ class Settings(Options):
 
     home: Path = Field(description="folder of models, environments and settings")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 127.0.0.1 is this computer only")
+    lan: bool = Field(False, description="listen on the local network; who opens the page or calls the API needs a key")
     allow_host: str = Field(
         "", description="host names, separated by commas, that your reverse proxy uses for the desk"
     )
+    public_desk: bool = Field(False, description="public mode wherever the desk listens: for a reverse proxy, say")
     port: int = Field(SPACE_PORT, ge=0, le=65535, description="first port to try; 0 takes any free one")
     api_key: str = Field("", repr=False, description="key that requests to the API must send; empty: none is needed")
     browser: bool = Field(True, description="open the page when the desk is ready")
@@ -39,6 +46,20 @@ class Settings(Options):
     idle_minutes: float = Field(
         10, ge=0, le=100_000, description="minutes after which a model that nobody uses leaves the memory; 0 never"
     )
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def source(self, name: str) -> str:
+        """Return where the value of an option comes from: a file, the environment, the command line or "default"."""
+        return self._sources.get(name, "default")
+
+    @model_validator(mode="after")
+    def _listen_at_one_place(self) -> Self:
+        if self.lan and "host" in self.model_fields_set:
+            raise ValueError(
+                "lan listens on all addresses of this computer, so host is not allowed; leave out one of them"
+            )
+        return self
 
     @field_validator("allow_host")
     @classmethod
@@ -63,9 +84,14 @@ class Settings(Options):
         return frozenset(name.strip().lower() for name in self.allow_host.split(",") if name.strip())
 
     @property
+    def bind_host(self) -> str:
+        """Address to listen on: `host`, or all with `lan`."""
+        return "0.0.0.0" if self.lan else self.host
+
+    @property
     def public(self) -> bool:
-        """True if others can reach the desk: on a Space, or listening beyond this computer."""
-        return on_space() or not is_loopback(self.host)
+        """True if others can reach the desk: on a Space, listening beyond this computer, or by `public_desk`."""
+        return self.public_desk or on_space() or not is_loopback(self.bind_host)
 
     @property
     def behind_link(self) -> bool:
@@ -74,8 +100,17 @@ class Settings(Options):
 
     def url(self, *, port: int) -> str:
         """Return the address of the desk on this computer when it listens on `port`."""
-        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host.strip("[]"), self.host.strip("[]"))
+        host = self.bind_host.strip("[]")
+        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+    def with_key(self) -> Self:
+        """Return the settings with a key made for this start, if `lan` has none; else these."""
+        if not self.lan or self.api_key:
+            return self
+        keyed = self.model_copy(update={"api_key": secrets.token_urlsafe(KEY_BYTES)})
+        keyed._sources = {**self._sources, "api_key": "made at the start"}
+        return keyed
 
     @property
     def models(self) -> Path:
@@ -88,6 +123,10 @@ class Settings(Options):
     @property
     def runs(self) -> Path:
         return self.home / "runs"
+
+    @property
+    def batches(self) -> Path:
+        return self.home / "batches"
 
     @property
     def cache(self) -> Path:
@@ -155,10 +194,15 @@ def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
     """
     given = {name: value for name, value in (arguments or {}).items() if value is not None}
     home = _absolute(str(given.pop("home", None) or default_home()))
-    make_folder(home)
+    if fault := home_fault(home):
+        log.warning("%s", fault)
+    else:
+        make_folder(home)
     values: dict[str, object] = {"home": home}
+    origins = {"home": "command line" if (arguments or {}).get("home") else _home_source()}
     if on_space():
         values |= {"host": "0.0.0.0", "port": SPACE_PORT, "browser": False}
+        origins |= dict.fromkeys(values, "Space")
     sources = {
         str(home / FILE): _from_file(home / FILE),
         "the environment": _from_environment(),
@@ -170,7 +214,32 @@ def load_settings(arguments: Mapping[str, object] | None = None) -> Settings:
         except ValueError as error:
             raise ValueError(f"{error} (in {source})") from None
         values |= given
-    return Settings(**values)
+        origins |= dict.fromkeys(given, source.removeprefix("the "))
+    settings = Settings(**values)
+    settings._sources.update(origins)
+    return settings
+
+
+def save_settings(home: Path, changes: Mapping[str, object]) -> None:
+    """Write options to `<home>/settings.json`, for the next start; None removes one, so that its default holds.
+
+    Raises ValueError, and leaves the file as it was, if a value or the file cannot be used; OSError if the disk
+    refuses.
+    """
+    file = home / FILE
+    values = {**_from_file(file), **changes}
+    values = {name: value for name, value in values.items() if value is not None}
+    valid = Settings(home=home, **values)
+    write_file(file, json_bytes({name: getattr(valid, name) for name in values}))
+
+
+def saved_settings(home: Path) -> dict[str, object]:
+    """Return the options in `<home>/settings.json`; ValueError if the file cannot be used."""
+    return _from_file(home / FILE)
+
+
+def _home_source() -> str:
+    return "environment" if os.environ.get("GPTDESK_HOME") else "default"
 
 
 def _absolute(home: str) -> Path:
@@ -196,6 +265,19 @@ def make_folder(path: Path) -> None:
         raise ValueError(
             f"cannot write in the home folder {path} ({error.strerror}); choose another with --home or GPTDESK_HOME"
         ) from None
+
+
+def home_fault(home: Path) -> str:
+    """Return the sentence that a home which exists can be read, but not written; empty for any other.
+
+    A desk works there all the same: with the models that it has, and nothing is kept.
+    """
+    if not home.is_dir() or os.access(home, os.W_OK | os.X_OK) or not os.access(home, os.R_OK | os.X_OK):
+        return ""
+    return (
+        f"the home folder {home} cannot be written: texts are generated, but nothing is kept (history, settings, "
+        "presets, runs); make it writable, or choose another with --home or GPTDESK_HOME"
+    )
 
 
 def _from_file(file: Path) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Origin of a model, as about.json holds it."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,12 +24,16 @@ class About:
     validation_loss: float | None = None
     created: str = ""  # ISO 8601; the time of saving if empty
     licence: str = ""
+    recipe: Mapping[str, object] | None = field(default=None, hash=False)  # of the run that trained it, as JSON
 
 
 def about_to_json(about: About, *, parameters: int) -> dict[str, object]:
     """Return the content of about.json, with the present time as `created` if that is empty."""
     created = about.created or datetime.now(UTC).isoformat(timespec="seconds")
-    return asdict(replace(about, created=created)) | {"parameters": parameters}
+    values = asdict(replace(about, created=created))
+    if about.recipe is None:
+        del values["recipe"]
+    return values | {"parameters": parameters}
 
 
 def read_about(folder: Path) -> About:
@@ -40,8 +45,12 @@ def read_about(folder: Path) -> About:
     if not file.exists():
         return About()
     data = storage.read_json(file, limit=SIZE_LIMIT)
-    values = {field.name: data[field.name] for field in fields(About) if field.name in data}
+    values = {one.name: data[one.name] for one in fields(About) if one.name in data}
+    if not isinstance(values.get("recipe"), dict | None):
+        raise ValueError(f"about.json has recipe = {values['recipe']!r:.60}, which is no object")
     for name, value in values.items():
+        if name == "recipe":
+            continue
         allowed = str if isinstance(getattr(About, name), str) else int | float | None
         if not isinstance(value, allowed) or isinstance(value, bool) or not _is_sane(value):
             raise ValueError(f"about.json has {name} = {value!r}, which is no {'text' if allowed is str else 'number'}")

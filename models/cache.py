@@ -59,6 +59,11 @@ class KVCache:
         return self._store.shape[4]
 
     @property
+    def store(self) -> Tensor:
+        """All keys and values, (L, 2, B, H, capacity, D): of each layer the keys, then the values."""
+        return self._store
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory, whatever is held."""
         return self._store.nbytes

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from models.batching import Batcher
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
 from models.library import ModelKey, ModelLibrary, runnable
@@ -39,6 +40,7 @@ class LoadedModel:
     config: GPTConfig
     memory_bytes: int
     prefixes: PrefixCache  # of prompts read before
+    batcher: Batcher  # of the steps of all its users
 
 
 _Slot = Slot[ModelKey, LoadedModel]
@@ -117,6 +119,10 @@ class ModelManager:
         """Return the keys of the models in memory, the least recently used first."""
         return self._loaded_models.keys()
 
+    def memory_bytes(self) -> int:
+        """Return the bytes of all weights in memory."""
+        return self._loaded_models.memory_bytes()
+
     def fit(self, keys: Sequence[ModelKey]) -> bool:
         """Return whether these models can be in memory at once, whatever else is there now.
 
@@ -191,7 +197,9 @@ class ModelManager:
         device = precision.device(self._device)
         model = self.library.load_engine(key, path, tuner=self._tuner, device=device)
         log.info("loaded %s, %.0f MB, on %s by %s", key, model.memory_bytes / 1e6, device, model.kernels)
-        return LoadedModel(key, model, tokenizer, checkpoint.config, model.memory_bytes, PrefixCache())
+        return LoadedModel(
+            *(key, model, tokenizer, checkpoint.config, model.memory_bytes), PrefixCache(), Batcher(model)
+        )
 
     def _check_room(self, key: ModelKey, needed: int) -> None:
         """Raise ValueError if `needed` bytes would not fit even with everything unused, and its older self, evicted."""

@@ -26,7 +26,7 @@ class _Prompt:
 
     tokens: Tensor  # (T,)
     cache: KVCache  # its first T tokens are the prompt's; others may append to it, not rewind
-    logits: Tensor  # (1, V) after the last of them
+    logits: Tensor | None  # (1, V) after the last of them, if they were computed as a prompt's
 
 
 class PrefixCache:
@@ -47,7 +47,7 @@ class PrefixCache:
         """
         with self._lock:
             # tokens in common, by prompt
-            shared = {prompt: _shared(prompt.tokens, tokens, chunk) for prompt in self._prompts}
+            shared = {prompt: _shared(prompt, tokens, chunk) for prompt in self._prompts}
             best = max(shared, key=shared.__getitem__, default=None)
             if best is None or not shared[best]:
                 return None
@@ -59,14 +59,19 @@ class PrefixCache:
         cache = best.cache.copy(capacity=capacity, length=shared[best])
         return Prefix(cache, best.logits if whole else None)
 
-    def keep(self, tokens: Tensor, cache: KVCache, logits: Tensor) -> None:
-        """Store a prompt (T,) just read into `cache`, with the logits (1, V) after it, and evict the oldest ones."""
+    def keep(self, tokens: Tensor, cache: KVCache, logits: Tensor | None) -> None:
+        """Store a prompt (T,) just read into `cache`, with the logits (1, V) after it, and evict the oldest ones.
+
+        Without logits, its whole chunks alone are reused.
+        """
         # most of it is room for a text to come
         if cache.capacity > 2 * len(tokens):
             cache = cache.copy(capacity=len(tokens), length=len(tokens))
         if cache.nbytes > MOST_BYTES:
             return
         with self._lock:
+            if logits is None and any(torch.equal(prompt.tokens, tokens) for prompt in self._prompts):
+                return
             others = [prompt for prompt in self._prompts if not torch.equal(prompt.tokens, tokens)]
             self._prompts = [*others, _Prompt(tokens, cache, logits)][-MOST_PROMPTS:]
             # the newest stays, however large it is
@@ -79,14 +84,15 @@ class PrefixCache:
         return sum(prompt.cache.nbytes for prompt in self._prompts)
 
 
-def _shared(known: Tensor, wanted: Tensor, chunk: int) -> int:
-    """Return the number of tokens of `wanted` (T,) that need not be read again, as `known` (T,) begins with them."""
-    if torch.equal(known, wanted):
+def _shared(prompt: _Prompt, wanted: Tensor, chunk: int) -> int:
+    """Return how many tokens of `wanted` (T,) need not be read again, as the known prompt begins with them."""
+    known = prompt.tokens
+    if prompt.logits is not None and torch.equal(known, wanted):
         return len(wanted)
     length = min(len(known), len(wanted))
     # ones up to the first difference: (length,) -> their number
     same = int((known[:length] == wanted[:length]).long().cumprod(0).sum())
-    # `known` is longer, and the logits at this place were not kept
+    # `known` is as long or longer, and the logits at this place were not kept
     if same == len(wanted):
         same -= 1
     # another division into chunks would give other bits

@@ -1,7 +1,8 @@
 """Samplers: from the logits of a model to the next token. Needs torch and pydantic only."""
 
 from samplers.base import Sampler
-from samplers.chain import Chain, Link, Sampling, default_chain
+from samplers.chain import Chain, Link, Sampling, chain_of, default_chain
+from samplers.dry import Dry
 from samplers.greedy import Greedy
 from samplers.logit_bias import LogitBias
 from samplers.min_p import MinP
@@ -12,8 +13,10 @@ from samplers.registry import build, get, names, register
 from samplers.temperature import Temperature
 from samplers.testing import check_sampler
 from samplers.top_k import TopK
+from samplers.top_n_sigma import TopNSigma
 from samplers.top_p import TopP
 from samplers.typical import Typical
+from samplers.xtc import Xtc
 
 __all__ = [
     "Chain",
@@ -23,6 +26,7 @@ __all__ = [
     "Sampler",
     "Sampling",
     "build",
+    "chain_of",
     "check_sampler",
     "default_chain",
     "get",
@@ -32,5 +36,7 @@ __all__ = [
     "register",
 ]
 
-for _sampler in (RepetitionPenalty, PresenceFrequency, Temperature, TopK, TopP, MinP, Typical, Greedy, LogitBias):
+for _penalty in (RepetitionPenalty, PresenceFrequency):
+    register(_penalty)
+for _sampler in (Temperature, TopK, TopP, MinP, Typical, Greedy, LogitBias, Dry, TopNSigma, Xtc):
     register(_sampler)

@@ -16,8 +16,8 @@ from samplers.draw import KeyStream, draw
 from samplers.greedy import Greedy
 from samplers.min_p import MinP
 from samplers.options import Options
-from samplers.ranking import Candidates, Ranked, Rows, spread
-from samplers.registry import build
+from samplers.ranking import Candidates, Ranked, Rows, Shortlist, spread
+from samplers.registry import build, get, names
 from samplers.temperature import Temperature
 from samplers.top_k import TopK
 from samplers.top_p import TopP
@@ -91,6 +91,14 @@ class Chain(Options):
             links.append(Link(name, spread(candidates, logits.shape[1]).softmax(dim=1)))
         return links
 
+    def candidates(self, logits: Tensor, tokens: Tensor) -> Shortlist:
+        """Return the tokens that the chain leaves, with their final logits: (B, V), (B, T) -> two of (B, W).
+
+        `samplers.draw.draw` draws from them as a generation does.
+        """
+        *_, (_, candidates) = _apply(_started(self), logits, tokens)
+        return candidates.finite()
+
     @field_validator("samplers", mode="before")
     @classmethod
     def _build_from_data(cls, samplers: Iterable[object]) -> tuple[object, ...]:
@@ -138,6 +146,20 @@ class Sampling:
 def default_chain() -> Chain:
     """Return the default chain, each sampler with its defaults."""
     return Chain(samplers=tuple(build(name) for name in DEFAULT_ORDER))
+
+
+def chain_of(samplers: Iterable[str], options: Mapping[str, object]) -> Chain:
+    """Return the chain of these samplers with these options; an option of another sampler adds that one at the end.
+
+    Raises ValueError for a sampler or an option that does not exist, or a value that it does not take.
+    """
+    links: dict[str, dict[str, object]] = {name: {"name": name} for name in samplers}
+    owners = {option: name for name in names() for option in get(name).model_fields}
+    for option, value in options.items():
+        if option not in owners:
+            raise ValueError(f"there is no option {option!r:.60}; those of samplers are: {', '.join(owners)}")
+        links.setdefault(owners[option], {"name": owners[option]})[option] = value
+    return Chain.from_data(links.values())
 
 
 def _built(data: object) -> Sampler:

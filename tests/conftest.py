@@ -14,6 +14,7 @@ from torch import Tensor
 import gptdesk.page  # noqa: F401 - before any test imports gradio, which takes half the time then
 import models.engine
 from gptdesk.starter.stories import stories
+from models.batching import Batcher
 from models.checkpoint import About, save_checkpoint
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
@@ -38,7 +39,12 @@ class Whisper(Sampler):
     def __call__(self, logits, tokens):
         return logits * (1 - self.softness / 3)
 '''
-os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+os.environ |= {
+    "GPTDESK_KERNELS": "torch",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 torch.set_num_threads(1)  # the models are tiny: threads that wait for each other cost more than they bring
 models.engine.THREADS = 1
 
@@ -74,6 +80,8 @@ def kernels_here() -> list[tuple[str, str]]:
 class Observed:
     """An engine each of whose passes goes through `observe`, which gets the tokens (B, T) and what computes them."""
 
+    rows_are_independent = False  # so that every pass is a call
+
     def __init__(self, engine: Engine, observe: Callable[[Tensor, Callable[[], Tensor]], Tensor]) -> None:
         self._engine = engine
         self._observe = observe
@@ -88,7 +96,7 @@ class Observed:
 def observed(loaded: LoadedModel, observe: Callable[[Tensor, Callable[[], Tensor]], Tensor]) -> LoadedModel:
     """The same model, which has read nothing yet, with its passes observed."""
     engine = Observed(loaded.model, observe)
-    return replace(loaded, model=engine, prefixes=PrefixCache())  # type: ignore[arg-type]
+    return replace(loaded, model=engine, prefixes=PrefixCache(), batcher=Batcher(engine))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

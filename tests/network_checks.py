@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.gpt import GPT, GPTConfig
+from models.precision import Precision
 
 CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
 VARIANTS = [
@@ -42,3 +43,15 @@ def check_causality(forward: Callable[[Tensor], Tensor]) -> None:
         after = forward(changed)
         assert torch.equal(after[:, :position], before[:, :position])
         assert not torch.equal(after[:, position], before[:, position])
+
+
+def decoded(model: GPT, precision: Precision) -> GPT:
+    """The network whose matrices are what the precision makes of those of `model`."""
+    config = model.config
+    copy = GPT(dataclasses.replace(config, tied=config.tied and not precision.own_head)).eval()
+    weights = {"lm_head.weight": model.wte.weight} | model.state_dict()
+    for name in precision.matrices(config):
+        encoding = precision.encoding(name, config)
+        weights[f"{name}.weight"] = encoding.decode(encoding.encode(weights[f"{name}.weight"]))
+    copy.load_state_dict({name: weights[name] for name in copy.state_dict()})
+    return copy.requires_grad_(False)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +19,17 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 NEEDS_BROWSER = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 MODULE = (sys.executable, "-m", "gptdesk")
+HIDDEN = ("--port", "0", "--no-browser")
 WINDOW = {"width": 1440, "height": 900}
 
 
 class RunningDesk:
     """A desk in a process of its own."""
 
-    def __init__(self, home: Path, *, program: Sequence[str] = MODULE, **variables: str) -> None:
-        command = [*program, "--port", "0", "--no-browser", "--home", str(home)]
+    def __init__(
+        self, home: Path, *, program: Sequence[str] = MODULE, options: Sequence[str] = HIDDEN, **variables: str
+    ) -> None:
+        command = [*program, *options, "--home", str(home)]
         self.log = ""
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | variables)
         assert self.process.stderr is not None
@@ -38,8 +42,14 @@ class RunningDesk:
 
     def close(self) -> str:
         """End it as Ctrl-C would; everything it wrote on stderr."""
+        assert self.process.stderr is not None
         self.process.send_signal(signal.SIGINT)
-        _, rest = self.process.communicate(timeout=20)
+        late = threading.Timer(20, self.process.kill)
+        late.start()
+        rest = self.process.stderr.read()  # not by communicate, which skips what has been read ahead
+        self.process.stderr.close()
+        self.process.wait()
+        late.cancel()
         return self.log + rest
 
 
@@ -108,3 +118,16 @@ def put(page: "sync_api.Page", name: str, value: object) -> None:
         if box.input_value() == str(value):
             return
         page.wait_for_timeout(500)  # the maximum that follows from the model may be on its way
+
+
+def details(page: "sync_api.Page") -> "sync_api.Locator":
+    """Open the stats below the text, and return them."""
+    unfold(page, "details")
+    return page.locator("#all-stats")
+
+
+def unfold(page: "sync_api.Page", name: str) -> None:
+    """Open an accordion, if it is closed."""
+    heading = page.locator(f"#{name} > button")
+    if "open" not in (heading.get_attribute("class") or "").split():
+        heading.click()

@@ -193,6 +193,72 @@ def check_logit_bias(cls: type[Sampler]) -> None:
         cls(logit_bias="3:1")(logits, text(2))
 
 
+def check_top_n_sigma(cls: type[Sampler]) -> None:
+    """Require the border of the authors' code: the best logit less n sample deviations, at any temperature."""
+    logits = 3 * torch.randn(50, 300, generator=torch.Generator().manual_seed(4))
+    for n in (0.3, 1.0, 2.5):
+        border = logits.max(1, keepdim=True).values - n * logits.std(1, keepdim=True)
+        expected = [set(row.nonzero()[:, 0].tolist()) for row in logits >= border]
+        assert survivors(cls(n_sigma=n), logits) == expected
+        assert survivors(cls(n_sigma=n), logits / 0.3) == expected
+    # removed tokens have no part in it: of 4, 3, 2 and 0 the deviation is 1.71
+    row = torch.tensor([[4.0, 3, 2, 0, -math.inf]])
+    assert survivors(cls(n_sigma=1), row) == [{0, 1}]
+    assert survivors(cls(n_sigma=1.2), row) == [{0, 1, 2}]
+
+
+def check_xtc(cls: type[Sampler]) -> None:
+    """Require the mean of the coin's two sides: the model's distribution, and it without all likely tokens but one."""
+    probabilities = [0.4, 0.25, 0.25, 0.06, 0.04]
+    row = logs(*probabilities)
+
+    def changed(**options: object) -> list[float]:
+        return cls(**options)(row, text(1)).softmax(1)[0].tolist()
+
+    # the likely ones but the last of the two equal ones are dropped
+    rest = [0, 0, 0.25 / 0.35, 0.06 / 0.35, 0.04 / 0.35]
+    for share in (0.2, 0.5, 1.0):
+        expected = [(1 - share) * p + share * q for p, q in zip(probabilities, rest, strict=True)]
+        assert changed(xtc_probability=share, xtc_threshold=0.25) == pytest.approx(expected, abs=1e-6)
+    assert changed(xtc_probability=1, xtc_threshold=0.05)[:3] == [0, 0, 0]
+    for idle in ({"xtc_threshold": 0.3}, {"xtc_threshold": 0.25, "xtc_never_drop": "9, 1"}):
+        assert changed(xtc_probability=1, **idle) == pytest.approx(probabilities, abs=1e-6)
+    assert changed(xtc_probability=1, xtc_threshold=0.25, xtc_never_drop="2") == pytest.approx(rest, abs=1e-6)
+    for wrong in ("a", "-1", "1 2", ", ".join(map(str, range(1_001)))):
+        with pytest.raises(ValueError, match="xtc_never_drop"):
+            cls(xtc_never_drop=wrong)
+
+
+def check_dry(cls: type[Sampler]) -> None:
+    """Require the penalty of the definition for each token that would prolong a repetition, and for no other."""
+    generator = torch.Generator().manual_seed(5)
+    for breakers, allowed, reach in ((set(), 1, 0), ({2}, 2, 0), (set(), 2, 9), ({0, 3}, 1, 25)):
+        tokens = torch.randint(0, 4, (60, 40), generator=generator)
+        options = {"dry_multiplier": 0.7, "dry_base": 1.5, "dry_allowed_length": allowed, "dry_range": reach}
+        sampler = cls(**options, dry_sequence_breakers=", ".join(map(str, breakers)))
+        expected = [[-loss for loss in _dry(row[-reach:], breakers, 0.7, 1.5, allowed)] for row in tokens.tolist()]
+        torch.testing.assert_close(sampler(torch.zeros(60, 4), tokens), torch.tensor(expected), rtol=1e-5, atol=1e-5)
+    endless = cls(dry_multiplier=100, dry_base=10)(torch.zeros(1, 2), torch.zeros(1, 1_000, dtype=torch.int64))
+    assert endless.isfinite().all()
+    assert endless.softmax(1).tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match="dry_sequence_breakers"):
+        cls(dry_sequence_breakers="198;25")
+
+
+def _dry(text: list[int], breakers: set[int], multiplier: float, base: float, allowed: int) -> list[float]:
+    """Return the penalty of each of four tokens by definition: each end of the text sought at each earlier place."""
+    losses = [0.0] * 4
+    for length in range(allowed, len(text)):
+        end = text[-length:]
+        if breakers & set(end):
+            break
+        for start in range(len(text) - length):
+            token = text[start + length]
+            if text[start : start + length] == end and token not in breakers:
+                losses[token] = multiplier * base ** (length - allowed)
+    return losses
+
+
 def check_order(default: Chain) -> None:
     """Require this order, by names and on rows where each swap of two neighbours gives another distribution."""
     order = ["repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p"]
@@ -223,6 +289,9 @@ CHECKS: dict[str, Callable[[type[Sampler]], None]] = {
     "repetition_penalty": check_repetition_penalty,
     "presence_frequency": check_presence_frequency,
     "logit_bias": check_logit_bias,
+    "top_n_sigma": check_top_n_sigma,
+    "xtc": check_xtc,
+    "dry": check_dry,
 }
 
 

@@ -265,6 +265,7 @@ def said(process: subprocess.Popen[str]) -> str:
     [
         (["--save"], signal.SIGINT, 0, "interrupted\n"),  # the app ends by itself
         (["--hang"], signal.SIGINT, 130, "interrupted\n"),  # is killed
+        (["serve", "--hang"], signal.SIGINT, 130, "interrupted\n"),  # the same without a page
         (["verb", "--save"], signal.SIGINT, 0, "interrupted\n"),  # a verb may take its time
         (["--wait"], signal.SIGTERM, 143, ""),
         (["--wait"], getattr(signal, "SIGHUP", 1), 129, ""),

@@ -1,7 +1,9 @@
 """Shared helpers of the tests of training: a small text, a plan that takes a second, a run from start to end."""
 
 import dataclasses
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ from gptdesk.starter.stories import stories
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, checkpoints, control, runner
 from gptdesk.training.context import RunContext
 from gptdesk.training.plan import RunPlan
-from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.run_directory import METRICS, RunDirectory, RunStatus, Sample
 from gptdesk.training.runner import Event
 from gptdesk.training.text_input import TextInput
 from models.checkpoint import Checkpoint
@@ -61,6 +63,28 @@ def begin(home: Path, name: str = "run", **chosen) -> RunDirectory:
     return control.create(context_in(home), plan(name, **chosen), text=text_of(home))
 
 
+def ended_run(home: Path, model: Path, *, name: str = "book", best: int = 34, steps: int = 142) -> RunDirectory:
+    """Return a run that has ended and made two models, each with the weights in the folder `model`."""
+    run = begin(home, name, steps=steps)
+    for step in (best, steps - 2, steps):
+        shutil.copytree(model, checkpoints.model_of(run.path, step))
+    for made in (name, f"{name}-last"):
+        shutil.copytree(model, home / "models" / made)
+    run.write_status(
+        RunStatus(
+            state="finished", step=steps, steps=steps, saved_step=steps, best_step=best, best_loss=2.5, model=name
+        )
+    )
+    lines = [
+        {"step": step, "tokens": 64 * step, "seconds": step / 2, "tokens_per_second": 128.0, "learning_rate": 1e-3}
+        | {"grad_norm": 1.0, "train_loss": 3.5 - step / 100, "val_loss": 3.4 - step / 200}
+        for step in range(1, steps + 1)
+    ]
+    (run.path / METRICS).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    run.log_samples([Sample(step, "Once", f" upon a step {step}") for step in (best, steps)])
+    return run
+
+
 def resume(run: RunDirectory, *, stop: threading.Event | None = None, **given) -> Iterator[Event]:
     """Start or resume a run in this process."""
     home = run.path.parent.parent
@@ -75,7 +99,8 @@ def outcome(run: RunDirectory) -> tuple[list[tuple[object, ...]], dict[str, torc
     newest = checkpoints.newest(run.path)
     assert newest is not None
     state, _ = checkpoints.load(newest)
-    about = dataclasses.replace(Checkpoint.open(newest / checkpoints.MODEL).about, created="", source="")
+    about = Checkpoint.open(newest / checkpoints.MODEL).about
+    about = dataclasses.replace(about, created="", source="", recipe={**(about.recipe or {}), "run": ""})
     told = [*map(dataclasses.astuple, run.samples()), dataclasses.astuple(about)]
     return curves, {**state.tensors, "step": torch.tensor(state.step)}, told
 

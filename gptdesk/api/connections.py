@@ -31,6 +31,11 @@ class Connection(H11Protocol):
         self._cancel_limit()
         super().connection_lost(exc)
 
+    def awaits_answer(self) -> bool:
+        """Return whether a request has come whole, and nothing of its answer has left."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_started and not cycle.disconnected
+
     def _start_limit(self) -> None:
         self._limit = self.loop.call_later(HEAD_WITHIN, self._end_limit)
 

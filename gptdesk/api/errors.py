@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER = "5"  # seconds until a client should ask again where the queue is full
 KINDS = ((NotFound, 404), (TooLarge, 413), (QueueFull, 429), (Busy, 503))
+REQUEST = "the request"  # what a fault of no single field is a fault of
 UNEXPECTED = "the desk failed while it answered this request; its terminal has the details"
 CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "queue_full"}
 
@@ -67,7 +68,7 @@ def error_object(error: Exception, *, hidden: str | None = None) -> dict[str, ob
         message = message.replace(hidden, "<home>")
     param, code = None, CODES.get(status)
     if isinstance(error, OptionError):
-        param = error.option
+        param = None if error.option == REQUEST else error.option
     elif isinstance(error, Refused):
         param, code = error.param, error.code or code
     return as_object(status, message, param=param, code=code)

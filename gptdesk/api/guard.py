@@ -10,7 +10,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gptdesk.api.errors import as_object, error_response
 from gptdesk.api.routes import find_route, is_rest, kept_query, open_methods
@@ -22,18 +22,25 @@ OPEN_TO_LINKS = ("page", "api")  # kinds of routes that other sites may link to
 FOREIGN = "This desk takes no requests from pages of other sites."
 WRONG_KEY = "The API of this desk needs its key; send it as Authorization: Bearer KEY."
 CLOSED = "This desk has no such address, or it is closed."
+CORS = b"access-control-"  # prefix of the headers by which an answer lets pages of other sites read it
 
 
 class Guard:
     """ASGI middleware that refuses foreign callers with 403 and routes outside the allow list with 404.
 
+    Without a `page` its routes are closed, too.
+
     `hosts` are allowed names of the desk beside those of this computer. A public desk answers to any name. Requests to
-    the API need the `api_key`, if there is one, and are refused with an error object: 401 without it.
+    the API need the `api_key`, if there is one, and are refused with an error object: 401 without it. No answer allows
+    pages of other sites to read it, as Gradio's do under any name of the desk but localhost and 127.0.0.1.
     """
 
-    def __init__(self, app: ASGIApp, *, public: bool, hosts: Collection[str] = (), api_key: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, *, public: bool, page: bool = True, hosts: Collection[str] = (), api_key: str = ""
+    ) -> None:
         self._app = app
         self._public = public
+        self._page = page
         self._hosts = frozenset(hosts)
         self._api_key = api_key
 
@@ -45,7 +52,7 @@ class Guard:
         else:  # the desk has no WebSockets
             answer = PlainTextResponse(CLOSED, status_code=404)
         if answer is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _without_cors(send))
         else:
             await answer(scope, receive, send)
 
@@ -56,7 +63,7 @@ class Guard:
             return _refused(path, 403, reason)
         if is_rest(path) and not self._has_key(scope):
             return _refused(path, 401, WRONG_KEY, **{"www-authenticate": "Bearer"})
-        route = find_route(scope["method"], path, public=self._public)
+        route = find_route(scope["method"], path, public=self._public, page=self._page)
         if route is None:
             if is_rest(path) and (methods := open_methods(path, public=self._public)):
                 return _refused(path, 405, f"{path} takes {methods}, not {scope['method']}", allow=methods)
@@ -93,6 +100,18 @@ class Guard:
         except ValueError:
             return False
         return is_loopback(host) or host.endswith(".localhost") or host in self._hosts
+
+
+def _without_cors(send: Send) -> Send:
+    """Return `send` without the headers that begin with CORS."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message.get("headers", ()) if not pair[0].lower().startswith(CORS)]
+            message = {**message, "headers": kept}
+        await send(message)
+
+    return sending
 
 
 def _refused(path: str, status: int, sentence: str, **headers: str) -> Response:

@@ -1,4 +1,4 @@
-"""GET /health: version of the desk and id of its home."""
+"""GET /health: version of the desk, id of its home, and whether it has a page."""
 
 from fastapi import FastAPI
 
@@ -7,10 +7,10 @@ from gptdesk.settings import Settings
 from gptdesk.system.single_instance import home_id
 
 
-def add_health(app: FastAPI, settings: Settings) -> None:
+def add_health(app: FastAPI, settings: Settings, *, page: bool) -> None:
     """Add the route, by which `find_running` recognises a desk that runs on the same home."""
-    answer = {"app": "gptdesk", "version": __version__, "home": home_id(settings.home)}
+    answer: dict[str, object] = {"app": "gptdesk", "version": __version__, "home": home_id(settings.home), "page": page}
 
     @app.api_route("/health", methods=["GET", "HEAD"])
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, object]:
         return answer

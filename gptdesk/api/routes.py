@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 Kind = Literal["page", "stream", "event", "upload", "download", "api", "rest"]
 
+MODELS = "/v1/models/"  # beginning of the paths of single models
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")  # random id of a session or an upload
 _FILE = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]*)"  # no segment begins with a dot
 
@@ -28,6 +29,12 @@ class Route:
     def matches(self, method: str, path: str) -> bool:
         """Return whether a request matches this route."""
         return method in self.methods.split() and re.fullmatch(self.pattern, path) is not None
+
+    def label(self, path: str) -> str:
+        """Return a name for what a path that matches asks for, of which there are few: without names and ids."""
+        if self.kind not in OF_API:
+            return self.kind
+        return f"{MODELS}{{model}}" if path.startswith(MODELS) else path
 
 
 OPEN = (
@@ -47,23 +54,31 @@ OPEN = (
     Route("rest", "POST", "/v1/chat/completions"),  # which says that there is no chat
     Route("rest", "GET HEAD", "/v1/models"),
     Route("rest", "GET HEAD", "/v1/models/.{1,300}"),
+    Route("rest", "POST", "/generate(?:/batch)?|/compare|/logits|/tokenize|/detokenize"),
+    Route("api", "GET HEAD", "/openapi.json|/docs"),
+    Route("api", "GET HEAD", "/metrics", public=False),
+    Route("api", "GET HEAD", "/"),  # without a page: it leads to /docs
 )
+OF_API = ("api", "rest")  # kinds of routes that need no page
+
+NATIVE = ("/generate", "/generate/batch", "/compare", "/logits", "/tokenize", "/detokenize")
 
 
-def find_route(method: str, path: str, *, public: bool) -> Route | None:
-    """Return the route that answers this request; None if none does."""
-    return next((one for one in OPEN if one.matches(method, path) and (one.public or not public)), None)
+def find_route(method: str, path: str, *, public: bool, page: bool = True) -> Route | None:
+    """Return the route that answers this request of a desk with a page or without; None if none does."""
+    opened = (one for one in OPEN if (one.public or not public) and (page or one.kind in OF_API))
+    return next((one for one in opened if one.matches(method, path)), None)
 
 
 def open_methods(path: str, *, public: bool) -> str:
-    """Return the methods that a path can be requested with, separated by commas; empty if none can."""
-    methods = [one for route in OPEN if route.public or not public for one in route.methods.split()]
+    """Return the methods that a path of the API can be requested with, separated by commas; empty if none can."""
+    methods = [one for route in OPEN if route.kind in OF_API for one in route.methods.split()]
     return ", ".join(one for one in dict.fromkeys(methods) if find_route(one, path, public=public))
 
 
 def is_rest(path: str) -> bool:
     """Return whether a path is one of the API, open or not."""
-    return path == "/v1" or path.startswith("/v1/")
+    return path in NATIVE or path == "/v1" or path.startswith("/v1/")
 
 
 def kept_query(route: Route, query: bytes) -> bytes:

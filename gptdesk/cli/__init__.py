@@ -5,26 +5,31 @@ from collections.abc import Callable, Sequence
 
 from gptdesk import __version__
 from gptdesk.cli.about import about
+from gptdesk.cli.batch import batch
 from gptdesk.cli.bench import bench
 from gptdesk.cli.bundle import bundle
 from gptdesk.cli.compare import compare, evaluate
+from gptdesk.cli.desk_options import SERVE, add_page_options, add_server_options, serve_parser
 from gptdesk.cli.generate import generate
+from gptdesk.cli.grid import grid
 from gptdesk.cli.history import history
 from gptdesk.cli.models import models
 from gptdesk.cli.parsing import Parser, UsageError, path
 from gptdesk.cli.recipe import recipe
 from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
+from gptdesk.cli.saved_items import presets, prompts
 from gptdesk.cli.shortcut import shortcut
 from gptdesk.cli.train import train
 from gptdesk.cli.uninstall import uninstall
 from gptdesk.desk import Desk
 from gptdesk.settings import load_settings
 
-__all__ = ["UsageError", "main_parser", "run"]
+__all__ = ["SERVE", "UsageError", "main_parser", "run", "serve_parser"]
 
 EPILOG = (
-    "Without a verb the desk opens in the browser. A model is NAME or NAME:PRECISION, as in starter:float32. "
+    "Without a verb the desk opens in the browser; `serve` is its API without the page. "
+    "A model is NAME or NAME:PRECISION, as in starter:float32. "
     "Each verb has its own --help."
 )
 
@@ -38,6 +43,10 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "runs": runs,
     "history": history,
     "recipe": recipe,
+    "batch": batch,
+    "grid": grid,
+    "prompts": prompts,
+    "presets": presets,
     "bench": bench,
     "bundle": bundle,
     "about": about,
@@ -50,28 +59,10 @@ def main_parser() -> Parser:
     """Return the parser of the desk's own options and the verb; the verb's options are left to it."""
     parser = Parser(prog="gptdesk", description="A workbench for small GPT models.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"gptdesk {__version__}")
-    parser.add_argument("--home", type=path, metavar="DIR", help="folder of models and settings (also GPTDESK_HOME)")
-    parser.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
-    parser.add_argument(
-        "--allow-host",
-        metavar="NAME,NAME",
-        help="host names, separated by commas, that your reverse proxy uses for the desk",
-    )
-    parser.add_argument("--port", help="first port to try (default 7860)")
-    parser.add_argument(
-        "--api-key", metavar="KEY", help="key that requests to the API must send (better by GPTDESK_API_KEY)"
-    )
-    parser.add_argument(
-        "--share", action="store_const", const=True, help="make a public link, by which others can use the desk"
-    )
-    parser.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="do not open the page")
-    parser.add_argument(
-        "--app-window",
-        action="store_const",
-        const=True,
-        help="open the page in a window without browser bars, if possible",
-    )
-    parser.add_argument("verb", nargs="?", choices=list(VERBS), metavar="VERB", help=", ".join(VERBS))
+    add_server_options(parser)
+    add_page_options(parser)
+    verbs = [*VERBS, SERVE]
+    parser.add_argument("verb", nargs="?", choices=verbs, metavar="VERB", help=", ".join(verbs))
     parser.add_argument("rest", type=path, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 

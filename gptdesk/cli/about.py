@@ -3,28 +3,15 @@
 import json
 from collections.abc import Sequence
 
-import torch
-
-from gptdesk import __version__
 from gptdesk.cli.parsing import verb_parser
 from gptdesk.desk import Desk
-from models.engine import THREADS, get_device
-from models.precision import PRECISIONS, missing_here
+from gptdesk.installation import installation_facts
 
 
 def about(desk: Desk, arguments: Sequence[str]) -> int:
     """Print versions, device and precisions; a kernel is known once a model has been loaded at its precision."""
     options = verb_parser("about", "Show versions, device, and the precisions available here.").parse_args(arguments)
-    facts = {
-        "gptdesk": __version__,
-        "torch": torch.__version__,
-        "home": str(desk.settings.home),
-        "device": str(get_device(desk.settings.device)),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "threads": THREADS,
-        "precisions": {name: missing_here().get(name, precision.title) for name, precision in PRECISIONS.items()},
-        "kernels": desk.manager.kernels(),
-    }
+    facts = installation_facts(desk)
     if options.json:
         print(json.dumps(facts, indent=1))
         return 0

@@ -1,4 +1,4 @@
-"""`gptdesk history`: list, search, show, rate, export and delete what was generated."""
+"""`gptdesk history`: list, search, show, compare, rate, export and delete what was generated."""
 
 import argparse
 import json
@@ -11,7 +11,9 @@ from pathlib import Path
 from gptdesk.cli.parsing import Parser, UsageError, path, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.history import History, HistoryFilter, Summary
+from gptdesk.history.comparing import compare_entries
 from gptdesk.history.exporting import EXPORTS
+from gptdesk.history.statistics import EXPORTS as STATISTICS
 from gptdesk.recipe import Recipe
 from models.storage import move_file
 
@@ -22,7 +24,7 @@ RATINGS = {"liked": 1, "disliked": -1, "none": 0}
 
 def history(desk: Desk, arguments: Sequence[str]) -> int:
     """Print, export or change the history of this home."""
-    parser = verb_parser("history", "List, search, show, rate, export and delete what was generated.")
+    parser = verb_parser("history", "List, search, show, compare, rate, export and delete what was generated.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.type = path  # the rest is validated by the parser of the action
     listing = _add_action(actions, "list", "show the newest entries")
@@ -32,6 +34,9 @@ def history(desk: Desk, arguments: Sequence[str]) -> int:
         one.add_argument("--limit", type=int, default=ENTRIES, metavar="N", help=f"default: {ENTRIES}")
     show = _add_action(actions, "show", "print an entry with its texts")
     show.add_argument("id", type=int, metavar="ID", help="number of the entry")
+    compare = _add_action(actions, "compare", "say what differs between two entries, and where their texts diverge")
+    for name in ("first", "second"):
+        compare.add_argument(name, type=int, metavar="ID", help=f"number of the {name} entry")
     recipe = _add_action(actions, "recipe", "print the recipe of an entry: `gptdesk recipe` runs it anywhere")
     recipe.add_argument("id", type=int, metavar="ID", help="number of the entry")
     mark = _add_action(actions, "mark", "rate an entry, or set its note or tags")
@@ -42,6 +47,8 @@ def history(desk: Desk, arguments: Sequence[str]) -> int:
     export = _add_action(actions, "export", "write entries to a file or the standard output")
     export.add_argument("--format", choices=list(EXPORTS), default="json", help=f"{', '.join(EXPORTS)}; default: json")
     export.add_argument("--to", type=path, metavar="FILE", help="new file; default: the standard output")
+    statistics = _add_action(actions, "statistics", "print counts and mean speeds by day, model and precision")
+    statistics.add_argument("--since", type=_day, metavar="DATE", help="first day, as in 2026-11-28; default: all")
     for one in (listing, searching, export):
         _add_filters(one)
     for name, words in (("delete", "delete entries; for a day `restore` undoes it"), ("restore", "undo a deletion")):
@@ -118,6 +125,12 @@ def _show(history: History, options: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(history: History, options: argparse.Namespace) -> int:
+    comparison = compare_entries(history.entry(options.first), history.entry(options.second))
+    print(json.dumps(comparison.to_json(), indent=1) if options.json else "\n".join(comparison.sentences()))
+    return 0
+
+
 def _recipe(history: History, options: argparse.Namespace) -> int:
     print(Recipe.of(history.entry(options.id)).to_json(), end="")
     return 0
@@ -149,6 +162,12 @@ def _export(history: History, options: argparse.Namespace) -> int:
     return 0
 
 
+def _statistics(history: History, options: argparse.Namespace) -> int:
+    figures = history.statistics(since=options.since or 0.0)
+    print(STATISTICS["json" if options.json else "csv"](figures), end="")
+    return 0
+
+
 def _delete(history: History, options: argparse.Namespace) -> int:
     history.delete(options.ids)
     return 0
@@ -163,9 +182,11 @@ ACTIONS = {
     "list": _list,
     "search": _list,
     "show": _show,
+    "compare": _compare,
     "recipe": _recipe,
     "mark": _mark,
     "export": _export,
+    "statistics": _statistics,
     "delete": _delete,
     "restore": _restore,
 }

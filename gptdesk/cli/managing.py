@@ -88,6 +88,8 @@ def _show(desk: Desk, options: argparse.Namespace) -> int:
         return 1
     print(f"{info.parameters:,} parameters, {info.context:,} tokens of context, tokenizer {info.tokenizer}")
     print(f"on disk at {', '.join(model.stored)}; last used {when(model.last_used)}")
+    if about["recipe"] is not None:
+        about["recipe"] = "options of the run and hash of its text: --json shows them"
     _print_table("About", {name: str(value) for name, value in about.items() if value not in ("", None)})
     _print_table("Files", {name: file_size(size) for name, size in files.items()})
     _print_table("Tensors", {name: file_size(size) for name, size in groups.items()})

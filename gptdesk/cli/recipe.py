@@ -37,7 +37,8 @@ def recipe(desk: Desk, arguments: Sequence[str]) -> int:
     if stop.is_set():
         print("stopped; nothing was compared", file=sys.stderr)
         return 130
-    verdict = found.verdict(result, weights=weights_hash(desk.library.checkpoint(found.model).path))
+    weights = weights_hash(desk.library.checkpoint(found.model).path)
+    verdict = found.verdict(result, weights=weights, tokenizer=desk.library.tokenizer(found.model))
     if options.json:
         print(json.dumps({"texts": result.texts, "same": verdict.same} | asdict(verdict), indent=1))
     else:

@@ -10,8 +10,7 @@ from types import FrameType
 from gptdesk.cli.parsing import flag, number
 from gptdesk.generation import GenerationRequest
 from gptdesk.stop_strings import unescape
-from samplers import Chain, default_chain, get, names
-from samplers.base import OptionValue
+from samplers import Chain, chain_of, default_chain, get, names
 
 
 def add_request_options(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -63,14 +62,13 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
 
 def _chain(options: argparse.Namespace) -> Chain:
     """Return the chain of --samplers with its options; an option of another sampler adds that one at the end."""
-    links: dict[str, dict[str, OptionValue]] = {}
-    for name in filter(None, (part.strip() for part in options.samplers.split(","))):
-        links[name] = {"name": name}
+    chosen = filter(None, (part.strip() for part in options.samplers.split(",")))
+    values: dict[str, object] = {}
     for sampler, option in _sampler_options():
         if (value := getattr(options, option)) is not None:
             kind = get(sampler).model_fields[option].annotation
-            links.setdefault(sampler, {"name": sampler})[option] = number(value) if kind in (int, float) else value
-    return Chain.from_data(list(links.values()))
+            values[option] = number(value) if kind in (int, float) else value
+    return chain_of(chosen, values)
 
 
 def _sampler_options() -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from gptdesk.cli.parsing import UsageError, verb_parser
 from gptdesk.cli.train import run_as_json
 from gptdesk.desk import Desk
-from gptdesk.training import control
+from gptdesk.training import control, queue
 
 ORDERS = ("pause", "resume", "stop")
 
@@ -16,12 +16,18 @@ def runs(desk: Desk, arguments: Sequence[str]) -> int:
     parser = verb_parser("runs", "List the training runs, or pause, resume or stop one.")
     parser.add_argument("order", nargs="?", choices=ORDERS, metavar="ORDER", help=", ".join(ORDERS))
     parser.add_argument("name", nargs="?", metavar="RUN", help="name of the run")
+    parser.add_argument("--queue", action="store_true", help="resume: wait in the queue while another run trains")
     options = parser.parse_args(arguments)
+    if options.queue and options.order != "resume":
+        raise UsageError("--queue is for `runs resume`")
     context = desk.run_context
     if options.order:
         if not options.name:
             raise UsageError(f"`runs {options.order}` needs the name of a run")
-        if options.order == "resume":
+        if options.queue:
+            if place := queue.resume(context, options.name):
+                print(f"{options.name} waits in the queue, place {place}; it starts when the runs before it have ended")
+        elif options.order == "resume":
             control.resume(context, options.name)
         else:
             control.order(context, options.name, options.order)

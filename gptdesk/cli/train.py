@@ -19,15 +19,15 @@ from gptdesk.datasets import TextProgress
 from gptdesk.desk import Desk
 from gptdesk.formatting import clock
 from gptdesk.system import terminal
-from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep, control
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, TrainingStep, control, queue
 from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import CorpusProgress
 from gptdesk.training.distributed import join_processes
 from gptdesk.training.estimate import Estimate
-from gptdesk.training.lock import starting_lock
+from gptdesk.training.lock import holder, starting_lock
 from gptdesk.training.loop import Note
 from gptdesk.training.plan import RunPlan
-from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.run_directory import RunDirectory, queued_names
 from gptdesk.training.runner import Event, resume
 from gptdesk.training.text_input import TextInput
 from models.engine import get_device
@@ -63,26 +63,58 @@ def train(desk: Desk, arguments: Sequence[str]) -> int:
         leads = processes.rank == 0
         progress = _ProgressLine(silent=options.json or not leads)
         if leads:
+            if options.queue and processes.size > 1:
+                raise UsageError("--queue starts runs of one process; leave it out under torchrun")
             run = _find_or_create(options, context, progress, starting)
+            if options.queue and _queue(run, context, starting):
+                _print_queued(run, context, as_json=options.json)
+                return 0
             processes.wait()
         else:
             processes.wait()
             run = RunDirectory(context.settings.runs / (options.resume or options.name))
         stop = stack.enter_context(_stop_on_signals())
         accept_changes: bool = options.accept_changes
-        for event in resume(
-            run, context=context, device=device, stop=stop.event, processes=processes, accept_changes=accept_changes
-        ):
-            starting.close()  # the run has the training lock
-            progress.show(event)
-            if options.json and leads and isinstance(event, Note):  # the JSON has only the state at the end
-                log.warning("%s", event.text)
-        progress.end()
+        try:
+            for event in resume(
+                run, context=context, device=device, stop=stop.event, processes=processes, accept_changes=accept_changes
+            ):
+                starting.close()  # the run has the training lock
+                progress.show(event)
+                if options.json and leads and isinstance(event, Note):  # the JSON has only the state at the end
+                    log.warning("%s", event.text)
+            progress.end()
+        finally:
+            starting.close()
+            # a signal may be that of a computer that shuts down; a process of torchrun would pass on its environment
+            if processes.size == 1 and not stop.event.is_set():
+                queue.start_next(context)
     if options.json and leads:
         print(json.dumps(run_as_json(control.info(context, run.name))))
         if isinstance(fault := terminal.output_fault(), terminal.OutputFault):
             log.warning("the run %s has ended, but its JSON could not be printed (%s)", run.name, fault.strerror)
     return 128 + stop.number if stop.number else 0
+
+
+def _queue(run: RunDirectory, context: RunContext, starting: contextlib.ExitStack) -> bool:
+    """Put a run in the queue if another one trains or waits; return whether it is there."""
+    busy = holder(context.settings.home) is not None or bool(queued_names(context.settings.runs))
+    if busy:
+        run.write_queued()
+        starting.close()
+        queue.start_next(context)
+    return busy
+
+
+def _print_queued(run: RunDirectory, context: RunContext, *, as_json: bool) -> None:
+    """Print that a run waits, or that it has been started in a process of its own."""
+    place = queue.place(context, run.name)
+    if as_json:
+        print(json.dumps(run_as_json(control.info(context, run.name))))
+    elif place:
+        print(f"{run.name} waits in the queue, place {place}; it starts when the runs before it have ended")
+    else:
+        print(f"{run.name} has started in a process of its own")
 
 
 def run_as_json(info: control.RunInfo) -> dict[str, object]:
@@ -105,6 +137,7 @@ def _parser() -> Parser:
     parser.add_argument("--name", metavar="NAME", help="name of the run and of its model")
     parser.add_argument("--resume", metavar="RUN", help="resume a run from its newest checkpoint")
     parser.add_argument("--accept-changes", action="store_true", help="resume although the text has changed")
+    parser.add_argument("--queue", action="store_true", help="while another run trains, wait in the queue behind it")
     parser.add_argument("--shard", action="store_true", help="under torchrun: divide the model among the processes")
     for options in GROUPS.values():
         for name, field in options.model_fields.items():
@@ -124,6 +157,8 @@ def _find_or_create(
         if options.data or options.name or chosen["model"] or chosen["split"]:
             raise UsageError("--resume keeps the text and the model of the run; leave out the options that choose them")
         changes = chosen["training"]
+        if options.queue and holder(context.settings.home) == options.resume:
+            raise ValueError(f"the run {options.resume} is training already")
         return control.amend(context, options.resume, **changes) if changes else control.find(context, options.resume)
     if not options.data or not options.name:
         raise UsageError("a new run needs --data and --name; --resume RUN resumes one")
@@ -133,9 +168,9 @@ def _find_or_create(
     plan = RunPlan(name=options.name, **{group: kind(**chosen[group]) for group, kind in GROUPS.items()})
     text = TextInput(paths=tuple(map(Path, files)), pasted=piped)
     starting.enter_context(starting_lock(context.settings.home))
-    control.check_free(context)
-    control.remove_unstarted(context, plan.name)
-    return control.create(context, plan, text=text)
+    if not options.queue:
+        control.check_free(context)
+    return control.create_checked(context, plan, text=text)
 
 
 def _files(paths: Sequence[str], texts: Path, progress: "_ProgressLine") -> tuple[str, ...]:

@@ -6,11 +6,14 @@ The first side is the reference; the others are candidates, each compared with i
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from gptdesk.generation import GenerationRequest, draw_seed
 from models.manager import ModelKey, ModelManager
+from models.weights_hash import weights_hash
 
 MOST_SIDES = 3
+MOST_NAMED = 3  # options that differ, of which the name of a side consists
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,34 @@ def side_names(keys: Sequence[ModelKey]) -> list[str]:
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]
 
 
+def names_by_difference(keys: Sequence[ModelKey], requests: Sequence[GenerationRequest]) -> list[str]:
+    """Return unique names of sides by what differs between them: models, precisions, seeds, options of samplers."""
+    options = [_options(request) for request in requests]
+    differing = [
+        name
+        for name in dict.fromkeys(name for one in options for name in one)
+        if len({one.get(name) for one in options}) > 1
+    ]
+    words = [
+        ", ".join(
+            f"{name.replace('_', ' ')} {one[name]}" if name in one else f"no {name.replace('_', ' ')}"
+            for name in differing
+        )
+        for one in options
+    ]
+    if len(differing) > MOST_NAMED or not differing:
+        return side_names(keys)
+    models = [""] * len(keys) if len(set(keys)) == 1 else [f"{name}, " for name in side_names(keys)]
+    names = [f"{model}{word}" for model, word in zip(models, words, strict=True)]
+    return names if len(set(names)) == len(names) else side_names(keys)
+
+
+def _options(request: GenerationRequest) -> dict[str, object]:
+    """Return the seed and every option of the samplers, whose names are unique."""
+    links = (link.model_dump() or {link.name: ""} for link in request.chain.samplers)
+    return {"seed": request.seed} | {name: value for link in links for name, value in link.items()}
+
+
 def with_seed(request: GenerationRequest) -> GenerationRequest:
     """Return the request with a seed, drawn if it has none, so that all sides draw with the same one."""
     return request if request.seed is not None else request.model_copy(update={"seed": draw_seed()})
@@ -56,6 +87,19 @@ def prepare(manager: ModelManager, keys: Sequence[ModelKey], *, stop: threading.
         if not manager.library.has_copy(key):
             yield Stage(f"quantizing {key.name} to {key.precision}, once")
         manager.library.copy(key)
+
+
+def weights_of(manager: ModelManager, sides: Sequence[Side]) -> tuple[str | None, ...]:
+    """Return the SHA-256 of the weights of each side's model; None where they cannot be read."""
+
+    @cache
+    def weights(name: str) -> str | None:
+        try:
+            return weights_hash(manager.library.checkpoint(name).path)
+        except OSError:
+            return None
+
+    return tuple(weights(side.key.name) for side in sides)
 
 
 def in_turn_note(manager: ModelManager, keys: Sequence[ModelKey]) -> str | None:

@@ -7,15 +7,14 @@ import torch
 
 from gptdesk.comparison import Side
 from gptdesk.generation import GenerationResult, prompt_tokens
+from gptdesk.history.comparing import common_length
 from models.cache import KVCache
 from models.manager import LoadedModel, ModelManager
 from models.tokenizer import Tokenizer
 
 END = "(the end)"
 EXCERPT = 12  # characters of texts whose tokens cannot be compared
-CLOSE = (
-    0.05  # difference of a probability between two models up to which the draw, not the models, explains the divergence
-)
+CLOSE = 1.25  # ratio of a token's probabilities under two models up to which they are called nearly equal
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,18 @@ class Chances:
     reference_other: float  # ... and of the one that the candidate wrote
     candidate_own: float  # the candidate's probability of the token that it wrote ...
     candidate_other: float  # ... and of the one that the reference wrote
+    reference_cut: str | None = None  # sampler of the reference that left out the candidate's token, if one did
+    candidate_cut: str | None = None  # sampler of the candidate that left out the reference's token
 
     @property
-    def coin_flip(self) -> bool:
-        """True if the models agree on both tokens within CLOSE, so that the draw was decided by a small difference."""
-        own, other = self.reference_own - self.candidate_other, self.candidate_own - self.reference_other
-        return abs(own) <= CLOSE and abs(other) <= CLOSE
+    def nearly_equal(self) -> bool:
+        """True if both models give each token the same probability but for a factor of CLOSE, so that the draw decided.
+
+        False where a sampler left a token out.
+        """
+        own, other = (self.reference_own, self.candidate_other), (self.candidate_own, self.reference_other)
+        is_drawn = self.reference_cut is None and self.candidate_cut is None
+        return is_drawn and all(max(pair) <= CLOSE * min(pair) for pair in (own, other))
 
 
 @dataclass(frozen=True)
@@ -90,16 +95,23 @@ def diverge_all(manager: ModelManager, prompts: Sequence[Continuations]) -> list
                 continue
             divergences[row, i], tokens = _token_divergence(*pair, tokenizers[0])
             candidates |= {(row, i): tokens} if tokens else {}
-    probabilities: dict[tuple[int, int, int], list[float]] = {}  # by prompt, side, and model
+    found: dict[tuple[int, int, int], tuple[list[float], list[str | None]]] = {}  # by prompt, side, and model
     for model, side in enumerate(models):
         needed = [(key, tokens) for key, tokens in candidates.items() if model in (0, key[1])]
         if needed:
             with manager.lend(side.key, fresh=True) as loaded:
                 for (row, i), tokens in needed:
-                    probabilities[row, i, model] = _probabilities(loaded, prompts[row][0][model], tokens)
+                    found[row, i, model] = _chances(loaded, prompts[row][0][model], tokens)
     for row, i in candidates:
-        p, q = probabilities[row, i, 0], probabilities[row, i, i]
-        chances = Chances(reference_own=p[0], reference_other=p[1], candidate_own=q[1], candidate_other=q[0])
+        (p, p_cuts), (q, q_cuts) = found[row, i, 0], found[row, i, i]
+        chances = Chances(
+            reference_own=p[0],
+            reference_other=p[1],
+            candidate_own=q[1],
+            candidate_other=q[0],
+            reference_cut=p_cuts[1],
+            candidate_cut=q_cuts[0],
+        )
         divergences[row, i] = replace(divergences[row, i], chances=chances)
     return [tuple(divergences[row, i] for i in range(1, len(models))) for row in range(len(prompts))]
 
@@ -142,30 +154,35 @@ def _token_divergence(
     return divergence, _Candidates(ours[:same], (a, b))
 
 
-def common_length(ours: Sequence[object], theirs: Sequence[object]) -> int:
-    """Return the length of the longest common beginning."""
-    pairs = zip(ours, theirs, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
-
-
 def token_text(token: int, tokenizer: Tokenizer) -> str:
     """Return the text of one token, END for one that ends a text."""
     return END if token in tokenizer.special_ids.eos else tokenizer.decode([token])
 
 
-def _probabilities(loaded: LoadedModel, side: Side, candidates: _Candidates) -> list[float]:
-    """Return a model's probabilities of both candidates, after its prompt and the generated context."""
-    distribution = _distribution(loaded, side, candidates.context)
+def _chances(loaded: LoadedModel, side: Side, candidates: _Candidates) -> tuple[list[float], list[str | None]]:
+    """Return a side's probabilities of both candidates, before any sampler, and the samplers that left them out.
+
+    Both are judged after the side's prompt and the generated context; None: the token could be drawn.
+    """
+    prompt, _ = prompt_tokens(loaded, side.request)
+    ids = torch.cat([prompt, torch.tensor(candidates.context, dtype=torch.int64)])[None]  # (1, T)
+    logits = _next_logits(loaded, ids)  # (1, V)
+    distribution = logits.double().softmax(1)[0]  # (V,)
+    links = side.request.chain.explain(logits, ids)[1:]  # after each sampler
     # another network with the same tokenizer may have more rows, and have drawn one of them
-    return [float(distribution[token]) if token < len(distribution) else 0.0 for token in candidates.tokens]
+    known = [token if token < len(distribution) else None for token in candidates.tokens]
+    return (
+        [0.0 if token is None else float(distribution[token]) for token in known],
+        [
+            next((link.name for link in links if token is not None and link.probabilities[0, token] == 0), None)
+            for token in known
+        ],
+    )
 
 
 @torch.inference_mode()
-def _distribution(loaded: LoadedModel, side: Side, context: Sequence[int]) -> torch.Tensor:
-    """Return the distribution (V,) in float64, before any sampler, after the prompt and the tokens `context` (T,)."""
-    request = side.request
-    prompt, _ = prompt_tokens(loaded, request)
-    ids = torch.cat([prompt, torch.tensor(context, dtype=torch.int64)])[None]  # (1, T)
+def _next_logits(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:
+    """Return the logits (1, V) in float32 on the CPU for the token after `ids` (1, T)."""
     cache = KVCache(loaded.config, capacity=ids.shape[1], device=loaded.model.device)
-    logits = [loaded.model(part, cache, last_only=True)[0, -1] for part in ids.split(loaded.model.chunk, dim=1)][-1]
-    return logits.cpu().double().softmax(0)
+    logits = [loaded.model(part, cache, last_only=True)[:, -1] for part in ids.split(loaded.model.chunk, dim=1)][-1]
+    return logits.cpu().float()

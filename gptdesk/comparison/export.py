@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gptdesk.comparison import Side
 from gptdesk.comparison.prompts import PromptResult
 from gptdesk.comparison.report import (
+    RECIPE,
     Json,
     Report,
     are_coupled,
@@ -21,6 +22,7 @@ from gptdesk.comparison.report import (
 from gptdesk.comparison.table import report_table
 from gptdesk.comparison.verdict import divergence_sentence
 from gptdesk.markup import html_table, markdown_text
+from gptdesk.recipe import Recipe
 from models.storage import json_bytes
 
 STYLE = """
@@ -65,12 +67,21 @@ def report_document(report: Report) -> Document:
         texts=[(side.name, prompt + result.texts[0]) for side, result in zip(report.sides, results, strict=True)],
         notes=caveats(report),
         data=data,
-        records=[_flat(side) for side in sides],
+        records=[_flat({name: value for name, value in side.items() if name != RECIPE}) for side in sides],
     )
 
 
-def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult], *, note: str | None = None) -> Document:
-    """Return the document of a list of prompts; `note` is a further remark."""
+def prompts_document(
+    sides: Sequence[Side],
+    rows: Sequence[PromptResult],
+    *,
+    note: str | None = None,
+    weights: Sequence[str | None] | None = None,
+) -> Document:
+    """Return the document of a list of prompts; `note` is a further remark.
+
+    With the SHA-256 of each side's `weights`, its data has a recipe of each text.
+    """
     coupled = are_coupled(sides)
     names = [side.name for side in sides]
     records = [
@@ -98,9 +109,24 @@ def prompts_document(sides: Sequence[Side], rows: Sequence[PromptResult], *, not
             for name, result in zip(names, row.results, strict=True)
         ],
         notes=[f"Seeds: {', '.join(f'{side.name} {side.request.seed}' for side in sides)}.", *([note] if note else [])],
-        data={"sides": [side.key.spelled for side in sides], "results": records},
+        data={"sides": [side.key.spelled for side in sides], "results": _with_recipes(records, sides, rows, weights)},
         records=records,
     )
+
+
+def _with_recipes(
+    records: list[Json], sides: Sequence[Side], rows: Sequence[PromptResult], weights: Sequence[str | None] | None
+) -> list[Json]:
+    """Return the records, of all sides for each prompt, with their recipes."""
+    if weights is None:
+        return records
+    recipes = [
+        Recipe.of_result(side.key, side.request.model_copy(update={"prompt": row.prompt}), result, weights=hashed)
+        for row in rows
+        for side, result, hashed in zip(sides, row.results, weights, strict=True)
+    ]
+    pairs = zip(records, recipes, strict=True)
+    return [record | {RECIPE: recipe.model_dump(mode="json")} for record, recipe in pairs]
 
 
 def same_texts_sentence(rows: Sequence[PromptResult], names: Sequence[str], i: int) -> str:

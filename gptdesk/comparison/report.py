@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 
 import torch
 
-from gptdesk.comparison import Side, Stage
+from gptdesk.comparison import Side, Stage, weights_of
 from gptdesk.comparison.divergence import Divergence, diverge
 from gptdesk.comparison.measuring import Measurement, measure
 from gptdesk.comparison.quality import Pair, Quality, check_text, judge
 from gptdesk.comparison.verdict import divergence_sentence, summary
+from gptdesk.recipe import Recipe
 from gptdesk.system.cpu_load import QUIET
 from models.engine import THREADS
 from models.manager import ModelManager
 
 Json = dict[str, object]
+RECIPE = "recipe"  # field of a side that `gptdesk recipe` can run
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Report:
     measurement: Measurement
     divergences: tuple[Divergence, ...]  # of each side but the first
     quality: Quality | None
+    weights: tuple[str | None, ...]  # SHA-256 of each side's; None: not known
     text_name: str  # name of the evaluation text or, without quality, the reason
     made: str  # ISO 8601
     computer: str
@@ -84,6 +87,7 @@ def study(
         measurement,
         diverge(manager, sides, measurement.results),
         quality,
+        weights_of(manager, sides),
         text_name,
         datetime.now(UTC).isoformat(timespec="seconds"),
         computer(),
@@ -136,10 +140,7 @@ def caveats(report: Report) -> list[str]:
     ]
     if measurement.note:
         notes.append(f"Not all at once: {measurement.note}.")
-    if measurement.others > QUIET:
-        notes.append(
-            f"Other programs took {measurement.others:.0%} of the processors meanwhile: close them and measure again."
-        )
+    notes += disturbance(report)
     if report.quality:
         context = report.quality.context
         notes.append(
@@ -151,6 +152,15 @@ def caveats(report: Report) -> list[str]:
     if len({len(result.tokens[0]) for result in measurement.results}) > 1:
         notes.append("The texts differ in length, and a longer one is slower at its end: compare speeds with care.")
     return notes
+
+
+def disturbance(report: Report, *, public: bool = False) -> list[str]:
+    """Return the sentence on other programs if they took much of the processors; a visitor cannot close them."""
+    others = report.measurement.others
+    if others <= QUIET:
+        return []
+    advice = "speeds are uncertain; measure again later" if public else "close them and measure again"
+    return [f"Other programs took {others:.0%} of the processors meanwhile: {advice}."]
 
 
 def to_json(report: Report) -> Json:
@@ -212,6 +222,7 @@ def _side_json(report: Report, i: int) -> Json:
         "text": result.texts[0],
         "tokens_generated": len(result.tokens[0]),
         "finish_reason": result.finish_reasons[0],
+        RECIPE: Recipe.of_result(side.key, side.request, result, weights=report.weights[i]).model_dump(mode="json"),
     }
     if i:
         fields["divergence"] = asdict(report.divergences[i - 1])

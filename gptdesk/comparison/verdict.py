@@ -2,8 +2,8 @@
 
 import math
 
-from gptdesk.comparison.divergence import Divergence
-from gptdesk.comparison.measuring import Timing
+from gptdesk.comparison.divergence import Chances, Divergence
+from gptdesk.comparison.measuring import Spread, Timing
 from gptdesk.comparison.quality import Pair
 from gptdesk.evaluation import Closeness
 
@@ -53,9 +53,9 @@ def summary(
     """
     parts = []
     if reference and candidate:
-        parts.append(_ratio(reference.memory_bytes / candidate.memory_bytes, "smaller", "larger", "as large"))
+        parts.append(ratio_words(reference.memory_bytes / candidate.memory_bytes, "smaller", "larger", "as large"))
         if same_tokens and reference.speed and candidate.speed:
-            parts.append(_ratio(candidate.speed.median / reference.speed.median, "faster", "slower", "as fast"))
+            parts.append(speed_words(reference.speed, candidate.speed))
     if pair and pair.perplexity_ratio is not None:
         parts.append(f"perplexity x {pair.perplexity_ratio:.4f}")
     if pair and pair.bits and None not in pair.bits:
@@ -86,14 +86,51 @@ def divergence_sentence(divergence: Divergence, reference: str, candidate: str, 
     start = f"After {_tokens(same)} alike, {reference} wrote “{ours}” and {candidate} “{theirs}”"
     if (chances := divergence.chances) is None:
         return f"{start}."
-    meaning = ": a coin flip" if chances.coin_flip else ": here the models disagree"
-    return (
-        f"{start}. To “{ours}” they gave {chances.reference_own:.0%} against {chances.candidate_other:.0%}, to "
-        f"“{theirs}” {chances.reference_other:.0%} against {chances.candidate_own:.0%}{meaning if coupled else ''}."
+    to_ours = (
+        f"To “{ours}” {reference} gave {percent(chances.reference_own)}, "
+        f"{candidate} {_chance(chances.candidate_other, chances.candidate_cut)}"
     )
+    to_theirs = (
+        f"to “{theirs}” {reference} gave {_chance(chances.reference_other, chances.reference_cut)}, "
+        f"{candidate} {percent(chances.candidate_own)}"
+    )
+    meaning = f": {_meaning(divergence, chances, reference, candidate)}" if coupled else ""
+    return f"{start}. {to_ours}; {to_theirs}{meaning}."
 
 
-def _ratio(value: float, more: str, less: str, even: str) -> str:
+def _chance(probability: float, cut: str | None) -> str:
+    """Return a probability, with the sampler that left the token out."""
+    return f"{percent(probability)} (cut off by {cut.replace('_', '-')})" if cut else percent(probability)
+
+
+def _meaning(divergence: Divergence, chances: Chances, reference: str, candidate: str) -> str:
+    """Return which side preferred which of both tokens, or that their chances are nearly equal on both sides."""
+    if chances.nearly_equal:
+        return "nearly equal chances on both sides, so the draw decided"
+    pairs = (chances.reference_own, chances.reference_other), (chances.candidate_other, chances.candidate_own)
+    first, second = (divergence.reference if ours >= theirs else divergence.candidate for ours, theirs in pairs)
+    if first == second:
+        return f"both sides preferred “{first}”"
+    return f"{reference} preferred “{first}”, {candidate} “{second}”"
+
+
+def percent(probability: float) -> str:
+    """Return a probability in percent, in two digits at least: 62%, 4.1%, 0.03%."""
+    if probability >= 0.0995 or not probability:
+        return f"{probability:.0%}"
+    return f"{100 * probability:.2g}%" if probability >= 1e-6 else "less than 0.0001%"
+
+
+def speed_words(reference: Spread, candidate: Spread) -> str:
+    """Return a candidate's speed beside the reference's in words; no factor where the ranges of both overlap."""
+    ratio = candidate.median / reference.median
+    if abs(ratio - 1) > EVEN and candidate.low <= reference.high and reference.low <= candidate.high:
+        return "about as fast (ranges overlap)"
+    return ratio_words(ratio, "faster", "slower", "as fast")
+
+
+def ratio_words(value: float, more: str, less: str, even: str) -> str:
+    """Return a ratio as "2.4 x faster", or `even` if it is near to 1."""
     if abs(value - 1) <= EVEN:
         return even
     return f"{value:.1f} x {more}" if value > 1 else f"{1 / value:.1f} x {less}"

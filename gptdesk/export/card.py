@@ -1,8 +1,11 @@
-"""Model card: front matter of a README.md for the Hub, and what is known of a model as a table."""
+"""Model card: front matter of a README.md for the Hub, a table of what is known of a model; recipe of its run."""
 
 import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
+from models.about import ABOUT
 from models.checkpoint import Checkpoint
 
 FILE = "README.md"
@@ -33,6 +36,12 @@ def table(checkpoint: Checkpoint) -> list[str]:
         ("Created", about.created),
     ]
     return ["| | |", "|---|---|", *(f"| {term} | {cell(words)} |" for term, words in facts if words)]
+
+
+def copy_recipe(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy about.json into the folder of an export if it has the recipe of a run."""
+    if checkpoint.about.recipe is not None:
+        shutil.copyfile(checkpoint.path / ABOUT, folder / ABOUT)
 
 
 def cell(text: str) -> str:

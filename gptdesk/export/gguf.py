@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gptdesk.export.card import copy_recipe
 from gptdesk.export.stored_weights import check_network
 from models import bpe, layout, storage
 from models.checkpoint import Checkpoint
@@ -59,6 +60,7 @@ def write_gguf(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+        copy_recipe(checkpoint, folder)
         storage.write_file(folder / "Modelfile", _modelfile(checkpoint, tokenizer, file).encode("utf-8"))
     if checkpoint.config.activation != "gelu_tanh":
         log.warning("%s was trained with the exact GELU; llama.cpp computes the tanh one, which differs a little", name)

@@ -13,6 +13,7 @@ from torch.ao.nn.quantized.dynamic import Linear
 from torch.ao.nn.quantized.modules.linear import LinearPackedParams
 
 from gptdesk import __version__
+from gptdesk.export.card import copy_recipe
 from gptdesk.export.stored_weights import check_network, weights_at
 from models import storage
 from models.checkpoint import Checkpoint
@@ -102,6 +103,7 @@ def _write(
         meta |= {"stoi": {character: i for i, character in enumerate(characters)}, "itos": characters}
     else:
         tokenizer.save(folder, context=config.block_size)
+    copy_recipe(checkpoint, folder)
     storage.write_file(folder / "meta.json", (json.dumps(meta, ensure_ascii=False) + "\n").encode("utf-8"))
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from samplers import Options
 
-Origin = Literal["page", "cli", "api"]
+Origin = Literal["page", "cli", "api", "python"]
 LIKED, DISLIKED = 1, -1  # ratings
 LONGEST_NOTE, LONGEST_TAG, MOST_TAGS = 10_000, 40, 20
 
@@ -40,6 +40,8 @@ class Summary:
     prompt: str  # its end ...
     text: str  # ... and the beginning of the first sequence
     ended: bool  # False: the program ended while it was written, or it is being written
+    seed: int
+    chain: list[dict[str, object]]  # samplers as `Chain.to_data` returns them
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class HistoryFilter(Options):
     text: str = Field("", max_length=1_000, description="words in prompt, text, note or tags; the last may be begun")
     model: str = Field("", description="name of the model")
     precision: str = Field("", description="precision of the model")
-    origin: Origin | None = Field(None, description="page, cli or api")
+    origin: Origin | None = Field(None, description="page, cli, api or python")
     tag: str = Field("", description="a tag of the entry")
     rating: Literal[-1, 1] | None = Field(None, description="1 liked, -1 disliked")
     since: float | None = Field(None, description="seconds since 1970, the first that counts")

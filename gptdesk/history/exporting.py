@@ -28,7 +28,7 @@ def as_json(entries: Iterable[Entry]) -> Iterator[str]:
 
 def as_csv(entries: Iterable[Entry]) -> Iterator[str]:
     """Yield a header and a line for each sequence; what a spreadsheet would compute gets an apostrophe before it."""
-    yield _line(COLUMNS)
+    yield csv_line(COLUMNS)
     for entry in entries:
         for row, sequence in enumerate(entry.sequences, 1):
             chain = json.dumps(entry.chain, ensure_ascii=False)
@@ -37,7 +37,7 @@ def as_csv(entries: Iterable[Entry]) -> Iterator[str]:
                 *(entry.seed, row, sequence.finish_reason or "", len(sequence.tokens), entry.tokens_per_second or ""),
                 *(entry.rating or "", " ".join(entry.tags), entry.note, chain, entry.prompt, sequence.text),
             )
-            yield _line([_harmless(value) for value in values])
+            yield csv_line([spreadsheet_safe(value) for value in values])
 
 
 def as_markdown(entries: Iterable[Entry]) -> Iterator[str]:
@@ -61,13 +61,15 @@ EXPORTS: dict[str, Callable[[Iterable[Entry]], Iterator[str]]] = {
 }
 
 
-def _line(values: Iterable[object]) -> str:
+def csv_line(values: Iterable[object]) -> str:
+    """Return a line of CSV with its line end."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n").writerow(values)
     return buffer.getvalue()
 
 
-def _harmless(value: object) -> object:
+def spreadsheet_safe(value: object) -> object:
+    """Return the value, with an apostrophe before a text that a spreadsheet would compute."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

@@ -7,6 +7,7 @@ import time
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,18 @@ from models.tokenizer import Tokenizer
 UNDO_TIME = 24 * 3600.0  # seconds after which what was deleted is gone
 COLUMNS = (
     "created, origin, model, precision, files, seed, n, prompt_tokens, known_tokens, dropped_tokens, context, "
-    "kernels, tokens, seconds, seconds_to_first_token, tokens_per_second, ended, request, prompt"
+    "kernels, tokens, seconds, seconds_to_first_token, tokens_per_second, ended, request, prompt, opening, "
+    "day, finishes"
 )
+OPENING = 200  # characters of a prompt by which equal prompts are counted
 BEGINNING = 300  # characters of prompt and text in a list
 SUMMARY_COLUMNS = {  # of a Summary, and their SQL
     **{name: name for name in ("id", "created", "origin", "model", "precision", "n", "tokens", "seconds", "rating")},
-    **{name: name for name in ("note", "tags", "ended")},
+    **{name: name for name in ("note", "tags", "ended", "seed")},
     "prompt": f"substr(prompt, -{BEGINNING})",
     "text": f"(SELECT substr(text, 1, {BEGINNING}) FROM sequences WHERE generation = id AND row = 0)",
+    # without the other options, of which the ids of a prompt may be many
+    "chain": "CASE WHEN json_valid(request) THEN json_extract(request, '$.chain.samplers') END",
 }
 
 
@@ -68,9 +73,10 @@ def save_draft(connection: sqlite3.Connection, draft: Draft, *, ended: bool) -> 
     count = sum(map(len, result.tokens))
     if number is not None:
         unindex(connection, number)
-        changes = "tokens = ?, seconds = ?, seconds_to_first_token = ?, tokens_per_second = ?, ended = ?"
-        changed = (count, result.seconds, result.seconds_to_first_token, result.tokens_per_second, ended)
-        if not connection.execute(f"UPDATE generations SET {changes} WHERE id = ?", (*changed, number)).rowcount:
+        changes = "tokens = ?, seconds = ?, seconds_to_first_token = ?, tokens_per_second = ?, ended = ?, finishes = ?"
+        speeds = (result.seconds, result.seconds_to_first_token, result.tokens_per_second)
+        changed = (count, *speeds, ended, _finishes(result), number)
+        if not connection.execute(f"UPDATE generations SET {changes} WHERE id = ?", changed).rowcount:
             number = None  # the file is a new one
     if number is None:
         number = _insert(connection, draft, count=count, ended=ended)
@@ -86,17 +92,23 @@ def save_draft(connection: sqlite3.Connection, draft: Draft, *, ended: bool) -> 
 def _insert(connection: sqlite3.Connection, draft: Draft, *, count: int, ended: bool) -> int:
     result, start, request = draft.result, draft.result.start, draft.request
     assert start is not None
+    prompt = _storable(draft.prompt)
     values = (
         *(draft.created, draft.origin, draft.key.name, draft.key.precision, folder_digest(draft.folder)),
         *(start.seed, request.n, start.prompt_tokens, start.known_tokens, start.dropped_tokens),
         *(start.context, start.kernels, count, result.seconds, result.seconds_to_first_token),
         *(result.tokens_per_second, ended, request.model_dump_json(exclude={"prompt", "n", "seed"})),
-        _storable(draft.prompt),
+        *(prompt, prompt[:OPENING], date.fromtimestamp(draft.created).isoformat(), _finishes(result)),
     )
     marks = ", ".join("?" * len(values))
     number = connection.execute(f"INSERT INTO generations ({COLUMNS}) VALUES ({marks})", values).lastrowid
     assert number is not None
     return number
+
+
+def _finishes(result: GenerationResult) -> str:
+    """Return the finish reasons of all sequences, by which statistics count them; an empty one is none so far."""
+    return ",".join(sorted(reason or "" for reason in result.finish_reasons))
 
 
 def index_interrupted(connection: sqlite3.Connection) -> None:
@@ -157,15 +169,21 @@ def unindex(connection: sqlite3.Connection, number: int) -> None:
 
 
 def check_there(connection: sqlite3.Connection, number: int) -> None:
-    if not connection.execute("SELECT 1 FROM generations WHERE id = ? AND deleted IS NULL", (number,)).fetchone():
-        raise NotFound(f"there is no entry {number} in the history; `gptdesk history list` shows those there are")
+    known = 0 < number < 2**63  # SQLite's integers
+    if (
+        not known
+        or not connection.execute("SELECT 1 FROM generations WHERE id = ? AND deleted IS NULL", (number,)).fetchone()
+    ):
+        raise NotFound(f"there is no entry {number!s:.20} in the history; `gptdesk history list` shows those there are")
 
 
 def summary_of(row: tuple[Any, ...]) -> Summary:
     """Return a row of SUMMARY_COLUMNS as the line of a list."""
     values = dict(zip(SUMMARY_COLUMNS, row, strict=True))
     tags, text, ended = _unpacked(values["tags"]), values["text"] or "", bool(values["ended"])
-    return Summary(**values | {"tags": tags, "text": text, "ended": ended})
+    links = json.loads(values["chain"] or "[]")
+    chain = [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
+    return Summary(**values | {"tags": tags, "text": text, "ended": ended, "chain": chain})
 
 
 def read_entry(connection: sqlite3.Connection, number: int) -> Entry:

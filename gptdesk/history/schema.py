@@ -56,7 +56,39 @@ CREATE VIRTUAL TABLE search USING fts5 (
 );
 """
 
-STEPS: tuple[str, ...] = (FIRST,)  # a released step never changes; a new one is added at the end
+# For statistics. The first column of each index is none that a search has a condition on: SQLite's planner would take
+# the index for the search, too, and sort what it finds.
+SECOND = """
+ALTER TABLE generations ADD COLUMN opening TEXT NOT NULL DEFAULT '';  -- first characters of the prompt
+UPDATE generations SET opening = substr(prompt, 1, 200);
+CREATE INDEX generations_figures ON generations (
+    n, created, deleted, model, precision, tokens, seconds_to_first_token, tokens_per_second
+);
+CREATE INDEX generations_openings ON generations (opening, deleted, created);
+CREATE INDEX generations_rated ON generations (rating) WHERE rating IS NOT NULL;
+CREATE INDEX sequences_ends ON sequences (generation, finish_reason);
+"""
+
+# Statistics group in the order of an index, without sorting. Each has all columns that one of their queries reads.
+THIRD = """
+ALTER TABLE generations ADD COLUMN day TEXT NOT NULL DEFAULT '';       -- 2026-11-28, local time at the start
+ALTER TABLE generations ADD COLUMN finishes TEXT NOT NULL DEFAULT '';  -- reasons of all sequences, sorted: 'eos,length'
+UPDATE generations SET day = date(created, 'unixepoch', 'localtime'), finishes = coalesce(
+    (SELECT group_concat(reason) FROM
+        (SELECT coalesce(finish_reason, '') AS reason FROM sequences WHERE generation = id ORDER BY reason)), ''
+);
+DROP INDEX generations_figures;
+DROP INDEX sequences_ends;
+CREATE INDEX generations_days ON generations (
+    day, model, precision, created, deleted, tokens, seconds_to_first_token, tokens_per_second
+);
+CREATE INDEX generations_texts ON generations (finishes, n, tokens, created, deleted);
+CREATE INDEX generations_chains ON generations (
+    json_extract(request, '$.chain.samplers'), rating, created, deleted
+) WHERE rating IS NOT NULL;
+"""
+
+STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD)  # a released step never changes; a new one is added at the end
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -75,7 +107,8 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {max(version, len(STEPS))}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has rolled it back already
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -1,6 +1,7 @@
 """SQLite file of the history: saved, searched, annotated and deleted by several threads and programs at once."""
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -15,6 +16,7 @@ from gptdesk.history import rows
 from gptdesk.history.entry import Entry, HistoryFilter, Summary
 from gptdesk.history.rows import Draft, folder_digest
 from gptdesk.history.schema import migrate
+from gptdesk.history.statistics import Statistics, read_statistics
 from gptdesk.stored_values import warn_once
 from models.weights_hash import weights_hash
 
@@ -41,6 +43,7 @@ class History:
         self.file = file
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._connections: dict[str, sqlite3.Connection] = {}
+        self.faults: dict[str, str] = {}  # sentences on what went wrong here: a damaged file, the last text not saved
         self._hashing: set[str] = set()  # digests of folders whose weights are known, or being read
 
     def close(self) -> None:
@@ -59,11 +62,13 @@ class History:
             try:
                 with self._write_lock:
                     draft.id = self._write(lambda connection: rows.save_draft(connection, draft, ended=ended))
+                self.faults.pop("unsaved", None)
                 return
             except DamagedHistory as error:
                 log.warning("%s", error)  # and once more, into a new file
             except ValueError as error:
-                return warn_once(f"{error}; texts are generated, but not saved in the history")
+                self.faults["unsaved"] = f"{error}; texts are generated, but not saved in the history"
+                return warn_once(self.faults["unsaved"])
 
     def tidy(self) -> None:
         """Remove for good what was deleted a day ago, and index what a program that was killed has left.
@@ -127,6 +132,10 @@ class History:
         """Return the names of all models that have entries, in alphabetical order."""
         query = "SELECT DISTINCT model FROM generations WHERE deleted IS NULL ORDER BY model"
         return [name for (name,) in self._read(lambda c: c.execute(query).fetchall())]
+
+    def statistics(self, *, since: float = 0.0) -> Statistics:
+        """Return counts and speeds of all entries since a time, in seconds since 1970."""
+        return self._read(lambda connection: read_statistics(connection, since=since))
 
     def entry(self, number: int) -> Entry:
         """Return an entry; NotFound if there is none, or it was deleted."""
@@ -220,6 +229,9 @@ class History:
                 raise
 
     def _connection(self, use: str) -> sqlite3.Connection:
+        if use not in self._connections and not os.access(self.file.parent, os.W_OK):
+            # a writer that is open has the newest entries, which are in files that cannot be opened any more
+            use = "writer" if "writer" in self._connections else "of a folder that cannot be written"
         if use not in self._connections:
             self._connections[use] = _opened(self.file)
         return self._connections[use]
@@ -235,7 +247,8 @@ class History:
             yield
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
-                raise DamagedHistory(self._put_aside()) from error
+                self.faults["damaged"] = self._put_aside()
+                raise DamagedHistory(self.faults["damaged"]) from error
             raise ValueError(f"the history in {self.file} cannot be {what} ({error})") from error
 
     def _put_aside(self) -> str:
@@ -252,13 +265,17 @@ class History:
 
 
 def _opened(file: Path | None) -> sqlite3.Connection:
-    """Return a connection to the file with the newest schema; None: to an empty history in memory."""
-    connection = sqlite3.connect(
-        file or ":memory:", timeout=LONGEST_WAIT, isolation_level=None, check_same_thread=False
-    )
+    """Return a connection to the file with the newest schema; None: to an empty history in memory.
+
+    In a folder that cannot be written, where WAL cannot have its files, it only reads.
+    """
+    reads = file is not None and not os.access(file.parent, os.W_OK)
+    name = f"{file.absolute().as_uri()}?immutable=1" if file and reads else str(file or ":memory:")
+    connection = sqlite3.connect(name, timeout=LONGEST_WAIT, isolation_level=None, check_same_thread=False, uri=reads)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
-        connection.execute("PRAGMA synchronous = NORMAL")  # no fsync at a commit: a killed program loses none of them
+        if not reads:
+            connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
+            connection.execute("PRAGMA synchronous = NORMAL")  # no fsync at a commit: a killed program loses none
         connection.execute("PRAGMA foreign_keys = ON")
         migrate(connection)
     except BaseException:

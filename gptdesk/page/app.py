@@ -11,18 +11,27 @@ from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page import chart, share_switch
 from gptdesk.page.access import check_events
+from gptdesk.page.assets import Assets, first_files
+from gptdesk.page.copy_script import COPY_SCRIPT
 from gptdesk.page.door import Door
 from gptdesk.page.event_loop import relieve_event_loop
+from gptdesk.page.front_page import FrontPage
+from gptdesk.page.header import Header
+from gptdesk.page.header_script import HEAD_STYLE, HEADER_CSS, HEADER_SCRIPT
 from gptdesk.page.input_script import INPUT_CSS, INPUT_SCRIPT
+from gptdesk.page.languages.blocks import LanguageOfRequest, TranslatedBlocks
 from gptdesk.page.option_widgets import disable_gradio_checks
+from gptdesk.page.recipe_script import RECIPE_SCRIPT
 from gptdesk.page.sessions import keep_sessions
 from gptdesk.page.share_switch import ShareSwitch
-from gptdesk.page.styles import CSS, FONTS, SCRIPT
+from gptdesk.page.styles import CSS, SCRIPT
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs import compare, generate, history, models, train
+from gptdesk.page.tabs import batch, compare, generate, history, learn, models, settings, train
+from gptdesk.page.theme import theme
 from gptdesk.scheduler import OpenCounter
 
-TABS = (generate, compare, train, models, history)
+TABS = (generate, compare, batch, train, models, history, learn, settings)
+FRONTEND = Path(gr.__file__).parent / "templates" / "frontend"
 ICON = Path(__file__).parents[1] / "assets" / "icon.svg"
 QUEUED = 256  # events that wait for Gradio to begin them, which it does at once for nearly all
 REST = 0.05  # polling interval of Gradio's queue in seconds; its own millisecond takes 4 % of a core when idle
@@ -32,15 +41,19 @@ def build_app(desk: Desk) -> gr.Blocks:
     """Build the page, with a tab for each of TABS."""
     disable_gradio_checks()
     kept = (300, 1800) if desk.settings.public else (3600, 86400)  # how often files are deleted that are how old, in s
-    with gr.Blocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
+    with TranslatedBlocks(title="GPT Desk", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         with gr.Row(elem_id="top"):
-            gr.Markdown("# GPT Desk", elem_id="title")
+            header = Header(desk)
             switch = ShareSwitch(desk.link) if desk.link else None
+            header.lay_out_actions()
+        header.lay_out_fault()
+        header.wire(page)
         if switch:
             switch.wire(page)
         for warning in desk.warnings:
             gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
-        with gr.Tabs() as tabs:
+        # one row that scrolls: entries of Gradio's menu of further tabs are no tabs, by keys and for screen readers
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             links = TabLinks(page, tabs)
             for tab in TABS:
                 if desk.settings.public and getattr(tab, "OWNER_ONLY", False):
@@ -70,9 +83,16 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
         + markup.CSS
         + chart.CSS
         + share_switch.CSS
+        + HEADER_CSS
         + "".join(getattr(tab, "CSS", "") for tab in TABS),
-        head=SCRIPT + INPUT_SCRIPT,
-        theme=gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS),
+        head=HEAD_STYLE
+        + "".join(getattr(tab, "SCRIPT", "") for tab in TABS)  # whose keys come first
+        + SCRIPT
+        + INPUT_SCRIPT
+        + HEADER_SCRIPT
+        + RECIPE_SCRIPT
+        + COPY_SCRIPT,
+        theme=theme(),
         footer_links=[],
         run_history=False,
         show_error=False,
@@ -85,5 +105,14 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
     )
     sessions = keep_sessions(page, app)
     desk.listeners = OpenCounter()
+    theme_address = f"/theme.css?v={page.theme_hash}"
+    app.add_middleware(LanguageOfRequest)
+    app.add_middleware(FrontPage, files=_first_files(page), theme=theme_address)
     app.add_middleware(Door, blocks=page, sessions=sessions, listeners=desk.listeners, public=desk.settings.public)
+    app.add_middleware(Assets, folder=FRONTEND / "assets", texts={theme_address: page.theme_css})
     return app
+
+
+def _first_files(page: gr.Blocks) -> tuple[str, ...]:
+    kinds = dict.fromkeys(component["type"] for component in page.config["components"])
+    return first_files((FRONTEND / "index.html").read_text("utf-8"), FRONTEND / "assets", kinds)

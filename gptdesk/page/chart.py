@@ -5,13 +5,14 @@ Gradio's own plot has no logarithmic axis, cannot mark a point, and is redrawn w
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from gptdesk.formatting import short
 
 Point = tuple[float, float]
+Namer = Callable[[float], str]
 
 WIDE, HIGH = 1000, 1000  # units of the drawing, whatever its size on the page
 COLUMNS = 60  # areas along the x axis with a tooltip
@@ -33,6 +34,7 @@ CSS = """
 .chart path { fill: none; stroke: currentColor; stroke-width: 2; vector-effect: non-scaling-stroke;
   stroke-linejoin: round; }
 .chart path.faint { stroke-width: 1; opacity: .35; }
+.dark .chart path.faint { opacity: .75; }
 .chart path.level { stroke-width: 1.5; stroke-dasharray: 5 5; opacity: .7; }
 .chart path.grid { stroke: var(--border-color-primary); stroke-width: 1; opacity: .7; }
 .chart .y, .chart .x { position: absolute; font-size: .72rem; opacity: .8; white-space: nowrap; line-height: 1;
@@ -114,10 +116,12 @@ def chart(
     log_x: bool = False,
     log_y: bool = False,
     height: int = 240,
+    name_x: Namer | None = None,
 ) -> str:
     """Return the chart as HTML, `height` pixels high; `unit` is that of the x axis. Non-finite values are left out.
 
-    A logarithmic axis shows values above 0 only.
+    A logarithmic axis shows values above 0 only. `name_x` returns the text of an x value that is a whole number, as
+    the date of a day.
     """
     lines, marks = [_cleaned(line, log_x, log_y) for line in lines], list(marks)
     drawn = [line for line in lines if line.points]
@@ -126,11 +130,12 @@ def chart(
         return _figure(title, "", [], '<div class="empty">Nothing yet</div>', height)
     xs = [x for line in curves for x, _ in line.points]
     ys = [y for line in drawn for _, y in line.points]
-    x_axis, y_axis = _axis(xs, log_x, room=0.0), _axis(ys, log_y, room=0.05)
-    inside = [_paths(drawn, x_axis, y_axis), _columns(curves, x_axis, unit)]
-    inside += [_dots(line, x_axis, y_axis, unit) for line in drawn if line.style == "dots"]
+    x_axis = _axis(xs, log_x, room=0.0) if name_x is None else _named_axis(xs)
+    y_axis = _axis(ys, log_y, room=0.05)
+    inside = [_paths(drawn, x_axis, y_axis), _columns(curves, x_axis, unit, name_x or _x_text)]
+    inside += [_dots(line, x_axis, y_axis, unit, name_x or _x_text) for line in drawn if line.style == "dots"]
     inside += [f'<i class="mark c{mark.colour}" style="{_at(mark.point, x_axis, y_axis)}"></i>' for mark in marks]
-    inside += [_labels(x_axis, y_axis)]
+    inside += [_labels(x_axis, y_axis, name_x)]
     inside += [
         f'<span class="name" style="top:{1 - y_axis.place(line.points[0][1]):.2%}">{html.escape(line.name)}</span>'
         for line in drawn
@@ -171,6 +176,18 @@ def _axis(values: Sequence[float], logarithmic: bool, *, room: float) -> _Axis:
     return _Axis(low, high, logarithmic)
 
 
+def _named_axis(values: Sequence[float]) -> _Axis:
+    """Return an axis that holds whole numbers with names, a single one in its middle."""
+    low, high = min(values), max(values)
+    return _Axis(low - 0.5, high + 0.5, False) if low == high else _Axis(low, high, False)
+
+
+def _whole_ticks(axis: _Axis) -> list[float]:
+    """Return the whole numbers on the axis, or six of them at equal steps at most."""
+    low, high = math.ceil(axis.low), math.floor(axis.high)
+    return [float(x) for x in range(low, high + 1, (high - low) // 6 + 1)]
+
+
 def _round_step(least: float) -> float:
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= least * 0.95)
@@ -197,21 +214,21 @@ def _at(point: Point, x_axis: _Axis, y_axis: _Axis) -> str:
     return f"left:{x_axis.place(point[0]):.2%};top:{1 - y_axis.place(point[1]):.2%}"
 
 
-def _dots(line: Line, x_axis: _Axis, y_axis: _Axis, unit: str) -> str:
+def _dots(line: Line, x_axis: _Axis, y_axis: _Axis, unit: str, name_x: Namer) -> str:
     return "".join(
         f'<i class="dot c{line.colour or 0}" style="{_at((x, y), x_axis, y_axis)}" '
-        f'title="{html.escape(f"{unit} {_x_text(x)}: {line.name} {y:.4g}", quote=True)}"></i>'
+        f'title="{html.escape(f"{unit} {name_x(x)}: {line.name} {y:.4g}", quote=True)}"></i>'
         for x, y in line.points
     )
 
 
-def _columns(lines: Sequence[Line], axis: _Axis, unit: str) -> str:
+def _columns(lines: Sequence[Line], axis: _Axis, unit: str, name_x: Namer) -> str:
     """Return the areas whose tooltips show the values of every line."""
     texts: dict[int, list[str]] = {}
     for line in lines:
         last = {min(int(axis.place(x) * COLUMNS), COLUMNS - 1): (x, y) for x, y in line.points}
         for column, (x, y) in last.items():
-            texts.setdefault(column, [f"{unit} {_x_text(x)}"]).append(f"{line.name} {y:.4g}")
+            texts.setdefault(column, [f"{unit} {name_x(x)}"]).append(f"{line.name} {y:.4g}")
     return "".join(_column(column, "\n".join(lines)) for column, lines in sorted(texts.items()))
 
 
@@ -225,11 +242,11 @@ def _x_text(x: float) -> str:
     return f"{x:,.0f}" if float(x).is_integer() else short(x)
 
 
-def _labels(x_axis: _Axis, y_axis: _Axis) -> str:
+def _labels(x_axis: _Axis, y_axis: _Axis, name_x: Namer | None) -> str:
     labels = [f'<span class="y" style="top:{1 - y_axis.place(y):.2%}">{short(y)}</span>' for y in y_axis.ticks(5)]
-    for x in x_axis.ticks(6):
-        at = x_axis.place(x)
-        labels.append(f'<span class="x{" last" if at > 0.97 else ""}" style="left:{at:.2%}">{short(x)}</span>')
+    for x in x_axis.ticks(6) if name_x is None else _whole_ticks(x_axis):
+        at, text = x_axis.place(x), html.escape((name_x or short)(x))
+        labels.append(f'<span class="x{" last" if at > 0.97 else ""}" style="left:{at:.2%}">{text}</span>')
     return "".join(labels)
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 LARGEST_EVENT, LARGEST_PUBLIC_EVENT = 16_000_000, 1_000_000  # bytes of JSON
 LARGEST_UPLOAD = 1_000_000_000  # bytes of all files that are sent at once
 LARGEST_ANSWER = 4_000_000  # bytes of the list of paths that Gradio answers an upload with
+YEAR = 365 * 86400  # seconds that a browser is known by its cookie
 FILE, HEARTBEAT = "/gradio_api/file=", "/gradio_api/heartbeat/"
 
 
@@ -150,7 +151,7 @@ def _replaced(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Recei
 
 def _with_cookie(send: Send, visitor: str) -> Send:
     cookie = Response()
-    cookie.set_cookie(COOKIE, visitor, path="/", httponly=True, samesite="lax")
+    cookie.set_cookie(COOKIE, visitor, path="/", httponly=True, samesite="lax", max_age=YEAR)
 
     async def setting(message: Message) -> None:
         if message["type"] == "http.response.start":

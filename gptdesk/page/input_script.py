@@ -1,7 +1,8 @@
 """Script of the page for its inputs: number boxes, lists, the seed, and texts edited by hand."""
 
 # A number box of a slider that was emptied gets back the number it had. One beyond the slider's range gets the nearest
-# number in it, as Gradio makes it, and a note that says so; so does one whose maximum falls with the model's context.
+# number in it, as Gradio makes it, and a note that says so; so does one whose maximum falls with the model's context,
+# unless a number comes with the new maximum: Gradio sets it a moment later.
 # All listen on the way down, before Gradio does.
 # Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it.
 # Gradio's input event of a text box knows no paste, so the browser's own is used.
@@ -43,15 +44,18 @@ const sayRange = box => {
   box.closest(".block").querySelector(".range-note")?.remove();
   box.closest(".head").after(note);
 };
+const lower = box => {
+  if (Number(box.value) <= Number(box.max)) return;
+  const typed = box.value;
+  box.value = box.max;
+  box.dispatchEvent(new Event("input", {bubbles: true}));
+  box.value = typed;
+  sayRange(box);
+  box.value = box.max;
+};
 new MutationObserver(changes => {
   for (const {target: box} of changes) {
-    if (!box.matches("[id$=max-new-tokens] input[type=number]") || Number(box.value) <= Number(box.max)) continue;
-    const typed = box.value;
-    box.value = box.max;
-    box.dispatchEvent(new Event("input", {bubbles: true}));
-    box.value = typed;
-    sayRange(box);
-    box.value = box.max;
+    if (box.matches("[id$=max-new-tokens] input[type=number]")) setTimeout(lower, 50, box);
   }
 }).observe(document, {subtree: true, attributeFilter: ["max"]});
 addEventListener("keydown", event => {

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 import gradio as gr
@@ -13,12 +12,13 @@ from gptdesk.api.callers import caller_address
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates
+from gptdesk.page.visitors import event_of
 from gptdesk.scheduler import Place
-from gptdesk.settings import Settings
+from gptdesk.settings import Settings, home_fault
 
 log = logging.getLogger(__name__)
 
-LISTEN_TIMEOUT = 2.0  # seconds after which an action ends whose page does not read its updates
+LISTEN_TIMEOUT = 5.0  # seconds after which an action ends whose page does not read its updates; a busy one may take 3
 NOT_LISTENING = "the page that started this no longer reads its results; load it again"
 
 
@@ -79,13 +79,16 @@ class LongActions:
             with self._desk.scheduler.admitted(call.owner):
                 if self._desk.listeners is not None and not self._desk.listeners.wait_for(session, LISTEN_TIMEOUT):
                     raise ValueError(NOT_LISTENING)  # before anything is computed
-                yield from self._while_listening(work(call), session, stop)
+                yield from self._while_listening(work(call), request, stop)
             yield self._pressable(True)
         except ValueError as error:
             yield self._pressable(True) | {self.line: self._explained(error)}
         except Exception as error:  # a bug of ours: the page must stay usable, and the traceback be logged
-            log.exception("an action of the page failed")
-            yield self._pressable(True) | {self.line: self._explained(f"{error} (details are in the terminal)")}
+            fault = home_fault(self._desk.settings.home) if isinstance(error, OSError) else ""
+            if not fault:
+                log.exception("an action of the page failed")
+                fault = f"{error} (details are in the terminal)"
+            yield self._pressable(True) | {self.line: self._explained(fault)}
         finally:
             stop.set()
             if self._running.get(session) is stop:
@@ -123,11 +126,11 @@ class LongActions:
         }
 
     def _while_listening(
-        self, updates: Generator[Updates, None, None], session: str, stop: threading.Event
+        self, updates: Generator[Updates, None, None], request: gr.Request, stop: threading.Event
     ) -> Iterator[Updates]:
         """Yield the updates while the page reads them; set `stop` and raise ValueError after LISTEN_TIMEOUT without."""
-        last = time.monotonic()
-        with closing(updates):
+        session, last = request.session_hash or "", time.monotonic()
+        try:
             for update in updates:
                 yield update
                 if self._is_listening(session):
@@ -135,6 +138,9 @@ class LongActions:
                 elif time.monotonic() > last + LISTEN_TIMEOUT:
                     stop.set()
                     raise ValueError(NOT_LISTENING)
+        finally:
+            with event_of(request):
+                updates.close()
 
     def _is_listening(self, session: str) -> bool:
         """Return whether the page of this session reads its updates; True where that is not tracked."""

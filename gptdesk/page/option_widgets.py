@@ -22,7 +22,9 @@ QUIETLY: dict[str, Any] = HIDDEN | {"queue": False}
 STREAMING: dict[str, Any] = HIDDEN | {"concurrency_limit": None}
 # for events with messages on the page, which need the queue
 WITH_MESSAGES: dict[str, Any] = QUIETLY | {"queue": True, "concurrency_limit": None}
+NO_NAME = "⚠ Type a name to save it under."
 Parameters = ParamSpec("Parameters")
+ACRONYMS = ("api", "dry", "xtc")  # in names of options and samplers
 
 
 def shows_errors(handler: Callable[Parameters, object]) -> Callable[Parameters, object]:
@@ -40,8 +42,9 @@ def shows_errors(handler: Callable[Parameters, object]) -> Callable[Parameters, 
 
 
 def label(name: str) -> str:
-    """Return the label of an option or sampler: "top_k" -> "Top k"."""
-    return name.replace("_", " ").capitalize()
+    """Return the label of an option or sampler: "top_k" -> "Top k", "dry_base" -> "DRY base"."""
+    text = name.replace("_", " ").capitalize()
+    return " ".join(word.upper() if word.lower() in ACRONYMS else word for word in text.split(" "))
 
 
 def disable_gradio_checks() -> None:

@@ -1,6 +1,7 @@
 """Saved widget state: values of a tab's widgets, on disk, restored after a restart."""
 
 import logging
+from collections.abc import Collection
 
 import gradio as gr
 from gradio.blocks import Block
@@ -8,6 +9,8 @@ from gradio.components import Component
 
 from gptdesk.desk import PAGE, Desk
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values, fits, is_offered
+from gptdesk.page.visitors import event_visitor
+from gptdesk.settings import home_fault
 from gptdesk.stored_values import warn_once
 
 MOST_KEPT = 200_000  # characters of a text that is saved
@@ -29,11 +32,18 @@ class SavedState:
         """Widgets whose values are saved."""
         return [*self._components.values(), *(one for panel in self._panels.values() for one in panel.components)]
 
-    def wire(self) -> None:
-        """Save on every change; all widgets must have been laid out. A public desk saves nothing."""
+    def wire(self, *, by_input: Collection[Component] = ()) -> None:
+        """Save on every change; all widgets must have been laid out. A public desk saves nothing.
+
+        Those of `by_input` are saved when a user changes them: for lists of several choices that are filled after the
+        page has opened, Gradio sends the change event again with each answer.
+        """
         if self._desk.settings.public:
             return
-        changes = [component.change for component in self.controls]  # type: ignore[attr-defined]  # made by Gradio
+        changes = [
+            component.input if component in by_input else component.change  # type: ignore[attr-defined]  # by Gradio
+            for component in self.controls
+        ]
         inputs: set[Block] = {*self.controls, self.restored}
         gr.on(changes, self.remember, inputs, **(QUIETLY | {"trigger_mode": "always_last"}))
 
@@ -48,13 +58,18 @@ class SavedState:
     def put(self, name: str, value: object) -> None:
         """Save another value of the tab under `name`."""
         try:
-            self._desk.page.put(name, value)
+            self._desk.browsers.put(event_visitor(), name, value)
         except ValueError as error:  # a full disk is no reason to refuse a text
-            log.warning("%s", error)
+            if not home_fault(self._desk.settings.home):  # which the page says already
+                log.warning("%s", error)
+
+    def values(self) -> dict[str, object]:
+        """Return all that the browser of the present event has saved, of all tabs; unchecked."""
+        return self._desk.browsers.read(event_visitor())
 
     def read(self) -> dict[str, object]:
         """Return the saved values by name; damaged ones are left out, and their widgets keep their defaults."""
-        kept = self._desk.page.read().get(self._title, {})
+        kept = self.values().get(self._title, {})
         saved = kept if isinstance(kept, dict) else {}
         good = {name: value for name, value in saved.items() if self._suits(name, value)}
         if lost := [name for name in saved if name not in good] if isinstance(kept, dict) else ["all"]:

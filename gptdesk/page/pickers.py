@@ -1,29 +1,41 @@
 """Model picker and preset bar, for every tab that generates."""
 
 import html
+from collections.abc import Iterable
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
 from gptdesk.desk import Desk
-from gptdesk.page.option_widgets import WITH_MESSAGES, ChainPanel, Updates, Values, shows_errors
-from gptdesk.training.run_models import duplicates, title
+from gptdesk.page.option_widgets import NO_NAME, QUIETLY, WITH_MESSAGES, ChainPanel, Updates, Values, shows_errors
+from gptdesk.training.run_models import by_run
 from models.manager import ModelKey
 from models.precision import missing_here
 from samplers import Chain, build
 
 FIRST_PRESET = "Balanced"
 STARTER = "starter"
+MOST_TOKENS = 1000  # new tokens that the page offers to generate in one go
 
 
 class ModelPicker:
     """Two dropdowns: a model, and its precision; at first the `preferred` precision, if the model has it.
 
-    The ids of its elements begin with `prefix`, so that a page may have several.
+    The ids of its elements begin with `prefix`, so that a page may have several. Without `with_precision`, the second
+    one is not shown.
     """
 
-    def __init__(self, desk: Desk, *, label: str = "Model", preferred: str | None = None, prefix: str = "") -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        label: str = "Model",
+        preferred: str | None = None,
+        prefix: str = "",
+        with_precision: bool = True,
+    ) -> None:
         self._desk = desk
         self._preferred = preferred
         picked = self.first_of()
@@ -38,6 +50,7 @@ class ModelPicker:
                 label="Precision",
                 info=_missing_precisions(),
                 elem_id=f"{prefix}precision",
+                visible=with_precision,
                 scale=2,
                 min_width=110,
             )
@@ -80,14 +93,24 @@ class ModelPicker:
         return list(self._desk.model(name).precisions) if name else []
 
     def _listed(self, picked: str | None = None) -> list[tuple[str, str]]:
-        """Return title and name of each model; of checkpoints that are models, too, only the `picked` one."""
+        """Return title and name of each model; of the models of a run only its main ones and the `picked` one."""
         models = self._desk.library.available()
-        same = duplicates(self._desk.settings.runs, [info.name for info in models])
-        return [
-            (title(info.name) + (" (cannot be used)" if info.problem else ""), info.name)
-            for info in models
-            if info.name == picked or info.name not in same
-        ]
+        of_runs = by_run(self._desk.settings.runs, [info.name for info in models])
+        listed = []
+        for info in models:
+            of_run = of_runs.get(info.name)
+            if of_run is None or of_run.is_main or info.name == picked:
+                named = of_run.title if of_run else info.name
+                listed.append((named + (" (cannot be used)" if info.problem else ""), info.name))
+        return listed
+
+
+def most_new_tokens(desk: Desk, names: Iterable[object]) -> int:
+    """Return the most new tokens that the page offers for these models: the shortest context, within MOST_TOKENS.
+
+    None among the names is no model. Raises ValueError as `Desk.model`.
+    """
+    return max(2, min([MOST_TOKENS, *(desk.model(str(name)).context for name in names if name)]))
 
 
 def _missing_precisions() -> str | None:
@@ -96,44 +119,76 @@ def _missing_precisions() -> str | None:
 
 
 class PresetBar:
-    """Dropdown of sampler presets, and buttons that apply them to `panel`, save and delete them.
+    """Dropdown of sampler presets, and a menu that restores, neutralises, saves and deletes them.
 
-    A public desk saves none, so it has no buttons to save and delete. The ids of its elements begin with `prefix`.
+    A public desk saves none, so its menu has the first two alone. The ids of its elements begin with `prefix`.
     """
 
     def __init__(self, desk: Desk, panel: ChainPanel, *, prefix: str = "") -> None:
         self._desk = desk
         self._panel = panel
-        self._is_public = desk.settings.public
-        with gr.Group():
-            self.name = gr.Dropdown(
-                desk.preset_names(),
-                value=FIRST_PRESET,
-                allow_custom_value=not self._is_public,
-                label="Preset" if self._is_public else "Preset (to save your own, type a name for it)",
-                elem_id=f"{prefix}preset",
-            )
-            with gr.Row():
-                names = ("Restore", "Neutralise") if self._is_public else ("Restore", "Neutralise", "Save", "Delete")
-                self._buttons = [
-                    gr.Button(name, size="sm", min_width=60, elem_id=f"{prefix}preset-{name.lower()}") for name in names
-                ]
+        self._saves = not desk.settings.public
+        with gr.Group(elem_classes="preset-bar"):
+            self.name = gr.Dropdown(desk.preset_names(), value=FIRST_PRESET, label="Preset", elem_id=f"{prefix}preset")
+            with gr.Accordion("Preset options", open=False, elem_id=f"{prefix}preset-options", elem_classes="menu"):
+                with gr.Row():
+                    self._restore = self._button("Restore", f"{prefix}preset-restore")
+                    self._neutralise = self._button("Neutralise", f"{prefix}preset-neutralise")
+                    if self._saves:
+                        self._delete = self._button("Delete", f"{prefix}preset-delete")
+                if self._saves:
+                    # a box of its own: an update of the dropdown must not reset a name that is being typed
+                    with gr.Row(elem_classes="save-as"):
+                        self._new_name = gr.Textbox(
+                            label="Save as",
+                            placeholder="Name, or folder/name",
+                            max_lines=1,
+                            elem_id=f"{prefix}preset-name",
+                            scale=3,
+                            min_width=120,
+                        )
+                        self._save = self._button("Save", f"{prefix}preset-save")
+
+    @staticmethod
+    def _button(label: str, ident: str) -> gr.Button:
+        return gr.Button(label, size="sm", min_width=70, elem_id=ident)
 
     def wire(self) -> None:
         """Connect the buttons; the panel must have been laid out."""
         options = self._panel.components
-        restore, neutralise, *own = self._buttons
+        # of several changes at once, as when a preset is restored, the last shows the state after all of them
+        latest = QUIETLY | {"trigger_mode": "always_last"}
+        changes = [option.change for option in options]  # type: ignore[attr-defined]  # made by Gradio
+        gr.on(changes, self._on_change, {self.name, *options}, [self.name], **latest)
         self.name.select(self._on_restore, self.name, options, **WITH_MESSAGES)
-        restore.click(self._on_restore, self.name, options, **WITH_MESSAGES)
-        neutralise.click(self._on_neutralise, set(options), options, **WITH_MESSAGES)
-        if own:
-            save, delete = own
-            save.click(self._on_save, {self.name, *options}, self.name, **WITH_MESSAGES)
-            delete.click(self._on_delete, self.name, self.name, **WITH_MESSAGES)
+        self._restore.click(self._on_restore, self.name, options, **WITH_MESSAGES)
+        self._neutralise.click(self._on_neutralise, set(options), options, **WITH_MESSAGES)
+        if self._saves:
+            saved: list[Any] = [self._save.click, self._new_name.submit]
+            inputs = {self._new_name, *options}
+            gr.on(saved, self._on_save, inputs, [self.name, self._new_name], **WITH_MESSAGES)
+            self._delete.click(self._on_delete, {self.name, *options}, [self.name], **WITH_MESSAGES)
+
+    @property
+    def applied(self) -> list[Any]:
+        """Triggers of the events that set the samplers of the panel."""
+        return [self.name.select, self._restore.click, self._neutralise.click]
 
     def show(self, name: object) -> Updates:
-        """Return updates that list the presets there are now and pick this one."""
-        return {self.name: gr.update(choices=self._desk.preset_names(), value=name or FIRST_PRESET)}
+        """Return updates that list the presets there are now and pick this one, or the first if it is gone."""
+        names = self._desk.preset_names()
+        return {self.name: gr.update(choices=names, value=name if name in names else FIRST_PRESET)}
+
+    def _label(self, name: str, values: Values) -> str:
+        """Return the label, which says whether the samplers are still those of the preset."""
+        try:
+            changed = self._panel.chain(values) != self._desk.preset(name)
+        except ValueError:  # a value that Generate will refuse
+            changed = False
+        return "Preset, changed" if changed else "Preset"
+
+    def _on_change(self, values: dict[Component, object]) -> Updates:
+        return {self.name: gr.update(label=self._label(str(values[self.name] or ""), values))}
 
     @shows_errors
     def _on_restore(self, name: str | None) -> Updates:
@@ -144,16 +199,23 @@ class PresetBar:
         return self._panel.show(neutral_chain(self._panel.chain(values)))
 
     @shows_errors
-    def _on_save(self, values: dict[Component, object]) -> object:
-        name = self._desk.save_preset(str(values[self.name] or ""), self._panel.chain(values))
+    def _on_save(self, values: dict[Component, object]) -> Updates:
+        if not str(values[self._new_name] or "").strip():
+            return {self._new_name: gr.update(info=NO_NAME)}
+        name = self._desk.save_preset(str(values[self._new_name] or ""), self._panel.chain(values))
         gr.Info(f"Saved as {html.escape(name)}.")
-        return gr.update(choices=self._desk.preset_names(), value=name)
+        return self._listed(name, values) | {self._new_name: gr.update(value="", info="")}
 
     @shows_errors
-    def _on_delete(self, name: str | None) -> object:
-        self._desk.delete_preset(name or "")
-        gr.Info(f"Deleted {html.escape(name or '')}.")
-        return gr.update(choices=self._desk.preset_names(), value=FIRST_PRESET)
+    def _on_delete(self, values: dict[Component, object]) -> Updates:
+        name = str(values[self.name] or "")
+        self._desk.presets.delete(name)
+        gr.Info(f"Deleted {html.escape(name)}.")
+        return self._listed(FIRST_PRESET, values)
+
+    def _listed(self, name: str, values: Values) -> Updates:
+        """Return updates that list the presets anew and pick this one; the samplers stay as they are."""
+        return {self.name: gr.update(choices=self._desk.preset_names(), value=name, label=self._label(name, values))}
 
 
 def neutral_chain(chain: Chain) -> Chain:

@@ -8,6 +8,12 @@ from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.system.share_link import LinkState, ShareLink, svg_code
 
 SOON, LATER = 1.0, 5.0  # polling intervals in seconds: while a link is made, and while there is one
+ASK = """Create a public link to this desk? Anyone who has it can generate and compare with your models, from anywhere
+and within the limits of a public desk; they see the models' names, but none of your texts, presets and files. Gradio's
+share service passes the pages on; the first time, a small program is downloaded for it. The link lasts a week at most,
+and no longer than the desk runs.
+
+Devices in your own network need no link: start the desk with `python launch.py --lan`."""
 STARTING = "Creating a link … the first time, a small program is downloaded for it."
 ON = (
     "Anyone with this link can generate and compare with your models, within the limits of a public desk. They see "
@@ -36,7 +42,7 @@ CSS = """
 
 
 class ShareSwitch:
-    """Switch beside the title, and a panel below it for the link or an error.
+    """Switch beside the title, and a panel below it for the question, the link or an error.
 
     Made inside the row of the title. Pages that are open elsewhere show the link when they are opened again.
     """
@@ -56,18 +62,39 @@ class ShareSwitch:
                     label="Link", buttons=["copy"], interactive=False, max_lines=1, visible=False, elem_id="share-link"
                 )
                 self._note = gr.Markdown(elem_id="share-note", elem_classes="note")
+                self.create = gr.Button(
+                    "Create the link", variant="primary", size="sm", visible=False, elem_id="share-create"
+                )
         self._timer = gr.Timer(SOON, active=False)
-        outputs: list[Block] = [self.switch, self._panel, self._code, self.address, self._note, self._timer]
+        outputs: list[Block] = [
+            self.switch,
+            self._panel,
+            self._code,
+            self.address,
+            self._note,
+            self._timer,
+            self.create,
+        ]
         self.switch.input(self._on_switch, {self.switch}, outputs, **QUIETLY)
+        self.create.click(self._on_create, None, outputs, **QUIETLY)
         self._timer.tick(self._on_tick, {self.switch, self.address}, outputs, **QUIETLY)
         page.load(self._on_load, None, outputs, **QUIETLY)
 
     def _on_switch(self, values: Values) -> Updates:
-        """Turn the link on or off as the switch is set; a switch on an outdated page may already agree with it."""
-        if values[self.switch]:
-            self._link.turn_on()
-        else:
+        """Ask before a link is made, or end the one there is; a switch on an outdated page may agree with it."""
+        if not values[self.switch]:
             self._link.turn_off()
+        elif self._link.state.phase == "off":
+            return self._show(LinkState()) | {
+                self.switch: True,
+                self._panel: gr.update(visible=True),
+                self._note: ASK,
+                self.create: gr.update(visible=True),
+            }
+        return self._show(self._link.state)
+
+    def _on_create(self) -> Updates:
+        self._link.turn_on()
         return self._show(self._link.state)
 
     def _on_tick(self, values: Values) -> object:
@@ -89,4 +116,5 @@ class ShareSwitch:
             self.address: gr.update(visible=is_on, value=state.url),
             self._note: note[state.phase],
             self._timer: gr.update(active=state.phase != "off", value=LATER if is_on else SOON),
+            self.create: gr.update(visible=False),
         }

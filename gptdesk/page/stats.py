@@ -1,4 +1,4 @@
-"""Stats of a generation in one line, measured by the engine."""
+"""Stats of a generation, measured by the engine: the main ones in a line, the others in a list."""
 
 import json
 
@@ -16,31 +16,46 @@ FINISHES = {
     "stopped": "you stopped it",
     "deadline": "time limit reached",
 }
+NOTHING = "The model takes the text as finished: it added nothing. Change the text or the seed, or write on by hand."
 
 
-def stats_line(result: GenerationResult, key: ModelKey) -> str:
-    """Return the stats line as Markdown: times in ms or s, memory of this process in GB."""
+def stats_line(result: GenerationResult, *, left_out: str = "") -> str:
+    """Return number of new tokens, speed and finish reasons as a line of Markdown, and notes below it.
+
+    These say that nothing was added, and that the prompt was cut, up to the words `left_out` if those are known.
+    """
     start = result.start
     if start is None:
         return "Reading the prompt …"
+    parts = [plural(sum(map(len, result.tokens)), "token")]
+    if (speed := result.tokens_per_second) is not None:
+        parts.append(f"{speed:,.0f} tokens/s")
+    if all(result.finish_reasons):
+        ends = zip(result.finish_reasons, result.stop_strings, strict=True)
+        reasons = dict.fromkeys(_end(reason, stop) for reason, stop in ends if reason)
+        parts.append(f"ended: {', '.join(reasons)}")
+    line = " · ".join(parts)
+    if all(reason == "stop" for reason in result.finish_reasons) and not any([*result.texts, *result.stop_strings]):
+        line += f"\n\n{NOTHING}"
+    if cut := cut_prompt(start):
+        line += f"\n\n⚠ {cut[:1].upper()}{cut[1:]}."
+        line += f" Left out is the beginning, up to {left_out}." if left_out else ""
+    return line
+
+
+def stats_details(result: GenerationResult, key: ModelKey) -> str:
+    """Return the other stats as a Markdown list: times in ms or s, memory of this process in GB."""
+    start = result.start
+    if start is None:
+        return ""
     parts = [f"**{key}** by {start.kernels}"]
     known = f" ({start.known_tokens:,} of them known)" if start.known_tokens else ""
     parts.append(f"prompt {plural(start.prompt_tokens, 'token')}{known} in {duration(start.seconds)}")
     if result.seconds_to_first_token is not None:
         parts.append(f"first token after {duration(result.seconds_to_first_token)}")
-    if (speed := result.tokens_per_second) is not None:
-        parts.append(f"{speed:,.0f} tokens/s")
-    parts.append(plural(sum(map(len, result.tokens)), "token"))
-    if all(result.finish_reasons):
-        ends = zip(result.finish_reasons, result.stop_strings, strict=True)
-        reasons = dict.fromkeys(_end(reason, stop) for reason, stop in ends if reason)
-        parts.append(f"ended: {', '.join(reasons)}")
     parts.append(f"memory {psutil.Process().memory_info().rss / 1e9:.2f} GB")
     parts.append(f"seed {start.seed}")
-    line = " · ".join(parts)
-    if cut := cut_prompt(start):
-        line += f"\n\n⚠ {cut[:1].upper()}{cut[1:]}."
-    return line
+    return "\n".join(f"- {part}" for part in parts)
 
 
 def _end(reason: FinishReason, stop_string: str | None) -> str:

@@ -1,25 +1,32 @@
-"""Style sheet, fonts and script of the page."""
-
-from gradio.themes.utils.fonts import LocalFont
+"""Style sheet and script of the page."""
 
 CSS = """
-.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1600px !important; margin: 0 auto !important; }
 input { text-overflow: ellipsis; }
 .gradio-container input[role=combobox] { padding-right: 24px; }
-#title h1 { margin: 0; font-size: 1.35rem; }
 .note { padding: 0 4px; opacity: .85; overflow-wrap: anywhere; }
 .note p { font-size: .9rem; line-height: 1.5; }
-@media (max-width: 640px) { .tab-container > button { padding: 0 6px !important; } }  /* all of them in one row */
-#count { margin: -10px 0 -6px; }
+#generate:disabled, #stop:disabled { display: none; }  /* Stop takes the place of Generate while a text is written */
+#train-choice, #train-hint, #seed-note:has(p) { background: var(--block-background-fill);
+  padding: 4px 12px !important; }
+/* what is touched is 40 px high where fingers are likely */
+@media (max-width: 640px), (pointer: coarse) {
+  #top :is(button, label) { min-height: 40px; }
+  #tabs :is(button, .wrap > label) { min-height: 40px; }
+  #tabs label.checkbox-container { min-height: 40px; align-items: center; }
+  #tabs .tab-container.visually-hidden button { min-height: 0; }
+  #tabs .tab-container:not(.visually-hidden) { height: 40px; }
+  #tabs .reset-button { min-width: 40px; }
+  #tabs .tab-like-container { height: 40px; }
+  #tabs button.label-wrap { align-items: center; margin-block: -10px; }
+  #tabs button.label-wrap.open { margin-bottom: 0; }
+}
 #examples { gap: 8px; }
 #examples button { font-weight: 400; flex: 0 1 auto; }
 """
 
-# Gradio's own file of the semibold weight lacks most letters, so bold stands in for it.
-FONTS = (LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
-
 # Ctrl/Cmd+Enter starts and Esc stops what the visible tab does, wherever the cursor is, if its buttons can be pressed.
-# While a text streams in, its box stays at its end, unless its reader has scrolled up.
+# Once a run of training begins, its Stop button has the focus, which the button that started it has lost.
 SCRIPT = """<script>
 addEventListener("keydown", event => {
   const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? ".halt"
@@ -27,15 +34,22 @@ addEventListener("keydown", event => {
   const button = wanted && [...document.querySelectorAll(wanted)].find(one => one.offsetParent && !one.disabled);
   if (button) { event.preventDefault(); event.stopPropagation(); button.click(); }
 }, true);
-const ends = new WeakMap();
-let late = 0;  // looks since the last text ended: its end may be drawn after its Stop button has been disabled
+let held = null;  // a button that starts a text, or Stop, while it has the focus
+let starter = null;  // the button that started the text
+let awaited = 0;  // looks that are left for the Stop button of a run that is being started
+addEventListener("click", event => { if (event.target.closest?.("#train-start")) awaited = 600; }, true);
 setInterval(() => {
-  const stop = document.getElementById("stop");
-  late = stop && !stop.disabled ? 0 : late + 1;
-  if (late > 5) return;
-  for (const box of document.querySelectorAll("[id^=text-] textarea")) {
-    if (box.scrollTop >= (ends.get(box) ?? 0) - 40) box.scrollTop = box.scrollHeight;
-    ends.set(box, box.scrollTop);
+  const stop = document.getElementById("stop"), now = document.activeElement;
+  const usable = one => one?.isConnected && !one.disabled && one.checkVisibility({visibilityProperty: true});
+  if (now?.matches(".starts")) { held = now; starter = now; }
+  else if (now === stop && stop) held = stop;
+  else if (held && !usable(held) && now === document.body)
+    [stop, starter, document.getElementById("generate")].find(usable)?.focus({preventScroll: true});
+  else if (now !== document.body) held = null;  // the reader has gone elsewhere
+  const run = awaited-- > 0 && document.getElementById("run-stop");
+  if (run && usable(run) && (now === document.body || now.id === "train-start")) {
+    run.focus();
+    awaited = 0;
   }
 }, 100);
 </script>"""

@@ -11,6 +11,7 @@ from gradio.components import Component
 from gptdesk.history import Entry
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.page.pickers import ModelPicker
+from gptdesk.training.plan import RunPlan
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,15 @@ class _Opened:
 
     handler: Callable[..., object]
     inputs: Component | set[Block]
+    outputs: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class _PlanForm:
+    """Form of a new run: its tab, the function that returns the updates which show a plan, and their outputs."""
+
+    title: str
+    fill: Callable[[RunPlan], Updates]
     outputs: Sequence[Block]
 
 
@@ -46,7 +56,9 @@ class TabLinks:
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
+    compare_buttons: list[gr.Button] = field(default_factory=list)  # that open the comparison of the newest two entries
     _entries: list[EntryView] = field(default_factory=list)  # the one that opens entries of the history
+    _forms: list[_PlanForm] = field(default_factory=list)  # the one that shows plans; a public desk has none
     _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab
 
     def add_pickers(self, title: str, *pickers: ModelPicker) -> None:
@@ -95,12 +107,26 @@ class TabLinks:
         view = self._entries[0]
         return {self.tabs: gr.update(selected=view.title)} | view.show_entry(entry, values)
 
-    def use(self, title: str, name: str) -> Updates:
-        """Return updates that open the tab `title` with the model `name` in its first picker."""
-        picker = self.pickers[title][0]
+    def add_plan_form(self, title: str, fill: Callable[[RunPlan], Updates], outputs: Sequence[Block]) -> None:
+        """Let the tab `title` show plans of new runs."""
+        self._forms.append(_PlanForm(title, fill, outputs))
+
+    @property
+    def plan_outputs(self) -> list[Block]:
+        """Outputs of an event that returns the updates of `open_plan`; empty if no tab shows plans."""
+        return [self.tabs, *self._forms[0].outputs] if self._forms else []
+
+    def open_plan(self, plan: RunPlan) -> Updates:
+        """Return updates that show a plan as a new run; ValueError if its base model or its text is gone."""
+        form = self._forms[0]
+        return {self.tabs: gr.update(selected=form.title)} | form.fill(plan)
+
+    def use(self, title: str, name: str, *, position: int = 0) -> Updates:
+        """Return updates that open the tab `title` with the model `name` in its picker of this `position`."""
+        picker = self.pickers[title][position]
         return {self.tabs: gr.update(selected=title)} | picker.show(name, None)
 
-    def use_outputs(self, title: str) -> list[gr.Tabs | gr.Dropdown]:
+    def use_outputs(self, title: str, *, position: int = 0) -> list[gr.Tabs | gr.Dropdown]:
         """Return the outputs of an event that returns the updates of `use`."""
-        picker = self.pickers[title][0]
+        picker = self.pickers[title][position]
         return [self.tabs, picker.name, picker.precision]

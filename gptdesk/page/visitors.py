@@ -1,10 +1,14 @@
-"""Uploads by visitor: only the browser that uploaded a file may read or use it."""
+"""Visitors: a cookie for each browser, to which its uploads and what it has set belong."""
 
 import re
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+from gradio.context import LocalContext
 
 COOKIE = "gptdesk-visitor"
 MOST_VISITORS, MOST_FILES = 500, 2_000  # the oldest are forgotten
@@ -45,6 +49,22 @@ def visitor_of(cookies: Iterable[str]) -> str | None:
             if name == COOKIE and _NAME.fullmatch(value):
                 return value
     return None
+
+
+def event_visitor() -> str | None:
+    """Return the visitor whose event is being handled; None outside an event, or if the browser takes no cookies."""
+    request = LocalContext.request.get(None)
+    return visitor_of(request.headers.getlist("cookie")) if request else None
+
+
+@contextmanager
+def event_of(request: gr.Request) -> Iterator[None]:
+    """Count what is done in the block as part of this event: Gradio ends a stream outside of it."""
+    token = LocalContext.request.set(request)
+    try:
+        yield
+    finally:
+        LocalContext.request.reset(token)
 
 
 def new_visitor() -> str:

@@ -56,11 +56,19 @@ def find_running(home: Path, *, patience: float = 10.0) -> str | None:
     return None
 
 
+def has_page(url: str) -> bool:
+    """Return whether the desk that runs at `url` has a page; True if it does not say, or no longer answers."""
+    try:
+        return _get(f"{url.rstrip('/')}/health").get("page") is not False
+    except (OSError, ValueError, http.client.HTTPException):
+        return True
+
+
 def _announcement(home: Path) -> Path:
     return Path(home) / "running.json"
 
 
-def _get(url: str) -> dict[str, str]:
+def _get(url: str) -> dict[str, object]:
     """Return the JSON object at `url`; `http.client` ignores proxies, which localhost must not go through."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=1)

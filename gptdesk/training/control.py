@@ -19,7 +19,7 @@ from gptdesk.training.plan import RunPlan
 from gptdesk.training.run_directory import NAME_IN_USE, Order, RunDirectory, RunStatus
 from gptdesk.training.run_models import LATEST
 from gptdesk.training.run_process import END_TIMEOUT, launch
-from gptdesk.training.states import ACTIVE, State
+from gptdesk.training.states import ACTIVE, ENDED, State
 from gptdesk.training.text_input import TextInput
 from models import storage
 from models.names import check_new_name
@@ -33,11 +33,16 @@ class RunInfo:
 
     name: str
     path: Path
-    state: State  # that of its status, or "interrupted" if its process was killed
+    state: State  # of its status, or "interrupted" if its process was killed, or "queued"
     status: RunStatus
     last: dict[str, object]  # its last line of metrics; empty if there is none
     problem: str | None = None  # why the folder cannot be used
     max_minutes: float = 0.0  # its time budget; 0: none
+
+    @property
+    def has_ended(self) -> bool:
+        """True if its models are made, also while it waits to train longer."""
+        return (self.status.state if self.state == "queued" else self.state) in ENDED
 
 
 def create(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirectory:
@@ -68,16 +73,24 @@ def begin(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirector
     """
     with starting_lock(context.settings.home):
         check_free(context)
-        _check_name(context, plan.name, replaces_unstarted=True)
-        preparation.check_text(plan, text=text, context=context)
-        remove_unstarted(context, plan.name)
-        run = create(context, plan, text=text)
+        run = create_checked(context, plan, text=text)
         try:
             start(context, plan.name)
         except ValueError:
             remove(context, plan.name)
             raise
         return run
+
+
+def create_checked(context: RunContext, plan: RunPlan, *, text: TextInput) -> RunDirectory:
+    """Create a run in place of one of that name that never made a step, once its name and text have been checked.
+
+    Raises ValueError as `create` and `check_text`; then nothing has changed on disk.
+    """
+    _check_name(context, plan.name, replaces_unstarted=True)
+    preparation.check_text(plan, text=text, context=context)
+    remove_unstarted(context, plan.name)
+    return create(context, plan, text=text)
 
 
 def remove_unstarted(context: RunContext, name: str) -> None:
@@ -88,8 +101,9 @@ def remove_unstarted(context: RunContext, name: str) -> None:
 
 def _is_unstarted(context: RunContext, name: str) -> bool:
     path = context.settings.runs / name
-    is_run = name in storage.names(path.parent)
-    return is_run and holder(context.settings.home) != name and not _has_steps(RunDirectory(path))
+    is_run = name in storage.names(path.parent) and RunDirectory(path).queued_since() is None
+    has_steps = is_run and bool(checkpoints.folders(path) or RunDirectory(path).last_metrics())
+    return is_run and holder(context.settings.home) != name and not has_steps
 
 
 def _check_name(context: RunContext, name: str, *, replaces_unstarted: bool = False) -> None:
@@ -134,6 +148,34 @@ def amend(context: RunContext, name: str, **changes: object) -> RunDirectory:
     return run
 
 
+def check_extendable(context: RunContext, name: str) -> None:
+    """Raise ValueError unless there is a run of this name with a checkpoint to train longer from."""
+    if not checkpoints.folders(find(context, name).path):
+        raise ValueError(f"the run {name} has no checkpoint to train longer from; resume it")
+
+
+def extend(context: RunContext, name: str, *, steps: int) -> None:
+    """Resume a run that has ended for so many more steps, from its newest checkpoint, and start its process.
+
+    Its other limits (minutes, tokens and patience) no longer apply. Raises ValueError as `check_extendable`, `amend`
+    and `start`.
+    """
+    check_extendable(context, name)
+    check_free(context)
+    run = find(context, name)
+    before, resolved = run.plan(), run.resolved()
+    longer = checkpoints.step_of(checkpoints.folders(run.path)[-1]) + steps
+    amend(context, name, steps=longer, max_minutes=0.0, max_tokens=0, patience=0)
+    try:
+        start(context, name)
+    except ValueError:
+        # as it was: the next Resume must not make the steps that did not start
+        run.write_plan(before)
+        if resolved:
+            run.write_resolved(resolved)
+        raise
+
+
 def start(context: RunContext, name: str, *, accept_changes: bool = False) -> subprocess.Popen[bytes]:
     """Start the process of a run, new or resumed; it outlives this one. Return it once it is in charge.
 
@@ -155,11 +197,13 @@ def resume(context: RunContext, name: str, *, accept_changes: bool = False) -> N
 
 
 def order(context: RunContext, name: str, order: Order) -> None:
-    """Send an order to the process of a run; ValueError if it has none, unless it is to stop."""
+    """Send an order to the process of a run; without one, "stop" takes it out of the queue, others raise ValueError."""
     run = find(context, name)
     if holder(context.settings.home) == name:
         run.write_order(order)
-    elif order != "stop":
+    elif order == "stop":
+        run.remove_queued()
+    else:
         raise ValueError(f"the run {name} is not training now; resume it first")
 
 
@@ -173,11 +217,6 @@ def check_free(context: RunContext) -> None:
         time.sleep(0.05)
 
 
-def _has_steps(run: RunDirectory) -> bool:
-    """Return whether a run has made a step that can be resumed from, or looked at."""
-    return bool(checkpoints.folders(run.path) or run.last_metrics())
-
-
 def info(context: RunContext, name: str) -> RunInfo:
     """Return state and last metrics of a run."""
     run = RunDirectory(context.settings.runs / name)
@@ -186,6 +225,8 @@ def info(context: RunContext, name: str) -> RunInfo:
     if state in ACTIVE and holder(context.settings.home) != name:
         status = run.status()  # it may have ended since
         state = "interrupted" if status.state in ACTIVE else status.state
+    if state not in ACTIVE and run.queued_since() is not None:
+        state = "queued"
     try:
         minutes = run.plan().training.max_minutes
         run.resolved()
@@ -233,11 +274,15 @@ def memory(context: RunContext, name: str) -> int | None:
 
 
 def model_of(context: RunContext, info: RunInfo) -> str:
-    """Return the name of a run's model: the one made at its end, else its newest checkpoint; ValueError if none yet."""
-    made = info.status.model or info.name
-    usable = (model.path for model in context.library.available() if not model.problem)
-    if info.state in ("finished", "stopped") and info.status.saved_step and context.settings.models / made in usable:
-        return made
+    """Return the name of a run's model: one made at its end, else its newest checkpoint; ValueError if none yet.
+
+    Of the two models of a short text that is the one closest to it.
+    """
+    usable = {model.path for model in context.library.available() if not model.problem}
+    if info.has_ended and info.status.saved_step:
+        for made in (info.status.closest, info.status.model or info.name):
+            if made and context.settings.models / made in usable:
+                return made
     if not info.status.saved_step:
         raise ValueError(f"the run {info.name} has no checkpoint yet; wait a little, or pause it: then it saves one")
     return f"{info.name}@{LATEST}"

@@ -21,6 +21,7 @@ from models.tokenizer import END_OF_TEXT, Tokenizer, character_tokenizer, gpt2_t
 
 VERSION = 2  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
+SHORT = 20_000  # bytes below which readers prefer the last weights, closest to the text, to the best on unseen text
 LITTLE = 100_000  # bytes below which a text is too short to train a BPE on
 LEARN_FROM = 50_000_000  # characters that a BPE is trained on at most
 LONG_WORD = re.compile(r"\S{100}(?=\S)")
@@ -39,6 +40,11 @@ class Corpus:
     train: np.ndarray
     validation: np.ndarray
     hold: mmap.mmap  # on its folder in the cache, while the corpus lives
+
+    @property
+    def is_short(self) -> bool:
+        """True if the text is so short that readers prefer the last weights to those of the best validation loss."""
+        return sum(file.size for file in self.files) < SHORT
 
     def summary(self) -> str:
         """Return files, encodings and numbers of tokens in a line."""

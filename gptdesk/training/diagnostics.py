@@ -14,6 +14,7 @@ RISES = 3  # evaluations in a row after which a rise counts
 FLAT, HARDLY, WORSE = 5, 0.003, 0.01  # evaluations, and shares of the loss: no improvement, a worse one
 SPIKE, LATELY = 1.25, 20  # times the usual loss; logged steps that count as recent
 CLIPPED, ENOUGH = 0.95, 30  # share of recent steps, of so many logged ones
+EARLY = 50  # steps in which no loss says much
 GAP = 0.25  # share by which the held-out text is harder than the other
 READ = 10  # times the text has been read
 SLOW = 0.6  # share of the speed of the probe
@@ -105,7 +106,7 @@ def _no_better(validation: Sequence[Point], options: ResolvedTraining, resolved:
     if resolved is None or resolved.unigram is None or resolved.chance is None or not validation:
         return
     value = min(value for _, value in validation)
-    if validation[-1][0] <= 2 * options.warmup_steps or len(validation) < RISES:
+    if validation[-1][0] <= max(2 * options.warmup_steps, options.steps / 10, EARLY) or len(validation) < RISES:
         return
     if value >= resolved.chance:
         yield (

@@ -20,6 +20,7 @@ from models.loss import ROWS
 PROBE_STEPS = 10
 PROBE_SECONDS = 4.0  # after which the probe of a precision ends, but for the step it is in
 PLANNED = 0.95  # share of the minutes that the steps are planned to fill
+FEW = 200  # steps below which a text shows little in what a model writes
 MARGIN = 0.9  # share of the free memory that a run may plan with
 
 
@@ -143,6 +144,22 @@ def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int,
     tokens = steps * options.batch_size * (rows.width - 1)
     epochs = steps * options.batch_size / rows.count
     return Estimate(steps, tokens, epochs, tokens / speed, speed, memory, bfloat16)
+
+
+def outlook(options: TrainingOptions, *, base: str, steps: int, seconds: float) -> str:
+    """Return the sentence on the `steps` that the minutes are enough for; empty if those are all planned ones.
+
+    `seconds` are those of a step. Few steps teach a new model hardly a word, and change the `base` model little.
+    """
+    if not options.max_minutes or steps >= options.steps:
+        return ""
+    hours, minutes = divmod(max(1, round(options.steps * seconds / PLANNED / 60)), 60)
+    whole = f"{hours} h {minutes:02} min" if hours else f"{minutes} minutes"
+    unit = "minute is" if options.max_minutes == 1 else "minutes are"
+    text = f"{options.max_minutes:g} {unit} enough for about {steps:,} of the {options.steps:,} planned steps"
+    if steps < min(FEW, options.steps / 4):
+        text += f": expect it to write much as {base} does still" if base else ": expect hardly a word that makes sense"
+    return f"{text}; all of them take about {whole}"
 
 
 def _speed(

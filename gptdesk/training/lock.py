@@ -33,13 +33,13 @@ def training_lock(home: Path, run: str) -> Iterator[None]:
 
 
 @contextmanager
-def starting_lock(home: Path) -> Iterator[None]:
-    """Let one process at a time make a run in this home; ValueError if another takes longer than PATIENCE for it.
+def starting_lock(home: Path, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Let one process at a time make a run in this home; ValueError if another needs more than `patience` seconds.
 
     A caller holds it from the check of the name until the run has the training lock.
     """
     busy = "another run is being started just now; wait until it trains, or stop it first"
-    with locked(home / STARTING, busy=busy, patience=PATIENCE):
+    with locked(home / STARTING, busy=busy, patience=patience):
         yield
 
 

@@ -19,6 +19,7 @@ from gptdesk.training import checkpoints
 from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import Corpus
 from gptdesk.training.run_directory import Order, RunDirectory, Sample
+from gptdesk.training.run_recipe import RunRecipe
 from gptdesk.training.sampling import sample
 from gptdesk.training.status_writer import StatusWriter
 from gptdesk.training.steps import TrainingDiverged, TrainingStep
@@ -168,21 +169,24 @@ class Loop:
             return Note("stopped before the first step: there is nothing to save")
         try:
             self._save()
-            model, made = self._publish()
+            model, closest, made = self._publish()
         except OSError as error:
             raise ValueError(
                 f"the run {self.run.name} could not be saved after step {step} ({reason(error)}); "
                 "make room, then resume it"
             ) from error
         message = f"{why}, after step {step}; saved as {' and '.join(made)}"
-        self.status.write("stopped" if ended == "stopped" else "finished", message=message, model=model)
+        self.status.write(
+            "stopped" if ended == "stopped" else "finished", message=message, model=model, closest=closest
+        )
         return Note(message)
 
-    def _publish(self) -> tuple[str, list[str]]:
+    def _publish(self) -> tuple[str, str, list[str]]:
         """Save the best weights as the model NAME, and those of the last step as NAME-last if they are others.
 
-        Return the name of the first, and a description of each. Names that others use by now are avoided. No other
-        process adds, renames or removes a model meanwhile; ValueError if one holds the lock for minutes.
+        Return the name of the first, that of the second if the text is short, and a description of each. Names that
+        others use by now are avoided. No other process adds, renames or removes a model meanwhile; ValueError if one
+        holds the lock for minutes.
         """
         with ExitStack() as stack:
             try:
@@ -193,7 +197,7 @@ class Loop:
                 ) from error
             return self._publish_alone()
 
-    def _publish_alone(self) -> tuple[str, list[str]]:
+    def _publish_alone(self) -> tuple[str, str, list[str]]:
         wished, best = self.run.name, self.trainer.best_step
         name, last = self._free_name(wished), self._free_name(f"{wished[:75]}-last")
         if best in (0, self.trainer.step) or not checkpoints.model_of(self.run.path, best).is_dir():
@@ -201,12 +205,14 @@ class Loop:
                 self._save_model(name, model, self._about())
             self._remove_model(last)
             why = "" if best in (0, self.trainer.step) else f"the last step: the best, step {best}, could not be saved"
-            return name, [_made(name, wished, why)]
+            return name, "", [_made(name, wished, why)]
         checkpoint = Checkpoint.open(checkpoints.model_of(self.run.path, best))
         self._save_model(name, checkpoint.load_model(), checkpoint.about)
         with self.trainer.saved_weights() as model:
             self._save_model(last, model, self._about())
-        return name, [_made(name, wished, f"step {best}, the best"), _made(last, f"{wished[:75]}-last", "")]
+        closest = last if self.corpus.is_short else ""
+        made = [_made(name, wished, f"step {best}, the best"), _made(last, f"{wished[:75]}-last", "")]
+        return name, closest, made
 
     def _free_name(self, wished: str) -> str:
         """Return the wished name, or the next one that is free if another model or run uses it."""
@@ -254,6 +260,7 @@ class Loop:
             tokens=self.trainer.tokens,
             loss=sum(losses) / len(losses) if losses else None,
             validation_loss=next((loss for loss in now if isinstance(loss, float)), None),
+            recipe=RunRecipe.of(self.run.plan(), self.corpus).model_dump(mode="json"),
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from gptdesk.training import preparation
 from gptdesk.training.context import RunContext
 from gptdesk.training.corpus import LITTLE, Corpus, CorpusProgress
-from gptdesk.training.estimate import Estimate
+from gptdesk.training.estimate import Estimate, outlook
 from gptdesk.training.loader import Loader, StreamRows
 from gptdesk.training.lock import holder
 from gptdesk.training.plan import RunPlan
@@ -76,6 +76,7 @@ def _prepare(
         if stop.is_set():
             return
     assert corpus is not None
+    yield CorpusProgress("trying ten steps", 0, 0)
     options = plan.resolve_training()
     block_size = preparation.block_size(plan, corpus, base=base)
     with torch.random.fork_rng(devices=[]):  # other parts of this process use torch's generator, too
@@ -173,7 +174,9 @@ def _warn_of_steps(
     elif estimate.epochs < 0.5:
         yield f"only {estimate.epochs:.0%} of the text will be read; more steps or minutes would use the rest"
     if estimate.steps < plan.training.steps:
-        yield f"the budget leaves {estimate.steps:,} of {plan.training.steps:,} steps"
+        seconds = estimate.seconds / estimate.steps
+        limited = outlook(plan.training, base=plan.model.start, steps=estimate.steps, seconds=seconds)
+        yield limited or f"the budget leaves {estimate.steps:,} of {plan.training.steps:,} steps"
     usual = PRESETS[plan.model.preset].block_size
     if not plan.model.start and not plan.model.block_size and rows.width - 1 < usual:
         yield f"the model will see {rows.width - 1} tokens at once instead of {usual}, since the text is short"

@@ -4,10 +4,12 @@ plan.json        options that the user chose            metrics.jsonl   a line f
 resolved.json    what was measured before the start     samples.jsonl   texts written at the evaluations
 status.json      state and progress                     control         order to the run: run, pause or stop
 held_out.txt     validation split as text               step-NNNNNNNN/  checkpoints
+queued           time since which it waits to start
 """
 
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +33,7 @@ Order = Literal["resume", "pause", "stop"]
 
 PLAN, RESOLVED, STATUS = "plan.json", "resolved.json", "status.json"
 METRICS, SAMPLES, CONTROL = "metrics.jsonl", "samples.jsonl", "control"
+QUEUED = "queued"
 STORED_ORDERS: dict[str, Order] = {"run": "resume", "pause": "pause", "stop": "stop"}  # as the file `control` has them
 LIMIT = 4_000_000  # bytes of a JSON file here
 ACCEPT_CHANGES = "accept_changes"  # question to the user: resume although the text has changed?
@@ -75,6 +78,15 @@ class RunStatus:
     model: str = ""  # made at its end
     asks: str = ""  # question to the user before it is resumed: ACCEPT_CHANGES, or none
     updated: Annotated[float, Field(ge=0, le=LARGEST)] = 0.0  # seconds since 1970
+    closest: str = ""  # model of the last step, made beside `model`, where it suits a short text better
+
+
+@dataclass(frozen=True)
+class QueuedStart:
+    """Options of the start of a run that waits: the second line of the file `queued`."""
+
+    accept_changes: bool = False  # of its text
+    more_steps: Count = 0  # of a run that has ended; 0: those that its plan has
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,40 @@ class RunDirectory:
         stored = next(text for text, known in STORED_ORDERS.items() if known == order)
         storage.write_file(self.path / CONTROL, stored.encode())
 
+    def queued_since(self) -> float | None:
+        """Return since when the run waits in the queue, in seconds since 1970; None if it does not."""
+        lines = self._queued_lines()
+        if lines is None:
+            return None
+        try:
+            since = float(lines[0])
+        except ValueError:
+            return 0.0  # damaged, but it waits
+        return since if math.isfinite(since) else 0.0
+
+    def queued_start(self) -> QueuedStart:
+        """Return how a run that waits is to be started; the usual way if that is not known."""
+        lines = self._queued_lines() or [b""]
+        parsed = objects(lines[1:2])
+        return fitting(QueuedStart, parsed[0])[0] if parsed else QueuedStart()
+
+    def write_queued(self, start: QueuedStart | None = None) -> None:
+        """Put the run at the end of the queue."""
+        more = b"" if start is None else b"\n" + json.dumps(asdict(start)).encode()
+        storage.write_file(self.path / QUEUED, repr(time.time()).encode() + more)
+
+    def _queued_lines(self) -> list[bytes] | None:
+        """Return the lines of the file `queued`, at least one; None if there is none."""
+        try:
+            with open(self.path / QUEUED, "rb") as file:
+                return file.read(1000).split(b"\n")
+        except OSError:
+            return None
+
+    def remove_queued(self) -> None:
+        """Take the run out of the queue, if it waits there."""
+        (self.path / QUEUED).unlink(missing_ok=True)
+
     def log_step(self, step: TrainingStep) -> None:
         """Add a line to the metrics."""
         data: dict[str, object] = {
@@ -232,6 +278,14 @@ class RunDirectory:
     def write_held_out(self, text: str) -> None:
         """Write the validation split as text, by which the checkpoints are evaluated."""
         storage.write_file(self.path / HELD_OUT, text.encode("utf-8"))
+
+
+def queued_names(runs: Path) -> list[str]:
+    """Return the names of the runs that wait to start, the one that has waited longest first."""
+    if not runs.is_dir():
+        return []
+    waiting = ((RunDirectory(folder).queued_since(), folder.name) for folder in storage.folders(runs))
+    return [name for _, name in sorted((since, name) for since, name in waiting if since is not None)]
 
 
 def metrics_of(lines: Sequence[bytes], path: Path) -> list[dict[str, object]]:

@@ -57,6 +57,7 @@ def resume(
         if not processes.rank:
             checkpoints.remove_leftovers(run.path)
             run.write_order("resume")
+            run.remove_queued()
             status.write("preparing", message="", progress=0.0, asks="")
         try:
             with _memory_errors_as_sentences():
@@ -120,6 +121,7 @@ class _Runner:
                 return
         assert corpus is not None
         if self.leads:
+            self.status.write("preparing", message="measuring the speed", progress=0.0)
             self.processes.wait()
             yield from map(Note, corpus.remarks())
         yield from self._train(corpus, base, newest)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from models import layout, storage
+from models.about import ABOUT, SIZE_LIMIT, read_about
 from models.checkpoint import GPT2_VOCABULARIES
 from models.formats import FORMATS
 from models.formats.companions import GPT2, named_tokenizer, tokenizer_beside
@@ -102,8 +103,26 @@ def _read(source: Source, options: ImportOptions) -> Conversion:
         numbers = replace(numbers, activation=options.activation)
     network = replace(content, numbers=numbers)
     tokenizer = given or network.tokenizer or _tokenizer_beside(source, network)
-    _check_fits(tokenizer, network)
-    return of_network(network, tokenizer=tokenizer)
+    _check_fits(tokenizer, network.config().vocab_size)
+    return _with_about(of_network(network, tokenizer=tokenizer), source.folder, network)
+
+
+def _with_about(content: Conversion, folder: Path, network: Network) -> Conversion:
+    """Return the content with the about.json of our own export beside it, if that is of a model of this size.
+
+    One without a recipe is left out: in the folder of a foreign file it may be of anything.
+    """
+    if not (folder / ABOUT).is_file():
+        return content
+    try:
+        if read_about(folder).recipe is None:
+            return content
+        data = storage.read_json(folder / ABOUT, limit=SIZE_LIMIT)
+    except ValueError as error:
+        return replace(content, remarks=(*content.remarks, f"{ABOUT} beside it is left out: {error}"))
+    if data.get("parameters") != network.config().parameters():
+        return content
+    return replace(content, files={**content.files, ABOUT: storage.json_bytes(data)})
 
 
 def _tokenizer_beside(source: Source, network: Network) -> Tokenizer | str | None:
@@ -112,12 +131,14 @@ def _tokenizer_beside(source: Source, network: Network) -> Tokenizer | str | Non
     return tokenizer_beside(source.folder, vocab_size, *details)
 
 
-def _check_fits(tokenizer: Tokenizer | str | None, network: Network) -> None:
-    """Raise ValueError if a tokenizer has more tokens than the network."""
-    known = network.config().vocab_size
+def _check_fits(tokenizer: Tokenizer | str | None, known: object) -> None:
+    """Raise ValueError if a tokenizer has more than the `known` tokens of the model."""
     size = tokenizer.vocab_size if isinstance(tokenizer, Tokenizer) else GPT2_VOCABULARIES[0] if tokenizer else 0
-    if size > known:
-        raise ValueError(f"its tokenizer has {size} tokens, the model {known}; give the right one by --tokenizer")
+    if isinstance(known, int) and size > known:
+        raise ValueError(
+            f"its tokenizer has {size:,} tokens and does not fit, for the model has {known:,}; give the "
+            "tokenizer.json, meta.pkl or meta.json that it was trained with (--tokenizer)"
+        )
 
 
 def _with_options(content: Conversion, given: Tokenizer | str | None, options: ImportOptions) -> Conversion:
@@ -126,6 +147,7 @@ def _with_options(content: Conversion, given: Tokenizer | str | None, options: I
         raise ValueError("its config.json says the heads and the activation; leave --n-head and --activation out")
     if given is None:
         return content
+    _check_fits(given, content.config.get("vocab_size"))
     files = {name: data for name, data in content.files.items() if name not in TOKENIZER_FILES}
     return replace(content, tokenizer=given, files=files, missing=())
 

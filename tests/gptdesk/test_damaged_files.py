@@ -18,12 +18,13 @@ from training_checks import begin, resume
 from gptdesk.__main__ import main
 from gptdesk.cli import VERBS
 from gptdesk.comparison.blind import Tally
-from gptdesk.desk import MOST_PRESETS, Desk, built_in_presets
+from gptdesk.desk import Desk, built_in_presets
 from gptdesk.page.app import build_app
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train.form import FormView
 from gptdesk.page.tabs.train.listing import ListingView
 from gptdesk.page.tabs.train.run_view import RunView
+from gptdesk.saved_items import MOST
 from gptdesk.settings import Settings, load_settings
 from gptdesk.stored_values import warn_once
 from gptdesk.system.single_instance import find_running
@@ -181,7 +182,7 @@ def test_presets_are_listed_whatever_the_file_holds(tmp_path: Path, value: objec
         desk.preset("mine")
     desk.save_preset("good", built_in_presets()["Careful"])
     assert desk.preset_names()[-1] == "good"
-    desk.delete_preset("mine")
+    desk.presets.delete("mine")
     assert "mine" not in desk.preset_names()
 
 
@@ -190,7 +191,7 @@ def test_there_are_so_many_presets_and_no_more(tmp_path: Path, caplog: pytest.Lo
     write(tmp_path / "presets.json", {f"p{i}": chain.to_data() for i in range(10_000)})
     desk = Desk(Settings(home=tmp_path))
     for _ in range(3):
-        assert desk.preset_names() == [*built_in_presets(), *(f"p{i}" for i in range(MOST_PRESETS))]
+        assert desk.preset_names() == [*built_in_presets(), *(f"p{i}" for i in range(MOST))]
     assert caplog.text.count("are not listed") == 1
     with pytest.raises(
         ValueError, match=r"^200 presets are as many as can be kept; delete one of yours, then save this$"
@@ -198,10 +199,10 @@ def test_there_are_so_many_presets_and_no_more(tmp_path: Path, caplog: pytest.Lo
         desk.save_preset("one more", chain)
     desk.save_preset("p7", chain)  # in the place of an older one
     assert desk.preset("p9999") == chain
-    with pytest.raises(ValueError, match=r"^there is no preset 'gone'; there are: .* and 192 more$"):
+    with pytest.raises(ValueError, match=r"^there is no preset 'gone'; there are: .* and 194 more$"):
         desk.preset("gone")
-    write(tmp_path / "presets.json", {f"p{i}": chain.to_data() for i in range(MOST_PRESETS)})
-    desk.delete_preset("p0")
+    write(tmp_path / "presets.json", {f"p{i}": chain.to_data() for i in range(MOST)})
+    desk.presets.delete("p0")
     desk.save_preset("one more", chain)
 
 

@@ -49,7 +49,7 @@ def test_presets_survive_a_restart(settings: Settings) -> None:
     desk = Desk(settings)
     assert desk.preset("mine") == mine
     assert desk.preset_names() == [*built_in_presets(), "mine"]
-    desk.delete_preset("mine")
+    desk.presets.delete("mine")
     assert Desk(settings).preset_names() == list(built_in_presets())
 
 
@@ -60,7 +60,7 @@ def test_what_presets_refuse(settings: Settings) -> None:
         with pytest.raises(ValueError, match=words):
             desk.save_preset(name, chain)
     with pytest.raises(ValueError, match="only your own"):
-        desk.delete_preset("Balanced")
+        desk.presets.delete("Balanced")
     with pytest.raises(ValueError, match=r"no preset 'nosuch'.*Balanced"):
         desk.preset("nosuch")
 

@@ -45,7 +45,9 @@ class Shared:
         return _answer(self.owner.send(self._event("load"), []))
 
     def switch(self, on: bool) -> list[object]:
-        return _answer(self.owner.send(self._event("input"), [on]))
+        """Press the switch and, to make a link, the button that it shows."""
+        told = _answer(self.owner.send(self._event("input"), [on]))
+        return _answer(self.owner.send(self._event("click"), [])) if on else told
 
     def link(self) -> str:
         """Wait for the link; its address, as the stand-in of the share server answers to it."""
@@ -316,6 +318,9 @@ def test_the_switch_is_reached_by_keyboard_and_fits_the_page(shared: Shared, wid
         sync_api.expect(page.locator("#share-panel")).to_be_hidden(timeout=LONG)
         assert shared.look()[0] is False
         page.keyboard.press("Space")
+        sync_api.expect(page.locator("#share-note")).to_contain_text("Create a public link", timeout=LONG)
+        assert shared.look()[0] is False  # nothing begins before the answer
+        page.locator("#share-create").click()
         sync_api.expect(page.locator("#share-note")).to_contain_text("Anyone with this link", timeout=LONG)
 
 

@@ -370,3 +370,27 @@ def test_positions_are_told_until_it_may_compute_or_is_stopped(monkeypatch: pyte
         stop.set()
         with pytest.raises(Busy, match="stopped before it started"):
             next(positions)
+
+
+def test_generations_of_one_model_share_a_place() -> None:
+    """Once one has allowed it, but not with a measurement, and not before those that came earlier."""
+    scheduler = Scheduler(1)
+    with ExitStack() as stack:
+
+        def join(model: str | None, *, alone: bool = False) -> Place:
+            return stack.enter_context(scheduler.queue(model=model, alone=alone))
+
+        first, second, other, third, measurement = (
+            join("a"),
+            join("a"),
+            join("b"),
+            join("a"),
+            join(None, alone=True),
+        )
+        assert first.wait()
+        assert not second.wait()
+        first.share()
+        assert second.wait()
+        assert not other.wait()
+        assert not third.wait()  # the other model came before
+        assert not measurement.wait()

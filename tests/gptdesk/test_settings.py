@@ -6,7 +6,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from gptdesk.settings import default_home, is_loopback, load_settings
+from gptdesk.settings import default_home, is_loopback, load_settings, save_settings
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +106,25 @@ def test_a_mistake_names_where_it_was_made(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("GPTDESK_PORT")
     with pytest.raises(ValueError, match=r"port .* \(in the command line\)"):
         load_settings({"port": "-1"})
+
+
+def test_each_value_names_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "settings.json").write_text('{"browser": false, "history": false}')
+    monkeypatch.setenv("GPTDESK_HISTORY", "true")
+    settings = load_settings({"port": 7003})
+    sources = [settings.source(name) for name in ("home", "browser", "history", "port", "device")]
+    file = str(tmp_path / "home" / "settings.json")
+    assert sources == ["environment", file, "environment", "command line", "default"]
+
+
+def test_saved_settings_hold_at_the_next_start_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+    home = load_settings().home
+    save_settings(home, {"memory_gb": 2, "port": 7005.0, "browser": None})
+    assert (load_settings().memory_gb, load_settings().port, load_settings().browser) == (2.0, 7005, True)
+    before = (home / "settings.json").read_bytes()
+    with pytest.raises(ValueError, match="memory_gb must be greater than 0, not -1"):
+        save_settings(home, {"memory_gb": -1, "port": None})
+    assert (home / "settings.json").read_bytes() == before
+    save_settings(home, {"memory_gb": None})
+    assert load_settings().memory_gb is None

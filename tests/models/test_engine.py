@@ -8,14 +8,14 @@ import torch
 from conftest import kernels_here, with_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from network_checks import CONFIG, VARIANTS, check_causality, network, tokens
+from network_checks import CONFIG, VARIANTS, check_causality, decoded, network, tokens
 from torch import Tensor
 
 import models.engine
 from models.cache import KVCache
 from models.engine import Engine, get_device
 from models.gpt import GPT, PRESETS, GPTConfig
-from models.precision import PRECISIONS, Precision
+from models.precision import PRECISIONS
 
 SHAPES = {  # and the length of what is read before the rows part
     "tiny": (PRESETS["tiny"], 200),
@@ -25,18 +25,6 @@ SHAPES = {  # and the length of what is read before the rows part
     "narrow": (GPTConfig(vocab_size=97, block_size=32, n_layer=2, n_head=2, n_embd=14, tied=False), 1),
 }
 FLOAT32 = PRECISIONS["float32"]
-
-
-def decoded(model: GPT, precision: Precision) -> GPT:
-    """The network whose matrices are what the precision makes of those of `model`."""
-    config = model.config
-    copy = GPT(dataclasses.replace(config, tied=config.tied and not precision.own_head)).eval()
-    weights = {"lm_head.weight": model.wte.weight} | model.state_dict()
-    for name in precision.matrices(config):
-        encoding = precision.encoding(name, config)
-        weights[f"{name}.weight"] = encoding.decode(encoding.encode(weights[f"{name}.weight"]))
-    copy.load_state_dict({name: weights[name] for name in copy.state_dict()})
-    return copy.requires_grad_(False)
 
 
 # The same function as GPT

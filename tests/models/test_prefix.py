@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gptdesk.generation import GenerationRequest, GenerationStart, GenerationStep, generate
 from models import engine, prefix
+from models.batching import Batcher
 from models.cache import KVCache
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
@@ -41,7 +42,9 @@ def loaded(request: pytest.FixtureRequest) -> LoadedModel:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     running = Engine.of(model, PRECISIONS[request.param])
-    return LoadedModel(ModelKey("random", request.param), running, TOKENIZER, CONFIG, 0, PrefixCache())
+    return LoadedModel(
+        ModelKey("random", request.param), running, TOKENIZER, CONFIG, 0, PrefixCache(), Batcher(running)
+    )
 
 
 def fresh(loaded: LoadedModel) -> LoadedModel:

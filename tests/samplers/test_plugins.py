@@ -27,7 +27,7 @@ def _isolated() -> Iterator[None]:
     with registry.isolated():
         yield
     for name in set(sys.modules) - modules:
-        if name.startswith(("sampler_file_", "top_n_sigma", "test_top_n_sigma")):
+        if name.startswith(("sampler_file_", "top_a", "test_top_a")):
             del sys.modules[name]
 
 
@@ -51,7 +51,7 @@ def pip() -> list[str]:
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the package of the guide by pip into a folder of its own."""
     source, site = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("site")
-    write(source, {"top_n_sigma.py": EXAMPLE, "test_top_n_sigma.py": OWN_TEST, "pyproject.toml": PROJECT})
+    write(source, {"top_a.py": EXAMPLE, "test_top_a.py": OWN_TEST, "pyproject.toml": PROJECT})
     offline = ["--no-index", "--no-build-isolation", "--no-deps", "--disable-pip-version-check"]
     command = [*pip(), "install", *offline, "--target", str(site), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -61,15 +61,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_example() -> None:
     """Require that the sampler of the guide has its options, keeps the contract, and works in a chain."""
-    cls = get("top_n_sigma")
+    cls = get("top_a")
     check_sampler(cls)
-    assert [*cls.model_fields] == ["n_sigma"]
-    chain = Chain.from_data([{"name": "temperature"}, {"name": "top_n_sigma", "n_sigma": 0.5}, {"name": "top_k"}])
+    assert [*cls.model_fields] == ["top_a"]
+    chain = Chain.from_data([{"name": "temperature"}, {"name": "top_a", "top_a": 0.9}, {"name": "top_k"}])
     assert pickle.loads(pickle.dumps(chain)) == chain
     logits, tokens = torch.tensor([[4.0, 3.0, 0.0, 1.0]]), torch.zeros((1, 3), dtype=torch.int64)
     assert chain.start(seed=1)(logits, tokens).tolist() == [0]
-    with pytest.raises(ValueError, match=r"^n_sigma must be less than or equal to 5, not 9$"):
-        cls(n_sigma=9)
+    with pytest.raises(ValueError, match=r"^top_a must be less than or equal to 1, not 9$"):
+        cls(top_a=9)
 
 
 def test_the_example_installed_by_pip(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_the_example_installed_by_pip(package: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_example_dropped_into_the_folder(tmp_path: Path) -> None:
-    write(tmp_path, {"top_n_sigma.py": EXAMPLE, "_helper.py": "1 / 0", "notes.txt": "1 / 0"})
+    write(tmp_path, {"top_a.py": EXAMPLE, "_helper.py": "1 / 0", "notes.txt": "1 / 0"})
     assert load_plugins(tmp_path) == []
     check_example()
     before = {name: get(name) for name in names()}
@@ -95,15 +95,13 @@ def test_both_ways_at_once_is_a_clash_that_names_the_other(
 ) -> None:
     monkeypatch.syspath_prepend(package)
     (warning,) = load_plugins(write(tmp_path, {"mine.py": EXAMPLE}))
-    assert warning == (
-        "the sampler file mine.py was not loaded: the name 'top_n_sigma' is already taken by top_n_sigma.TopNSigma"
-    )
+    assert warning == ("the sampler file mine.py was not loaded: the name 'top_a' is already taken by top_a.TopA")
     check_example()
 
 
 def test_the_test_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(write(tmp_path, {"top_n_sigma.py": EXAMPLE, "test_top_n_sigma.py": OWN_TEST}))
-    tests = importlib.import_module("test_top_n_sigma")
+    monkeypatch.syspath_prepend(write(tmp_path, {"top_a.py": EXAMPLE, "test_top_a.py": OWN_TEST}))
+    tests = importlib.import_module("test_top_a")
     tests.test_contract()
     tests.test_keeps_what_is_near_the_best()
 
@@ -111,6 +109,12 @@ def test_the_test_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 BUILT_IN = [
     file for file in sorted(Path(samplers.__file__).parent.glob("*.py")) if "(Sampler):" in file.read_text("utf-8")
 ]
+
+
+OPTIONS = {  # that have other bounds, or a form of their own
+    **{"logit_bias": "7:2.5", "dry_base": 1.5, "dry_allowed_length": 1, "dry_sequence_breakers": "7"},
+    **{"xtc_threshold": 0.01, "xtc_never_drop": "7"},
+}
 
 
 @pytest.mark.parametrize("file", BUILT_IN, ids=lambda file: file.stem)
@@ -124,7 +128,8 @@ def test_a_built_in_sampler_is_a_plugin_moved_in(file: Path, tmp_path: Path) -> 
     tokens = torch.tensor([[1, 2, 2], [0, 499, 7], [5, 5, 5]])
     for cls in built_in:
         kinds = {option: field.annotation for option, field in cls.model_fields.items()}
-        options = {option: {float: 0.9, str: "7:2.5"}.get(kind, 7) for option, kind in kinds.items()}
+        options = {option: {float: 0.9, str: ""}.get(kind, 7) for option, kind in kinds.items()}
+        options |= {option: value for option, value in OPTIONS.items() if option in kinds}
         plugin = get(f"my_{cls.name}")(**{f"my_{option}": value for option, value in options.items()})
         theirs, ours = (Chain(samplers=(sampler,)).explain(logits, tokens)[-1] for sampler in (plugin, cls(**options)))
         assert torch.equal(theirs.probabilities, ours.probabilities)
@@ -185,12 +190,12 @@ class Odd(Sampler):
 )
 def test_a_broken_file_is_named_and_the_others_load(tmp_path: Path, source: str, reason: str) -> None:
     built_in = names()
-    write(tmp_path, {"a_broken.py": source, "top_n_sigma.py": EXAMPLE})
+    write(tmp_path, {"a_broken.py": source, "top_a.py": EXAMPLE})
     for _ in range(2):  # and no more the second time
         (warning,) = load_plugins(tmp_path)
         assert warning.startswith("the sampler file a_broken.py was not loaded: " + reason)
         assert "\n" not in warning
-        assert names() == [*built_in, "top_n_sigma"]
+        assert names() == [*built_in, "top_a"]
     default_chain().start(seed=1)(torch.zeros(1, 5), torch.zeros((1, 0), dtype=torch.int64))
 
 

@@ -39,6 +39,9 @@ def test_the_built_ins_are_there_in_the_default_order() -> None:
         "typical",
         "greedy",
         "logit_bias",
+        "dry",
+        "top_n_sigma",
+        "xtc",
     ]
     assert names() == built_in
     assert samplers.default_chain().to_data()[2] == {"name": "temperature", "temperature": 0.8}
@@ -132,7 +135,8 @@ def test_a_bad_class_is_refused_and_leaves_no_trace(cls: type[Sampler], words: s
 
 def test_an_unknown_name_lists_those_there_are() -> None:
     with pytest.raises(
-        ValueError, match=r"^there is no sampler 'topk'; the samplers are: repetition_penalty, .*greedy, logit_bias$"
+        ValueError,
+        match=r"^there is no sampler 'topk'; the samplers are: repetition_penalty, .*greedy, .*top_n_sigma, xtc$",
     ):
         get("topk")
     with pytest.raises(ValueError, match=r"^there is no sampler 'x{10}") as caught:

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gptdesk import __version__
+from gptdesk.api.answering import Call
+from gptdesk.api.names import token_name
 from gptdesk.api.openai.work import PromptRead, Work, WorkEvent
-from gptdesk.generation import FinishReason, GenerationStep
+from gptdesk.desk import Desk
+from gptdesk.generation import FinishReason, GenerationQueued, GenerationStep
 from gptdesk.token_logprobs import Alternatives
 from models.tokenizer import Tokenizer
 
@@ -38,15 +41,6 @@ class LogprobLists:
         return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
-def token_name(tokenizer: Tokenizer, token: int) -> str:
-    r"""Return the text of a token; one that is no text alone is spelled by its bytes, "bytes:\xf0\x9f"."""
-    data = tokenizer.token_bytes(token)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
-
-
 @dataclass
 class _Choice:
     """A sequence of one prompt, so far."""
@@ -71,6 +65,7 @@ class _Choice:
 class Answer:
     """The answer to one request as its events arrive: the whole with `to_data`, or chunks by `chunks`."""
 
+    desk: Desk
     work: Work
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -81,6 +76,19 @@ class Answer:
         self._choices = [
             [_Choice(LogprobLists(self.work.tokenizer) if wanted else None) for _ in rows] for _ in self.work.requests
         ]
+
+    @property
+    def is_stream(self) -> bool:
+        """True if server-sent events are wanted."""
+        return self.work.fields.stream
+
+    def run(self, call: Call) -> Iterator[WorkEvent]:
+        """Yield the events of the work."""
+        return self.work.run(self.desk, call)
+
+    def begins(self, event: WorkEvent) -> bool:
+        """Return whether this is the first event of a text, after those of the queue and of the prompt."""
+        return not isinstance(event[1], GenerationQueued | PromptRead)
 
     def add(self, event: WorkEvent) -> None:
         """Add an event."""

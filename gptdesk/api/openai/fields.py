@@ -1,10 +1,12 @@
 """Fields of POST /v1/completions: those of OpenAI's API with its ranges, and ours beside them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from gptdesk.api.errors import REQUEST
+from gptdesk.api.native.fields import LONGEST_CHAIN
 from gptdesk.encodings import without_surrogates
 from gptdesk.generation import LONGEST_STOP, MAX_SEED, MOST_ALTERNATIVES
 from samplers import Chain, OptionError, Options, build
@@ -55,31 +57,54 @@ class CompletionFields(Options):
     """Body of a request; unknown fields are ignored, and null is the default of every optional one."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
+    name: ClassVar[str] = REQUEST
 
-    model: str = Field(max_length=300)
-    prompt: Annotated[list[str] | list[list[int]], BeforeValidator(_prompts)]
-    best_of: int | None = Field(None, ge=1, le=MOST_ROWS)
-    echo: bool = False
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
-    logit_bias: dict[str, float] = Field(default_factory=dict, max_length=MOST_BIASES)
-    logprobs: int | None = Field(None, ge=0, le=MOST_ALTERNATIVES)
-    max_tokens: int = Field(16, ge=0, le=100_000)
-    n: int = Field(1, ge=1, le=MOST_ROWS)
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    model: str = Field(max_length=300, description="name of a model, of the list at /v1/models")
+    prompt: Annotated[list[str] | list[list[int]], BeforeValidator(_prompts)] = Field(
+        description="text to continue, or token ids, or a list of either; null: a new text"
+    )
+    best_of: int | None = Field(
+        None, ge=1, le=MOST_ROWS, description="sequences to generate, of which the n most probable are returned"
+    )
+    echo: bool = Field(False, description="return the prompt before the text")
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, description="taken from a token's logit for each time it occurs already"
+    )
+    logit_bias: dict[str, float] = Field(
+        default_factory=dict, max_length=MOST_BIASES, description="number to add to a token's logit, by token id"
+    )
+    logprobs: int | None = Field(
+        None, ge=0, le=MOST_ALTERNATIVES, description="most probable tokens to report at each step"
+    )
+    max_tokens: int = Field(16, ge=0, le=100_000, description="most tokens to add")
+    n: int = Field(1, ge=1, le=MOST_ROWS, description="sequences to return for each prompt")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="taken from a token's logit if it occurs already")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
     stop: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_STOP)]], BeforeValidator(_texts)
-    ] = Field(default_factory=list, max_length=4)
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    suffix: str | None = None
-    temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, ge=0, le=1)
-    user: str | None = None
-    chain: list[dict[str, object]] | None = None
-    top_k: int = Field(0, ge=0)
-    min_p: float = Field(0.0, ge=0, le=1)
-    precision: str | None = Field(None, max_length=100)
+    ] = Field(default_factory=list, max_length=4, description="text, or list of texts, at which a sequence ends")
+    stream: bool = Field(False, description="answer with server-sent events, a token each")
+    stream_options: StreamOptions | None = Field(
+        None, description='of a streamed answer: {"include_usage": true} adds the numbers of tokens at its end'
+    )
+    suffix: str | None = Field(None, description="not supported: leave it out")
+    temperature: float = Field(1.0, ge=0, le=2, description="divisor of the logits; 0: the most probable token")
+    top_p: float = Field(
+        1.0, ge=0, le=1, description="draw from the most probable tokens that together have this probability"
+    )
+    user: str | None = Field(None, description="taken for OpenAI's clients, and not used")
+    chain: list[dict[str, object]] | None = Field(
+        None,
+        max_length=LONGEST_CHAIN,
+        description="samplers in order, with their options, instead of the fields for sampling",
+    )
+    top_k: int = Field(0, ge=0, description="draw from this many most probable tokens; 0: from all")
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="leave out tokens below this share of the most probable one's probability"
+    )
+    precision: str | None = Field(
+        None, max_length=100, description="number format of the weights; none: the model's own"
+    )
 
     @classmethod
     def read(cls, body: object) -> Self:

@@ -1,14 +1,14 @@
 """Work of one request to /v1/completions: its model, prompts and samplers checked, then each prompt in turn."""
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gptdesk.api.answering import SHORTEST, Call, check_time
 from gptdesk.api.errors import Refused
+from gptdesk.api.names import check_samplers, find_model
 from gptdesk.api.openai.fields import CompletionFields
 from gptdesk.desk import Desk
-from gptdesk.errors import Busy
 from gptdesk.generation import (
     GenerationEvent,
     GenerationQueued,
@@ -20,8 +20,6 @@ from gptdesk.generation import (
 from gptdesk.token_logprobs import TokenLogprob
 from models.manager import ModelKey
 from models.tokenizer import Tokenizer
-
-SHORTEST = 0.001  # seconds that a generation begun at the deadline has
 
 
 @dataclass(frozen=True)
@@ -50,26 +48,26 @@ class Work:
         """Token ids of each prompt."""
         return [request.prompt_ids or () for request in self.requests]
 
-    def run(self, desk: Desk, *, stop: threading.Event, owner: str | None) -> Iterator[WorkEvent]:
+    def run(self, desk: Desk, call: Call) -> Iterator[WorkEvent]:
         """Yield the events of one prompt after the other; Busy if its turn has not come by the deadline."""
         late = time.monotonic() + self.seconds
-        with desk.scheduler.admitted(owner):
+        with desk.scheduler.admitted(call.owner):
             for i, request in enumerate(self.requests):
-                for event in self._one(desk, request, late=late, stop=stop, owner=owner):
-                    if isinstance(event, GenerationQueued) and time.monotonic() > late:
-                        raise Busy(f"others were computing for {self.seconds:.0f} seconds; try again later")
+                for event in self._one(desk, request, call, late=late):
+                    if isinstance(event, GenerationQueued):
+                        check_time(late, self.seconds)
                     yield i, event
-                if stop.is_set():
+                if call.stop.is_set():
                     return
 
     def _one(
-        self, desk: Desk, request: GenerationRequest, *, late: float, stop: threading.Event, owner: str | None
+        self, desk: Desk, request: GenerationRequest, call: Call, *, late: float
     ) -> Iterator[GenerationQueued | PromptRead | GenerationEvent]:
         """Yield the events of one prompt: its scores if they are wanted, then those of its texts."""
         scores: list[TokenLogprob] = []
         if self.fields.echo and self.fields.logprobs is not None:
             tokens = request.prompt_ids or ()
-            for event in desk.score(self.key, tokens, top=self.fields.logprobs, stop=stop, owner=owner):
+            for event in desk.score(self.key, tokens, top=self.fields.logprobs, stop=call.stop, owner=call.owner):
                 if isinstance(event, GenerationQueued):
                     yield event
                 else:
@@ -79,9 +77,8 @@ class Work:
             yield from (GenerationStep(row, "", None, None, "length", 0.0) for row in range(request.n))
             return
         left = max(SHORTEST, late - time.monotonic())
-        yield from desk.generate(
-            self.key, request.model_copy(update={"deadline": left}), stop=stop, owner=owner, origin="api"
-        )
+        request = request.model_copy(update={"deadline": left})
+        yield from desk.generate(self.key, request, stop=call.stop, owner=call.owner, origin="api")
 
 
 def check_work(desk: Desk, fields: CompletionFields) -> Work:
@@ -89,9 +86,7 @@ def check_work(desk: Desk, fields: CompletionFields) -> Work:
     key = find_model(desk, fields.model, precision=fields.precision)
     seconds = desk.longest_request(prompts=len(fields.prompt), sequences=len(fields.prompt) * fields.rows)
     chain = fields.sampler_chain()
-    offered = set(desk.sampler_names())
-    if other := next((one.name for one in chain.samplers if one.name not in offered), None):
-        raise ValueError(f"there is no sampler {other!r:.60}; the samplers are: {', '.join(desk.sampler_names())}")
+    check_samplers(desk, chain)
     tokenizer, context = desk.tokenizer(key.name), desk.model(key.name).context
     if (largest := max(map(int, fields.logit_bias), default=0)) >= tokenizer.vocab_size:
         _refuse("logit_bias", f"names the token {largest}; the model knows ids up to {tokenizer.vocab_size - 1}")
@@ -123,24 +118,6 @@ def check_work(desk: Desk, fields: CompletionFields) -> Work:
         requests.append(desk.bounded(request.model_copy(update={"prompt": "", "prompt_ids": tuple(ids)})))
         texts.append(prompt if isinstance(prompt, str) else tokenizer.decode(prompt))
     return Work(fields, key, tokenizer, tuple(texts), tuple(requests), seconds)
-
-
-def find_model(desk: Desk, spelled: str, *, precision: str | None = None) -> ModelKey:
-    """Return the model NAME or NAME:PRECISION; Refused with 404 if there is none, ValueError if it cannot be used."""
-    name, colon, own = spelled.partition(":")
-    if name not in desk.library.listed_names():
-        listed = ", ".join(sorted(desk.library.listed_names())[:12])
-        raise Refused(
-            404, f"there is no model {name!r:.80}; there are: {listed}", param="model", code="model_not_found"
-        )
-    if colon and precision not in (None, own):
-        raise Refused(400, f"model says {own!r:.60} and precision {precision!r:.60}; give one", param="precision")
-    try:
-        return desk.library.key(f"{name}:{own or precision}" if own or precision else name)
-    except ValueError as error:
-        if colon:
-            raise Refused(404, str(error), param="model", code="model_not_found") from None
-        raise Refused(400, str(error), param="precision" if precision else "model") from None
 
 
 def _refuse(param: str, sentence: str) -> None:

@@ -69,6 +69,8 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
         "end_of_text": tokenizer.end_of_text,
         "about": _about(checkpoint, name, len(weights)),
     }
+    if checkpoint.about.recipe is not None:
+        data["recipe"] = checkpoint.about.recipe
     page = _page(name, data, None if not fits else weights, parts=len(parts))
     if one_file:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -1,34 +1,15 @@
 """What the tests of the API share: a desk with the tiny model behind a real server, and the official client."""
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
-import uvicorn
+from api_checks import served
 
 from gptdesk.desk import Desk
-from gptdesk.server import web_app
 from gptdesk.settings import load_settings
-
-
-@contextmanager
-def served(desk: Desk, in_event_loop: Callable) -> Iterator[str]:
-    """Serve the application of a desk for the length of the block; yield its address."""
-    config = uvicorn.Config(
-        in_event_loop(lambda: web_app(desk)), lifespan="off", log_level="critical", timeout_graceful_shutdown=0
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -459,7 +459,7 @@ def test_a_client_that_leaves_stops_the_work(
     while api_desk.scheduler._running and time.monotonic() < limit:
         time.sleep(0.01)
     assert not api_desk.scheduler._running
-    assert len(passes) < 50
+    assert sum(begun > left for begun in passes) <= 10  # half a second of tokens
     api_desk.manager.unload()
 
 

@@ -336,3 +336,14 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "Traceback" not in err
     assert "Broken" not in err
+
+
+def test_variables_of_gradio_that_replace_settings_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed = ("GRADIO_VIBE_MODE", "GRADIO_ALLOWED_PATHS", "GRADIO_LOCAL_DEV_MODE", "GRADIO_NEXT_YEARS_DANGER")
+    for name in (*removed, "GRADIO_SHARE_SERVER_ADDRESS", "GRADIO_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "true")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert not [name for name in removed if name in os.environ]
+    assert os.environ["GRADIO_SHARE_SERVER_ADDRESS"] == "true"
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"

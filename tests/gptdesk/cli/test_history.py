@@ -38,6 +38,16 @@ def test_entries_are_listed_searched_and_shown(capsys: Capture) -> None:
 
 
 @pytest.mark.usefixtures("home")
+def test_two_entries_are_compared(capsys: Capture) -> None:
+    compared = answer(capsys, "history", "compare", "1", "2")
+    assert [one["name"] for one in compared["settings"]] == ["prompt"]
+    assert main(["history", "compare", "1", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "All settings are the same."
+    for absent in ("9", "9" * 30):
+        assert "there is no entry 9" in complaint(capsys, "history", "compare", "1", absent)
+
+
+@pytest.mark.usefixtures("home")
 def test_marks_filter_and_deletions_are_undone(capsys: Capture) -> None:
     assert main(["history", "mark", "2", "--rating", "liked", "--note", "odd", "--tag", "x", "--tag", "y"]) == 0
     [entry] = answer(capsys, "history", "list", "--rating", "liked", "--tag", "y")

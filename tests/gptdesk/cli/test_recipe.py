@@ -1,5 +1,6 @@
 """`gptdesk history recipe` and `gptdesk recipe`: a text repeated elsewhere, or what is not as it was."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from cli_checks import Capture, answer, complaint
 
 from gptdesk.__main__ import main
+from gptdesk.recipe import LONGEST_LINK, Recipe
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.tokenizer import Tokenizer
@@ -52,10 +54,18 @@ def test_the_same_text_comes_out_in_another_home(recipe: Path, capsys: Capture) 
 def test_a_change_is_named_by_its_token_and_reason(
     recipe: Path, tmp_path: Path, tokenizer: Tokenizer, capsys: Capture
 ) -> None:
+    def first_token(text: str) -> int:
+        return tokenizer.encode(text)[0]
+
     def third_token(values: dict) -> None:
-        values["texts"][1]["tokens"][2] += 1
+        tokens = values["texts"][1]["tokens"]
+        tokens[2] = next(token for token in map(first_token, "qz") if token != tokens[2])  # no character is both
 
     assert main(["recipe", change(recipe, third_token)]) == 1
+    assert "The recipe was edited: text 2 does not have the SHA-256" in capsys.readouterr().err
+    tokens = json.loads(recipe.read_text("utf-8"))["texts"][1]["tokens"]
+    text = hashlib.sha256(tokenizer.decode(tokens).encode()).hexdigest()
+    assert main(["recipe", change(recipe, lambda values: values["texts"][1].update(sha256=text))]) == 1
     assert "differs from token 3 of text 2 on: no reason is known" in capsys.readouterr().err
     torch.manual_seed(12)
     folder = tmp_path / "second" / "models" / "tiny"
@@ -65,10 +75,35 @@ def test_a_change_is_named_by_its_token_and_reason(
     assert "the model of this name has other weights" in capsys.readouterr().err
 
 
-def test_a_stopped_text_may_go_on(recipe: Path, capsys: Capture) -> None:
+def test_a_link_holds_the_whole_recipe(recipe: Path, tokenizer: Tokenizer) -> None:
+    saved = Recipe.read(recipe.read_bytes(), name="it")
+    link = f"http://127.0.0.1:7860/{saved.to_fragment()}"
+    assert Recipe.from_text(f" {link}\n") == Recipe.from_text(recipe.read_text("utf-8")) == saved
+    entry = saved.to_entry(tokenizer)
+    assert Recipe.of(entry) == saved
+    assert [sequence.text for sequence in entry.sequences] == [tokenizer.decode(text.tokens) for text in saved.texts]
+    for broken in (
+        link[:-9],
+        "https://example.org",
+        "",
+        "x" * 5_000_000,
+        "{" * 5_000_000,
+        f'{{"a": "{"x" * 5_000_000}"}}',
+    ):
+        with pytest.raises(ValueError, match="no recipe") as caught:
+            Recipe.from_text(broken)
+        assert len(str(caught.value)) < 120
+    long = saved.model_copy(update={"request": saved.request.model_copy(update={"prompt": "x" * LONGEST_LINK})})
+    with pytest.raises(ValueError, match="too long for a link"):
+        long.to_fragment()
+
+
+def test_a_stopped_text_may_go_on(recipe: Path, tokenizer: Tokenizer, capsys: Capture) -> None:
     def stopped(values: dict) -> None:
         for text in values["texts"]:
-            text.update(tokens=text["tokens"][:4], finish_reason="stopped")
+            tokens = text["tokens"][:4]
+            written = hashlib.sha256(tokenizer.decode(tokens).encode()).hexdigest()
+            text.update(tokens=tokens, sha256=written, finish_reason="stopped")
 
     assert main(["recipe", change(recipe, stopped)]) == 0
     assert "The same text came out" in capsys.readouterr().err

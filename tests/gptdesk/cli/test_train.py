@@ -132,6 +132,13 @@ def test_a_wrong_file_leaves_the_name_free(home: Path, capsys: Capture) -> None:
     assert again.startswith("gptdesk: there is a model mine already")
 
 
+def test_a_text_that_is_too_short_makes_no_run(home: Path, capsys: Capture) -> None:
+    (home / "text.txt").write_text("Hello.", encoding="utf-8")
+    told = complaint(capsys, "train", "--data", str(home / "text.txt"), "--name", "mine")
+    assert "give more text" in told
+    assert not (home / "runs" / "mine").exists()
+
+
 def test_what_was_typed_wrong_is_one_line(home: Path, capsys: Capture) -> None:
     data = ("train", "--data", str(home / "text.txt"), "--name", "mine")
     assert complaint(capsys, "train") == "gptdesk: a new run needs --data and --name; --resume RUN resumes one\n"
@@ -202,12 +209,17 @@ def test_a_run_that_cannot_begin_says_why_and_leaves_its_name_free(home: Path) -
         control.begin(context, plan("mine"), text=text_of(home))
 
 
-def test_a_run_is_a_process_that_can_be_watched_and_stopped(home: Path) -> None:
+def test_a_run_is_a_process_that_can_be_watched_and_stopped(home: Path, capsys: Capture) -> None:
     context = context_in(home)
     control.create(context, plan("long", steps=1_000_000, patience=0), text=text_of(home))
     process = control.start(context, "long")
     states = []
     try:
+        waiting = ("--data", str(home / "text.txt"), "--name", "later", *SHAPE, *QUICK)
+        assert answer(capsys, "train", "--queue", *waiting)["state"] == "queued"
+        control.order(context, "later", "stop")
+        assert control.info(context, "later").state == "new"
+        control.remove(context, "later")
         for info in control.watch(context, "long", every=0.05):
             if not states or states[-1] != info.state:
                 states.append(info.state)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from comparison_checks import GREEDY, asked, only, save_tiny_family, sides_of, written
 
-from gptdesk.comparison import Side, Stage, side_names, with_seed
+from gptdesk.comparison import Side, Stage, names_by_difference, side_names, with_seed
 from gptdesk.comparison.divergence import diverge
 from gptdesk.comparison.measuring import Measurement, measure, percentile
 from gptdesk.comparison.report import study
@@ -21,6 +21,7 @@ from models.manager import ModelKey, ModelManager
 from models.precision import PRECISIONS
 from models.tokenizer import Tokenizer
 from models.weights import WEIGHTS
+from samplers import Chain
 
 PAIR = ("tiny:float32", "tiny:int8")
 
@@ -75,6 +76,19 @@ def outcome(result: GenerationResult) -> tuple[object, ...]:
 )
 def test_names_tell_the_sides_apart(models: list[str], names: list[str]) -> None:
     assert side_names([ModelKey.parse(model) for model in models]) == names
+
+
+def test_sides_of_one_model_are_named_by_what_differs() -> None:
+    key, other = ModelKey("a"), ModelKey("a", "int8")
+    base = asked(seed=1)
+    cold = base.model_copy(update={"chain": Chain.from_data([{"name": "temperature", "temperature": 0.5}])})
+    warm = base.model_copy(update={"chain": Chain.from_data([{"name": "top_k", "top_k": 9}])})
+    assert names_by_difference([key, key], [asked(seed=1), asked(seed=2)]) == ["seed 1", "seed 2"]
+    assert names_by_difference([key, key], [cold, warm]) == ["temperature 0.5, no top k", "no temperature, top k 9"]
+    assert names_by_difference([key, other], [asked(seed=1), asked(seed=2)]) == ["float32, seed 1", "int8, seed 2"]
+    assert names_by_difference([key, other], [base, base]) == ["float32", "int8"]
+    assert names_by_difference([key, key], [base, base]) == ["a · float32 (1)", "a · float32 (2)"]
+    assert names_by_difference([key] * 3, [base, base, cold])[2] == "a · float32 (3)"
 
 
 def test_one_seed_is_drawn_where_there_is_none() -> None:

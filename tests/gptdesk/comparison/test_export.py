@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from gptdesk.comparison.export import FORMATS, Document, prompts_document, repor
 from gptdesk.comparison.prompts import PromptResult, compare_prompts
 from gptdesk.comparison.report import Report, study, to_json
 from gptdesk.comparison.table import report_table
+from gptdesk.recipe import Recipe
 from gptdesk.starter.stories import story
 from models.library import ModelLibrary
 from models.manager import ModelManager
+from models.weights_hash import weights_hash
 
 HOSTILE = (
     "a|b `c` **d** <script>alert(1)</script> ${x} $y$ [l](http://x) &amp; \\n ```\n~~~\n# not a heading\n| x |\n"
@@ -180,7 +183,7 @@ def test_every_format_has_every_figure(report: Report) -> None:
         assert f"Once\n{result.texts[0]}\n```" in FORMATS["md"](document).decode()
 
 
-def test_json_and_csv_hold_the_figures_themselves(report: Report) -> None:
+def test_json_and_csv_hold_the_figures_themselves(report: Report, manager: ModelManager) -> None:
     document = report_document(report)
     data = json.loads(FORMATS["json"](document))
     assert data == json.loads(json.dumps(to_json(report)))
@@ -193,6 +196,11 @@ def test_json_and_csv_hold_the_figures_themselves(report: Report) -> None:
         assert float(record["tokens_per_second.median"]) == side["tokens_per_second"]["median"]
         assert timing.latency_p95 is not None
         assert float(record["latency_p95_seconds.median"]) == timing.latency_p95.median
+        recipe = Recipe(**side["recipe"])
+        assert (recipe.model, recipe.precision, recipe.request.prompt) == ("tiny", record["model"][5:], "Once\n")
+        assert recipe.weights == weights_hash(manager.library.checkpoint("tiny").path)
+        assert recipe.texts[0].sha256 == sha256(side["text"].encode()).hexdigest()
+        assert not any(name.startswith("recipe") for name in record)
         assert len(side["latencies_seconds"]) == side["tokens_generated"] - 1
         assert float(record["perplexity"]) == side["perplexity"]
     assert records[0]["kl_mean"] == ""
@@ -225,7 +233,7 @@ def test_prompts_are_compared_in_one_go(manager: ModelManager) -> None:
         for side, result in zip(sides, row.results, strict=True):
             alone = Side(side.name, side.key, side.request.model_copy(update={"prompt": row.prompt}))
             assert result.tokens == written(manager, alone).tokens
-    document = prompts_document(sides, rows)
+    document = prompts_document(sides, rows, weights=[None, None])
     same = sum(row.divergences[0].identical for row in rows)
     assert document.sentences == [f"int8 wrote the same as float32 on {same} of 3 prompts."]
     records = records_of(FORMATS["csv"](document))
@@ -233,6 +241,10 @@ def test_prompts_are_compared_in_one_go(manager: ModelManager) -> None:
         (prompt, f"tiny:{precision}") for prompt in prompts for precision in ("float32", "int8")
     ]
     assert [one["text"] for one in records] == [result.texts[0] for row in rows for result in row.results]
-    assert len(json.loads(FORMATS["json"](document))["results"]) == 6
+    results = json.loads(FORMATS["json"](document))["results"]
+    recipes = [Recipe(**result["recipe"]) for result in results]
+    assert [(one.request.prompt, one.precision) for one in recipes] == [
+        (prompt, precision) for prompt in prompts for precision in ("float32", "int8")
+    ]
     table = [bare(line) for line in FORMATS["md"](document).decode().splitlines() if line.startswith("|")]
     assert [row.count("|") for row in table] == [3] * 5

@@ -100,8 +100,10 @@ def test_a_judgement_that_fails_late_leaves_what_was_measured(manager: ModelMana
 
 def test_without_common_luck_a_parting_proves_nothing() -> None:
     divergence = Divergence(3, 9, " a", " b", Chances(0.6, 0.1, 0.1, 0.6))
-    assert divergence_sentence(divergence, "one", "two").endswith(": a coin flip.")
-    assert divergence_sentence(divergence, "one", "two", coupled=False).endswith("10% against 10%.")
+    assert divergence_sentence(divergence, "one", "two").endswith(
+        "nearly equal chances on both sides, so the draw decided."
+    )
+    assert divergence_sentence(divergence, "one", "two", coupled=False).endswith("to “ b” one gave 10%, two 10%.")
 
 
 def test_a_prompt_that_one_side_cannot_read_is_named_before_any_work(manager: ModelManager) -> None:

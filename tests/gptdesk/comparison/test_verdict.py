@@ -98,7 +98,7 @@ def test_the_verdict(closeness: Closeness, words: str) -> None:
 
 
 def test_the_summary_says_it_all_in_a_sentence() -> None:
-    faster = replace(TIMING, memory_bytes=10_256_000, speed=Spread(240.0, 1.0, 999.0))
+    faster = replace(TIMING, memory_bytes=10_256_000, speed=Spread(240.0, 201.0, 999.0))
     found = summary("int8", TIMING, faster, pair(close(0.001, ratio=1.0004)))
     assert found == (
         "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, same next word 97.9% of the time: practically the same"
@@ -123,12 +123,20 @@ def test_the_summary_says_what_there_is() -> None:
     ("speed", "words"), [(104.0, "as fast"), (96.0, "as fast"), (106.0, "1.1 x faster"), (94.0, "1.1 x slower")]
 )
 def test_what_is_nearly_even_is_called_so(speed: float, words: str) -> None:
-    assert summary("b", TIMING, replace(TIMING, speed=Spread(speed, 0, 0)), None) == f"b: as large, {words}"
+    assert summary("b", TIMING, replace(TIMING, speed=Spread(speed, 1e3, 1e3)), None) == f"b: as large, {words}"
+
+
+def test_speeds_whose_ranges_overlap_are_about_the_same() -> None:
+    timings = [replace(TIMING, speed=spread) for spread in (Spread(100, 80, 120), Spread(150, 119, 160))]
+    words = "about as fast (ranges overlap)"
+    assert summary("b", *timings, None) == f"b: as large, {words}"
+    assert summary("b", *timings[::-1], None) == f"b: as large, {words}"
 
 
 # Where texts part
 
 FLIP, SURE = Chances(0.62, 0.30, 0.31, 0.61), Chances(0.62, 0.30, 0.80, 0.10)
+RARE = Chances(0.00034, 0.052, 0.041, 0.0001, candidate_cut="top_p")
 
 
 @pytest.mark.parametrize(
@@ -141,13 +149,18 @@ FLIP, SURE = Chances(0.62, 0.30, 0.31, 0.61), Chances(0.62, 0.30, 0.80, 0.10)
         (Divergence(1, 9, " x", None, None), "After 1 token alike, B ended and A went on with “ x”."),
         (
             Divergence(5, 9, " a", " b", FLIP),
-            "After 5 tokens alike, A wrote “ a” and B “ b”. To “ a” they gave 62% against 61%, to “ b” 30% against "
-            "31%: a coin flip.",
+            "After 5 tokens alike, A wrote “ a” and B “ b”. To “ a” A gave 62%, B 61%; to “ b” A gave 30%, B 31%"
+            ": nearly equal chances on both sides, so the draw decided.",
         ),
         (
             Divergence(0, 0, " a", " b", SURE),
-            "After 0 tokens alike, A wrote “ a” and B “ b”. To “ a” they gave 62% against 10%, to “ b” 30% against "
-            "80%: here the models disagree.",
+            "After 0 tokens alike, A wrote “ a” and B “ b”. To “ a” A gave 62%, B 10%; to “ b” A gave 30%, B 80%"
+            ": A preferred “ a”, B “ b”.",
+        ),
+        (
+            Divergence(0, 0, " a", " b", RARE),
+            "After 0 tokens alike, A wrote “ a” and B “ b”. To “ a” A gave 0.034%, B 0.01% (cut off by top-p); "
+            "to “ b” A gave 5.2%, B 4.1%: both sides preferred “ b”.",
         ),
         (
             Divergence(None, 7, "so", "no", None),

@@ -16,6 +16,7 @@ from page_checks import NEEDS_BROWSER, sync_api
 from gptdesk.export import export, html
 from gptdesk.generation import GenerationRequest, collect, generate
 from gptdesk.starter import CHECKPOINT
+from models.batching import Batcher
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPTConfig
 from models.library import ModelKey
@@ -105,7 +106,9 @@ def int8_model(folder: Path) -> LoadedModel:
     checkpoint = Checkpoint.open(folder)
     engine = checkpoint.load_engine(with_kernel(PRECISIONS["int8"], "FBGEMM int8"))
     key = ModelKey("starter", "int8")
-    return LoadedModel(key, engine, checkpoint.load_tokenizer(), checkpoint.config, engine.memory_bytes, PrefixCache())
+    return LoadedModel(
+        key, engine, checkpoint.load_tokenizer(), checkpoint.config, engine.memory_bytes, PrefixCache(), Batcher(engine)
+    )
 
 
 def chain_of(links: Links) -> Chain:

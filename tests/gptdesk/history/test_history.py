@@ -350,4 +350,6 @@ def test_each_released_schema_is_read(home: Path) -> None:
         entry = history.entry(1)
         assert (entry.prompt, entry.sequences[0].text, entry.sequences[0].tokens) == ("Once", " upon a time", (7, 8, 9))
         assert history.search(HistoryFilter(text="upon"))[0].id == 1
+        assert history.statistics().days[0].tokens == 3
+        assert [(one.reason, one.texts) for one in history.statistics().endings] == [("length", 1)]
         history.close()

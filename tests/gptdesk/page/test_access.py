@@ -1,5 +1,6 @@
 """Access to the application: every route and event of both modes is classified; all others are closed."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from gradio.blocks import Blocks
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from gptdesk.api.guard import CLOSED
+from gptdesk.api.guard import CLOSED, Guard
+from gptdesk.api.metrics import CountRequests
 from gptdesk.api.routes import OPEN, find_route, kept_query
 from gptdesk.desk import Desk
 from gptdesk.page.access import OWNER, VISITOR, check_events, handler_name
@@ -35,6 +37,11 @@ ANSWERED = {
     ("HEAD", "/v1/models"): "/v1/models",
     ("GET", "/v1/models/{model:path}"): "/v1/models/starter:int8",
     ("HEAD", "/v1/models/{model:path}"): "/v1/models/starter",
+    **{
+        ("POST", path): path
+        for path in ("/generate", "/generate/batch", "/compare", "/logits", "/tokenize", "/detokenize")
+    },
+    **{(method, path): path for method in ("GET", "HEAD") for path in ("/openapi.json", "/docs")},
     ("GET", "/gradio_api/app_id"): "/gradio_api/app_id",
     ("GET", "/gradio_api/heartbeat/{session_hash}"): "/gradio_api/heartbeat/abc123",
     ("GET", "/gradio_api/queue/data"): "/gradio_api/queue/data",
@@ -46,13 +53,15 @@ ANSWERED = {
 LOCAL_ONLY = {
     ("POST", "/gradio_api/upload"): "/gradio_api/upload",
     ("GET", "/gradio_api/upload_progress"): "/gradio_api/upload_progress",
+    ("GET", "/metrics"): "/metrics",
+    ("HEAD", "/metrics"): "/metrics",
 }
 # What Gradio 6.31 and FastAPI bring beside that, which the page does not use. A route of a later version that is on
 # neither list fails the test: it is closed, and somebody should know.
 UNUSED = """
 GET /config  GET /config/  GET /favicon.ico/  GET /gradio_api/deep_link  GET /logout  GET /manifest.json
 GET /monitoring  GET /monitoring/summary  GET /monitoring/{key}  GET /pwa_icon  GET /pwa_icon/{size}  GET /robots.txt
-GET /svelte/{path:path}  POST /login  POST /login/  GET /openapi.json  HEAD /openapi.json
+GET /svelte/{path:path}  POST /login  POST /login/
 GET /gradio_api/user  GET /gradio_api/user/  GET /gradio_api/login_check  GET /gradio_api/login_check/
 GET /gradio_api/token  GET /gradio_api/token/  GET /gradio_api/app_id/  GET /gradio_api/dev/reload
 GET /gradio_api/runs  GET /gradio_api/runs/  GET /gradio_api/info  GET /gradio_api/info/
@@ -139,6 +148,91 @@ def test_closed_routes_are_not_answered(client: TestClient, mode: str) -> None:
 def test_other_methods_are_not_answered(client: TestClient, method: str) -> None:
     for path in ("/", "/health", "/gradio_api/queue/join", "/gradio_api/upload", "/theme.css"):
         assert client.request(method, path).status_code == 404
+
+
+# Host of a request, and whether a desk of one's own answers to it.
+HOSTS = {
+    "localhost": True,
+    "localhost:7860": True,
+    "127.0.0.1:7860": True,
+    "127.9.9.9": True,
+    "[::1]:7860": True,
+    "a.localhost:80": True,
+    "LOCALHOST": True,
+    "evil.com": False,
+    "evil.com:7860": False,
+    "localhost.evil.com": False,
+    "127.0.0.1.evil.com": False,
+    "192.168.1.2": False,
+    "0.0.0.0:7860": False,
+    "": False,
+    "[::": False,
+}
+# Origin of a request, and whether it may have side effects.
+ORIGINS = {
+    None: True,
+    "http://localhost:7860": True,
+    "http://[::1]:7860": True,
+    "http://evil.com": False,
+    "null": False,
+    "http://localhost.evil.com": False,
+}
+
+
+def guard_of(app: object, inner: Callable) -> Callable:
+    """The guard of the application, found in front of all routes, with `inner` behind it."""
+    before = [one.cls for one in app.user_middleware].index(Guard)  # type: ignore[attr-defined]
+    middleware = app.user_middleware[before]  # type: ignore[attr-defined]
+    assert {one.cls for one in app.user_middleware[:before]} <= {CountRequests}  # type: ignore[attr-defined]
+    return Guard(inner, *middleware.args, **middleware.kwargs)
+
+
+def test_every_route_with_every_host_and_origin(app: object, mode: str) -> None:
+    """15 hosts x 6 origins: what is foreign does not come behind the guard, and what is closed for nobody."""
+    passed: list[str] = []
+    answers: list[int] = []
+
+    async def inner(scope: dict, receive: Callable, send: Callable) -> None:
+        passed.append(scope["path"])
+
+    async def send(message: dict) -> None:
+        answers.extend([message["status"]] if message["type"] == "http.response.start" else [])
+
+    guard, public = guard_of(app, inner), mode != "local"
+    opened = ANSWERED if public else ANSWERED | LOCAL_ONLY
+    cases = [
+        (method, opened.get((method, template)), re.sub(r"\{\w+(:path)?\}", "x", template), host, origin)
+        for method, template in sorted(set(routes_of(app.routes)))  # type: ignore[attr-defined]
+        for host in HOSTS
+        for origin in ORIGINS
+    ]
+    assert len(cases) > 80 * 90
+
+    async def ask_all() -> None:
+        for method, example, path, host, origin in cases:
+            answers.clear()
+            passed.clear()
+            headers = [(b"host", host.encode())] + ([(b"origin", origin.encode())] if origin else [])
+            asked = {"type": "http", "method": method, "path": example or path, "query_string": b"", "headers": headers}
+            await guard(asked, None, send)
+            foreign = not HOSTS[host] or (method not in ("GET", "HEAD") and not ORIGINS[origin])
+            if foreign and not public:
+                assert (answers, passed) == ([403], []), (method, path, host, origin)
+            elif example is None:
+                assert (answers[0] in (404, 405), passed) == (True, []), (method, path, host, origin)
+            else:
+                assert (answers, passed) == ([], [example]), (method, path, host, origin)
+
+    asyncio.run(ask_all())
+
+
+def test_no_answer_lets_pages_of_other_sites_read_it(client: TestClient) -> None:
+    """Gradio would, with cookies, under every name of the desk but localhost and 127.0.0.1."""
+    for host in ("[::1]:7860", "127.9.9.9", "localhost:7860"):
+        for path in ("/", "/theme.css", "/gradio_api/app_id", "/v1/models", "/health", "/nowhere"):
+            answer = client.get(path, headers={"host": host, "origin": "http://evil.com"})
+            assert answer.status_code in (200, 404)
+            assert not [name for name in answer.headers if name.startswith("access-control")], (host, path)
 
 
 def test_there_are_no_deep_links(client: TestClient) -> None:

@@ -118,3 +118,18 @@ def test_every_colour_can_be_told_from_the_page(background: str) -> None:
     for colour in colours:
         low, high = sorted((_luminance(colour), _luminance(background)))
         assert (high + 0.05) / (low + 0.05) >= 3, colour
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ([20], ["day 20"]),
+        ([20, 21], ["day 20", "day 21"]),
+        ([20, 22], ["day 20", "day 21", "day 22"]),
+        (list(range(20, 51)), ["day 20", "day 26", "day 32", "day 38", "day 44", "day 50"]),
+    ],
+)
+def test_an_axis_of_days_is_labelled_with_days_of_it_alone(days: list[int], expected: list[str]) -> None:
+    drawn = chart("", [Line("a", [(day, 1.0) for day in days], 0, "dots")], name_x=lambda x: f"day {x:g}")
+    assert labels(drawn, "x") == expected
+    assert places(drawn, "dot")[0][0] == (0 if len(days) > 1 else 50)

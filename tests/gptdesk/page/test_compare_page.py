@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put, watched_page
+from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, open_page, put, watched_page
 
 from gptdesk.starter import CHECKPOINT
 from models.checkpoint import About, Checkpoint, save_checkpoint
@@ -89,7 +90,8 @@ def test_both_sides_write_and_the_first_difference_is_marked(page: "sync_api.Pag
     assert marked[0] != marked[1]
     before = [page.locator(f"#watch-{i} .text").evaluate("box => box.innerHTML.split('<mark>')[0]") for i in (1, 2)]
     assert before[0] == before[1]
-    sync_api.expect(page.locator("#watch-parting")).to_contain_text(" against ")
+    chance = re.compile(r"damaged (less than )?0(\.\d+)?%( \(cut off by [a-z-]+\))?; to “")
+    sync_api.expect(page.locator("#watch-parting")).to_contain_text(chance)
     run(page, "watch", "Ended")
     assert (pane(page, "watch-1"), pane(page, "watch-2")) == (left, right)  # the seed stands in the form
 
@@ -109,14 +111,37 @@ def test_three_sides_with_samplers_of_their_own(page: "sync_api.Page") -> None:
     page.locator("#compare-linked input").uncheck()
     for letter in "abc":
         sync_api.expect(page.locator(f"#compare-{letter}-temperature")).to_be_visible()
+    put(page, "compare-a-temperature", 1)
+    put(page, "compare-b-temperature", 1.5)
     put(page, "compare-c-temperature", 0)
     sync_api.expect(page.locator("#compare-temperature")).to_be_hidden()
     run(page, "watch", "Ended")
     first = pane(page, "watch-3")
+    names = [page.locator(f"#watch-{i} h4").inner_text() for i in (1, 2, 3)]
+    assert [name.rpartition("temperature ")[2] for name in names] == ["1.0", "1.5", "0.0"]
     page.locator("#compare-c-seed textarea, #compare-c-seed input").first.fill("77")
     run(page, "watch", "Ended")
     assert pane(page, "watch-3") == first  # at temperature 0 no seed matters
     assert page.locator(".pane:visible").count() == 3
+
+
+def test_two_samplers_of_one_model_in_three_actions(page: "sync_api.Page") -> None:
+    page.locator("#compare-differs").get_by_text("Samplers").click()
+    sync_api.expect(page.locator("#compare-b-model")).to_be_hidden()
+    sync_api.expect(page.locator("#compare-a-sampler")).to_contain_text("top-k")
+    run(page, "watch", "Ended")
+    assert page.locator("#watch-1 h4").inner_text() == "Top-k only"
+    assert page.locator("#watch-2 h4").inner_text() == "Top-p only"
+    choose(page, "compare-b-sampler", "Top-k only")
+    run(page, "watch", "Ended")
+    sync_api.expect(page.locator("#watch-parting")).to_contain_text("word for word")
+    assert page.locator("#watch-2 h4").inner_text() == "Top-k only (2)"
+
+
+def test_new_tokens_follow_the_shorter_context(page: "sync_api.Page") -> None:
+    page.locator("#compare-parameters button").first.click()
+    number = page.locator("#compare-max-new-tokens input[type=number]")
+    sync_api.expect(number).to_have_attribute("max", "256")
 
 
 def test_a_measurement_tells_all_and_saves_it(page: "sync_api.Page", tmp_path: Path) -> None:
@@ -127,6 +152,11 @@ def test_a_measurement_tells_all_and_saves_it(page: "sync_api.Page", tmp_path: P
     summary = page.locator("#summary").inner_text()
     assert "x smaller" in summary
     assert "of the time" in summary
+    cards = page.locator("#headlines .headlines > div")
+    assert [card.split("\n")[0] for card in cards.all_inner_texts()] == ["Size", "Speed", "Quality"]
+    sync_api.expect(cards.first).to_contain_text("smaller")
+    page.locator("#all-figures button").first.click()
+    sync_api.expect(page.locator("#report table")).to_be_visible()
     report = page.locator("#report").inner_text()
     for label in ("Weights file", "Time to first token", "Latency of a token, p95", "KL divergence, 99 %", "Top 5"):
         assert label in report
@@ -177,7 +207,9 @@ def test_stop_ends_what_runs_and_keeps_what_is_there(page: "sync_api.Page") -> N
     choose(page, "compare-b-model", "slow")
     set_tokens(page, 1000)
     page.locator("#watch").click()
-    sync_api.expect(page.locator("#watch-1 .text")).not_to_be_empty()
+    text = page.locator("#watch-1 .text")
+    sync_api.expect(text).not_to_contain_text("will be here")
+    sync_api.expect(text).not_to_be_empty()
     page.keyboard.press("Escape")
     sync_api.expect(page.locator("#watch-line")).to_contain_text("you stopped it")
     assert pane(page, "watch-1")
@@ -242,7 +274,19 @@ def test_a_list_of_prompts_is_compared_and_saved(page: "sync_api.Page", tmp_path
     assert page.locator("#prompts-table tbody tr").count() == 3
     assert "<img src=x" in page.locator("#prompts-table").inner_text()
     assert page.evaluate("window.hit") is None
-    assert len(json.loads(save(page, "save-prompts-json", tmp_path))["results"]) == 6
+    results = json.loads(save(page, "save-prompts-json", tmp_path))["results"]
+    assert len(results) == 6
+    head = page.locator("#prompts-table thead th").all_inner_texts()
+    assert head == ["Prompt", "float32", "int8", "int8 beside float32"]
+    texts = page.locator("#prompts-table td .whole")
+    assert texts.evaluate_all("all => all.map(one => one.textContent)") == [one["text"] for one in results]
+    page.set_viewport_size({"width": 390, "height": 844})
+    long = page.locator("#prompts-table tbody th .whole").nth(1)
+    long.evaluate("box => { box.textContent = 'word '.repeat(200) }")
+    cut = long.bounding_box()["height"]  # type: ignore[index]
+    long.click()
+    assert long.bounding_box()["height"] > 3 * cut  # type: ignore[index]
+    page.set_viewport_size(WINDOW)
     file = tmp_path / "prompts.txt"
     file.write_text("The fox\nThe cat", encoding="utf-16")
     page.locator("#prompts-file input[type=file]").set_input_files(file)
@@ -284,6 +328,8 @@ def test_models_with_other_tokenizers_are_compared_by_characters(page: "sync_api
     put(page, "repeats", 1)
     page.locator("#judge-text textarea").fill("the cat sat on the mat and the dog sat on the cat. " * 3)
     run(page, "measure", "Measured")
+    page.locator("#all-figures button").first.click()
+    sync_api.expect(page.locator("#report table")).to_be_visible()
     rows = {row.split("\t")[0]: row for row in page.locator("#report").inner_text().splitlines()}
     assert "absent: the models have different tokenizers" in rows["Perplexity"]
     assert page.locator("#report").inner_text().count("absent") == 1

@@ -117,13 +117,15 @@ def test_every_widget_of_every_event_takes_numbers_that_no_machine_holds(desk: R
     visitor.close()
 
 
-@pytest.mark.parametrize("chosen", [0, -1, 9, 100, 1.5, "x", None])
-def test_continue_from_a_text_that_is_not_there_continues_the_first(desk: RunningDesk, chosen: object) -> None:
+def test_a_card_that_is_not_shown_can_be_neither_continued_nor_kept(desk: RunningDesk) -> None:
     visitor = Visitor(desk.url)
-    event = visitor.event("continue")
-    found = visitor.run(event, visitor.values(event, text_1="Once upon a time", chosen=chosen, max_new_tokens=3))
+    for button in ("continue-8", "keep-8"):
+        event = visitor.event(button)
+        found = visitor.run(event, visitor.values(event, text_8="Once upon a time", max_new_tokens=3))
+        assert "there is no text 8 any more" in str(found)
+    event = visitor.event("continue-1")
+    found = visitor.run(event, visitor.values(event, text_1="Once upon a time", max_new_tokens=3))
     assert "Once upon a time" in str(found)
-    assert found[-2]["success"] is True
     visitor.close()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, put, unfold
 
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -13,6 +13,18 @@ from models.tokenizer import character_tokenizer
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
 EXAMPLE = "Dear diary,"
+# clicks on Generate as soon as it is there again, as one does who wanted to press Stop
+LATE_CLICK = """() => {
+  let isBusy = false;
+  const timer = setInterval(() => {
+    const button = document.querySelector("#generate");
+    isBusy ||= button.disabled;
+    if (!isBusy || button.disabled) return;
+    clearInterval(timer);
+    window.late = true;
+    button.dispatchEvent(new MouseEvent("click", {bubbles: true, detail: 1}));
+  }, 10);
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +47,7 @@ def texts(page: "sync_api.Page") -> list[str]:
 def run(page: "sync_api.Page", button: str = "generate") -> list[str]:
     """Press a button, wait for the end of the generation, and return the texts."""
     page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
-    page.locator(f"#{button}").click()
+    page.locator(f"#{button}").press("Enter")  # a click so soon after an end was meant for Stop
     sync_api.expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:", timeout=60_000)
     sync_api.expect(page.locator("#generate")).to_be_enabled()
     return texts(page)
@@ -64,15 +76,21 @@ def three(page: "sync_api.Page") -> list[str]:
 def test_continue_extends_the_chosen_text_alone_and_undo_goes_back(page: "sync_api.Page") -> None:
     first, second, third = three(page)
     sync_api.expect(page.locator("#undo")).to_be_enabled()
-    page.locator("#chosen input").nth(1).check()
     put(page, "n", 1)  # how many the next Generate makes is another matter
-    after = run(page, "continue")
+    after = run(page, "continue-2")
     assert (after[0], after[2]) == (first, third)
     assert after[1].startswith(second)
     assert len(after[1]) == len(second) + 10
-    sync_api.expect(page.locator("#chosen input").nth(1)).to_be_checked()
     page.locator("#undo").click()
     sync_api.expect(page.locator("#text-2 textarea")).to_have_value(second)
+    assert texts(page) == [first, second, third]
+    page.locator("#keep-3").click()
+    sync_api.expect(page.locator("#text-2")).to_be_hidden()
+    assert texts(page) == [third]
+    sync_api.expect(page.locator("#figures")).to_contain_text("Text 3 was kept.")  # not the tokens of all three
+    sync_api.expect(page.locator("#keep-1")).to_be_hidden()  # of one text there is nothing to choose
+    page.locator("#undo").click()
+    sync_api.expect(page.locator("#text-3")).to_be_visible()
     assert texts(page) == [first, second, third]
     replaced = run(page)
     assert len(replaced) == 1
@@ -85,7 +103,7 @@ def test_continue_extends_the_chosen_text_alone_and_undo_goes_back(page: "sync_a
     sync_api.expect(page.locator("#undo")).to_be_disabled()
 
 
-def test_a_reload_brings_back_chooser_labels_edits_and_undo(page: "sync_api.Page", desk: RunningDesk) -> None:
+def test_a_reload_brings_back_cards_labels_edits_and_undo(page: "sync_api.Page", desk: RunningDesk) -> None:
     first, second, third = three(page)
     box = page.locator("#text-2 textarea")
     box.focus()
@@ -98,9 +116,7 @@ def test_a_reload_brings_back_chooser_labels_edits_and_undo(page: "sync_api.Page
     sync_api.expect(page.locator("#text-2 textarea")).to_have_value(edited)
     assert texts(page) == [first, edited, third]
     assert labels(page) == ["Text 1", "Text 2", "Text 3"]
-    assert page.locator("#chosen input").count() == 3
-    page.locator("#chosen input").nth(2).check()
-    assert run(page, "continue")[2].startswith(third)
+    assert run(page, "continue-3")[2].startswith(third)
     for _ in range(2):
         page.locator("#undo").click()
         page.wait_for_timeout(300)
@@ -132,7 +148,7 @@ def test_a_pasted_seed_is_the_one_that_is_used(page: "sync_api.Page") -> None:
     page.keyboard.press("Control+v")
     sync_api.expect(page.locator("#new-seed input")).not_to_be_checked()
     run(page)
-    sync_api.expect(page.locator("#figures")).to_contain_text("seed 42")
+    sync_api.expect(details(page)).to_contain_text("seed 42")
 
 
 def test_an_example_can_be_taken_back(page: "sync_api.Page") -> None:
@@ -227,3 +243,186 @@ def test_hebrew_is_written_from_the_right(page: "sync_api.Page") -> None:
     prompt(page).fill("Hello")
     left, right = prompt(page).evaluate(ink)
     assert left < 2 < right
+
+
+def test_a_moved_sampler_keeps_the_seed_for_one_text_and_marks_the_preset(
+    page: "sync_api.Page", desk: RunningDesk
+) -> None:
+    seed = page.locator("#seed input, #seed textarea").first
+    new_seed = page.locator("#new-seed input")
+    temperature = page.locator("#temperature input[type=number]")
+    temperature.fill("0.9")
+    temperature.blur()
+    sync_api.expect(page.locator("#preset").locator("xpath=ancestor-or-self::*[1]")).to_contain_text("changed")
+    assert new_seed.is_checked()  # nothing has been generated that another text could be compared with
+    run(page, "generate")
+    drawn = seed.input_value()
+    temperature.fill("0.2")
+    temperature.blur()
+    sync_api.expect(new_seed).not_to_be_checked()
+    note, kept = page.locator("#seed-note"), "The next text uses the same seed"
+    sync_api.expect(note).to_contain_text(kept)
+    page.wait_for_timeout(900)  # until it is saved
+    open_page(page, desk)
+    sync_api.expect(note).to_contain_text(kept)
+    run(page)
+    assert seed.input_value() == drawn
+    sync_api.expect(new_seed).to_be_checked()  # for that text alone
+    sync_api.expect(note).not_to_contain_text(kept)
+    run(page)
+    assert seed.input_value() != drawn
+    choose(page, "preset", "Careful")
+    sync_api.expect(new_seed).not_to_be_checked()
+    seed.fill("7")
+    sync_api.expect(note).not_to_contain_text(kept)  # the user has decided
+    first = run(page)
+    sync_api.expect(new_seed).not_to_be_checked()
+    page.evaluate(LATE_CLICK)
+    assert run(page) == first
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.late")
+    sync_api.expect(page.locator("#figures")).to_contain_text("The text is the same as before: same seed.")
+    put(page, "temperature", 1.5)
+    run(page)
+    page.locator("#compare-before").click()
+    compared = page.locator("#history-compared")
+    sync_api.expect(compared.locator(".pane")).to_have_count(2)
+    page.wait_for_timeout(500)  # the tab that opens reads the list again
+    sync_api.expect(compared).to_contain_text("temperature")
+
+
+def test_the_prompt_is_pale_in_the_text_also_when_another_is_typed(page: "sync_api.Page") -> None:
+    three(page)
+    marks = page.locator("#canvas .veil mark")
+    sync_api.expect(marks).to_have_text(["The fox"] * 3)
+    prompt(page).fill("The")
+    page.wait_for_timeout(600)  # looks of the script
+    sync_api.expect(marks).to_have_text(["The fox"] * 3)
+    veil, box = page.locator("#text-1 .veil").bounding_box(), page.locator("#text-1 textarea").bounding_box()
+    assert veil is not None
+    assert box is not None
+    assert abs(veil["x"] - box["x"]) + abs(veil["y"] - box["y"]) < 2
+    run(page)
+    sync_api.expect(marks).to_have_text(["The"] * 3)
+
+
+def test_a_prompt_is_saved_and_put_in_again_with_undo(page: "sync_api.Page") -> None:
+    prompt(page).fill("A <b>sea</b> of ${words}")
+    unfold(page, "prompt-options")
+    page.locator("#prompt-name").locator("input, textarea").fill("poems/sea")
+    page.locator("#prompt-save").click()
+    sync_api.expect(page.get_by_text("Saved as poems/sea.")).to_be_visible()
+    prompt(page).fill("My own beginning")
+    page.get_by_role("tab", name="Settings").click()  # where it can be renamed
+    page.get_by_role("tab", name="Generate").click()
+    choose(page, "saved-prompt", "poems/sea")
+    sync_api.expect(prompt(page)).to_have_value("A <b>sea</b> of ${words}")
+    sync_api.expect(page.locator("#undo")).to_be_enabled()
+    page.locator("#undo").click()
+    sync_api.expect(prompt(page)).to_have_value("My own beginning")
+
+
+def test_settings_fold_on_a_desktop_and_are_a_sheet_on_a_phone(page: "sync_api.Page") -> None:
+    rail, button = page.locator("#rail"), page.locator("#rail-button")
+    sync_api.expect(button).to_have_attribute("aria-expanded", "true")
+    button.click()
+    sync_api.expect(rail).to_be_hidden()
+    page.reload()
+    sync_api.expect(button).to_have_attribute("aria-expanded", "false")
+    sync_api.expect(rail).to_be_hidden()
+    button.click()
+    sync_api.expect(rail).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    sync_api.expect(rail).to_be_hidden()
+    for close in ("Escape", "Enter"):
+        button.focus()
+        page.keyboard.press("Enter")
+        sync_api.expect(page.get_by_role("dialog", name="Settings")).to_be_visible()
+        sync_api.expect(page.locator("#rail-close")).to_be_focused()
+        page.keyboard.press("Shift+Tab")  # what is behind the sheet is out of reach
+        sync_api.expect(page.locator("#rail-close")).to_be_focused()
+        page.keyboard.press(close)
+        sync_api.expect(rail).to_be_hidden()
+        sync_api.expect(button).to_be_focused()
+
+
+def test_stop_takes_the_place_of_generate_and_the_focus(page: "sync_api.Page") -> None:
+    generate, stop = page.locator("#generate"), page.locator("#stop")
+    page.locator("#show-me").focus()  # the button of the first visit is gone once there is a text
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("#figures")).to_contain_text("ended:")
+    sync_api.expect(page.locator("#show-me")).to_be_hidden()
+    sync_api.expect(generate).to_be_focused()
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 1000)
+    prompt(page).fill("a")
+    sync_api.expect(stop).to_be_hidden()
+    generate.focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(stop).to_be_focused()
+    sync_api.expect(generate).to_be_hidden()
+    live = page.locator("#live")
+    sync_api.expect(live).to_have_text("Generating.")
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_timeout(1200)  # two looks of the script
+    sync_api.expect(live).to_have_text("Generating.")
+    page.get_by_role("tab", name="Generate").click()
+    stop.focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(generate).to_be_focused()
+    sync_api.expect(live).to_have_text("Generation ended.")
+    sync_api.expect(stop).to_be_hidden()
+    again = page.locator("#continue-1")
+    again.focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(stop).to_be_focused()
+    page.keyboard.press("Escape")
+    sync_api.expect(again).to_be_focused()
+
+
+def test_tokens_of_a_text_are_explained_and_branched_from(page: "sync_api.Page") -> None:
+    expect = sync_api.expect
+    choose(page, "model", "short")
+    put(page, "max-new-tokens", 10)
+    put(page, "n", 1)
+    prompt(page).fill("The fox")
+    [before] = run(page)
+    page.locator("#tokens-1").click()
+    chips = page.locator(".tokens button")
+    expect(chips).to_have_count(18)  # a character each, and what comes next
+    assert [chip.inner_text() for chip in chips.all()[:5]] == ["T", "h", "e", "·", "f"]
+    expect(page.locator("#tokens-1")).to_have_attribute("aria-expanded", "true")
+    chips.nth(8).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".token-tip")).to_contain_text("rank")
+    page.keyboard.press("Enter")
+    table = page.locator(".token-table tbody tr")
+    expect(page.locator(".token-heading")).to_contain_text("Token 10")
+    expect(page.locator(".token-heading")).to_contain_text("this seed")
+    expect(table.filter(has_text="in the text")).to_have_count(1)
+    # the table follows the slider on the logits that are there
+    cells = table.first.inner_text()
+    put(page, "temperature", 0.2)
+    expect(table.first).not_to_have_text(cells, use_inner_text=True)
+    page.locator("#token-search input, #token-search textarea").first.fill("Q")
+    expect(page.locator(".token-table tbody").get_by_text("Q", exact=True)).to_have_count(1)
+    other = page.locator(".token-table tr:not(.own) .branches").first
+    letter = other.evaluate("button => button.closest('tr').querySelector('b').textContent").replace("·", " ")
+    page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
+    other.click()
+    expect(page.locator("#text-2 textarea")).not_to_have_value("")
+    expect(page.locator("#generate")).to_be_enabled()
+    kept, branched = texts(page)
+    assert kept == before
+    assert branched.startswith(before[:9] + letter.replace("⏎", "\n"))
+    assert len(branched) == 20
+    page.locator("#undo").click()
+    expect(page.locator("#text-2")).to_be_hidden()
+    assert texts(page) == [before]
+    page.locator("#tokens-1").click()
+    expect(chips).to_have_count(0)
+    # a text that the model cannot spell is one sentence, shown as text
+    page.locator("#text-1 textarea").fill("<img src=x onerror=alert(1)>")
+    page.locator("#tokens-1").click()
+    expect(page.locator(".token-fault")).to_contain_text("not among them: '<'")
+    assert page.locator("#token-view img").count() == 0

@@ -1,12 +1,13 @@
 """The History tab in a real browser: find a text, open it in Generate, repeat, rate, delete and export it."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, watched_page
+from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, watched_page
 
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, collect
@@ -55,6 +56,7 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     sync_api.expect(listed).to_have_count(30)
     search(page, "nosuchword")
     sync_api.expect(count).to_contain_text("Nothing fits")
+    sync_api.expect(page.locator("#history-export")).to_be_disabled()
     search(page, "fox")
     sync_api.expect(listed).to_have_count(1)
     listed.first.click()
@@ -62,14 +64,28 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     sync_api.expect(texts).to_contain_text("<b>bold</b> fox")
     sync_api.expect(texts.locator("b")).to_have_count(0)
     facts = page.locator("#history-facts")
+    row = listed.first.locator("span").text_content() or ""
+    assert row.startswith("<b>bold</b> fox")
+    assert row.endswith(" · tiny · 2 texts · seed 77 · top_k 7 · temperature 1.5 · no top_p")
     for words in ("tiny · float32", "77", "top_k 7, then temperature 1.5", r"'a\nb', '\\n'", "SHA-256"):
         sync_api.expect(facts).to_contain_text(words)
     page.locator("#history-repeat").click()
     sync_api.expect(page.locator("#history-repeat-line")).to_contain_text("The same text came out", timeout=30_000)
+    search(page, "number 1")  # the entry stays, to be compared with one that other words list
+    sync_api.expect(listed).not_to_have_count(1)
+    page.locator("#history-compare input").click()
+    page.locator("#history-compare").get_by_role("option", name="number 19").click()
+    compared = page.locator("#history-compared")
+    sync_api.expect(compared).to_contain_text("prompt (<b>bold</b> fox and number 19)")
+    sync_api.expect(compared.locator(".pane")).to_have_count(2)
+    sync_api.expect(compared.locator("b")).to_have_count(0)
     page.locator("#history-recipe").click()
     with page.expect_download() as download:
         page.locator("#history-recipe-file").click()
+    assert download.value.suggested_filename == "recipe-b-bold-b-fox-seed-77.json"
     assert Recipe.read(download.value.path().read_bytes(), name="it").request.chain == CHAIN
+    page.locator("#history-copy-link").click()
+    sync_api.expect(page.locator("#history-link")).to_contain_text("Link copied. It opens on this computer only")
     saved = [pane.text_content() for pane in texts.locator(".text").all()]
 
     page.locator("#history-open").click()
@@ -101,9 +117,8 @@ def test_ratings_notes_deletion_and_export(page: "sync_api.Page") -> None:
     choose(page, "history-rating", "liked")
     sync_api.expect(listed).to_have_count(1)
     choose(page, "history-format", "json")
-    page.locator("#history-export").click()
     with page.expect_download() as download:
-        page.locator("#history-file").click()
+        page.locator("#history-export").click()
     [entry] = json.loads(download.value.path().read_text("utf-8"))
     assert (entry["prompt"], entry["note"], entry["tags"]) == ("number 31", "a remarkable one", ["keep", "this"])
     listed.first.click()
@@ -116,3 +131,60 @@ def test_ratings_notes_deletion_and_export(page: "sync_api.Page") -> None:
     sync_api.expect(listed).to_have_count(1)
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_recipe_is_opened_shown_and_run(page: "sync_api.Page", desk: RunningDesk, home: Path) -> None:
+    history = Desk(Settings(home=home)).history
+    assert history is not None
+    recipe = Recipe.of(history.entry(33))
+    # by a link in the page that is open; loading the page again opens nothing
+    page.evaluate("link => { location.hash = link; }", recipe.to_fragment())
+    summary, fault = page.locator("#recipe-summary"), page.locator("#recipe-fault")
+    for words in ("<b>bold</b> fox", "tiny · float32", "Here, with the same weights", "77", "top_k 7, then"):
+        sync_api.expect(summary).to_contain_text(words)
+    assert page.evaluate("location.hash") == ""
+    # above the list, in view and with the focus; nothing runs before a click
+    sync_api.expect(page.locator("#recipe h3")).to_be_focused()
+    top = [page.locator(name).bounding_box()["y"] for name in ("#recipe", "#recipe-run", "#history-words")]  # type: ignore[index]
+    assert 0 <= top[0] <= top[1] < top[2] < WINDOW["height"]
+    sync_api.expect(page.locator("#recipe-run-line")).to_be_empty()
+    page.locator("#recipe-run").click()
+    sync_api.expect(page.locator("#recipe-run-line")).to_contain_text("The same text came out", timeout=30_000)
+    sync_api.expect(page.locator("#recipe-result .pane")).to_have_count(2)
+    page.locator("#recipe-open").click()
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("<b>bold</b> fox")
+    text = history.entry(33).sequences[1].text
+    sync_api.expect(page.locator("#text-2 textarea")).to_have_value(f"<b>bold</b> fox{text}")
+    # pasted, by hand, and as a file
+    page.get_by_role("tab", name="History").click()
+    page.locator("#recipe-close").click()
+    sync_api.expect(summary).to_be_hidden()
+    page.locator("#recipe-box > button").click()
+    for change, words in (
+        ({"version": 9}, "a newer version"),
+        ({"precision": 7}, "precision must be"),
+        ({"format": "other"}, "no recipe"),
+    ):
+        page.locator("#recipe-text textarea").fill(json.dumps(json.loads(recipe.to_json()) | change))
+        sync_api.expect(fault).to_contain_text(words)
+        sync_api.expect(summary).to_be_hidden()
+    page.locator("#recipe-text textarea").fill(recipe.model_copy(update={"model": "nosuch"}).to_json())
+    sync_api.expect(summary).to_contain_text("Not here: the recipe needs the model 'nosuch'")
+    page.locator("#recipe-run").click()
+    sync_api.expect(page.locator("#recipe-run-line")).to_contain_text("needs the model 'nosuch'")
+    for data, words in ((b"\xff" * 5_000_000, "a.json is no recipe"), (recipe.to_json().encode(), "")):
+        page.locator("#recipe-file input").set_input_files({"name": "a.json", "mimeType": "", "buffer": data})
+        sync_api.expect(fault).to_contain_text(words) if words else sync_api.expect(fault).to_be_empty()
+    sync_api.expect(summary).to_contain_text("tiny · float32")
+
+
+def test_statistics_follow_the_period_and_are_exported(page: "sync_api.Page") -> None:
+    page.locator("button", has_text=re.compile("^Statistics")).click()
+    figures = page.locator("#statistics-figures")
+    sync_api.expect(figures.locator(".tiles")).to_contain_text("generations")
+    sync_api.expect(figures.locator(".chart")).to_have_count(4)
+    sync_api.expect(figures.locator(".figures-table").first).to_contain_text("tiny")
+    page.locator("#statistics-export").click()
+    with page.expect_download() as download:
+        page.locator("#statistics-file").click()
+    assert "tiny,float32" in download.value.path().read_text()

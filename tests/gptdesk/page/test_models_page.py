@@ -1,11 +1,14 @@
 """The Models tab in a real browser: list, details, quantize, weights, rename, remove; other tabs list the changes."""
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from page_checks import NEEDS_BROWSER, RunningDesk, choose, watched_page
+from training_checks import ended_run
 
 from models.checkpoint import Checkpoint
 
@@ -16,11 +19,12 @@ LONG = 60_000  # milliseconds that an action may take on a busy machine
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    """Return a home with the models `tiny`, `other` and `broken`."""
+    """Return a home with the models `tiny`, `other` and `broken`, and those of the run `book`."""
     home = tmp_path_factory.mktemp("home")
     for name in ("tiny", "other", "broken"):
         shutil.copytree(tiny_folder / "tiny", home / "models" / name)
     (home / "models" / "broken" / "config.json").write_text("{")
+    ended_run(home, tiny_folder / "tiny")
     return home
 
 
@@ -63,7 +67,11 @@ def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", 
     page.locator("#models-copy input").fill("")
     page.locator("#models-quantize").click()
     sync_api.expect(line).to_contain_text("Saved as other-int8", timeout=LONG)
-    sync_api.expect(page.locator("#models-chosen input")).to_have_value("other-int8")
+    sync_api.expect(page.locator("#models-chosen input")).to_have_value("other")  # for the next copy of it
+    choose(page, "models-export-format", "HTML: a page that runs the model in any browser, without network")
+    page.locator("#models-export").click()
+    sync_api.expect(page.locator("#models-export-line")).to_contain_text("other-html.html", timeout=LONG)
+    assert (home / "exports" / "other-html.html").is_file()
     assert Checkpoint.open(home / "models" / "other-int8").quantized
 
     choose(page, "models-chosen", "other")
@@ -107,3 +115,49 @@ def test_changes_of_another_program_are_listed_and_what_is_gone_is_said(page: "s
     sync_api.expect(page.get_by_text("there is no model 'late'")).to_be_visible()
     page.locator("#models-open").click()
     sync_api.expect(page.get_by_text("there is no model 'late'").nth(1)).to_be_visible()
+
+
+def test_the_recipe_of_a_model_fills_the_form_of_a_run_that_is_gone(
+    page: "sync_api.Page", home: Path, tiny_folder: Path
+) -> None:
+    expect = sync_api.expect
+    choose(page, "models-chosen", "starter")
+    expect(page.locator("#models-facts")).to_contain_text("starter")
+    expect(page.locator("#models-again")).to_be_hidden()
+    about = shutil.copytree(tiny_folder / "tiny", home / "models" / "kept") / "about.json"
+    recipe = {"run": "gone", "model": {"preset": "tiny"}, "split": {}, "training": {"steps": 777}, "text": "0" * 64}
+    about.write_text(json.dumps(json.loads(about.read_text("utf-8")) | {"recipe": recipe | {"files": ["abc"]}}))
+    page.get_by_role("tab", name="Generate").click()
+    page.get_by_role("tab", name="Models").click()
+    expect(page.locator("#models-table")).to_contain_text("kept")
+    choose(page, "models-chosen", "kept")
+    page.locator("#models-again").click()
+    expect(page.get_by_text("A recipe has no text: choose it. SHA-256 of its file: abc.").first).to_be_visible()
+    expect(page.locator("#train-size input")).to_have_value(re.compile("tiny"))
+    page.locator("#train-advanced").get_by_text("Advanced").click()
+    expect(page.locator("#train-steps input")).to_have_value("777")
+
+
+def test_a_run_has_two_names_in_the_lists_and_its_checkpoints_are_reached_by_the_models_tab(
+    page: "sync_api.Page",
+) -> None:
+    expect, table = sync_api.expect, page.locator("#models-table")
+    rows = table.locator("tbody tr").filter(has_text="book")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("book (best on unseen text, step 34)")
+    expect(rows.last).to_contain_text("book-last (closest to its text, step 142)")
+    page.get_by_label("Show all checkpoints of runs").check()
+    expect(rows).to_have_count(6)
+    expect(rows.nth(2)).to_contain_text("run book, latest checkpoint")
+    choose(page, "models-chosen", "run book, step 140")
+    page.get_by_role("button", name="Compare as B").click()
+    expect(page.locator("#compare-b-model input")).to_have_value("run book, step 140")
+    page.locator("#compare-a-model input").click()
+    options = page.locator("#compare-a-model").get_by_role("option").filter(has_text="book")
+    expect(options).to_have_count(2)
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Models").click()
+    page.get_by_label("Show all checkpoints of runs").uncheck()
+    expect(rows).to_have_count(3)  # the chosen one stays
+    page.get_by_role("button", name="Generate with it").click()
+    expect(page.locator("#model input")).to_have_value("run book, step 140")

@@ -135,3 +135,4 @@ def test_a_dropped_in_sampler_has_a_slider_and_works(in_event_loop: Callable) ->
 
 def test_markdown_is_shown_not_rendered() -> None:
     assert markdown_text("a *b* <i>_c_</i>") == "a \\*b\\* \\<i\\>\\_c\\_\\</i\\>"
+    assert markdown_text("0.5: https://a.b www.a.b c@d") == "0.5: https\\://a.b www\\.a.b c\\@d"  # no links

@@ -1,13 +1,15 @@
 """The Generate tab in a real browser, served by a real desk: texts, Stop, samplers, presets, mistakes."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 from conftest import WHISPER
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, put
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, put, unfold
 
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
@@ -45,7 +47,7 @@ def figures(page: "sync_api.Page") -> str:
 def generate(page: "sync_api.Page", prompt: str) -> str:
     page.locator("#prompt textarea").fill(prompt)
     before = figures(page)
-    page.locator("#generate").click()
+    page.locator("#generate").press("Enter")  # a click so soon after an end was meant for Stop
     finished(page, before)
     return text(page)
 
@@ -67,9 +69,9 @@ def test_a_prompt_streams_and_the_figures_are_there(page: "sync_api.Page") -> No
     shown = generate(page, "Once upon a time")
     assert shown.startswith("Once upon a time")
     assert len(shown) > 60
-    line = figures(page)
-    for part in ("starter · float32", "prompt", "first token after", "tokens/s", "memory", "seed"):
-        assert part in line
+    assert "tokens/s" in figures(page)
+    for part in ("starter · float32", "prompt", "first token after", "memory", "seed"):
+        sync_api.expect(details(page)).to_contain_text(part)
     assert "tokens" in page.locator("#count").inner_text()
 
 
@@ -106,8 +108,8 @@ def test_continue_goes_on_with_the_text(page: "sync_api.Page") -> None:
     choose(page, "model", "slow")
     put(page, "max-new-tokens", 30)
     first = generate(page, "c")
-    page.locator("#continue").click()
-    sync_api.expect(page.locator("#figures")).to_contain_text(f"prompt {len(first)} tokens")
+    page.locator("#continue-1").click()
+    sync_api.expect(details(page)).to_contain_text(f"prompt {len(first)} tokens")
     finished(page)
     assert text(page).startswith(first)
     assert len(text(page)) == len(first) + 30
@@ -119,7 +121,7 @@ def test_seed_repeats_and_draw_new_does_not(page: "sync_api.Page") -> None:
     page.locator("#new-seed input").check()
     first = generate(page, "Once")
     seed = page.locator("#seed input").input_value()
-    assert f"seed {seed}" in figures(page)
+    sync_api.expect(details(page)).to_contain_text(f"seed {seed}")
     assert generate(page, "Once") != first
     page.locator("#seed input").press_sequentially("0")
     sync_api.expect(page.locator("#new-seed input")).not_to_be_checked()  # who types a seed wants that one
@@ -127,7 +129,7 @@ def test_seed_repeats_and_draw_new_does_not(page: "sync_api.Page") -> None:
     assert generate(page, "Once") == first
     page.locator("#seed input").fill(str(2**63 - 1))
     generate(page, "Once")
-    assert f"seed {2**63 - 1}" in figures(page)
+    sync_api.expect(details(page)).to_contain_text(f"seed {2**63 - 1}")
 
 
 def test_several_sequences_and_a_changed_chain(page: "sync_api.Page") -> None:
@@ -143,6 +145,7 @@ def test_several_sequences_and_a_changed_chain(page: "sync_api.Page") -> None:
     sync_api.expect(page.locator("#temperature")).to_be_hidden()  # greedy has no options
     generate(page, "The fox")
     assert len({text(page, i) for i in (1, 2, 3)}) == 1
+    unfold(page, "preset-options")
     page.locator("#preset-neutralise").click()
     sync_api.expect(page.locator("#temperature")).to_be_visible()
     put(page, "n", 1)
@@ -167,11 +170,17 @@ def test_a_broken_plugin_is_named_as_plain_text(page: "sync_api.Page") -> None:
 
 
 def test_presets_can_be_saved_and_deleted(page: "sync_api.Page") -> None:
+    unfold(page, "preset-options")
+    name = page.locator("#preset-name").locator("input, textarea")
+    name.fill("mine <b>")
     put(page, "temperature", 1.3)
-    box = page.locator("#preset input")
-    box.fill("mine <b>")
+    preset = page.locator("#preset")
+    sync_api.expect(preset).to_contain_text("Preset, changed")  # a late label must not touch the name
     page.locator("#preset-save").click()
     sync_api.expect(page.get_by_text("Saved as mine <b>.")).to_be_visible()
+    sync_api.expect(preset).not_to_contain_text("changed")
+    sync_api.expect(preset.locator("input")).to_have_value("mine <b>")
+    sync_api.expect(name).to_have_value("")
     choose(page, "preset", "Careful")
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.5")
     choose(page, "preset", "mine <b>")
@@ -218,7 +227,7 @@ def test_the_page_stands_still_and_the_text_follows_the_stream(page: "sync_api.P
     assert before is not None
     assert after is not None
     assert (after["x"], after["width"]) == (before["x"], before["width"])
-    # the text box scrolls in a frame of its own, after the figures say that this was the end
+    # the text box scrolls in a frame of its own; what is new is short, and in view with the end
     box = "document.querySelector('#text-1 textarea')"
     page.wait_for_function(f"(box => box.scrollHeight - box.clientHeight - box.scrollTop < 60)({box})")
 
@@ -241,12 +250,30 @@ def test_a_long_prompt_is_counted_and_cut_aloud(page: "sync_api.Page") -> None:
     put(page, "max-new-tokens", 20)
     page.locator("#prompt textarea").fill("the cat and the dog " * 100)
     sync_api.expect(page.locator("#count")).to_contain_text("of 256 tokens: the first")
-    sync_api.expect(page.locator("#count")).to_contain_text("will be left out, so that 20 new ones fit")
+    sync_api.expect(page.locator("#count")).to_contain_text("”, will be left out, so that 20 new ones fit")
     put(page, "max-new-tokens", 30)  # the count follows what is wanted
     sync_api.expect(page.locator("#count")).to_contain_text("so that 30 new ones fit")
     page.locator("#generate").click()
     finished(page)
     assert "tokens were left out of the prompt, so that 30 new tokens fit the context of 256 tokens" in figures(page)
+    assert "Left out is the beginning, up to “…" in figures(page)
+
+
+def test_the_request_as_code_gives_the_text_on_screen(page: "sync_api.Page", desk: RunningDesk) -> None:
+    choose(page, "model", "starter")
+    put(page, "max-new-tokens", 15)
+    shown = generate(page, "Once upon a time")
+    page.get_by_role("button", name="Use from code").click()
+    code = page.locator("#request-code .cm-content")
+    sync_api.expect(code).to_contain_text(f"curl {desk.url}/v1/completions")
+    sync_api.expect(page.locator("#code-note")).to_contain_text("Generate draws a new one")
+    page.locator("#code-language").get_by_text("Python", exact=True).click()
+    sync_api.expect(code).to_contain_text("httpx.post(")
+    source = "\n".join(page.locator("#request-code .cm-line").all_inner_texts())
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=60)
+    assert "Once upon a time" + done.stdout.removesuffix("\n") == shown
+    page.locator("#prompt textarea").fill("fox " * 300)
+    sync_api.expect(page.locator("#code-note")).to_contain_text("the context of starter is 256 tokens")
 
 
 def test_text_is_never_run(page: "sync_api.Page") -> None:

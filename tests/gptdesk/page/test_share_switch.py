@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 from starlette.datastructures import Headers
 
+from gptdesk.api.callers import caller_address
 from gptdesk.page.long_action import owner_of
 from gptdesk.settings import LinkSettings, Settings
 
@@ -34,6 +35,18 @@ def test_who_asks_through_a_link_is_known_by_the_address_the_server_saw(headers:
     )
     assert owner_of(request, LinkSettings(home=Path("x"))) == owner  # type: ignore[arg-type]
     assert owner_of(request, Settings(home=Path("x"))) == "127.0.0.1"  # type: ignore[arg-type]
+
+
+def test_who_asks_by_a_reverse_proxy_is_known_by_the_address_that_it_names() -> None:
+    public = Settings(home=Path("x"), public_desk=True)
+    proxied = public.model_copy(update={"allow_host": "desk.example.org"})
+    for settings, address, owner in (
+        (proxied, "127.0.0.1", "9.9.9.9"),
+        (proxied, "8.8.8.8", "8.8.8.8"),  # past the proxy
+        (public, "127.0.0.1", "127.0.0.1"),  # there is none
+    ):
+        assert settings.public
+        assert caller_address(["1.1.1.1, 9.9.9.9"], address, settings=settings) == owner
 
 
 def test_no_handler_makes_a_widget() -> None:

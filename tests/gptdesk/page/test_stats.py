@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gptdesk.generation import GenerationResult, GenerationStart, GenerationStep
-from gptdesk.page.stats import stats_line
+from gptdesk.page.stats import stats_details, stats_line
 from models.manager import ModelKey
 
 KEY = ModelKey("starter")
@@ -15,8 +15,9 @@ START = GenerationStart(
 
 
 def parts(result: GenerationResult) -> list[str]:
-    """The parts of the line, but for the memory, which is that of this process."""
-    found = stats_line(result, KEY).replace(str(KEY), KEY.name).split(" · ")
+    """Return the parts of the line and of the details, but for the memory, which is that of this process."""
+    details = stats_details(result, KEY).replace(str(KEY), KEY.name).removeprefix("- ").split("\n- ")
+    found = stats_line(result).split(" · ") + details
     (memory,) = [part for part in found if part.startswith("memory ")]
     assert 0.01 < float(memory.split()[1]) < 100
     return [part for part in found if part != memory]
@@ -34,25 +35,25 @@ def step(row: int, seconds: float, *, token: int | None = 5, ended: str | None =
 
 
 def test_before_the_prompt_is_read_there_are_no_figures() -> None:
-    assert stats_line(GenerationResult(1), KEY) == "Reading the prompt …"
+    assert stats_line(GenerationResult(1)) == "Reading the prompt …"
+    assert stats_details(GenerationResult(1), KEY) == ""
 
 
 def test_a_prompt_that_is_read_has_no_speed_yet() -> None:
-    assert str(KEY) in stats_line(result(START), KEY)
-    found = parts(result(START))
-    assert found[0] == "**starter** by addmm"
-    assert found[1:] == ["prompt 12 tokens in 50 ms", "0 tokens", "seed 7"]
+    assert str(KEY) in stats_details(result(START), KEY)
+    assert parts(result(START)) == ["0 tokens", "**starter** by addmm", "prompt 12 tokens in 50 ms", "seed 7"]
 
 
 def test_known_tokens_are_named() -> None:
     found = parts(result(replace(START, prompt_tokens=1500, known_tokens=1400)))
-    assert found[1] == "prompt 1,500 tokens (1,400 of them known) in 50 ms"
+    assert "prompt 1,500 tokens (1,400 of them known) in 50 ms" in found
 
 
 def test_the_speed_is_of_all_sequences_after_their_first_token() -> None:
     events = [step(row, 0.06) for row in (0, 1)] + [step(row, 0.06 + i / 10) for i in range(1, 6) for row in (0, 1)]
     found = parts(result(START, *events, n=2))
-    assert found[2:5] == ["first token after 60 ms", "20 tokens/s", "12 tokens"]
+    assert found[:2] == ["12 tokens", "20 tokens/s"]
+    assert "first token after 60 ms" in found
     assert not any("ended" in part for part in found)
 
 
@@ -85,8 +86,18 @@ def test_a_stop_string_is_named_as_one_would_type_it() -> None:
 
 
 def test_a_cut_prompt_is_a_sentence_below_the_line() -> None:
-    line, empty, cut = stats_line(result(replace(START, prompt_tokens=236, dropped_tokens=1200)), KEY).split("\n")
-    assert line.endswith("seed 7")
+    line, empty, cut = stats_line(result(replace(START, prompt_tokens=236, dropped_tokens=1200))).split("\n")
+    assert line == "0 tokens"
     assert empty == ""
     assert cut.startswith("⚠ The first 1,200 tokens were left out of the prompt")
     assert cut.endswith("the context of 256 tokens.")
+
+
+def test_a_text_to_which_nothing_was_added_is_taken_as_finished() -> None:
+    ended = result(START, replace(step(0, 0.1, ended="stop"), text=""))
+    line, _, note = stats_line(ended).split("\n")
+    assert line == "1 token · ended: end of text"
+    assert note.startswith("The model takes the text as finished: it added nothing.")
+    by_string = replace(step(0, 0.1, ended="stop"), text="", stop_string="a")
+    for more in (step(0, 0.1, ended="stop"), by_string, replace(step(0, 0.1, ended="stopped"), text="")):
+        assert "finished" not in stats_line(result(START, more))

@@ -11,7 +11,7 @@ import torch
 from training_checks import begin, context_in, resume, write_text
 
 from gptdesk.__main__ import main
-from gptdesk.training import TrainingStep, checkpoints, control, lock, loop
+from gptdesk.training import TrainingStep, checkpoints, control, corpus, lock, loop
 from gptdesk.training.loop import Note
 from gptdesk.training.run_directory import RunDirectory
 from gptdesk.training.runner import Event
@@ -44,6 +44,31 @@ def test_the_last_weights_never_take_the_place_of_another_model(tmp_path: Path) 
     assert source(tmp_path, "book-last-2") == source(tmp_path, "book") == "gptdesk train, run book"
     *_, note = resume(run)
     assert not (tmp_path / "models" / "book-last-3").exists()  # its own is replaced
+
+
+def test_a_short_text_is_used_by_its_last_weights_and_a_longer_one_by_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, context = overfitting(tmp_path), context_in(tmp_path)
+    list(resume(run))
+    assert control.model_of(context, control.info(context, "book")) == "book-last"
+    monkeypatch.setattr(corpus, "SHORT", 10)
+    list(resume(run))
+    assert control.model_of(context, control.info(context, "book")) == "book"
+
+
+def test_a_finished_run_is_trained_as_long_again_bit_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, longer = begin(tmp_path, "run"), begin(tmp_path, "longer")
+    list(resume(run))
+    ended = run.status().step
+    list(resume(longer))
+    monkeypatch.setattr(control, "launch", lambda run, *_, **__: list(resume(run)))
+    control.extend(context_in(tmp_path), "run", steps=ended)
+    control.amend(context_in(tmp_path), "longer", steps=2 * ended, patience=0)
+    list(resume(longer))
+    assert run.status().step == 2 * ended
+    first, second = (checkpoints.load(checkpoints.newest(one.path))[0].tensors for one in (run, longer))
+    assert all(torch.equal(first[name], second[name]) for name in second)
 
 
 def test_a_best_step_that_could_not_be_saved_is_told(tmp_path: Path) -> None:

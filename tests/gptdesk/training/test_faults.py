@@ -180,7 +180,11 @@ def test_options_that_cannot_be_are_one_sentence(tmp_path: Path, chosen: dict, s
     ("text", "chosen", "sentence"),
     [
         ("", {}, "the text is empty; give a file with some text in it"),
-        ("too short", {}, "the text has 9 tokens to train on, and one row of block_size 16 needs 17; "),
+        (
+            "too short",
+            {},
+            "the text is too short to train on: give more text, at least a few sentences, ",
+        ),
         ("some words, " * 40, {"model": {"n_head": 3}}, "n_embd must be a multiple of n_head, but 32 is not one of 3"),
         ("some words, " * 40, {"model": {"start": "../up"}}, "there is no model '../up'; the models here are: "),
         ("some words, " * 40, {"model": {"start": "nobody"}}, "there is no model 'nobody'; the models here are: none"),
@@ -238,6 +242,16 @@ def test_a_run_tells_a_viewer_all_there_is(tmp_path: Path) -> None:
     assert status.best_loss == min(line["val_loss"] for line in lines if line["val_loss"])
     about = json.loads((tmp_path / "models" / "run" / "about.json").read_text("utf-8"))
     assert (about["steps"], about["tokens"], about["validation_loss"]) == (20, 1280, lines[-1]["val_loss"])
+    recipe = about["recipe"]
+    saved = json.loads((run.path / "plan.json").read_text("utf-8"))
+    assert [recipe[group] for group in ("model", "split", "training")] == [
+        saved[group] for group in ("model", "split", "training")
+    ]
+    resolved = run.resolved()
+    assert resolved is not None
+    assert recipe["text"] == resolved.digest
+    assert len(recipe["files"]) == 1
+    assert str(tmp_path) not in json.dumps(about)
     assert saved_steps(run) == [16, 20]
     info = control.info(context_in(tmp_path), "run")
     assert (info.state, info.last) == ("finished", lines[-1])

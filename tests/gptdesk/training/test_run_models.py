@@ -1,5 +1,6 @@
 """What a run has saved so far is lent like any other model, while it trains and after: found, used, replaced, gone."""
 
+import shutil
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli_checks import Capture, answer, complaint
-from training_checks import begin, resume
+from training_checks import begin, ended_run, resume
 
 from gptdesk.comparison.texts import held_out_text
 from gptdesk.desk import Desk
@@ -16,7 +17,7 @@ from gptdesk.settings import Settings
 from gptdesk.training import TrainingStep
 from gptdesk.training.checkpoints import model_of
 from gptdesk.training.run_directory import RunDirectory
-from gptdesk.training.run_models import duplicates, run_models, title
+from gptdesk.training.run_models import by_run, duplicates, grouped, run_models, title
 from models import storage
 from models.checkpoint import Checkpoint
 from models.manager import ModelKey
@@ -153,3 +154,31 @@ def test_an_ended_run_is_offered_once_for_each_of_its_models(tmp_path: Path) -> 
     assert set(names) > set(same)  # they can still be named
     run.write_status(replace(run.status(), state="training"))
     assert duplicates(tmp_path / "runs", names) == {}
+
+
+def test_a_list_groups_the_models_of_a_run_and_shows_one_or_two_names_first(tiny_folder: Path, tmp_path: Path) -> None:
+    run = ended_run(tmp_path, tiny_folder / "tiny")
+    shutil.copytree(tiny_folder / "tiny", tmp_path / "models" / "book-laa")
+    shutil.copytree(tiny_folder / "tiny", tmp_path / "models" / "odd@4")
+    names = [info.name for info in Desk(Settings(home=tmp_path)).library.available()]
+    assert {"starter", "odd@4", "book@latest", "book@34", "book@140", "book@142"} < set(names)
+    of_runs = by_run(tmp_path / "runs", names)
+    assert [(one.title, one.run) for one in of_runs.values() if one.is_main] == [
+        ("book (best on unseen text, step 34)", "book"),
+        ("book-last (closest to its text, step 142)", "book"),
+    ]
+    assert of_runs["book@142"].title == "run book, step 142 (as book-last)"
+    further = ["book@latest", "book@142", "book@140", "book@34"]
+    assert grouped(names, of_runs) == ["book", "book-last", *further, "book-laa", "odd@4", "starter"]
+
+    for state, best, main in [
+        ("training", 34, ["book@latest", "book@34"]),
+        ("stopped", 142, ["book"]),
+        ("paused", 0, ["book@latest"]),
+    ]:
+        run.write_status(replace(run.status(), state=state, best_step=best))
+        without_last = [name for name in names if name != "book-last"]
+        of_runs = by_run(tmp_path / "runs", without_last)
+        assert [name for name, one in of_runs.items() if one.is_main] == main
+    run.write_status(replace(run.status(), state="training", best_step=34))
+    assert by_run(tmp_path / "runs", names)["book@34"].title == "run book, step 34, the best so far"

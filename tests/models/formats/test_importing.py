@@ -90,7 +90,7 @@ def test_the_guess_is_that_of_the_lowest_loss(library: ModelLibrary, source: Pat
     [
         ({"n_head": 5}, "n_embd must be a multiple of n_head"),
         ({"tokenizer": "nowhere.json"}, "there is no"),
-        ({"tokenizer": "gpt2"}, "has 50257 tokens, the model 65"),
+        ({"tokenizer": "gpt2"}, "has 50,257 tokens and does not fit, for the model has 65"),
     ],
 )
 def test_options_that_do_not_fit(source: Path, options: dict[str, object], words: str) -> None:
@@ -132,7 +132,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(library: ModelLibrary, tmp
     folder.mkdir()
     torch.save(GPTModel().state_dict(), folder / "model.pt")
     (folder / "meta.json").write_text(json.dumps({"chars": "".join(map(chr, range(100, 100 + V + 1)))}))
-    with pytest.raises(ValueError, match="has 66 tokens, the model 65; give the right one by --tokenizer"):
+    with pytest.raises(ValueError, match="has 66 tokens and does not fit, for the model has 65"):
         library.import_model(folder, options=ImportOptions(n_head=H))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from gptdesk.comparison import Side, side_names
+from gptdesk.comparison import Side
 from gptdesk.comparison.blind import Tally, Vote, tally_sentence, write_round
 from gptdesk.desk import Desk
 from gptdesk.formatting import plural
@@ -59,13 +59,13 @@ class BlindView:
         for vote, button in self.votes.items():
             button.click(self._voter(vote), self.round, shared, **one)
         if not self._desk.settings.public:
-            pickers = [box for picker in self._sides.pickers[:2] for box in (picker.name, picker.precision)]
-            self.reset.click(self._on_reset, {self.reset, *pickers}, shared, **one)
+            self.reset.click(self._on_reset, {self.reset, *self._sides.inputs}, shared, **one)
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
             sides = self._sides.sides(values, seed=draw_seed())[:2]
-            number = self._tally([side.key.spelled for side in sides]).rounds + 1
+            keys = self._sides.vote_keys(values, sides)
+            number = self._tally(keys).rounds + 1
             begun: Updates = {self._actions.line: f"{self._round(number)}both sides are writing …", self.round: None}
             yield self._enable_votes(False) | {self.reset: RESET} | begun
             results: list[GenerationResult] = []
@@ -75,18 +75,18 @@ class BlindView:
             if len(results) < len(sides):
                 yield {self._actions.line: "You stopped the round."}
                 return
-            yield self._show_round(sides, [result.texts[0] for result in results])
+            yield self._show_round(sides, keys, [result.texts[0] for result in results])
 
         yield from self._actions.run_queued(work, request)
 
-    def _show_round(self, sides: list[Side], texts: list[str]) -> Updates:
+    def _show_round(self, sides: list[Side], keys: list[str], texts: list[str]) -> Updates:
         """Return updates that show both texts, swapped at random, and enable the vote buttons if they differ."""
         swapped = bool(secrets.randbelow(2))
         ordered, prompt = texts[::-1] if swapped else texts, sides[0].request.prompt
         updates = self._enable_votes(True)
         for box, name, text in zip(self.panes, NAMES, ordered, strict=True):
             updates[box] = pane(name, prompt, text)
-        names, keys = [side.name for side in sides], [side.key.spelled for side in sides]
+        names = [side.name for side in sides]
         tally = self._tally(keys)
         number = self._round(tally.rounds + 1)
         updates[self._actions.line] = f"{number}which one is better?"
@@ -132,8 +132,8 @@ class BlindView:
     @shows_errors
     def _on_reset(self, values: Values) -> object:
         """Ask with the button's own text; when it is pressed again, delete the votes of the two models chosen."""
-        keys = [picker.key(values) for picker in self._sides.pickers[:2]]
-        spelled, names = [key.spelled for key in keys], side_names(keys)
+        sides = self._sides.sides(values)[:2]
+        spelled, names = self._sides.vote_keys(values, sides), [side.name for side in sides]
         count = self._tally(spelled).rounds
         if not count:
             raise ValueError(f"there are no votes on {names[0]} against {names[1]}")

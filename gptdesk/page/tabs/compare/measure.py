@@ -9,7 +9,7 @@ from gptdesk.comparison import MOST_SIDES, Side, Stage
 from gptdesk.comparison.export import report_document, table_rows
 from gptdesk.comparison.heat_map import heat_map
 from gptdesk.comparison.measuring import MOST_REPEATS
-from gptdesk.comparison.report import Report, caveats, divergence_sentences, study, summary_sentences
+from gptdesk.comparison.report import Report, caveats, disturbance, divergence_sentences, study, summary_sentences
 from gptdesk.comparison.texts import find_held_out_text, unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.errors import Busy, TooLarge
@@ -21,7 +21,14 @@ from gptdesk.page.option_widgets import STREAMING, WITH_MESSAGES, Updates, Value
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tabs.compare.exporting import ExportBar
 from gptdesk.page.tabs.compare.given import BOX, GivenText, TextOrFile
-from gptdesk.page.tabs.compare.panes import PICK, divergence_marks, empty_pane, heat_map_html, progress_line
+from gptdesk.page.tabs.compare.panes import (
+    PICK,
+    divergence_marks,
+    empty_pane,
+    headlines_html,
+    heat_map_html,
+    progress_line,
+)
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
 from gptdesk.training.curves import thin
@@ -30,7 +37,11 @@ from models.manager import ModelKey
 PUBLIC_REPEATS, PUBLIC_TOKENS, PUBLIC_CHARACTERS = 5, 200, 200_000
 LOOK = 0.5  # seconds between two progress updates; more of them would slow down the timed generation
 PATIENCE = 2.0  # seconds that a part of the heat map waits for the scheduler
-NOTHING = "No measurement yet. Measure times every side alone, one after the other, and evaluates it on a text."
+NOTHING = (
+    "No measurement yet. Measure times every side alone, one after the other, and evaluates it on a text. Here will be "
+    "three figures for each candidate (size, speed, quality) with a sentence, then both texts, and the text it was "
+    "evaluated on, token by token."
+)
 
 
 class MeasureView:
@@ -52,14 +63,18 @@ class MeasureView:
             1, most, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
         )
         self._actions = action_row(desk, "Measure", ident="measure", running=sides.running)
-        self.summary = gr.Markdown(NOTHING, elem_id="summary")
+        self.headlines = gr.HTML(elem_id="headlines", elem_classes="bare")
+        self.nothing = gr.Markdown(NOTHING, elem_id="measure-nothing")  # until the first measurement begins
+        self.summary = gr.Markdown(elem_id="summary", buttons=["copy"])
         with gr.Column(visible=False) as self.results:
             self._lay_out_results()
         self.judged = gr.State(None)  # content of the heat map: the sides' keys, their names and the text
 
     def _lay_out_results(self) -> None:
-        self.table = gr.HTML(elem_id="report", elem_classes=["figures-table", "bare"])
-        self.plot = gr.HTML(elem_id="latencies", elem_classes="bare")
+        self.export = ExportBar(prefix="save-")
+        with gr.Accordion("All figures", open=False, elem_id="all-figures"):
+            self.table = gr.HTML(elem_id="report", elem_classes=["figures-table", "bare"])
+            self.plot = gr.HTML(elem_id="latencies", elem_classes="bare")
         with gr.Row(equal_height=True, elem_classes="panes"):
             self.panes = [empty_pane(i, prefix="measured-", visible=i < 2) for i in range(MOST_SIDES)]
         with gr.Column(visible=False) as self.heat_map_box:
@@ -67,7 +82,6 @@ class MeasureView:
                 self.part = gr.Slider(1, 2, value=1, step=1, label="Part of the text", elem_id="strip-part")
                 self.candidate = gr.Radio(["B"], value="B", label="Beside A", visible=False, elem_id="strip-side")
             self.heat_map = gr.HTML(js_on_load=PICK, elem_id="strip", elem_classes="bare")
-        self.export = ExportBar(prefix="save-")
         self.notes = gr.Markdown(elem_id="caveats", elem_classes="note")
 
     @property
@@ -79,7 +93,17 @@ class MeasureView:
         """Connect the buttons and the heat map."""
         self._actions.wire()
         inputs = {*self._sides.inputs, *self.text.inputs, self.repeats}
-        report_outputs = [self.summary, self.results, self.table, self.plot, *self.panes, self.notes, self.judged]
+        report_outputs = [
+            self.headlines,
+            self.nothing,
+            self.summary,
+            self.results,
+            self.table,
+            self.plot,
+            *self.panes,
+            self.notes,
+            self.judged,
+        ]
         heat_map_outputs = [self.heat_map_box, self.part, self.candidate, self.heat_map]
         outputs = [*self._actions.outputs, *report_outputs, *heat_map_outputs, *self.export.buttons.values()]
         self._actions.start.click(self._on_start, inputs, outputs, **STREAMING)
@@ -98,6 +122,7 @@ class MeasureView:
             if not isinstance(repeats, int):
                 raise ValueError(f"repeats must be a whole number between 1 and {MOST_REPEATS}, not {repeats}")
             self._check_modest(sides, text, repeats)
+            yield {self.nothing: gr.update(visible=False)}
             stream = study(self._desk.manager, sides, text=text, text_name=text_name, repeats=repeats, stop=place.stop)
             report = None
             shared = place.shared(stream, waiting=GenerationQueued)
@@ -153,13 +178,16 @@ class MeasureView:
 
     def _shown(self, report: Report) -> Updates:
         sentences = [f"**{markdown_text(sentence)}**" for sentence in summary_sentences(report)]
+        disturbed = disturbance(report, public=self._desk.settings.public)
+        sentences += [f"⚠ {markdown_text(sentence)}" for sentence in disturbed]
         sentences += [markdown_text(sentence) for sentence in divergence_sentences(report)]
         updates: Updates = {
+            self.headlines: headlines_html(report),
             self.summary: "\n\n".join(sentences),
             self.results: gr.update(visible=True),
             self.table: html_table(["", *report.names], table_rows(report)),
             self.plot: _latency_chart(report),
-            self.notes: "\n\n".join(map(markdown_text, caveats(report))),
+            self.notes: "\n\n".join(map(markdown_text, _rest(report))),
         }
         both = [divergence_marks(one) for one in report.divergences]
         for i, box in enumerate(self.panes):
@@ -214,6 +242,12 @@ class MeasureView:
         heat_map_part = heat_map(self._desk.manager, keys, text, number=number)
         slider = gr.update(maximum=max(2, heat_map_part.of), value=number + 1, visible=heat_map_part.of > 1)
         return slider, heat_map_html(heat_map_part, (names[0], names[i]))
+
+
+def _rest(report: Report) -> list[str]:
+    """Return the caveats that are not shown under the verdict."""
+    above = disturbance(report)
+    return [note for note in caveats(report) if note not in above]
 
 
 def _latency_chart(report: Report) -> str:

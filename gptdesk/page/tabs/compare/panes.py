@@ -8,23 +8,42 @@ import gradio as gr
 
 from gptdesk.comparison import Stage
 from gptdesk.comparison.divergence import Divergence
+from gptdesk.comparison.headline import headlines
 from gptdesk.comparison.heat_map import Expected, HeatMap, HeatMapToken
-from gptdesk.comparison.verdict import BANDS
-from gptdesk.markup import markdown_text, pane
+from gptdesk.comparison.prompts import PromptResult
+from gptdesk.comparison.report import Report
+from gptdesk.comparison.verdict import BANDS, divergence_sentence
+from gptdesk.markup import html_pane, markdown_text
 
 CSS = """
+.headlines { display: flex; flex-wrap: wrap; gap: 10px; margin: 4px 0 10px; }
+.headlines h4 { flex: 1 0 100%; margin: 4px 0 0; font-size: .95rem; }
+#summary { padding-right: 48px; } /* beside its copy button */
+.headlines > div { flex: 1 1 220px; border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
+  padding: 12px 16px; background: var(--background-fill-primary); }
+.headlines span { font-size: .85rem; opacity: .85; }
+.headlines b { display: block; font-size: 1.35rem; line-height: 1.3; margin: 2px 0; }
+.prompt-results td, .prompt-results tbody th { min-width: 12rem; }
+.prompt-results details:not([open]) .whole { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 4;
+  overflow: hidden; }
+.prompt-results .whole { white-space: pre-wrap; overflow-wrap: anywhere; }
+.prompt-results summary { cursor: pointer; list-style: none; }
+.prompt-results summary::-webkit-details-marker { display: none; }
+.prompt-results summary:focus-visible { outline: 2px solid var(--color-accent); }
+.prompt-results mark { background: var(--color-accent-soft); color: inherit; outline: 1px solid var(--color-accent); }
 .strip .tokens { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; }
 .strip .tokens span { border-radius: 3px; padding: 2px 0; cursor: pointer; }
 .strip .tokens span:focus-visible, .strip .tokens span.picked { outline: 2px solid var(--color-accent); }
 .strip .kl-1 { background: rgba(234, 179, 8, .28); }
 .strip .kl-2 { background: rgba(249, 115, 22, .42); }
 .strip .kl-3 { background: rgba(220, 38, 38, .55); }
-.strip .key { font-size: .85rem; opacity: .85; margin: 4px 0 10px; }
-.strip .key span { padding: 1px 6px; border-radius: 3px; }
+.strip .key { font-size: .85rem; margin: 4px 0 10px; }
+.strip .key span { color: var(--body-text-color); padding: 1px 6px; border-radius: 3px; }
 .strip .picked-token { min-height: 3rem; margin-top: 10px; white-space: pre-wrap; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 """
 
+NO_TEXT = "The text of this side will be here."
 # A click, or Enter on a focused token, shows the predictions there below the heat map; hovering, as a tooltip.
 PICK = """
 const pick = token => {
@@ -46,8 +65,9 @@ def progress_line(stage: Stage) -> str:
 
 
 def empty_pane(i: int, *, prefix: str, visible: bool = True) -> gr.HTML:
-    """Return an empty pane for side `i`."""
-    return gr.HTML(pane("", "", ""), elem_id=f"{prefix}{i + 1}", elem_classes="bare", visible=visible, min_width=280)
+    """Return the pane of side `i` before it has a text."""
+    empty = html_pane("ABC"[i], "", f'<span class="given">{NO_TEXT}</span>')
+    return gr.HTML(empty, elem_id=f"{prefix}{i + 1}", elem_classes="bare", visible=visible, min_width=280)
 
 
 def divergence_marks(divergence: Divergence) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
@@ -57,6 +77,48 @@ def divergence_marks(divergence: Divergence) -> tuple[tuple[int, int] | None, tu
         start = divergence.characters
         marks.append(None if divergence.identical or token is None else (start, start + max(1, len(token))))
     return marks[0], marks[1]
+
+
+def headlines_html(report: Report) -> str:
+    """Return size, speed and quality of each candidate as large figures."""
+    return "".join(
+        f'<div class="headlines"><h4>{html.escape(report.names[i])} against {html.escape(report.names[0])}</h4>'
+        + "".join(
+            f"<div><span>{one.title}</span><b>{html.escape(one.figure)}</b><span>{html.escape(one.details)}</span></div>"
+            for one in headlines(report, i)
+        )
+        + "</div>"
+        for i in range(1, len(report.sides))
+    )
+
+
+def prompts_html(names: Sequence[str], rows: Sequence[PromptResult], *, coupled: bool) -> str:
+    """Return the table of a prompt list: each prompt, the text of every side, and the divergences in words.
+
+    A cell shows four lines, and all of its text once it is clicked. The tokens that differ are marked.
+    """
+    head = ["Prompt", *names, *(f"{name} beside {names[0]}" for name in names[1:])]
+    body = []
+    for row in rows:
+        marks = [divergence_marks(one) for one in row.divergences]
+        marked = [marks[0][0], *(mark for _, mark in marks)]
+        texts = [_whole(one.texts[0], mark) for one, mark in zip(row.results, marked, strict=True)]
+        said = [
+            html.escape(divergence_sentence(one, names[0], names[i], coupled=coupled))
+            for i, one in enumerate(row.divergences, 1)
+        ]
+        cells = "".join(f"<td>{cell}</td>" for cell in (*texts, *said))
+        body.append(f'<tr><th scope="row">{_whole(row.prompt, None)}</th>{cells}</tr>')
+    top = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
+    return f'<table class="prompt-results"><thead><tr>{top}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def _whole(text: str, mark: tuple[int, int] | None) -> str:
+    """Return a text that is cut by the style sheet until it is clicked."""
+    start, end = mark or (len(text), len(text))
+    marked = f"<mark>{html.escape(text[start:end])}</mark>" if mark else ""
+    body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}" or "(empty)"
+    return f'<details><summary><span class="whole" dir="auto">{body}</span></summary></details>'
 
 
 def heat_map_html(heat_map: HeatMap, names: Sequence[str]) -> str:

@@ -1,23 +1,24 @@
-"""Prompt list: many prompts in one go, with a table of divergences."""
+"""Prompt list: many prompts in one go, with a table of their texts and divergences."""
 
 from collections.abc import Iterator
 
 import gradio as gr
 from gradio.components import Component
 
-from gptdesk.comparison import Side, Stage, in_turn_note
-from gptdesk.comparison.export import prompts_document
+from gptdesk.comparison import Side, Stage, in_turn_note, weights_of
+from gptdesk.comparison.export import prompts_document, same_texts_sentence
 from gptdesk.comparison.prompts import PromptResult, compare_prompts, read_prompts
+from gptdesk.comparison.report import are_coupled
 from gptdesk.desk import Desk
 from gptdesk.errors import TooLarge
 from gptdesk.generation import GenerationQueued
-from gptdesk.markup import html_table, markdown_text
+from gptdesk.markup import markdown_text
 from gptdesk.page.long_action import action_row
 from gptdesk.page.option_widgets import STREAMING, Updates, Values
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tabs.compare.exporting import ExportBar
 from gptdesk.page.tabs.compare.given import TextOrFile
-from gptdesk.page.tabs.compare.panes import progress_line
+from gptdesk.page.tabs.compare.panes import progress_line, prompts_html
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
 
@@ -67,6 +68,7 @@ class PromptsView:
             sides = self._sides.sides(values)
             note = in_turn_note(self._desk.manager, [side.key for side in sides])
             results: list[PromptResult] = []
+            shown = 0  # results in the table, which is sent whole: the longer it is, the less often
             stream = compare_prompts(self._desk.manager, sides, prompts, stop=place.stop)
             shared = place.shared(stream, waiting=GenerationQueued)
             for events in in_batches(shared, stop=place.stop, every=0.2):
@@ -78,20 +80,24 @@ class PromptsView:
                         updates |= self._actions.waiting(event.position)
                     else:
                         results.append(event)
-                if results and events:
-                    updates |= self._show_results(sides, results, note)
+                if len(results) > shown + shown // 10:
+                    updates |= self._show_results(sides, results)
+                    shown = len(results)
                 yield updates
             ended = "Stopped" if len(results) < len(prompts) else "Done"
             in_turn = f" Not all at once: {note}." if note else ""
             yield {self._actions.line: given.after(f"{ended}: {len(results)} of {len(prompts)} prompts.{in_turn}")}
             if results:
-                yield self.export.filled(prompts_document(sides, results, note=note))
+                yield self._show_results(sides, results)
+                weights = weights_of(self._desk.manager, sides)
+                yield self.export.filled(prompts_document(sides, results, note=note, weights=weights))
 
         yield from self._actions.run_queued(work, request)
 
-    def _show_results(self, sides: list[Side], results: list[PromptResult], note: str | None) -> Updates:
-        document = prompts_document(sides, results, note=note)
+    def _show_results(self, sides: list[Side], results: list[PromptResult]) -> Updates:
+        names = [side.name for side in sides]
+        sentences = [same_texts_sentence(results, names, i) for i in range(1, len(sides))]
         return {
-            self.summary: "\n\n".join(map(markdown_text, document.sentences)),
-            self.table: html_table(document.head, document.rows),
+            self.summary: "\n\n".join(map(markdown_text, sentences)),
+            self.table: prompts_html(names, results, coupled=are_coupled(sides)),
         }

@@ -1,21 +1,27 @@
 """Sides panel: model pickers, prompt and parameters, shared by all sides unless they are unlinked."""
 
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gptdesk.comparison import Side, side_names, with_seed
+from gptdesk.comparison import Side, names_by_difference, side_names, with_seed
 from gptdesk.comparison.texts import unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest
+from gptdesk.history.comparing import chain_words
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values
-from gptdesk.page.pickers import ModelPicker, PresetBar
+from gptdesk.page.pickers import MOST_TOKENS, ModelPicker, PresetBar, most_new_tokens
 from models.manager import ModelKey
 
 LETTERS = "ABC"
 PREFERRED = ("float32", "int8", "int4")
+MODELS, SAMPLERS = "models", "samplers"  # that differ between the sides
+ANOTHER = "For other options, save a preset in Generate."
+FIRST_PRESETS = ("Top-k only", "Top-p only", "Balanced")
 
 
 class SidesPanel:
@@ -30,14 +36,34 @@ class SidesPanel:
         self._own: list[ChainPanel] = []
         self._own_seeds: list[gr.Textbox] = []
         self._boxes: list[gr.Accordion] = []
+        self._columns: list[gr.Column] = []
+        self._side_presets: list[gr.Dropdown] = []
+        self.differs = gr.Radio(
+            [("Models or precisions", MODELS), ("Samplers", SAMPLERS)],
+            value=MODELS,
+            label="Compare",
+            elem_id="compare-differs",
+        )
         with gr.Row():
             for letter, preferred in zip(LETTERS, PREFERRED, strict=True):
                 with gr.Column(min_width=280, visible=letter != "C") as column:
                     label = "A: the reference" if letter == "A" else letter
                     prefix = f"compare-{letter.lower()}-"
                     self.pickers.append(ModelPicker(desk, label=label, preferred=preferred, prefix=prefix))
-        self._third_column = column
-        self.third = gr.Checkbox(label="Add a third model", container=False, elem_id="compare-third")
+                self._columns.append(column)
+        with gr.Row(visible=False) as self._presets_row:
+            for letter, first in zip(LETTERS, FIRST_PRESETS, strict=True):
+                self._side_presets.append(
+                    gr.Dropdown(
+                        desk.preset_names(),
+                        value=first,
+                        label=f"Sampler {letter}",
+                        min_width=200,
+                        visible=letter != "C",
+                        elem_id=f"compare-{letter.lower()}-sampler",
+                    )
+                )
+        self.third = gr.Checkbox(label="Add a third side", container=False, elem_id="compare-third")
         self.prompt = gr.Textbox(
             label="Prompt",
             placeholder="Text that every side continues; leave empty to start a new one.",
@@ -51,8 +77,16 @@ class SidesPanel:
     def _lay_out_parameters(self, desk: Desk) -> None:
         with gr.Row():
             self.max_new_tokens = gr.Slider(
-                1, 1000, value=100, step=1, label="Max new tokens", min_width=280, elem_id="compare-max-new-tokens"
+                1,
+                MOST_TOKENS,
+                value=100,
+                step=1,
+                label="Max new tokens",
+                min_width=280,
+                elem_id="compare-max-new-tokens",
             )
+            # text, because a browser's numbers are exact only up to 2^53
+            self.seed = gr.Textbox("1", label="Seed", max_lines=1, min_width=120, elem_id="compare-seed")
             self.linked = gr.Checkbox(
                 value=True,
                 label="The same samplers and seed for every side",
@@ -63,8 +97,6 @@ class SidesPanel:
         with gr.Row() as self._shared:
             self.panel = ChainPanel(desk.sampler_names(), prefix="compare-")
             with gr.Column(min_width=280):
-                # text, because a browser's numbers are exact only up to 2^53
-                self.seed = gr.Textbox("1", label="Seed", max_lines=1, elem_id="compare-seed")
                 self.presets = PresetBar(desk, self.panel, prefix="compare-")
                 with gr.Group():
                     self.panel.place("temperature", "top_k", "top_p")
@@ -90,7 +122,10 @@ class SidesPanel:
             "seed": self.seed,
             "linked": self.linked,
             "preset": self.presets.name,
+            "differs": self.differs,
         }
+        for letter, preset in zip(LETTERS, self._side_presets, strict=True):
+            widgets[f"{letter}: sampler"] = preset
         for letter, picker, seed in zip(LETTERS, self.pickers, self._own_seeds, strict=True):
             widgets |= {f"{letter}: model": picker.name, f"{letter}: precision": picker.precision}
             widgets[f"{letter}: seed"] = seed
@@ -109,17 +144,24 @@ class SidesPanel:
 
     @property
     def layout_outputs(self) -> list[Block]:
-        """Containers whose visibility depends on the switches."""
-        return [self._third_column, self._shared, *self._boxes]
+        """Containers and widgets whose visibility depends on the switches."""
+        shared = [self.linked, self.seed, self._shared]
+        return [*self._columns[1:], self._presets_row, self._side_presets[2], *shared, *self._boxes]
 
     def wire(self) -> None:
         """Connect the pickers, the presets and the two switches."""
         for picker in self.pickers:
             picker.wire()
         self.presets.wire()
-        switches = [self.linked, self.third]
+        switches: list[Any] = [self.linked, self.third, self.differs]
         for switch in switches:
             switch.change(self._shape, switches, self.layout_outputs, **QUIETLY)
+        names: list[Any] = [picker.name for picker in self.pickers]
+        latest = QUIETLY | {"trigger_mode": "always_last"}
+        for preset in self._side_presets:
+            preset.change(self._on_preset, preset, preset, **latest)
+        inputs: list[Any] = [*names, self.third, self.differs]
+        gr.on([box.change for box in inputs], self._on_models, inputs, self.max_new_tokens, **latest)
 
     def show(self, kept: dict[str, object]) -> Updates:
         """Return updates that list the models and presets there are now and show the saved values `kept`."""
@@ -127,12 +169,31 @@ class SidesPanel:
         for letter, picker in zip(LETTERS, self.pickers, strict=True):
             updates |= picker.show(kept.get(f"{letter}: model"), kept.get(f"{letter}: precision"))
         updates |= self.presets.show(kept.get("preset"))
-        shape = self._shape(kept.get("linked", True) is not False, kept.get("third") is True)
-        return updates | dict(zip(self.layout_outputs, shape, strict=True))
+        for letter, preset, first in zip(LETTERS, self._side_presets, FIRST_PRESETS, strict=True):
+            names, wanted = self._desk.preset_names(), kept.get(f"{letter}: sampler")
+            name = wanted if wanted in names else first
+            updates[preset] = gr.update(choices=names, value=name, info=_options(self._desk, name))
+        picked = [picker.first_of(kept.get(f"{a}: model")) for a, picker in zip(LETTERS, self.pickers, strict=True)]
+        most = most_new_tokens(self._desk, picked[: 3 if kept.get("third") is True else 2])
+        wanted = kept.get("max_new_tokens", self.max_new_tokens.value)
+        assert isinstance(wanted, int | float)
+        updates[self.max_new_tokens] = gr.update(maximum=most, value=min(wanted, most))
+        shape = self._shape(kept.get("linked", True) is not False, kept.get("third") is True, kept.get("differs"))
+        for box, update in zip(self.layout_outputs, shape, strict=True):
+            updates[box] = {**updates[box], **update} if box in updates else update  # type: ignore[dict-item]
+        return updates
 
     def keys(self, values: Values) -> list[ModelKey]:
         """Return the models of the sides; ValueError if one is not chosen or cannot be used."""
+        if values[self.differs] == SAMPLERS:
+            return [self.pickers[0].key(values)] * self.count(values)
         return [picker.key(values) for picker in self.pickers[: self.count(values)]]
+
+    def vote_keys(self, values: Values, sides: Sequence[Side]) -> list[str]:
+        """Return the names under which votes on these sides are counted: models, and in samplers mode the presets."""
+        if values[self.differs] == SAMPLERS:
+            return [f"{side.key.spelled}, {side.name}" for side in sides]
+        return [side.key.spelled for side in sides]
 
     def count(self, values: Values) -> int:
         """Return the number of sides."""
@@ -151,16 +212,55 @@ class SidesPanel:
             request = GenerationRequest(chain=panel.chain(values), seed=chosen, **given)
             return with_seed(self._desk.bounded(request))
 
-        if values[self.linked]:
+        names = side_names(keys)
+        if values[self.differs] == SAMPLERS:
+            shared = request(self.panel, self.seed)
+            presets = [str(values[box] or "") for box in self._side_presets[: len(keys)]]
+            requests = [shared.model_copy(update={"chain": self._desk.preset(name)}) for name in presets]
+            names = [f"{name} ({i})" if presets.count(name) > 1 else name for i, name in enumerate(presets, 1)]
+        elif values[self.linked]:
             requests = [request(self.panel, self.seed)] * len(keys)
         else:
             requests = [request(*own) for own in zip(self._own, self._own_seeds, strict=True)][: len(keys)]
-        sides = [Side(*side) for side in zip(side_names(keys), keys, requests, strict=True)]
+            names = names_by_difference(keys, requests)
+        sides = [Side(*side) for side in zip(names, keys, requests, strict=True)]
         for side in sides:
             if reason := unreadable_because(self._desk.manager, side.key.name, side.request.prompt):
                 raise ValueError(f"the prompt cannot be read by {reason}")
         return sides
 
-    def _shape(self, linked: bool, third: bool) -> list[object]:
-        own = (gr.update(visible=not linked and (i < 2 or third)) for i in range(len(LETTERS)))
-        return [gr.update(visible=third), gr.update(visible=linked), *own]
+    def _shape(self, linked: bool, third: bool, differs: object) -> list[dict[str, object]]:
+        """Return the updates of `layout_outputs`."""
+        samplers = differs == SAMPLERS
+        own = (gr.update(visible=not samplers and not linked and (i < 2 or third)) for i in range(len(LETTERS)))
+        return [
+            *(gr.update(visible=shown and not samplers) for shown in (True, third)),
+            gr.update(visible=samplers),
+            gr.update(visible=third),
+            gr.update(visible=not samplers),
+            gr.update(visible=linked or samplers),
+            gr.update(visible=linked and not samplers),
+            *own,
+        ]
+
+    def _on_preset(self, name: str | None) -> object:
+        """Return an update that shows the options of the preset."""
+        return gr.update(info=_options(self._desk, name))
+
+    def _on_models(self, *chosen: object) -> object:
+        """Return an update of the slider of new tokens, whose maximum is the shortest context of the models."""
+        *names, third, differs = chosen
+        try:
+            return gr.update(
+                maximum=most_new_tokens(self._desk, names[:1] if differs == SAMPLERS else names[: 3 if third else 2])
+            )
+        except ValueError:  # said when the comparison is started
+            return gr.skip()
+
+
+def _options(desk: Desk, preset: object) -> str:
+    """Return the samplers of a preset with their options, and where another one is made."""
+    try:
+        return f"{chain_words(desk.preset(str(preset or '')).to_data()).replace('_', '-')}. {ANOTHER}"
+    except ValueError:  # said when the comparison is started
+        return ANOTHER

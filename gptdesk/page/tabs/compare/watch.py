@@ -20,6 +20,10 @@ from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
 
 NOTE = "Not for timing: the sides slow each other down. Use Measure for figures."
+NOTHING = (
+    "Watch writes a text with every side at once, and then says from which token on they differ and how probable both "
+    "tokens were to both."
+)
 
 
 class SideBySideView:
@@ -31,7 +35,7 @@ class SideBySideView:
         self._actions = action_row(desk, "Watch", ident="watch", running=sides.running)
         with gr.Row(equal_height=True, elem_classes="panes"):
             self.panes = [empty_pane(i, prefix="watch-", visible=i < 2) for i in range(MOST_SIDES)]
-        self.divergences = gr.Markdown(NOTE, elem_id="watch-parting", elem_classes="note")
+        self.divergences = gr.Markdown(NOTHING, elem_id="watch-parting", elem_classes="note")
 
     def wire(self) -> None:
         """Connect the button."""

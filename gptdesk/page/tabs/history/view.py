@@ -7,17 +7,18 @@ import gradio as gr
 from gradio.blocks import Block
 
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationQueued, GenerationResult, GenerationStart
 from gptdesk.history import Entry, History, HistoryFilter
 from gptdesk.history.exporting import EXPORTS
 from gptdesk.markup import markdown_text
-from gptdesk.page.downloads import hand_out
+from gptdesk.page.downloads import SAVE_AT_ONCE, link_to
 from gptdesk.page.long_action import Call, action_row
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.history.drawing import entry_facts, entry_texts, entry_title
+from gptdesk.page.tabs.history.comparing import ComparePanel
+from gptdesk.page.tabs.history.drawing import entry_facts, entry_row, entry_texts, entry_title
+from gptdesk.page.tabs.history.recipes import RecipeExport
+from gptdesk.page.tabs.history.repeating import repeat
 from gptdesk.recipe import Recipe
-from models.manager import ModelKey
 
 LATEST = {"trigger_mode": "always_last"}
 LISTED = 30  # entries on a page of the list
@@ -33,7 +34,9 @@ class HistoryView:
 
     def __init__(self, desk: Desk, history: History, name: str) -> None:
         self._desk, self._history, self._name = desk, history, name
+        self._recipe = RecipeExport(history)
         self._deleted = gr.State([])  # ids that Undo brings back
+        self._shown = gr.State(None)  # id of the entry that is shown, which a search may have left out of the list
         self._last = gr.State(None)  # id of the oldest entry that is listed
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
@@ -59,19 +62,18 @@ class HistoryView:
         with gr.Row():
             self.format = gr.Dropdown(list(EXPORTS), value="json", label="Export format", elem_id="history-format")
             self.export = gr.Button("Export what is found", size="sm", min_width=120, elem_id="history-export")
-        self.file = gr.DownloadButton("Save the file", visible=False, size="sm", elem_id="history-file")
+        self.file = gr.HTML(visible=False, elem_id="history-file", js_on_load=SAVE_AT_ONCE)
 
     def _lay_out_entry(self, desk: Desk) -> None:
         self.texts = gr.HTML(elem_id="history-texts", elem_classes="bare")
         with gr.Row():
             self.open = gr.Button("Open in Generate", variant="primary", min_width=120, elem_id="history-open")
-            self.recipe = gr.Button("Recipe", min_width=80, elem_id="history-recipe")
+            self._recipe.lay_out_button()
             self.delete = gr.Button("Delete", min_width=80, elem_id="history-delete")
-        self.recipe_file = gr.DownloadButton(
-            "Save the recipe: a file that repeats this text", visible=False, size="sm", elem_id="history-recipe-file"
-        )
+        self._recipe.lay_out_result()
         running: dict[str, threading.Event] = {}
         self._repeating = action_row(desk, "Repeat", ident="history-repeat", running=running, primary=False)
+        self._compare = ComparePanel(self._history)
         with gr.Group():
             self.mark = gr.Radio(MARKS, value=0, label="Your rating", elem_id="history-mark")
             self.note = gr.Textbox(label="Note", lines=1, max_lines=6, elem_id="history-note")
@@ -86,43 +88,85 @@ class HistoryView:
     @property
     def _list(self) -> list[Block]:
         """Widgets that `_show_list` updates."""
-        return [self.entries, self.count, self.older, self.newest, self.model, self.file, self._last]
+        return [
+            self.entries,
+            self.count,
+            self.older,
+            self.newest,
+            self.model,
+            self.export,
+            self.file,
+            self._last,
+            self._compare.other,
+        ]
 
     @property
     def _entry(self) -> list[Block]:
         """Widgets that `_show_entry` updates."""
         marks = [self.mark, self.note, self.tags]
-        return [self._details, self.texts, self.recipe_file, self.facts, *marks, self._repeating.line]
+        shown = [self._shown, self._details, self.texts, self.facts]
+        return [*shown, *marks, self._repeating.line, *self._compare.widgets, *self._recipe.widgets]
 
     def wire(self, links: TabLinks) -> None:
         """Connect the widgets; the list is read again whenever the tab is opened."""
         lists, entry = self._list, self._entry
-        links.on_open(self._name, self._on_filter, self._filters | {self.entries}, [*lists, *entry])
+        of_list, both = self._filters | {self._shown}, list(dict.fromkeys([*lists, *entry]))
+        links.on_open(self._name, self._on_open, of_list, both)
         for change in (self.words.change, self.rating.input, self.model.input):
-            change(self._on_filter, self._filters | {self.entries}, [*lists, *entry], **(QUIETLY | LATEST))
-        self.newest.click(self._on_filter, self._filters | {self.entries}, [*lists, *entry], **QUIETLY)
-        self.older.click(self._on_older, self._filters | {self._last}, [*lists, *entry], **QUIETLY)
+            change(self._show_list, of_list, lists, **(QUIETLY | LATEST))
+        self.newest.click(self._show_list, of_list, lists, **QUIETLY)
+        self.older.click(self._on_older, of_list | {self._last}, lists, **QUIETLY)
         self.entries.input(self._on_entry, self.entries, entry, **WITH_MESSAGES)
-        marks = [self.entries, self.mark, self.note, self.tags]
-        self.save.click(self._on_save, self._filters | set(marks), [*lists, *entry], **WITH_MESSAGES)
-        after = [*lists, *entry, self._deleted, self.undo]
-        self.delete.click(self._on_delete, self._filters | {self.entries, self._deleted}, after, **WITH_MESSAGES)
-        self.undo.click(self._on_undo, self._filters | {self._deleted}, after, **WITH_MESSAGES)
+        marks = {self.mark, self.note, self.tags}
+        self.save.click(self._on_save, of_list | marks, lists, **WITH_MESSAGES)
+        after = [*both, self._deleted, self.undo]
+        self.delete.click(self._on_delete, of_list, after, **WITH_MESSAGES)
+        self.undo.click(self._on_undo, of_list | {self._deleted}, after, **WITH_MESSAGES)
         self.export.click(self._on_export, self._filters | {self.format}, self.file, **WITH_MESSAGES)
         self._links = links
-        self.recipe.click(self._on_recipe, self.entries, self.recipe_file, **WITH_MESSAGES)
-        self.open.click(self._on_generate, {self.entries, *links.entry_inputs}, links.entry_outputs, **WITH_MESSAGES)
+        self._recipe.wire(self._shown)
+        self.open.click(self._on_generate, {self._shown, *links.entry_inputs}, links.entry_outputs, **WITH_MESSAGES)
+        self._compare.wire(self._shown)
+        for button in links.compare_buttons:
+            button.click(self._on_newest, of_list, [links.tabs, *both], **WITH_MESSAGES)
         self._repeating.wire()
-        self._repeating.start.click(self._on_repeat, {self.entries}, self._repeating.outputs, **STREAMING)
+        self._repeating.start.click(self._on_repeat, {self._shown}, self._repeating.outputs, **STREAMING)
 
     # The list
 
-    def _on_filter(self, values: Values) -> Updates:
-        return self._show_list(values) | self._show_entry(values[self.entries])
+    def _on_open(self, values: Values) -> Updates:
+        """Return updates of the list and the entry; a comparison with the same entry stays."""
+        both = self._show_both(values, values[self._shown])
+        if both[self._shown] is not None:
+            del both[self._compare.result]
+            listed: dict[str, object] = both[self._compare.other]  # type: ignore[assignment]
+            del listed["value"]
+        return both
+
+    @shows_errors
+    def _on_newest(self, values: Values) -> object:
+        """Open the newest entry, compared with the one before."""
+        newest = self._history.search(limit=2)
+        if len(newest) < 2:
+            raise ValueError("the history has no two texts to compare; generate another one")
+        first, second = (self._history.entry(one.id) for one in newest)
+        both = self._show_both({**values, self._shown: first.id}, first.id)
+        compared = self._compare.compared(first, second)
+        other = self._compare.other
+        both[other] = {**both[other], **compared.pop(other)}  # type: ignore[dict-item]
+        return both | compared | {self._links.tabs: gr.update(selected=self._name)}
 
     def _on_older(self, values: Values) -> Updates:
         last = values[self._last]
-        return self._show_list(values, before=last if isinstance(last, int) else None) | self._show_entry(None)
+        return self._show_list(values, before=last if isinstance(last, int) else None)
+
+    def _show_both(self, values: Values, number: object) -> Updates:
+        """Return the updates of `_show_list` and `_show_entry`, which share a widget."""
+        lists, entry = self._show_list(values), self._show_entry(number)
+        both, other = lists | entry, self._compare.other
+        if other in lists and other in entry:
+            both[other] = {**lists[other], **entry[other]}  # type: ignore[dict-item]
+        return both
 
     def _conditions(self, values: Values) -> HistoryFilter:
         return HistoryFilter(
@@ -138,19 +182,29 @@ class HistoryView:
             found = self._history.search(conditions, limit=LISTED + 1, before=before)
             count, models = self._history.count(conditions), self._history.models()
         except ValueError as error:
-            return {self.entries: gr.update(choices=[], value=None), self.count: f"⚠ {markdown_text(str(error))}"}
-        listed, picked = found[:LISTED], values.get(self.entries)
-        choices = [(entry_title(one), one.id) for one in listed]
+            return {
+                self.entries: gr.update(choices=[], value=None),
+                self.count: "\n\n".join([*self._faults(), f"⚠ {markdown_text(str(error))}"]),
+                self.export: gr.update(interactive=False),
+            }
+        listed, picked = found[:LISTED], values.get(self._shown)
+        choices = [(entry_row(one), one.id) for one in listed]
         words = f"{count:,} {'entry' if count == 1 else 'entries'}" if models else EMPTY
+        words = words if count or not models else NOTHING_FITS
         return {
             self.entries: gr.update(choices=choices, value=picked if picked in [one.id for one in listed] else None),
-            self.count: words if count or not models else NOTHING_FITS,
+            self.count: "\n\n".join([*self._faults(), words]),
+            self.export: gr.update(interactive=count > 0),
             self.older: gr.update(interactive=len(found) > LISTED),
             self.newest: gr.update(interactive=before is not None),
             self.model: gr.update(choices=[("all", ""), *((name, name) for name in models)]),
             self.file: gr.update(visible=False),
             self._last: listed[-1].id if listed else None,
-        }
+        } | self._compare.listing([(entry_title(one), one.id) for one in listed])
+
+    def _faults(self) -> list[str]:
+        """Return what went wrong when texts were saved, as lines of Markdown."""
+        return [f"⚠ {markdown_text(fault)}." for fault in self._history.faults.values()]
 
     # The entry
 
@@ -162,35 +216,28 @@ class HistoryView:
         """Return updates that show an entry; hide the details if there is none."""
         try:
             if not isinstance(number, int):
-                return {self._details: gr.update(visible=False)}
+                return {self._details: gr.update(visible=False), self._shown: None}
             entry = self._history.entry(number)
         except ValueError:  # deleted in another window; the list no longer has it
-            return {self._details: gr.update(visible=False)}
-        return {
-            self._details: gr.update(visible=True),
-            self.texts: entry_texts(entry),
-            self.recipe_file: gr.update(visible=False),
-            self.facts: entry_facts(entry),
-            self.mark: gr.update(value=entry.rating or 0),
-            self.note: gr.update(value=entry.note),
-            self.tags: gr.update(value=" ".join(entry.tags)),
-            self._repeating.line: "",
-        }
+            return {self._details: gr.update(visible=False), self._shown: None}
+        return (
+            {
+                self._shown: entry.id,
+                self._details: gr.update(visible=True),
+                self.texts: entry_texts(entry),
+                self.facts: entry_facts(entry),
+                self.mark: gr.update(value=entry.rating or 0),
+                self.note: gr.update(value=entry.note),
+                self.tags: gr.update(value=" ".join(entry.tags)),
+                self._repeating.line: "",
+            }
+            | self._compare.cleared()
+            | self._recipe.hidden()
+        )
 
     @shows_errors
     def _on_generate(self, values: Values) -> object:
-        return self._links.open_entry(self._entry_of(values[self.entries]), values)
-
-    @shows_errors
-    def _on_recipe(self, number: object) -> object:
-        return self._file(Recipe.of(self._entry_of(number)).to_json().encode(), "recipe.json")
-
-    def _file(self, data: bytes, name: str) -> object:
-        """Return the update of a download button that hands out this file."""
-        try:
-            return gr.update(value=hand_out(data, name), visible=True)
-        except OSError as error:
-            raise ValueError(f"the file could not be written: {error.strerror or error}") from error
+        return self._links.open_entry(self._entry_of(values[self._shown]), values)
 
     def _entry_of(self, number: object) -> Entry:
         if not isinstance(number, int):
@@ -199,7 +246,7 @@ class HistoryView:
 
     @shows_errors
     def _on_save(self, values: Values) -> object:
-        entry, mark = self._entry_of(values[self.entries]), values[self.mark]
+        entry, mark = self._entry_of(values[self._shown]), values[self.mark]
         self._history.annotate(
             entry.id,
             note=str(values[self.note] or ""),
@@ -211,7 +258,7 @@ class HistoryView:
 
     @shows_errors
     def _on_delete(self, values: Values) -> object:
-        entry = self._entry_of(values[self.entries])
+        entry = self._entry_of(values[self._shown])
         self._history.delete([entry.id])
         gr.Info("Deleted; for a day it can be brought back.")
         return self._after([entry.id], values)
@@ -224,7 +271,7 @@ class HistoryView:
 
     def _after(self, deleted: list[int], values: Values) -> Updates:
         buttons: Updates = {self._deleted: deleted, self.undo: gr.update(visible=bool(deleted))}
-        return self._show_list(values) | self._show_entry(None) | buttons
+        return self._show_both({**values, self._shown: None}, None) | buttons
 
     @shows_errors
     def _on_export(self, values: Values) -> object:
@@ -232,26 +279,13 @@ class HistoryView:
         if kind not in EXPORTS:
             raise ValueError(f"format is one of {', '.join(EXPORTS)}, not {kind!r:.40}")
         data = "".join(EXPORTS[kind](self._history.entries(self._conditions(values)))).encode()
-        return self._file(data, f"history.{ENDINGS[kind]}")
+        return gr.update(value=link_to(data, f"history.{ENDINGS[kind]}"), visible=True)
 
     def _on_repeat(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         """Generate the text of the entry once more, and say whether it came out the same."""
 
         def work(call: Call) -> Generator[Updates, None, None]:
-            line = self._repeating.line
-            recipe = Recipe.of(self._entry_of(values[self.entries]))
-            result, key = GenerationResult(recipe.request.n), ModelKey(recipe.model, recipe.precision)
-            stream = self._desk.generate(key, recipe.request, stop=call.stop, owner=call.owner)
-            for event in stream:
-                result.add(event)
-                if isinstance(event, GenerationQueued):
-                    yield self._repeating.waiting(event.position)
-                elif isinstance(event, GenerationStart):
-                    yield {line: "Generating the text once more …"}
-            if call.stop.is_set():
-                yield {line: "You stopped it; nothing was compared."}
-                return
-            weights = self._history.weights_of(self._desk.library.checkpoint(recipe.model).path)
-            yield {line: markdown_text(recipe.verdict(result, weights=weights).sentence)}
+            recipe = Recipe.of(self._entry_of(values[self._shown]))
+            yield from repeat(self._desk, recipe, call, actions=self._repeating)
 
         yield from self._repeating.run(work, request)

@@ -3,31 +3,42 @@
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from gptdesk.formatting import file_size, short
 from gptdesk.management import ListedModel, MemoryEstimate, when
 from gptdesk.markup import html_table
 from gptdesk.page.chart import Line, chart
 from gptdesk.page.option_widgets import label
-from gptdesk.training.run_models import title
 from models.about import About
+from models.precision import PRECISIONS
 from models.weight_reading import GROUPS, LayerHistogram
+from models.weights import WEIGHTS
 
 HEAD = (
     "Model",
     "Source",
     "Parameters",
-    "On disk at",
+    "Saved precisions",
     "Size",
     "Context",
     "Tokenizer",
     "Validation loss",
+    "Saved on",
     "Last used",
 )
 DASH = "\N{EN DASH}"
+OF_FLOATS = "(of the float model)"
+QUANTIZED = {name for name, precision in PRECISIONS.items() if not precision.is_float}
 CSS = """
 #models-table table { white-space: nowrap; }
 #models-table td:nth-child(2) { white-space: normal; min-width: 9rem; }
+@media (max-width: 640px) {  /* a column of names, then as much as fits; each model's facts are below */
+  #models-table td:nth-child(2), #models-table th:nth-child(2), #models-table :is(th, td):nth-child(n + 7),
+  #models-table :is(th, td):nth-child(4) { display: none; }
+  #models-table table { white-space: normal; }
+  #models-table th, #models-table td { padding: 4px 6px !important; }
+}
 .size-bar { display: flex; height: 22px; border-radius: var(--radius-lg); overflow: hidden; }
 .size-bar i { display: block; min-width: 2px; background: currentColor; }
 .sizes .keys { display: flex; flex-wrap: wrap; gap: 2px 16px; margin-top: 8px; font-size: .9rem; }
@@ -42,26 +53,42 @@ CSS = """
 """
 
 
-def model_table(models: Iterable[ListedModel]) -> str:
-    """Return the list of models as a table."""
-    return html_table(HEAD, [_row(model) for model in models])
+def model_table(models: Iterable[tuple[str, ListedModel]]) -> str:
+    """Return the list of models, each with its title, as a table."""
+    return html_table(HEAD, [_row(title, model) for title, model in models])
 
 
-def _row(model: ListedModel) -> list[str]:
+def _row(title: str, model: ListedModel) -> list[str]:
     info = model.info
     if info.problem:
-        return [title(info.name), f"cannot be used: {info.problem}", *[""] * (len(HEAD) - 2)]
+        return [title, f"cannot be used: {info.problem}", *[""] * (len(HEAD) - 2)]
     return [
-        title(info.name),
+        title,
         info.source or DASH,
         short(info.parameters),
         ", ".join(model.stored),
         file_size(info.size_bytes),
         f"{info.context:,}",
         info.tokenizer,
-        DASH if info.validation_loss is None else f"{info.validation_loss:.4f}",
+        _loss(model),
+        when(_saved_on(info.path)),
         when(model.last_used),
     ]
+
+
+def _loss(model: ListedModel) -> str:
+    """Return the validation loss; that of a quantized copy was measured before it was quantized."""
+    if (loss := model.info.validation_loss) is None:
+        return DASH
+    return f"{loss:.4f} {OF_FLOATS}" if model.stored and model.stored[0] in QUANTIZED else f"{loss:.4f}"
+
+
+def _saved_on(folder: Path) -> float | None:
+    """Return when the weights were written, in seconds since 1970; None if that is not known."""
+    try:
+        return (folder / WEIGHTS).stat().st_mtime
+    except OSError:
+        return None
 
 
 def facts(model: ListedModel, about: About, files: Mapping[str, int], memory: Iterable[MemoryEstimate]) -> str:
@@ -73,15 +100,18 @@ def facts(model: ListedModel, about: About, files: Mapping[str, int], memory: It
         ["Context", f"{info.context:,} tokens"],
         ["Vocabulary", f"{info.vocab_size:,} tokens"],
         ["Tokenizer", info.tokenizer],
-        ["On disk at", ", ".join(model.stored)],
+        ["Saved precisions", ", ".join(model.stored)],
         ["Last used", when(model.last_used)],
     ]
-    told = [[label(name), _value(value)] for name, value in asdict(about).items() if value not in ("", None)]
+    said = asdict(about) | {"recipe": "" if about.recipe is None else "options of the run and hash of its text"}
+    told = [[label(name), _value(value)] for name, value in said.items() if value not in ("", None)]
+    if model.stored[:1] and model.stored[0] in QUANTIZED:
+        told = [[name, f"{value} {OF_FLOATS}" if name == "Validation loss" else value] for name, value in told]
     tables = [
         html_table(["Model", ""], shape),
         html_table(["about.json", ""], told or [["It says nothing.", ""]]),
         html_table(
-            ["Memory when loaded", "", ""],
+            ["Memory when loaded, at most", "", ""],
             [[one.precision, file_size(one.needed), one.verdict] for one in memory],
         ),
         html_table(["Files", ""], [[name, file_size(size)] for name, size in files.items()]),

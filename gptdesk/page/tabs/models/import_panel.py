@@ -33,7 +33,12 @@ class ImportPanel:
         self._desk = desk
         with gr.Accordion("Import a model", open=False, elem_id="models-import-box"):
             self.source = gr.Radio(
-                SOURCES, value=PLACE, show_label=False, container=False, elem_id="models-import-source"
+                SOURCES,
+                value=PLACE,
+                label="Source of the model",
+                show_label=False,
+                container=False,
+                elem_id="models-import-source",
             )
             self._lay_out_sources()
             self.name = gr.Textbox(

@@ -2,7 +2,7 @@
 
 import html
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import gradio as gr
 from gradio.blocks import Block
@@ -17,17 +17,23 @@ from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updat
 from gptdesk.page.persistence import SavedState
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.models.drawing import facts, histogram_charts, model_table, size_bar
+from gptdesk.page.tabs.models.export_panel import ExportPanel
 from gptdesk.page.tabs.models.import_panel import ImportPanel
 from gptdesk.scheduler import Place
 from gptdesk.system.file_manager import show_folder
-from gptdesk.training.run_models import title
+from gptdesk.training.run_models import by_run, grouped
+from gptdesk.training.run_recipe import plan_of
 from models.about import read_about
 from models.listing import ModelInfo
 from models.precision import PRECISIONS
 from models.weight_reading import group_sizes, histograms
 
 STOPPED = "You stopped it."
+QUANTIZE = "Generate and Compare can use every precision without a copy; a quantized copy takes less of the disk."
 QUANTIZED = [(f"{name}: {precision.title}", name) for name, precision in PRECISIONS.items() if name != "float32"]
+
+
+USES = {"Generate with it": ("Generate", 0), "Compare as A": ("Compare", 0), "Compare as B": ("Compare", 1)}
 
 
 class ModelsView:
@@ -36,6 +42,9 @@ class ModelsView:
     def __init__(self, desk: Desk, name: str) -> None:
         self._desk, self._name = desk, name
         self.table = gr.HTML(elem_id="models-table", elem_classes=["figures-table", "bare"])
+        self.all = gr.Checkbox(
+            label="Show all checkpoints of runs", container=False, visible=False, elem_id="models-checkpoints"
+        )
         self._import_panel = ImportPanel(desk)
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
@@ -43,6 +52,14 @@ class ModelsView:
                 self.problem = gr.Markdown(visible=False, elem_id="models-problem", elem_classes="note")
                 self.facts = gr.HTML(elem_id="models-facts", elem_classes=["figures-table", "bare"])
                 self.sizes = gr.HTML(elem_id="models-sizes", elem_classes="bare")
+                with gr.Row():
+                    self._uses = [
+                        gr.Button(label, size="sm", min_width=90, elem_id=f"models-use-{i}")
+                        for i, label in enumerate(USES)
+                    ]
+                    self.again = gr.Button(
+                        "Same again, but …", size="sm", visible=False, min_width=120, elem_id="models-again"
+                    )
                 self._open = gr.Button("Open folder", size="sm", min_width=120, elem_id="models-open")
                 self._verifying = action_row(desk, "Verify", ident="models-verify", running={}, primary=False)
             with gr.Column(scale=2, min_width=320):
@@ -52,10 +69,11 @@ class ModelsView:
             desk, "Show the weights' distribution", ident="models-weights", running=running, primary=False
         )
         self.charts = gr.HTML(elem_id="models-charts", elem_classes="bare")
-        self.kept = SavedState(desk, name, {"model": self.chosen}, {})
+        self.kept = SavedState(desk, name, {"model": self.chosen, "checkpoints": self.all}, {})
 
     def _lay_out_actions(self, desk: Desk) -> None:
-        gr.Markdown("### Quantize")
+        self._export_panel = ExportPanel(desk)
+        gr.Markdown(f"### Quantize\n{QUANTIZE}")
         with gr.Group():
             self.precision = gr.Dropdown(QUANTIZED, value="int8", label="Precision", elem_id="models-precision")
             self.copy_name = gr.Textbox(
@@ -77,38 +95,56 @@ class ModelsView:
     @property
     def _shown(self) -> list[Block]:
         """Widgets that `_show` updates."""
-        details = [self.problem, self.facts, self.sizes, self.charts, self.new_name, self._really]
-        return [self.table, self.chosen, *details, self._fixed, self._rename, self._remove]
+        details = [self.problem, self.facts, self.sizes, self.again, self.charts, self.new_name, self._really]
+        return [self.table, self.all, self.chosen, *details, self._fixed, self._rename, self._remove]
 
     def wire(self, links: TabLinks) -> None:
         """Connect the widgets; the list is read again whenever the tab is opened."""
         page, shown = links.page, self._shown
-        links.on_open(self._name, self._on_open, self.chosen, shown)
-        page.load(self._on_load, None, [*shown, self.kept.restored], **QUIETLY)
+        chosen: set[Block] = {self.chosen, self.all}
+        links.on_open(self._name, self._on_open, chosen, shown)
+        # Gradio lays out an empty number box with a 0
+        page.load(self._on_load, None, [*shown, self.kept.restored, self._import_panel.n_head], **QUIETLY)
         self.kept.wire()
-        self.chosen.input(self._on_open, self.chosen, shown, **QUIETLY)
+        for box in (self.chosen, self.all):
+            box.input(self._on_open, chosen, shown, **QUIETLY)
+        for button, (title, position) in zip(self._uses, USES.values(), strict=True):
+            outputs = links.use_outputs(title, position=position)
+            button.click(self._user(links, title, position), self.chosen, outputs, **WITH_MESSAGES)
+        if links.plan_outputs:
+            self.again.click(self._repeater(links), self.chosen, links.plan_outputs, **WITH_MESSAGES)
         self._open.click(self._on_folder, self.chosen, None, **WITH_MESSAGES)
-        self._rename.click(self._on_rename, [self.chosen, self.new_name], shown, **WITH_MESSAGES)
+        self._rename.click(self._on_rename, {*chosen, self.new_name}, shown, **WITH_MESSAGES)
         self._remove.click(self._on_ask, self.chosen, self._really, **QUIETLY)
-        self._really.click(self._on_remove, self.chosen, shown, **WITH_MESSAGES)
+        self._really.click(self._on_remove, chosen, shown, **WITH_MESSAGES)
         self._quantizing.wire()
-        inputs: set[Block] = {self.chosen, self.precision, self.copy_name}
+        inputs = {*chosen, self.precision, self.copy_name}
         self._quantizing.start.click(self._on_quantize, inputs, [*self._quantizing.outputs, *shown], **STREAMING)
-        self._import_panel.wire(self._show, shown)
+        self._import_panel.wire(lambda name: self._show(name, self.kept.read().get("checkpoints")), shown)
+        self._export_panel.wire(self.chosen)
         self._verifying.wire()
         self._verifying.start.click(self._on_verify, {self.chosen}, self._verifying.outputs, **STREAMING)
         self._drawing.wire()
         self._drawing.start.click(self._on_weights, {self.chosen}, [*self._drawing.outputs, self.charts], **STREAMING)
 
-    def _show(self, name: object) -> Updates:
-        """Return updates that list the models there are now, and show this one if it still exists, else the first."""
+    def _show(self, name: object, all_checkpoints: object) -> Updates:
+        """Return updates that list the models there are now, and show this one if it still exists, else the first.
+
+        Of a run its main ones are listed and the chosen one, and with `all_checkpoints` every one.
+        """
         models = {model.info.name: model for model in management.listing(self._desk.library)}
+        of_runs = by_run(self._desk.settings.runs, models)
         chosen = name if isinstance(name, str) and name in models else next(iter(models), None)
-        choices = [(title(one), one) for one in models]
+        titles = {one: of_runs[one].title if one in of_runs else one for one in grouped(list(models), of_runs)}
+        main = {one for one in models if one not in of_runs or of_runs[one].is_main}
+        listed = [one for one in titles if all_checkpoints or one in main or one == chosen]
+        choices = [(titles[one], one) for one in listed]
         hidden: Updates = {box: "" for box in (self.facts, self.sizes, self.charts)}
         updates = hidden | {
             self.problem: gr.update(visible=False),
-            self.table: model_table(models.values()),
+            self.again: gr.update(visible=False),
+            self.table: model_table((titles[one], models[one]) for one in listed),
+            self.all: gr.update(visible=len(main) < len(models)),
             self.chosen: gr.update(choices=choices, value=chosen),
             self._really: gr.update(visible=False),
         }
@@ -125,9 +161,11 @@ class ModelsView:
                 raise ValueError(info.problem)
             files = {file.name: file.stat().st_size for file in sorted(info.path.iterdir()) if file.is_file()}
             memory = memory_estimates(self._desk.manager, info)
+            about = read_about(info.path)
             return {
-                self.facts: facts(model, read_about(info.path), files, memory),
+                self.facts: facts(model, about, files, memory),
                 self.sizes: size_bar(group_sizes(info.path)),
+                self.again: gr.update(visible=about.recipe is not None and not self._desk.settings.public),
             }
         except (ValueError, OSError) as error:  # the second if it is being replaced or removed just now
             return {self.problem: gr.update(value=f"⚠ {markdown_text(str(error))}", visible=True)}
@@ -141,31 +179,61 @@ class ModelsView:
         return ""
 
     def _on_load(self) -> Updates:
-        return self._show(self.kept.read().get("model")) | {self.kept.restored: True}
+        kept = self.kept.read()
+        all_checkpoints = kept.get("checkpoints") is True
+        updates = self._show(kept.get("model"), all_checkpoints)
+        updates[self._import_panel.n_head] = gr.update(value=None)
+        return updates | {self.all: {**updates[self.all], "value": all_checkpoints}, self.kept.restored: True}  # type: ignore[dict-item]
 
-    def _on_open(self, name: object) -> Updates:
-        return self._show(name)
+    def _on_open(self, values: Values) -> Updates:
+        return self._show(values[self.chosen], values[self.all])
+
+    def _user(self, links: TabLinks, title: str, position: int) -> Callable[[str | None], object]:
+        """Return the handler of a button that opens the tab `title` with the chosen model in a picker."""
+
+        @shows_errors
+        def use(name: str | None) -> object:
+            self._desk.library.find(name or "")
+            return links.use(title, name or "", position=position)
+
+        return use
+
+    def _repeater(self, links: TabLinks) -> Callable[[str | None], object]:
+        """Return the handler of the button that fills the form of a new run from the recipe of the chosen model."""
+
+        @shows_errors
+        def repeat(name: str | None) -> object:
+            plan, recipe = plan_of(self._desk.run_context, name or "")
+            updates = links.open_plan(plan)
+            if not plan.data:
+                hashes = f" SHA-256 of its file: {recipe.files[0]}." if len(recipe.files) == 1 else ""
+                gr.Info(f"The options are those of {html.escape(recipe.run)}. A recipe has no text: choose it.{hashes}")
+            return updates
+
+        return repeat
 
     @shows_errors
     def _on_folder(self, name: str | None) -> None:
         show_folder(self._desk.library.find(name or ""))
 
     @shows_errors
-    def _on_rename(self, name: str | None, new: str | None) -> object:
-        if not (new := (new or "").strip()):
+    def _on_rename(self, values: Values) -> object:
+        name = str(values[self.chosen] or "")
+        if not (new := str(values[self.new_name] or "").strip()):
             raise ValueError("no new name is given; type one in the box")
-        info = management.rename(self._desk.run_context, self._desk.manager, name or "", new)
-        gr.Info(f"{html.escape(name or '')} is now {html.escape(info.name)}.")
-        return self._show(info.name) | {self.new_name: ""}
+        info = management.rename(self._desk.run_context, self._desk.manager, name, new)
+        gr.Info(f"{html.escape(name)} is now {html.escape(info.name)}.")
+        return self._show(info.name, values[self.all]) | {self.new_name: ""}
 
     def _on_ask(self, name: str | None) -> object:
         return gr.update(visible=True, value=f"Delete {name} and its quantized copies from the disk")
 
     @shows_errors
-    def _on_remove(self, name: str | None) -> object:
-        management.remove(self._desk.run_context, self._desk.manager, name or "")
-        gr.Info(f"{html.escape(name or '')} was removed.")
-        return self._show(None)
+    def _on_remove(self, values: Values) -> object:
+        name = str(values[self.chosen] or "")
+        management.remove(self._desk.run_context, self._desk.manager, name)
+        gr.Info(f"{html.escape(name)} was removed.")
+        return self._show(None, values[self.all])
 
     def _on_quantize(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
@@ -181,7 +249,7 @@ class ModelsView:
                     yield {line: f"{doing} ({event.fraction:.0%}) …"}
                 else:
                     made = event
-            yield {line: self._made(made)} | (self._show(made.name) if made else {})
+            yield {line: self._made(made)} | (self._show(name, values[self.all]) if made else {})
 
         yield from self._quantizing.run_queued(work, request)
 

@@ -3,17 +3,19 @@
 import gradio as gr
 
 from gptdesk.desk import Desk
-from gptdesk.page.option_widgets import QUIETLY, Updates
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, shows_errors
 from gptdesk.page.persistence import SavedState
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train.form import FormView
 from gptdesk.page.tabs.train.listing import ListingView
-from gptdesk.page.tabs.train.panels import CSS
+from gptdesk.page.tabs.train.page_script import SCRIPT
 from gptdesk.page.tabs.train.run_view import RunView
+from gptdesk.page.tabs.train.style_sheet import CSS
 from gptdesk.training import control
 from gptdesk.training.metrics import MetricsReader
+from gptdesk.training.plan import RunPlan
 
-__all__ = ["CSS", "TITLE", "build"]
+__all__ = ["CSS", "SCRIPT", "TITLE", "build"]
 
 TITLE = "Train"
 CLOSED = "A public desk trains no models: its visitors would share one computer. Run a desk of your own to train."
@@ -43,6 +45,26 @@ def build(desk: Desk, links: TabLinks) -> None:
     watch.wire(watching)
     listing.wire(listed)
     kept.wire()
+
+    def fill(plan: RunPlan) -> Updates:
+        return {views: gr.update(selected="new")} | form.fill(plan)
+
+    @shows_errors
+    def fill_again(name: str | None) -> object:
+        return fill(control.find(desk.run_context, name or "").plan())
+
+    @shows_errors
+    def open_run(name: str | None) -> object:
+        control.find(desk.run_context, name or "")
+        return {views: gr.update(selected="watch"), watch.name: name}
+
+    opened = listing.open.click(
+        open_run, watch.name, [views, watch.name], js="name => [window.openedRun ?? name]", **WITH_MESSAGES
+    )
+    opened.then(watch.on_open, watch.inputs, watch.outputs, **QUIETLY)
+    outputs = [views, *form.remembered.values(), *form.outputs]
+    links.add_plan_form(TITLE, fill, outputs)
+    watch.buttons.again.click(fill_again, watch.name, outputs, **WITH_MESSAGES)
 
     def load() -> Updates:
         remembered = kept.read()

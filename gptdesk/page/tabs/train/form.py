@@ -10,17 +10,25 @@ from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
 from gptdesk.page.long_action import LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, Updates, Values
+from gptdesk.page.pickers import STARTER
 from gptdesk.page.tabs.train.boxes import SIZES, TOKENIZERS, OptionBoxes
+from gptdesk.page.tabs.train.choice import choice_sentence
 from gptdesk.page.tabs.train.preview import PreviewPanel
-from gptdesk.page.tabs.train.text_source import TextSourcePanel
+from gptdesk.page.tabs.train.text_source import PASTED, TextSourcePanel
 from gptdesk.scheduler import Place
-from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, control
+from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, queue
+from gptdesk.training.corpus import SHORT
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.run_models import duplicates, title
 from gptdesk.training.text_input import TextInput
+from gptdesk.training.time_choice import TIME_CHOICES
 from models.names import free_name
 
 NEW = "a new model"
+HINT = (
+    f"A text this short is too little for a new model, which hardly writes a word. With the base model **{STARTER}** "
+    "it writes whole sentences."
+)
 MINUTES = 3.0  # that a first run takes
 PLACED = {"start", "preset", "tokenizer", "max_minutes", "steps", "learning_rate"}  # outside the accordions
 ShowRun = Callable[[str, Values], Updates]
@@ -36,7 +44,7 @@ class FormView:
             with gr.Column(scale=3, min_width=320):
                 self.source = TextSourcePanel(desk)
                 self._lay_out_model()
-                self._lay_out_budget()
+                self._lay_out_time()
                 with gr.Row():
                     self.start = gr.Button(
                         "Start training", variant="primary", elem_classes="go", elem_id="train-start", scale=3
@@ -51,12 +59,13 @@ class FormView:
                         min_width=80,
                     )
                 line = gr.Markdown(elem_id="train-line", elem_classes="note")
+                self._lay_out_advanced()
             with gr.Column(scale=2, min_width=320):
                 self.preview = PreviewPanel(desk)
         self._actions = LongActions(desk, buttons=[self.start, self.look], stop=self.stop, line=line)
 
     def _lay_out_model(self) -> None:
-        gr.Markdown("### Model")
+        gr.Markdown("### 2. Size")
         with gr.Group():
             self._boxes.add(
                 ModelOptions,
@@ -67,6 +76,10 @@ class FormView:
                     info="A new model starts untrained. The training of an existing one continues, with its tokenizer.",
                     elem_id="train-from",
                 ),
+            )
+            self.hint = gr.Markdown(visible=False, elem_id="train-hint", elem_classes="note")
+            self.use_starter = gr.Button(
+                f"Use the base model {STARTER}", visible=False, size="sm", elem_id="train-use-starter"
             )
             with gr.Row() as self._new:
                 self._boxes.add(
@@ -79,45 +92,64 @@ class FormView:
                         elem_id="train-size",
                         min_width=240,
                     ),
-                    tokenizer=gr.Dropdown(
-                        TOKENIZERS,
-                        value="auto",
-                        allow_custom_value=True,
-                        label="Tokenizer",
-                        info="It splits the text into tokens; bpe:SIZE may have any size.",
-                        elem_id="train-tokenizer",
-                        min_width=240,
-                    ),
                 )
-        with gr.Accordion("More about the model", open=False, elem_id="train-more-model"), gr.Group():
-            self._boxes.place_rest(ModelOptions, PLACED)
 
-    def _lay_out_budget(self) -> None:
-        gr.Markdown("### Budget")
-        with gr.Group(), gr.Row():
-            for name, value in (("max_minutes", MINUTES), ("steps", None), ("learning_rate", None)):
-                self._boxes.place(TrainingOptions, name, value=value)
-        with gr.Accordion("More about training", open=False, elem_id="train-more-training"), gr.Group():
-            self._boxes.place_rest(TrainingOptions, PLACED)
-        with gr.Accordion("Text encoding and validation split", open=False, elem_id="train-more-split"), gr.Group():
-            self._boxes.place_rest(DataOptions, PLACED)
-        gr.Markdown("### Name")
-        self.name = gr.Textbox(
-            label="Name of the run and of its model",
-            info="Leave empty to name it after the text.",
-            max_lines=1,
-            elem_id="train-name",
-        )
+    def _lay_out_time(self) -> None:
+        gr.Markdown("### 3. Time")
+        with gr.Group():
+            self.time = gr.Radio(
+                [(f"{minutes} minutes", str(minutes)) for minutes in TIME_CHOICES],
+                value="3",
+                label="I have",
+                info="Sets the size and tokenizer of a new model, and the limits of minutes and steps.",
+                elem_id="train-time",
+            )
+            self.choice = gr.Markdown(elem_id="train-choice", elem_classes="note")
+            with gr.Row():
+                self._boxes.place(TrainingOptions, "max_minutes", value=MINUTES)
+            self.name = gr.Textbox(
+                label="Name of the run and of its model",
+                info="Leave empty to name it after the text.",
+                max_lines=1,
+                elem_id="train-name",
+            )
+
+    def _lay_out_advanced(self) -> None:
+        with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
+            with gr.Row():
+                self._boxes.place(TrainingOptions, "steps")
+                self._boxes.place(TrainingOptions, "learning_rate")
+            self._boxes.add(
+                ModelOptions,
+                tokenizer=gr.Dropdown(
+                    TOKENIZERS,
+                    value="auto",
+                    allow_custom_value=True,
+                    label="Tokenizer of a new model",
+                    info="It splits the text into tokens; bpe:SIZE may have any size.",
+                    elem_id="train-tokenizer",
+                ),
+            )
+            with gr.Accordion("More about the model", open=False, elem_id="train-more-model"), gr.Group():
+                self._boxes.place_rest(ModelOptions, PLACED)
+            with gr.Accordion("More about training", open=False, elem_id="train-more-training"), gr.Group():
+                # the whole time is used: the best checkpoint is kept anyway
+                self._boxes.place_rest(TrainingOptions, PLACED, values={"patience": 0})
+            with (
+                gr.Accordion("Text encoding and validation split", open=False, elem_id="train-more-split"),
+                gr.Group(),
+            ):
+                self._boxes.place_rest(DataOptions, PLACED)
 
     @property
     def remembered(self) -> dict[str, Component]:
         """Widgets to remember, by name."""
-        return self.source.remembered | {"name": self.name} | self._boxes.remembered
+        return self.source.remembered | {"name": self.name, "time": self.time} | self._boxes.remembered
 
     @property
     def outputs(self) -> list[Block]:
         """Widgets that `restore` updates beside the remembered ones."""
-        return [*self.source.outputs, self._new]
+        return [*self.source.outputs, self._new, self.hint, self.use_starter, self.choice]
 
     @property
     def base_model(self) -> Component:
@@ -134,17 +166,26 @@ class FormView:
         start = self._boxes.box(ModelOptions, "start")
         tab.select(self.list_models, start, start, **QUIETLY)
         start.change(self._on_base_model, start, self._new, **QUIETLY)  # type: ignore[attr-defined]  # made by Gradio
+        typed = [self.source.text, start, self.source.source]
+        triggers = [box.change for box in typed]  # type: ignore[attr-defined]
+        short = f"(text, ...rest) => [(text ?? '').slice(0, {2 * SHORT}), ...rest]"  # not all of it at each key
+        gr.on(triggers, self._on_text, typed, [self.hint, self.use_starter], js=short, **QUIETLY)
+        chosen: list[Component] = [self.time, *self._timed, start]
+        self.time.input(self._on_time, [self.time, start], [*self._timed, self.choice], **QUIETLY)
+        gr.on([box.change for box in (*self._timed, start)], self._on_limits, chosen, self.choice, **QUIETLY)  # type: ignore[attr-defined]
+        self.use_starter.click(self._on_starter, None, [start, self._new], **QUIETLY)
         inputs: set[Block] = {*self.remembered.values(), *self.source.inputs}
         self.look.click(self._on_preview, inputs, [*self._actions.outputs, *self.preview.outputs], **STREAMING)
 
         def begin(values: Values, request: gr.Request) -> Iterator[Updates]:
-            def work(place: Place) -> Iterator[Updates]:
+            def work(turn: Place) -> Iterator[Updates]:
                 yield self.preview.cleared()  # an error must not stand beside the figures of another text
                 plan = self._plan(values)
-                for event in self.source.obtain(values, self._actions.line, place.stop):
+                for event in self.source.obtain(values, self._actions.line, turn.stop):
                     if isinstance(event, TextInput):
-                        control.begin(self._desk.run_context, plan, text=event)
-                        line = {self._actions.line: f"{markdown_text(plan.name)} has started."}
+                        place = queue.begin(self._desk.run_context, plan, text=event)
+                        says = f"waits in the queue, place {place}." if place else "has started."
+                        line = {self._actions.line: f"{markdown_text(plan.name)} {says}"}
                         yield line | show_run(plan.name, values)
                     else:
                         yield event
@@ -159,7 +200,23 @@ class FormView:
         start = self._boxes.box(ModelOptions, "start")
         base = self.list_models(kept.get("start"))
         updates: Updates = {start: base, self._new: gr.update(visible=not base["value"])}
+        names, boxes = ("time", "preset", "tokenizer", "max_minutes", "steps"), [self.time, *self._timed]
+        dial, preset, tokenizer, minutes, steps = (
+            kept.get(name, box.value) for name, box in zip(names, boxes, strict=True)
+        )
+        updates[self.choice] = choice_sentence(self._desk, dial, preset, tokenizer, minutes, steps, base["value"])
+        updates |= self._on_text(kept.get("text"), base["value"], kept.get("source", PASTED))
         return updates | self._boxes.restore(kept) | self.source.restore(kept)
+
+    def fill(self, plan: RunPlan) -> Updates:
+        """Return updates that show a plan as a new run with a name of its own; its base model must exist still."""
+        base = self.list_models(plan.model.start)
+        if plan.model.start and not base["value"]:
+            raise ValueError(f"the base model {plan.model.start} of the run {plan.name} does not exist any more")
+        updates: Updates = self._boxes.fill(ModelOptions, plan.model) | self._boxes.fill(DataOptions, plan.split)
+        updates |= self._boxes.fill(TrainingOptions, plan.training) | self.source.fill(plan)
+        start = self._boxes.box(ModelOptions, "start")
+        return updates | {start: base, self._new: gr.update(visible=not base["value"]), self.name: ""}
 
     def _models(self) -> list[tuple[str, str]]:
         infos = self._desk.library.available()
@@ -181,6 +238,36 @@ class FormView:
         """Return the update that lists the models that exist now, and keeps the chosen one if it is one of them."""
         models = self._models()
         return gr.update(choices=models, value=name if name in {value for _, value in models} else "")
+
+    def _on_text(self, text: object, base: object, source: object) -> Updates:
+        """Return the updates of the hint and its button, which are visible for a new model on a short pasted text."""
+        is_short = 0 < len(str(text or "").strip()) < SHORT and not base and source == PASTED
+        visible = is_short and STARTER in (name for _, name in self._models())
+        return {self.hint: gr.update(value=HINT, visible=visible), self.use_starter: gr.update(visible=visible)}
+
+    @property
+    def _timed(self) -> list[Component]:
+        """Widgets that the dial sets."""
+        model = [self._boxes.box(ModelOptions, name) for name in ("preset", "tokenizer")]
+        return [*model, *(self._boxes.box(TrainingOptions, name) for name in ("max_minutes", "steps"))]
+
+    def _on_time(self, minutes: object, base: object) -> Updates:
+        """Return the updates that set size, tokenizer and limits to what fits the time."""
+        if (choice := TIME_CHOICES.get(str(minutes))) is None:
+            return {}
+        values = (choice.preset, choice.tokenizer, choice.minutes, choice.steps)
+        updates: Updates = {self.choice: self._on_limits(minutes, *values, base)}
+        return updates | dict(zip(self._timed, values, strict=True))
+
+    def _on_limits(
+        self, dial: object, preset: object, tokenizer: object, minutes: object, steps: object, base: object
+    ) -> str:
+        return choice_sentence(self._desk, dial, preset, tokenizer, minutes, steps, base)
+
+    def _on_starter(self) -> Updates:
+        """Return the updates that choose the starter as base model."""
+        base = self.list_models(STARTER)
+        return {self.base_model: base, self._new: gr.update(visible=not base["value"])}
 
     def _on_base_model(self, name: object) -> object:
         return gr.update(visible=not name)

@@ -9,26 +9,6 @@ from gptdesk.page.chart import Line, Mark, Point, chart
 from gptdesk.training.curves import smooth, thin
 from gptdesk.training.metrics import Metrics
 
-CSS = """
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(116px, 1fr)); gap: 8px; }
-.tiles > div { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: 8px 10px;
-  background: var(--background-fill-primary); }
-.tiles span { display: block; font-size: .75rem; opacity: .75; }
-.tiles b { font-size: 1.05rem; font-variant-numeric: tabular-nums; font-weight: 700; }
-.tiles small { display: block; font-size: .75rem; opacity: .75; min-height: 1.1em; }
-.bar { height: 6px; border-radius: 3px; overflow: hidden; margin-bottom: 10px;
-  background: var(--border-color-primary); }
-.bar i { display: block; height: 100%; background: var(--color-accent); }
-.row-of-text { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--border-color-primary);
-  border-radius: var(--radius-lg); padding: 8px 12px; margin-bottom: 8px; max-height: 9rem; overflow-y: auto;
-  font-size: .9rem; line-height: 1.7; background: var(--background-fill-primary); }
-.row-of-text span { border-radius: 3px; padding: 2px 0; }
-.row-of-text span:nth-child(odd) { background: rgba(13, 148, 136, .18); }
-.small-charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 10px; }
-.samples { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 10px; }
-.samples .pane .text { min-height: 6rem; }
-"""
-
 DASH = "\N{EN DASH}"  # in place of a value that is missing
 SMOOTHING, SMOOTHEST = 0.6, 0.99  # at first, and at most
 MOST = 500  # points of a curve

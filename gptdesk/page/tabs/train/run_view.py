@@ -10,15 +10,17 @@ from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, Values,
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train import words
 from gptdesk.page.tabs.train.panels import AXES, SMOOTHEST, SMOOTHING, Look, loss_chart, small_charts, tiles
+from gptdesk.page.tabs.train.result import result_card
 from gptdesk.page.tabs.train.run_buttons import RunButtons
 from gptdesk.page.tabs.train.samples import SamplesPanel
-from gptdesk.training import control
+from gptdesk.training import control, queue
 from gptdesk.training.diagnostics import diagnostics
 from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.run_directory import RunDirectory
 from models import storage
 
 EVERY = 1.0  # seconds between two reads of the folder
+TILES = 4  # figures of a run that are always visible
 NO_RUN = "No run yet. **New run** starts one. A run continues when this page is closed, and is shown when it is opened."
 
 Seen = tuple[tuple[str, ...], str]  # names of all runs, and a text that differs when the shown run has changed
@@ -34,10 +36,14 @@ class RunView:
         self.buttons = RunButtons(desk, links)
         self.state = gr.Markdown(NO_RUN, elem_id="run-state")
         self.diagnostics = gr.Markdown(elem_id="run-diagnostics", elem_classes="note")
+        self.result = gr.HTML(elem_id="run-result", elem_classes="bare")
         self.tiles = gr.HTML(elem_id="run-tiles", elem_classes="bare")
+        self.samples = SamplesPanel()
+        with gr.Accordion("Details", open=False, visible=False, elem_id="run-details") as self._details:
+            self.more = gr.HTML(elem_id="run-more", elem_classes="bare")
+            self.others = gr.HTML(elem_id="run-curves", elem_classes="bare")
         with gr.Column(visible=False) as self._curves:
             self._lay_out_curves()
-        self.samples = SamplesPanel()
         with gr.Accordion("Options", open=False, visible=False, elem_id="run-chosen") as self._chosen:
             self.options = gr.HTML(elem_id="run-options", elem_classes=["figures-table", "bare"])
         self.seen = gr.State(((), ""))  # what the page shows already: a Seen
@@ -51,7 +57,6 @@ class RunView:
             )
             self.logs = gr.CheckboxGroup(["axis", "loss"], value=[], label="Logarithmic", elem_id="run-logarithmic")
         self.losses = gr.HTML(elem_id="run-losses", elem_classes="bare")
-        self.others = gr.HTML(elem_id="run-curves", elem_classes="bare")
 
     @property
     def remembered(self) -> dict[str, Component]:
@@ -61,7 +66,8 @@ class RunView:
     @property
     def outputs(self) -> list[Block]:
         """Widgets that `show` updates."""
-        figures = [self.state, self.diagnostics, self.tiles, self._curves, self.losses, self.others]
+        figures = [self.state, self.diagnostics, self.result, self.tiles, self._details, self.more]
+        figures += [self._curves, self.losses, self.others]
         options = [self._chosen, self.options]
         return [self.name, *self.buttons.outputs, *figures, *self.samples.outputs, *options, self.seen, self.timer]
 
@@ -74,12 +80,12 @@ class RunView:
         """Connect the widgets and the timer; the run is read again when `tab` is opened."""
         latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
         self.timer.tick(self._on_tick, self.inputs, self.outputs, **QUIETLY)
-        tab.select(self._on_open, self.inputs, self.outputs, **QUIETLY)
+        tab.select(self.on_open, self.inputs, self.outputs, **QUIETLY)
         self.name.input(self._on_run, self.inputs, self.outputs, **latest)
         drawn = [self.axis.input, self.weight.input, self.logs.input]
         gr.on(drawn, self._on_choice, self.inputs, self.outputs, **latest)
         self.samples.slider.input(self._on_sample, self.inputs, self.outputs, **latest)
-        self.buttons.wire(self.name, self.inputs, self.outputs, self._draw)
+        self.buttons.wire(self.name, self.inputs, self.outputs, self._draw, self.state)
 
     def show(self, name: object, values: Values) -> Updates:
         """Return updates that list the runs and show this one, else the newest, as the `inputs` say."""
@@ -96,7 +102,8 @@ class RunView:
 
     # Events
 
-    def _on_open(self, values: Values) -> Updates:
+    def on_open(self, values: Values) -> Updates:
+        """Return updates that list the runs and show the chosen one."""
         return self.show(values[self.name], values)
 
     def _on_tick(self, values: Values) -> object:
@@ -144,7 +151,8 @@ class RunView:
         if name not in names:
             return names, ""
         info = control.info(self._desk.run_context, name)
-        return names, f"{name} {info.state} {info.status.updated} {info.last.get('step')}"
+        place = queue.place(self._desk.run_context, name)
+        return names, f"{name} {info.state} {place} {info.status.updated} {info.last.get('step')}"
 
     def _draw(self, values: Values, *, newest: bool = False) -> Updates:
         """Return updates that show the chosen run with the `newest` samples or the chosen ones; else what there is."""
@@ -159,9 +167,10 @@ class RunView:
 
     def _hidden(self) -> Updates:
         """Return updates that hide all that is shown of a run."""
-        hidden = [*self.buttons.outputs, self._curves, self._chosen]
+        hidden = [*self.buttons.outputs, self._details, self._curves, self._chosen]
         updates: Updates = {box: gr.update(visible=False) for box in hidden}
-        return updates | self.samples.show([], None) | {self.diagnostics: "", self.tiles: "", self.options: ""}
+        empty = [self.diagnostics, self.result, self.tiles, self.more, self.options]
+        return updates | self.samples.show([], None) | dict.fromkeys(empty, "")
 
     def _show(self, name: str, look: Look, number: int | None) -> Updates:
         """Return updates that show a run, drawn as `look` says, with the samples of evaluation `number`."""
@@ -169,9 +178,10 @@ class RunView:
         run, info = self._run(name), control.info(self._desk.run_context, name)
         metrics = self._metrics.read(run.path)
         resolved = None if info.problem else run.resolved()
-        updates = self._hidden() | self.buttons.show(info) | self.samples.show(run.samples(), number)
+        samples = run.samples()
+        updates = self._hidden() | self.buttons.show(info) | self.samples.show(samples, number)
         updates |= {
-            self.state: words.state(info, run.order()),
+            self.state: words.state(info, run.order(), place=queue.place(self._desk.run_context, name)),
             self._curves: gr.update(visible=bool(metrics)),
             self.losses: loss_chart(metrics, look, levels=words.levels(resolved)),
             self.others: small_charts(metrics, look),
@@ -182,10 +192,13 @@ class RunView:
             options = plan.resolve_training()
             options = options.ending_after(status.steps or resolved.steps) if resolved else options
             findings = diagnostics(metrics, options=options, resolved=resolved, status=status, state=info.state)
-            stats = words.stats(info, metrics, memory=control.memory(self._desk.run_context, name))
+            stats = list(words.stats(info, metrics, memory=control.memory(self._desk.run_context, name)))
             updates |= {
-                self.diagnostics: words.diagnostics_text(findings, shown=status.message),
-                self.tiles: tiles(stats, done=words.step_of(info) / status.steps if status.steps else None),
+                self.diagnostics: words.diagnostics_text(findings, shown=status.message, more=words.budget(info, run)),
+                self.result: result_card(info, samples),
+                self._details: gr.update(visible=True),
+                self.more: tiles(stats[TILES:]),
+                self.tiles: tiles(stats[:TILES], done=words.step_of(info) / status.steps if status.steps else None),
                 self._chosen: gr.update(visible=True),
                 self.options: html_table(["", name], words.choices(plan, resolved)),
             }

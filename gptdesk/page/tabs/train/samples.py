@@ -13,6 +13,7 @@ class SamplesPanel:
 
     def __init__(self) -> None:
         with gr.Column(visible=False) as self.column:
+            self.texts = gr.HTML(elem_id="run-samples", elem_classes="bare")
             self.slider = gr.Slider(
                 1,
                 2,
@@ -22,7 +23,6 @@ class SamplesPanel:
                 info="The number of the evaluation.",
                 elem_id="run-sample",
             )
-            self.texts = gr.HTML(elem_id="run-samples", elem_classes="bare")
         self.count = gr.State(0)  # evaluations that the slider reaches
 
     @property

@@ -1,7 +1,9 @@
 """Text of a new run on the form: pasted, uploaded, by path or from the library."""
 
 import os
+import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,27 +15,34 @@ from gptdesk import datasets
 from gptdesk.desk import Desk
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.page.tabs.train.library import STOPPED, LibraryPanel
+from gptdesk.training.plan import RunPlan
 from gptdesk.training.text_input import TextInput
 
 PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on this computer", "From the library"
 SOURCES = (PASTED, FILES, PLACE, LIBRARY)
+LONGEST_PASTED = 200_000  # characters in the text box; the page's script hands over a longer text as a file
+FEW = 200  # characters among which they are
+FIRST = 4  # words of a pasted text that its run is named after
 
 
 class TextSourcePanel:
     """Choice of the source, and the widget of each of them, of which one is visible."""
 
     def __init__(self, desk: Desk) -> None:
-        gr.Markdown("### Text")
-        self.source = gr.Radio(SOURCES, value=PASTED, show_label=False, container=False, elem_id="train-source")
+        gr.Markdown("### 1. Text")
+        self.source = gr.Radio(
+            SOURCES, value=PASTED, label="Source of the text", show_label=False, container=False, elem_id="train-source"
+        )
         self.text = gr.Textbox(
             label="Text",
-            placeholder="Paste a text that the model should learn to write like: a page is enough to begin with.",
+            placeholder="Paste a text that the model should learn to write like: a few pages for a base model, "
+            "a book for a new one.",
             lines=6,
             max_lines=12,
             elem_id="train-text",
         )
         self.files = gr.File(
-            label="Text files",
+            label="Text files; a long pasted text becomes one",
             file_count="multiple",
             type="filepath",
             height=150,
@@ -84,11 +93,34 @@ class TextSourcePanel:
             updates[box] = gr.update(visible=source == one) | value
         return updates
 
+    def fill(self, plan: RunPlan) -> Updates:
+        """Return updates that show the text of a plan; ValueError if that is in several places, or is gone.
+
+        A plan without a text, as one of a recipe, changes nothing.
+        """
+        if not plan.data:
+            return {}
+        if plan.pasted:
+            try:
+                text = Path(plan.pasted).read_text(encoding="utf-8-sig")
+            except OSError as error:
+                raise ValueError(f"the text of the run {plan.name} cannot be read: {error.strerror}") from error
+            if len(text) > LONGEST_PASTED:
+                return self.restore({"source": PLACE, "place": plan.pasted}) | {self.source: PLACE}
+            return self.restore({"source": PASTED, "text": text}) | {self.source: PASTED}
+        place = plan.data[0] if len(plan.data) == 1 else ""
+        folders = {Path(path).parent for path in plan.data}
+        if len(folders) == 1 and (folder := folders.pop()).parts[-2:] == ("pasted", plan.name):
+            place = str(folder)  # that of the run's copies has no other files
+        if not place or not Path(place).exists():
+            raise ValueError(f"the text of the run {plan.name} is not in one file or folder; choose it in a new run")
+        return self.restore({"source": PLACE, "place": place}) | {self.source: PLACE}
+
     def title(self, values: Values) -> str:
         """Return a name for a run on the chosen text; ValueError if none is chosen."""
         source = values[self.source]
         if source == PASTED:
-            return "pasted"
+            return first_words(str(values[self.text] or "")) or "pasted"
         if source == FILES:
             return self._uploads(values)[0].stem
         if source == PLACE:
@@ -130,3 +162,10 @@ class TextSourcePanel:
 
     def _on_source(self, source: object) -> list[object]:
         return [gr.update(visible=source == one) for one in SOURCES]
+
+
+def first_words(text: str) -> str:
+    """Return the first words of a text in ASCII, for a name; empty if they have no such letters."""
+    words = re.findall(r"[^\W_]+", text[:FEW])[:FIRST]
+    plain = unicodedata.normalize("NFKD", " ".join(words).casefold()).encode("ascii", "ignore").decode()
+    return " ".join(plain.split())

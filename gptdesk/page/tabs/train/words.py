@@ -4,14 +4,15 @@ from collections.abc import Iterable, Iterator
 
 from gptdesk.formatting import clock
 from gptdesk.markup import markdown_text
-from gptdesk.page.option_widgets import label
+from gptdesk.page.tabs.train.boxes import option_label
 from gptdesk.page.tabs.train.panels import DASH, chosen, counted, number
 from gptdesk.training import control
 from gptdesk.training.control import RunInfo
 from gptdesk.training.diagnostics import Diagnostic
+from gptdesk.training.estimate import outlook
 from gptdesk.training.metrics import Metrics
 from gptdesk.training.plan import RunPlan
-from gptdesk.training.run_directory import Order, Resolved
+from gptdesk.training.run_directory import Order, Resolved, RunDirectory
 from gptdesk.training.states import ACTIVE, IN_WORDS
 
 PENDING = {
@@ -20,14 +21,16 @@ PENDING = {
 }
 
 
-def state(info: RunInfo, order: Order) -> str:
-    """Return a sentence as Markdown: the state of a run whose last order was `order`."""
+def state(info: RunInfo, order: Order, *, place: int = 0) -> str:
+    """Return a sentence as Markdown: the state of a run whose last order was `order`, with its `place` in the queue."""
     status = info.status
     sentence = f"**{markdown_text(info.name)}** {IN_WORDS[info.state]}"
-    if order == "stop" and info.state == "preparing":
+    if info.state == "queued":
+        sentence += f", place {place}, and starts when the runs before it have ended"
+    elif order == "stop" and info.state == "preparing":
         sentence += ", and will stop"
     elif info.state == "preparing" and status.message:
-        sentence += f": {markdown_text(status.message)} ({status.progress:.0%})"
+        sentence += f": {markdown_text(status.message)}" + (f" ({status.progress:.0%})" if status.progress else "")
     elif (order == "pause" and info.state == "training") or (order == "stop" and info.state in ACTIVE):
         sentence += PENDING[order]
     elif message := info.problem or status.message:
@@ -35,11 +38,27 @@ def state(info: RunInfo, order: Order) -> str:
     return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
-def diagnostics_text(findings: Iterable[Diagnostic], *, shown: str) -> str:
-    """Return diagnostics as Markdown, but for the one that is `shown` already."""
+def diagnostics_text(findings: Iterable[Diagnostic], *, shown: str, more: str = "") -> str:
+    """Return diagnostics as Markdown, but for the one that is `shown` already, after the sentence `more`."""
     others = [finding for finding in findings if finding.text != shown]
     marks = {finding: "" if finding.level == "note" else "⚠ " for finding in others}
-    return "\n\n".join(f"{marks[one]}{markdown_text(one.text[:1].upper() + one.text[1:])}." for one in others)
+    sentences = [f"{marks[one]}{markdown_text(one.text[:1].upper() + one.text[1:])}." for one in others]
+    return "\n\n".join([markdown_text(more), *sentences] if more else sentences)
+
+
+def budget(info: RunInfo, run: RunDirectory) -> str:
+    """Return the sentence on what the minutes of a run are enough for; empty if they are for all of its steps."""
+    plan, resolved = run.plan(), run.resolved()
+    if resolved is None or info.state not in ("training", "finished"):
+        return ""
+    per_step = plan.training.batch_size * resolved.block_size / resolved.tokens_per_second
+    sentence = outlook(
+        plan.training, base=plan.model.start, steps=info.status.steps or resolved.steps, seconds=per_step
+    )
+    if not sentence:
+        return ""
+    again = " Train as long again goes on from here." if info.state == "finished" else ""
+    return f"{sentence}.{again}"
 
 
 def stats(info: RunInfo, metrics: Metrics, *, memory: int | None) -> Iterator[tuple[str, str, str]]:
@@ -47,8 +66,10 @@ def stats(info: RunInfo, metrics: Metrics, *, memory: int | None) -> Iterator[tu
     status, last, left = info.status, info.last, control.seconds_left(info)
     seconds = last.get("seconds")
     so_far = f"{clock(seconds)} so far" if isinstance(seconds, int | float) else ""
-    best = "" if status.best_loss is None else f"best {status.best_loss:.4f} at step {status.best_step:,}"
-    validation = next((loss for _, loss in reversed(metrics.series("val_loss"))), None)
+    losses = metrics.series("val_loss")
+    step, lowest = min(losses, key=lambda point: point[1], default=(status.best_step, status.best_loss))
+    best = "" if lowest is None else f"best {lowest:.4f} at step {step:,.0f}"
+    validation = losses[-1][1] if losses else None
     yield "Step", f"{step_of(info):,}", f"of {status.steps:,}" if status.steps else ""
     yield "Time left", DASH if left is None else clock(left), so_far
     yield "Training loss", number(last.get("train_loss")), "nats per token"
@@ -76,7 +97,10 @@ def levels(resolved: Resolved | None) -> list[tuple[str, float]]:
 
 def choices(plan: RunPlan, resolved: Resolved | None) -> list[list[str]]:
     """Return rows of a table: what was measured before the start, and the options."""
-    rows = [[label(name), chosen(value)] for name, value in plan.options().items()]
+    rows = [
+        [option_label(name), "no limit" if name in ("max_minutes", "max_tokens") and not value else chosen(value)]
+        for name, value in plan.options().items()
+    ]
     if resolved is None:
         return rows
     measured = {

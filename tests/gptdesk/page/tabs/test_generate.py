@@ -7,8 +7,10 @@ import gradio as gr
 import pytest
 
 from gptdesk.desk import Desk
-from gptdesk.page.tabs.generate import GenerateTab
+from gptdesk.page.tabs.generate.tab import GenerateTab
 from gptdesk.settings import Settings
+
+FOUR = "… the the the the"
 
 
 @pytest.fixture
@@ -33,11 +35,23 @@ def _prompt(tab: GenerateTab, tokens: int) -> str:
     [
         (0, 100, "0 of 256 tokens"),
         (157, 100, "157 of 256 tokens"),
-        (158, 100, "⚠ 158 of 256 tokens: the first one will be left out, so that 100 new ones fit"),
-        (255, 100, "⚠ 255 of 256 tokens: the first 98 will be left out, so that 100 new ones fit"),
-        (257, 100, "⚠ 257 of 256 tokens: the first 100 will be left out, so that 100 new ones fit"),
-        (257, 1, "⚠ 257 of 256 tokens: the first one will be left out, so that 1 new one fits"),
-        (300, 1000, "⚠ 300 of 256 tokens: the first 172 will be left out, so that 129 new ones fit"),
+        (158, 100, "⚠ 158 of 256 tokens: the first one, up to “… the”, will be left out, so that 100 new ones fit"),
+        (
+            255,
+            100,
+            f"⚠ 255 of 256 tokens: the first 98, up to “{FOUR}”, will be left out, so that 100 new ones fit",
+        ),
+        (
+            257,
+            100,
+            f"⚠ 257 of 256 tokens: the first 100, up to “{FOUR}”, will be left out, so that 100 new ones fit",
+        ),
+        (257, 1, "⚠ 257 of 256 tokens: the first one, up to “… the”, will be left out, so that 1 new one fits"),
+        (
+            300,
+            1000,
+            f"⚠ 300 of 256 tokens: the first 172, up to “{FOUR}”, will be left out, so that 129 new ones fit",
+        ),
         (128, 1000, "128 of 256 tokens"),
     ],
 )
@@ -52,3 +66,11 @@ def test_the_count_is_that_of_parsed_special_tokens_if_they_are_parsed(tab: Gene
 
 def test_what_cannot_be_asked_for_is_told_in_place_of_the_count(tab: GenerateTab) -> None:
     assert "max\\_new\\_tokens must be" in tab._on_prompt("Once", "starter", None, False)
+
+
+def test_steps_of_an_earlier_version_name_a_chosen_text_and_are_still_undone(tab: GenerateTab) -> None:
+    steps = [{"texts": ["a", "b"], "chosen": 2}, {"prompt": "c"}, {"texts": ["d"]}, {"texts": [1]}, {"chosen": 1}]
+    tab.desk.page.put("Generate: undo", steps)
+    assert tab.texts.restored()[tab.texts.history] == steps[:3]
+    updates = tab._on_undo({tab.texts.history: steps[:1]})
+    assert [updates[box]["value"] for box in tab.texts.boxes[:2]] == ["a", "b"]

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -11,14 +12,17 @@ import pytest
 
 from gptdesk.desk import Desk
 from gptdesk.page.tab_links import TabLinks
+from gptdesk.page.tabs.train.choice import choice_sentence
 from gptdesk.page.tabs.train.form import MINUTES, FormView
 from gptdesk.page.tabs.train.library import STOPPED
 from gptdesk.page.tabs.train.listing import ListingView
 from gptdesk.page.tabs.train.panels import Look
+from gptdesk.page.tabs.train.result import CLOSEST, UNSEEN
 from gptdesk.page.tabs.train.run_view import NO_RUN, RunView
 from gptdesk.page.tabs.train.text_source import FILES, LIBRARY, PASTED, PLACE
 from gptdesk.settings import Settings
 from gptdesk.training import ModelOptions, TrainingOptions, control
+from gptdesk.training.estimate import outlook
 from gptdesk.training.lock import training_lock
 from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.options import ResolvedTraining
@@ -143,11 +147,39 @@ def test_a_run_that_was_shortened_is_judged_by_its_own_steps(views: Views) -> No
     assert "no better than the unigram baseline" in findings
 
 
+def test_an_ended_run_shows_both_models_the_one_to_use_first(views: Views) -> None:
+    run = views.make("two", evaluations=5)
+    for closest, first, second in (("two-last", CLOSEST, UNSEEN), ("", UNSEEN, CLOSEST)):
+        run.write_status(replace(run.status(), best_step=2, closest=closest))
+        card = views.watch._on_choice(views.given("two"))[views.watch.result]
+        assert card.index(first) < card.index(second)
+        assert "text 2" in card
+        assert "text 5" in card
+    run.write_status(replace(run.status(), best_step=100))
+    assert views.watch._on_choice(views.given("two"))[views.watch.result] == ""
+
+
+def test_a_run_fills_the_form_with_its_plan(views: Views, tmp_path: Path) -> None:
+    text = tmp_path / "book.txt"
+    text.write_text("Once upon a time")
+    plan = views.make("old", data=str(text), steps=70, learning_rate=0.01).plan()
+    updates = views.form.fill(plan)
+    values = {box: box.value for box in views.form.remembered.values()}
+    values |= {
+        box: update["value"] for box, update in updates.items() if isinstance(update, dict) and "value" in update
+    }
+    values |= {views.form.name: "", views.form.source.source: updates[views.form.source.source]}
+    again = views.form._plan(values)
+    assert (again.name, again.model, again.training) == ("book", plan.model, plan.training)
+    shown = views.form.fill(plan.model_copy(update={"pasted": str(text)}))
+    assert shown[views.form.source.text]["value"] == "Once upon a time"
+
+
 def test_an_empty_box_is_chosen_automatically(views: Views) -> None:
     def training(**values: object) -> ResolvedTraining:
         return views.form._plan(views.set(text="a text", name="x", **values)).resolve_training()
 
-    assert dict(training()) == dict(TrainingOptions().resolve()) | {"max_minutes": MINUTES}
+    assert dict(training()) == dict(TrainingOptions().resolve()) | {"max_minutes": MINUTES, "patience": 0}
     assert training(optimizer="adamw").learning_rate == 0.002
     assert training(optimizer="adamw", learning_rate=0.006).learning_rate == 0.006
     assert training(start="starter").learning_rate == 0.0005
@@ -165,7 +197,13 @@ def text_of(views: Views, **values: object) -> TextInput:
 
 def test_every_source_gives_one_text_and_a_name(views: Views) -> None:
     for values, text, title in (
-        ({"source": PASTED, "text": "some words"}, TextInput(pasted="some words"), "pasted"),
+        ({"source": PASTED, "text": "some words"}, TextInput(pasted="some words"), "some words"),
+        (
+            {"source": PASTED, "text": "Älter, als die See!\n"},
+            TextInput(pasted="Älter, als die See!\n"),
+            "alter als die see",
+        ),
+        ({"source": PASTED, "text": "море"}, TextInput(pasted="море"), "pasted"),
         (
             {"source": FILES, "files": ["/u/a.txt", "/u/b.txt"]},
             TextInput(uploads=(Path("/u/a.txt"), Path("/u/b.txt"))),
@@ -232,3 +270,17 @@ def test_pasted_texts_are_called_so_and_do_not_differ(views: Views) -> None:
     updates = listing._on_open(["one", "two"], "steps", 0.6, [])
     assert "none" in updates[listing.differences]
     assert updates[listing.table].count("pasted text") == 2
+
+
+def test_a_few_steps_and_a_base_model_are_put_in_plain_words(views: Views) -> None:
+    options = TrainingOptions(steps=1500, max_minutes=3.0)
+    few = outlook(options, base="starter", steps=20, seconds=1.6)
+    assert few == (
+        "3 minutes are enough for about 20 of the 1,500 planned steps: expect it to write much as starter does still; "
+        "all of them take about 42 minutes"
+    )
+    assert "expect" not in outlook(options, base="", steps=900, seconds=0.2)
+    assert outlook(options, base="", steps=1500, seconds=0.01) == ""
+    dial = ("3", "mini", "auto", 3, 1500)
+    assert choice_sentence(views.desk, *dial, "starter").startswith("Base model starter: about 2.62M parameters")
+    assert choice_sentence(views.desk, *dial, "").startswith("New model mini")

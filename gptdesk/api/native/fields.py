@@ -1,0 +1,129 @@
+"""Fields of the desk's own routes; what each means stands in the OpenAPI document."""
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from gptdesk.api.errors import REQUEST
+from gptdesk.encodings import without_surrogates
+from gptdesk.generation import LONGEST_STOP, MAX_SEED, MOST_ALTERNATIVES, GenerationRequest
+from gptdesk.inspection import MOST_LISTED
+from samplers import Chain, OptionError, Options
+
+MOST_PROMPTS = 64  # of a batch
+LONGEST_TEXT = 1_000_000  # characters
+LONGEST_CHAIN = 64  # samplers
+Ids = Annotated[list[int], Field(max_length=LONGEST_TEXT)]
+Text = Annotated[
+    str,
+    BeforeValidator(lambda text: without_surrogates(text) if isinstance(text, str) else text),
+    Field(max_length=LONGEST_TEXT),
+]
+ModelName = Annotated[str, Field(max_length=300)]
+
+
+class ModelFields(Options):
+    """Model of a request."""
+
+    model_config = ConfigDict(strict=True)  # true is no number, and 1.0 no id
+    name: ClassVar[str] = REQUEST
+
+    model: ModelName = Field("starter", description="NAME, or NAME:PRECISION as in starter:int8")
+
+
+class PromptFields(ModelFields):
+    """Prompt and samplers of a request."""
+
+    prompt: Text = Field("", description="text to continue; empty: a new text")
+    prompt_ids: Ids | None = Field(None, description="token ids to continue, instead of the prompt")
+    chain: list[dict[str, object]] | None = Field(
+        None,
+        max_length=LONGEST_CHAIN,
+        description='samplers in order, as in [{"name": "top_k", "top_k": 50}]; none: the default chain',
+    )
+    preset: str | None = Field(None, max_length=100, description="name of a preset, instead of a chain")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.prompt and self.prompt_ids is not None:
+            raise ValueError("give either prompt or prompt_ids, and leave out the other")
+        if self.chain is not None and self.preset is not None:
+            raise ValueError("give either chain or preset, and leave out the other")
+        return self
+
+    def options(self) -> dict[str, object]:
+        """Return prompt and chain as options of a GenerationRequest; the preset is left to the desk."""
+        given: dict[str, object] = {"prompt": self.prompt}
+        if self.prompt_ids is not None:
+            given["prompt_ids"] = tuple(self.prompt_ids)
+        if self.chain is not None:
+            try:
+                given["chain"] = Chain.from_data(self.chain)
+            except ValueError as error:
+                raise OptionError(str(error), option="chain") from None
+        return given
+
+
+class GenerateFields(PromptFields):
+    """Body of POST /generate."""
+
+    max_new_tokens: int = Field(200, ge=1, le=100_000, description="most tokens to add")
+    n: int = Field(1, ge=1, le=16, description="sequences from the same prompt")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
+    stop: list[Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_STOP)]] = Field(
+        default_factory=list, max_length=16, description="strings at which a sequence ends; not part of the text"
+    )
+    top_logprobs: int = Field(0, ge=0, le=MOST_ALTERNATIVES, description="most probable tokens to report at each step")
+    stream: bool = Field(False, description="answer with server-sent events, one for each token")
+
+    def request(self, chain: Chain | None) -> GenerationRequest:
+        """Return the request; `chain` is that of the preset, if there is one."""
+        given = self.options() | ({"chain": chain} if chain else {})
+        return GenerationRequest(
+            max_new_tokens=self.max_new_tokens,
+            n=self.n,
+            seed=self.seed,
+            stop=tuple(self.stop),
+            top_logprobs=self.top_logprobs,
+            **given,
+        )
+
+
+class BatchFields(Options):
+    """Body of POST /generate/batch."""
+
+    model_config = ConfigDict(strict=True)  # true is no number, and 1.0 no id
+    name: ClassVar[str] = REQUEST
+
+    requests: list[GenerateFields] = Field(
+        min_length=1,
+        max_length=MOST_PROMPTS,
+        description="bodies of /generate, answered in their order",
+    )
+
+
+class LogitsFields(PromptFields):
+    """Body of POST /logits."""
+
+    top: int = Field(10, ge=1, le=MOST_LISTED, description="tokens to list, the most probable first")
+
+
+class TokenizeFields(ModelFields):
+    """Body of POST /tokenize."""
+
+    text: Text = Field(description="text to split into tokens")
+    parse_special: bool = Field(
+        False, description="special tokens in the text, such as <|endoftext|>, are those tokens"
+    )
+
+
+class DetokenizeFields(ModelFields):
+    """Body of POST /detokenize."""
+
+    ids: Ids = Field(description="token ids")
+
+
+class CompareFields(GenerateFields):
+    """Body of POST /compare: one request for several models."""
+
+    models: list[ModelName] = Field(min_length=2, max_length=3, description="the first is the reference")

@@ -1,0 +1,167 @@
+"""Script and style sheet of the header, and names and keys that Gradio's widgets lack."""
+
+# The theme is Gradio's class "dark", set again after Gradio has set its own. The model chip shows what the lists of
+# Generate hold, which no event of the browser tells, so it looks twice a second.
+HEADER_SCRIPT = """<script>
+(() => {
+  const one = selector => document.querySelector(selector);
+  const say = text => window.gptdeskTexts?.[text] ?? text;  // in the page's language
+  const THEMES = ["system", "light", "dark"];
+  const LABELS = {system: "Theme: system", light: "Theme: light", dark: "Theme: dark"};
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  let theme = "system";
+  try { theme = THEMES.find(name => name === localStorage.getItem("gptdesk-theme")) ?? "system"; } catch {}
+  const applyTheme = () => {
+    document.body?.classList.toggle("dark", theme === "dark" || theme === "system" && system.matches);
+    const button = one("#theme-button");
+    if (button) button.textContent = say(LABELS[theme]);
+  };
+  system.addEventListener("change", applyTheme);
+  const openTab = name => one(`[role=tab][data-tab-id="${name}"]`)?.click();
+  addEventListener("click", event => {
+    const id = event.target.closest?.("#title button, #training button, #actions button")?.id;
+    if (id === "model-chip") openTab("Models");
+    if (id === "training-pill") openTab("Train");
+    if (id === "settings-button") openTab("Settings");
+    if (id === "help-button") one("#help").showModal();
+    if (id === "help-close") one("#help").close();
+    if (id !== "theme-button") return;
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    try { localStorage.setItem("gptdesk-theme", theme); } catch {}
+    applyTheme();
+  });
+  addEventListener("keydown", event => {
+    const tab = event.target.closest?.("[role=tab]");
+    if (!tab) return;
+    const tabs = [...tab.parentElement.querySelectorAll("[role=tab]")].filter(other => other.offsetParent);
+    const at = tabs.indexOf(tab);
+    const next = {ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: tabs.length - 1}[event.key];
+    if (next === undefined) return;
+    const chosen = tabs[(next + tabs.length) % tabs.length];
+    event.preventDefault();
+    chosen.click();
+    chosen.focus();
+  });
+  const showModel = () => {
+    const chip = one("#model-chip"), model = one("#model input")?.value;
+    if (!chip || !model) return;
+    const precision = one("#precision input")?.value;
+    const label = precision ? `${model} · ${precision}` : model;
+    if (chip.textContent !== label) chip.textContent = label;
+    chip.hidden = false;
+  };
+  const showSettings = () => {
+    const settings = one("#settings-button");
+    if (settings) settings.hidden = !one('[role=tab][data-tab-id="Settings"]');
+  };
+  // the page appears when its saved state has been restored, so that nothing moves under a finger
+  const appear = () => {
+    if (!one("#count")?.innerText.trim()) return requestAnimationFrame(appear);
+    applyTheme();
+    showModel();
+    showSettings();
+    setTimeout(() => document.documentElement.classList.add("restored"), 50);
+  };
+  appear();
+  let wasRunning = false, wasTraining = false, isThemed = false, chosenTab = null;
+  setInterval(() => {
+    if (!isThemed && one("#theme-button")) { applyTheme(); isThemed = true; }
+    showModel();
+    showSettings();
+    const tab = one("#tabs > .tab-wrapper [role=tab][aria-selected=true]");
+    if (tab && tab !== chosenTab) tab.scrollIntoView({block: "nearest", inline: "center"});
+    chosenTab = tab;
+    for (const reset of document.querySelectorAll(".reset-button:not([data-named])")) {
+      const name = reset.closest(".block")?.querySelector("label")?.innerText.split("\\n")[0].trim();
+      if (name) reset.setAttribute("aria-label", `${say("Reset")} ${name}`);
+      if (name) reset.dataset.named = "";
+    }
+    // below the page's one h1, the headings of a tab are of the second level, whatever their size
+    for (const heading of document.querySelectorAll(".tabs :is(h3, h4):not([aria-level])"))
+      heading.setAttribute("aria-level", "2");
+    // what scrolls can be scrolled by keys
+    for (const block of document.querySelectorAll(".tabs :is(.block, .html-container, .prose):not([tabindex])")) {
+      const {overflowX, overflowY} = getComputedStyle(block);
+      if (block.scrollWidth > block.clientWidth && overflowX !== "visible"
+        || block.scrollHeight > block.clientHeight && overflowY !== "visible") block.tabIndex = 0;
+    }
+    const stop = one("#stop"), live = one("#live");
+    const isRunning = Boolean(stop && !stop.disabled);  // also while another tab is open
+    if (live && isRunning !== wasRunning) live.textContent = say(isRunning ? "Generating." : "Generation ended.");
+    wasRunning = isRunning;
+    const isTraining = Boolean(one("#training-pill"));
+    if (live && isTraining !== wasTraining)
+      live.textContent = say(isTraining ? "Training started." : "Training ended.");
+    wasTraining = isTraining;
+    // of several Stop buttons, each says what it stops
+    for (const stop of document.querySelectorAll(".halt[id$=-stop]:not([aria-label])")) {
+      const [start, last, ...others] = stop.parentElement.querySelectorAll("button");
+      if (last === stop && !others.length)
+        stop.setAttribute("aria-label", `${stop.textContent.trim()}: ${start.textContent.trim()}`);
+    }
+    const row = one("#tabs > .tab-wrapper > .tab-container");
+    row?.toggleAttribute("data-more", row.scrollLeft + row.clientWidth < row.scrollWidth - 8);
+    row?.toggleAttribute("data-before", row.scrollLeft > 8);
+  }, 500);
+})();
+</script>"""
+
+# In the head and not in Gradio's style sheet, which arrives later.
+HEAD_STYLE = """<style>
+@keyframes appear { from { opacity: 0; } }
+#top, #tabs { animation: appear .12s 1.5s both; }  /* without the script, too */
+.restored :is(#top, #tabs) { animation-delay: 0s; }
+</style>"""
+
+HEADER_CSS = """
+#top { align-items: center; flex-wrap: nowrap; gap: 10px; height: 44px; }
+#title, #training, #actions { flex: 0 1 auto; width: auto; min-width: 0; padding: 0 !important; border: 0;
+  background: none; overflow: visible !important; }
+#title { flex-grow: 1; }
+#title .prose, #title .html-container, #actions .prose { padding: 0; }
+#title, #title > div, #title .prose, #actions .prose { display: flex; align-items: center; gap: 10px; min-width: 0; }
+.mark { display: flex; align-items: center; gap: 8px; white-space: nowrap; --mark: var(--primary-500); }
+.mark h1 { margin: 0; font-size: 1.15rem; letter-spacing: -.01em; }
+#top button { font-size: .875rem; line-height: 1; padding: 8px 11px; border-radius: 999px; white-space: nowrap;
+  border: 1px solid var(--border-color-primary); background: var(--block-background-fill);
+  color: var(--body-text-color); cursor: pointer; }
+#top button:hover { border-color: var(--color-accent); }
+#model-chip { overflow: hidden; text-overflow: ellipsis; min-width: 0; }
+#training-pill { position: relative; overflow: hidden; isolation: isolate; }
+#training-pill span { position: absolute; inset: 0 auto 0 0; z-index: -1; background: var(--primary-100); }
+.dark #training-pill span { background: var(--primary-800); }
+#help { position: fixed; inset: 0; height: fit-content; max-height: calc(100dvh - 32px); margin: auto !important;
+  overflow: auto; max-width: min(34rem, calc(100vw - 32px)); padding: 24px; border-radius: 14px;
+  border: 1px solid var(--border-color-primary); background: var(--block-background-fill);
+  color: var(--body-text-color); }
+#help::backdrop { background: #0008; }
+#help p { margin: 8px 0; line-height: 1.5; }
+#help dl { display: grid; grid-template-columns: auto 1fr; gap: 6px 16px; margin: 16px 0; }
+#help dt { font-weight: 700; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.gradio-container :is(button, input:not([role=combobox]), summary, a):focus-visible {
+  outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
+.gradio-container input[type=range]:focus-visible { outline-offset: 5px; border-radius: 4px; }
+.gradio-container :is(.min_value, .max_value) { color: var(--body-text-color-subdued) !important; }
+.gradio-container [role=tab].selected { color: var(--primary-600); font-weight: 700; }
+.dark .gradio-container [role=tab].selected, .dark.gradio-container [role=tab].selected { color: var(--primary-300); }
+.dark input[type=range] { --neutral-200: var(--neutral-600); }
+#tabs > .tab-wrapper > .tab-container { flex-wrap: nowrap; overflow: auto hidden; scrollbar-width: none;
+  background: none; }
+#tabs > .tab-wrapper > .tab-container > button { flex: none; }
+#tabs > .tab-wrapper > .tab-container { --fade-left: #000; --fade-right: #000;
+  mask-image: linear-gradient(to right, var(--fade-left), #000 36px calc(100% - 36px), var(--fade-right)); }
+#tabs > .tab-wrapper > .tab-container[data-more] { --fade-right: transparent; }
+#tabs > .tab-wrapper > .tab-container[data-before] { --fade-left: transparent; }
+@media (max-width: 640px) {
+  .gradio-container :is(input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select) {
+    font-size: 16px !important; }
+  #top { flex-wrap: wrap; height: 100px; align-content: center; }
+  #title { flex: 1 0 100%; height: 40px; }
+  #training { order: 3; }
+  #top button { padding: 8px; }
+  #top, #actions .prose { column-gap: 6px; }
+  #share { flex: 0 0 auto; width: auto; min-width: 0; order: 2; }
+  #settings-button { display: none; }  /* the tab is in the row below */
+}
+"""

@@ -1,0 +1,42 @@
+"""Next-token table and flip points of the picked token, as HTML: from its logits, without a forward pass."""
+
+from torch import Tensor
+
+from gptdesk.inspection import drawn_token, flip_points, key_of_draw, table
+from gptdesk.page.tabs.generate.tokens.drawing import explanation_html, heading_html
+from gptdesk.page.tabs.generate.tokens.opened_texts import OpenText
+from models.tokenizer import Tokenizer
+from samplers import Chain
+
+LISTED = 10  # of the most probable tokens
+
+
+def next_token_table(opened: OpenText, chain: Chain, tokenizer: Tokenizer) -> str:
+    """Return the table of the picked place for a chain; ValueError as `Chain.explain`."""
+    place, key = opened.place, key_of(opened)
+    assert place is not None
+    before = opened.before(place.index)
+    drawn = None if key is None else drawn_token(place.logits, before, chain, key)
+    # another network with the same tokenizer may have more rows
+    size = place.logits.shape[1]
+    wanted = [token for token in (opened.own, drawn, *place.found) if token is not None and token < size]
+    shown = table(place.logits, before, chain, top=LISTED, asked=wanted)
+    return explanation_html(opened, shown, tokenizer, drawn=drawn)
+
+
+def heading(opened: OpenText, chain: Chain, tokenizer: Tokenizer) -> str:
+    """Return the picked token with the sentences about its flip points; ValueError as `Chain.explain`."""
+    place, key = opened.place, key_of(opened)
+    assert place is not None
+    if key is None:
+        return heading_html(opened, [], tokenizer, drawn=None)
+    before = opened.before(place.index)
+    drawn = drawn_token(place.logits, before, chain, key)
+    return heading_html(opened, flip_points(place.logits, before, chain, key), tokenizer, drawn=drawn)
+
+
+def key_of(opened: OpenText) -> Tensor | None:
+    """Return the key (1,) of the draw of the picked token; None for one of the prompt or of an unknown generation."""
+    if opened.written is None or opened.place is None or opened.place.index < opened.prompt:
+        return None
+    return key_of_draw(opened.written.seed, step=opened.place.index - opened.prompt, row=opened.written.row)

@@ -1,0 +1,104 @@
+"""Texts whose tokens are shown and generations they come from, by session: kept on the server, and bounded."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from gptdesk.generation import GenerationRequest
+from gptdesk.inspection import TextFigures
+from models.manager import ModelKey
+from models.tokenizer import Tokenizer
+
+MOST_SESSIONS = 64  # each has at most one text open, and the logits of one place: 0.2 MB at 50,000 tokens
+Value = TypeVar("Value")
+
+
+class BySession(Generic[Value]):
+    """Values by session, the most recently used MOST_SESSIONS of them; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[str, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, session: str) -> Value | None:
+        """Return the value of a session; None if it has none any more."""
+        with self._lock:
+            if session in self._values:
+                self._values.move_to_end(session)
+            return self._values.get(session)
+
+    def put(self, session: str, value: Value | None) -> None:
+        """Set the value of a session, or remove it with None."""
+        with self._lock:
+            self._values.pop(session, None)
+            if value is not None:
+                self._values[session] = value
+            while len(self._values) > MOST_SESSIONS:
+                self._values.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Generation of a text card: with it, the tokens of its text are those that were drawn, and have keys."""
+
+    key: ModelKey
+    request: GenerationRequest
+    seed: int
+    row: int
+    dropped: int  # tokens cut from the front of the prompt
+    text: str  # of the card
+    drawn: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of a token that was picked, with the logits there."""
+
+    index: int  # in the text; its length: the token that would come next
+    logits: Tensor  # (1, V)
+    found: tuple[int, ...] = ()  # ids that a search has found
+
+
+@dataclass(frozen=True)
+class OpenText:
+    """Text whose tokens are shown."""
+
+    card: int
+    key: ModelKey
+    tokens: tuple[int, ...]
+    dropped: int  # first tokens, which no longer fit the context
+    prompt: int  # first tokens, which were not drawn by this seed
+    written: Written | None
+    figures: TextFigures  # of the tokens after the dropped ones
+    place: Place | None = None
+
+    @property
+    def own(self) -> int | None:
+        """Token of the text at the picked place; None at its end."""
+        index = len(self.tokens) if self.place is None else self.place.index
+        return self.tokens[index] if index < len(self.tokens) else None
+
+    def text(self, index: int, token: int, tokenizer: Tokenizer) -> str:
+        """Return the text of the tokens before a place, and then of `token`; without the one that begins a document."""
+        tokens = (*self.tokens[:index], token)
+        begins = tokens[0] == tokenizer.start and tokens[0] in tokenizer.special_ids.eos
+        return tokenizer.decode(tokens[1:] if begins else tokens)
+
+    def before(self, index: int) -> Sequence[int]:
+        """Return the tokens that the model has read at a place; ValueError as `branch`, and if there are none."""
+        if not 0 <= index <= len(self.tokens):
+            raise ValueError("there is no such token; choose one of those shown")
+        if index < self.dropped:
+            raise ValueError(
+                f"token {index + 1:,} is among the first {self.dropped:,}, which no longer fit the model's context; "
+                "choose a later one"
+            )
+        if index == self.dropped:
+            raise ValueError(
+                "nothing comes before this token, so that the model does not predict it; choose a later one"
+            )
+        return self.tokens[self.dropped : index]

@@ -1,0 +1,160 @@
+"""Streams of generations into the text cards, with their stats, steps for Undo and saved copies."""
+
+import time
+from collections.abc import Callable, Generator
+
+import gradio as gr
+from gradio.blocks import Block
+
+from gptdesk.desk import Desk
+from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult
+from gptdesk.page.long_action import Call, LongActions
+from gptdesk.page.option_widgets import Updates, Values
+from gptdesk.page.persistence import SavedState
+from gptdesk.page.stats import stats_details, stats_line
+from gptdesk.page.streaming import in_batches
+from gptdesk.page.tabs.generate.prompt_size import left_out
+from gptdesk.page.tabs.generate.texts import TextCards
+from models.manager import ModelKey
+
+SAME_TEXT = "The text is the same as before: same seed. Tick “Draw a new seed” for another one."
+SAME_TEXT_CHANGED = "The text is the same as before: what you changed makes no difference with this seed."
+SAVE_EVERY = 0.5  # seconds between two saved copies of a text that is being generated
+
+
+class Stats:
+    """Line of stats below the texts, and all others in a closed accordion, which has no place before the first text."""
+
+    def __init__(self) -> None:
+        self.line = gr.Markdown(elem_id="figures", elem_classes="note")
+        # shown after a text with the seed of the one before; the History tab shows both
+        self.compare = gr.Button(
+            "Compare with the text before", size="sm", visible=False, elem_id="compare-before", min_width=120
+        )
+        with gr.Accordion("Details", open=False, visible=False, elem_id="details", elem_classes="quiet") as self.panel:
+            self.details = gr.Markdown(elem_id="all-stats", elem_classes="note")
+
+    @property
+    def outputs(self) -> list[Block]:
+        """Widgets that `show` updates, but for the line, which is that of the tab's actions."""
+        return [self.compare, self.panel, self.details]
+
+    def show(self, result: GenerationResult, key: ModelKey, *, left_out: str) -> Updates:
+        """Return updates that show the stats of a generation so far; `left_out` as in `stats_line`."""
+        return {self.line: stats_line(result, left_out=left_out), self.details: stats_details(result, key)}
+
+    def replace(self, line: str) -> Updates:
+        """Return updates that show this line, since other texts are shown than those that were counted."""
+        return {self.line: line, self.compare: gr.update(visible=False)}
+
+
+def texts_of(prompt: str, result: GenerationResult) -> list[str]:
+    """Return the texts of a generation so far, each with its prompt."""
+    return [prompt + new for new in result.texts]
+
+
+class Writer:
+    """Generations of the tab: into all cards, or into one of them."""
+
+    def __init__(
+        self, desk: Desk, kept: SavedState, *, texts: TextCards, stats: Stats, seed: gr.Textbox, actions: LongActions
+    ) -> None:
+        self._desk, self._kept = desk, kept
+        self._texts, self._stats, self._seed, self._actions = texts, stats, seed, actions
+
+    @property
+    def outputs(self) -> list[Block]:
+        """Widgets that `stream` updates, but for those of the tab's actions."""
+        return [self._seed, *self._texts.outputs, *self._stats.outputs]
+
+    def stream(
+        self,
+        key: ModelKey,
+        request: GenerationRequest,
+        call: Call,
+        *,
+        values: Values,
+        card: int | None,
+        prompt: str | None = None,
+        record: Callable[[GenerationResult, int], None] = lambda result, first: None,
+        begun: Updates | None = None,
+    ) -> Generator[Updates, None, None]:
+        """Yield updates while the texts grow, and save them meanwhile; the texts before stay until the first token.
+
+        With the index of a `card`, that one alone changes; one after those shown is added. `prompt` is the beginning of
+        the texts, if it is not the request's. `record` gets the result, and the card of its first text. The updates
+        `begun` come once the text begins; there are some where the desk has kept the seed.
+        """
+        prompt = request.prompt if prompt is None else prompt
+        yield {self._stats.line: "Reading the prompt …", self._stats.compare: gr.update(visible=False)}
+        result = GenerationResult(request.n)
+        stream = self._desk.generate(key, request, stop=call.stop, owner=call.owner)
+        before = self._texts.texts(values)
+        count, first = (request.n, 0) if card is None else (max(len(before), card + 1), card)
+        saved: float | None = None
+        words = ""  # the last ones of those that do not fit the context
+        try:
+            for events in in_batches(stream, stop=call.stop):
+                for event in events:
+                    result.add(event)
+                if result.start and not words:
+                    words = left_out(self._desk, key.name, request, dropped=result.start.dropped_tokens)
+                shown = self._progress(prompt, result, first=first) if result.start and events else {}
+                updates = shown | (self._stats.show(result, key, left_out=words) if shown else {})
+                if events and isinstance(events[-1], GenerationQueued):
+                    updates |= self._waiting(result, events[-1].position)
+                if result.start and saved is None:
+                    updates = self._begun(
+                        values, updates, count=None if count == len(before) and card is not None else count
+                    )
+                    updates |= begun or {}
+                    self._texts.save(self._kept, [""] * count if card is None else [*before, ""][:count])
+                    saved = 0.0
+                yield updates or gr.skip()
+                if saved is not None and time.monotonic() > saved + SAVE_EVERY:
+                    self._save(prompt, result, first=first, count=count)
+                    saved = time.monotonic()
+            if card is None and request.seed is not None and any(before):
+                line = stats_line(result, left_out=words)
+                yield self._compared(line, is_same=before == texts_of(prompt, result), is_kept=bool(begun))
+        finally:  # also where the page was closed or loaded again
+            if saved is not None:
+                self._save(prompt, result, first=first, count=count)
+                record(result, first)
+
+    def _begun(self, values: Values, updates: Updates, *, count: int | None) -> Updates:
+        """Return the updates with a step more in the history, and with a layout of `count` cards, if any."""
+        steps = self._texts.with_step(values[self._texts.history], self._texts.step(values))
+        self._texts.save_history(self._kept, steps)
+        layout = {} if count is None else self._texts.layout(count)
+        for box, update in layout.items():
+            if box in updates and isinstance(update, dict):
+                layout[box] = update | {"value": updates[box]}
+        return updates | layout | {self._texts.history: steps, self._stats.panel: gr.update(visible=True)}
+
+    def _save(self, prompt: str, result: GenerationResult, *, first: int, count: int) -> None:
+        texts = dict(enumerate(texts_of(prompt, result), first))
+        self._texts.save_some(self._kept, texts, count=count)
+
+    def _compared(self, line: str, *, is_same: bool, is_kept: bool) -> Updates:
+        """Return updates of the end of a text with the seed of the one before: it is the same, or is compared.
+
+        `is_kept` says that the desk has kept the seed because a setting was changed.
+        """
+        if is_same:
+            return {self._stats.line: f"{line}\n\n{SAME_TEXT_CHANGED if is_kept else SAME_TEXT}"}
+        return {self._stats.compare: gr.update(visible=self._desk.history is not None)}
+
+    def _progress(self, prompt: str, result: GenerationResult, *, first: int) -> Updates:
+        """Return updates that show the texts so far, in the cards from index `first` on."""
+        boxes = self._texts.boxes[first:]
+        updates: Updates = dict(zip(boxes, texts_of(prompt, result), strict=False))
+        if result.start:
+            updates[self._seed] = str(result.start.seed)
+        return updates
+
+    def _waiting(self, result: GenerationResult, position: int) -> Updates:
+        """Return updates that show the position in the queue, after the stats of a text that has begun."""
+        if result.start is None:
+            return self._actions.waiting(position)
+        return {self._stats.line: f"{stats_line(result)} · waiting for others: place {position} in the queue …"}

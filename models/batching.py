@@ -1,0 +1,151 @@
+"""Continuous batching: tokens of several generations that wait for one engine are computed in one step.
+
+There is no waiting window. Whoever finds the engine free leads: it computes its own rows and those of everybody who
+waits by then. While it samples, the next one leads, so that Python and the step overlap.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+from torch import Tensor
+
+from models.cache import KVCache
+from models.engine import Engine
+
+Choice = TypeVar("Choice")
+
+MOST_ROWS = 32  # of a step, unless one request has more: a token of each must not take long
+
+
+class _Item(Generic[Choice]):
+    """One step of one generation: tokens (B, 1) that continue a cache, and the function of the logits (B, V)."""
+
+    def __init__(self, tokens: Tensor, cache: KVCache, choose: Callable[[Tensor], Choice]) -> None:
+        self.tokens, self.cache = tokens, cache
+        self.done = self.leads = False
+        self.error: BaseException | None = None
+        self.turn = threading.Lock()  # released when it is done, or when its thread is to lead
+        self.turn.acquire()
+        self._choose = choose
+        self._choice: Choice | None = None
+
+    def finish(self, logits: Tensor) -> None:
+        """Call the function of the logits (B, V); what it raises is raised in the thread of this item."""
+        try:
+            self._choice = self._choose(logits)
+        except Exception as error:
+            self.error = error
+        self.done = True
+
+    def fail(self, error: BaseException) -> None:
+        """Let its thread raise an error."""
+        self.error, self.done = error, True
+
+    def outcome(self) -> Choice:
+        """Return what the function returned, or raise its error."""
+        if self.error is not None:
+            raise self.error
+        return cast(Choice, self._choice)
+
+
+class Batcher:
+    """Steps of an engine, shared by the threads that generate with it at the same time.
+
+    Where the bits of a row would depend on its company, every request computes by itself.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: list[_Item[object]] = []  # in the order of arrival
+        self._busy = False  # whether a thread leads
+        self._lock = threading.Lock()  # of both; held for moments
+
+    def step(self, tokens: Tensor, cache: KVCache, choose: Callable[[Tensor], Choice]) -> Choice:
+        """Return `choose(logits)`, of the logits (B, V) after `tokens` (B, 1) that continue `cache`.
+
+        `choose` may run in another thread, which computes for this one; nothing else may use the cache, or what
+        `choose` uses, meanwhile. Raises what it raises, and as the engine; other requests do not notice.
+        """
+        if not self._engine.rows_are_independent:
+            return choose(self._engine(tokens, cache, last_only=True)[:, -1])
+        item = _Item(tokens, cache, choose)
+        with self._lock:
+            self._waiting.append(cast("_Item[object]", item))
+            leads, self._busy = not self._busy, True
+        if not leads:
+            self._wait(cast("_Item[object]", item))
+        if not item.done:
+            self._lead(cast("_Item[object]", item))
+        return item.outcome()
+
+    def _wait(self, item: _Item[object]) -> None:
+        """Wait until an item is done or its thread is to lead."""
+        try:
+            item.turn.acquire()
+        except BaseException:  # an interrupt from the keyboard
+            with self._lock:
+                if item in self._waiting:
+                    self._waiting.remove(item)
+                    if item.leads:
+                        self._pass_on()
+            raise
+
+    def _lead(self, own: _Item[object]) -> None:
+        """Compute the items that wait, of which the thread's own is the first."""
+        batch: list[_Item[object]] = []
+        try:
+            with self._lock:
+                batch = self._take()
+            try:
+                logits = self._compute(batch)
+            finally:
+                with self._lock:
+                    self._pass_on()
+            for item, one in zip(batch, logits, strict=True):
+                if one is not None:
+                    item.finish(one)
+                if item is not own:
+                    item.turn.release()
+        except BaseException as error:  # an interrupt: nobody must wait for this thread
+            for item in batch:
+                if not item.done:
+                    item.fail(error)
+                    if item is not own:
+                        item.turn.release()
+            raise
+
+    def _take(self) -> list[_Item[object]]:
+        """Remove and return the first items with MOST_ROWS rows together, at least one; the lock must be held."""
+        rows = count = 0
+        for item in self._waiting:
+            rows += len(item.tokens)
+            if count and rows > MOST_ROWS:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    def _pass_on(self) -> None:
+        """Let the next one lead, if any waits; the lock must be held."""
+        if self._waiting:
+            self._waiting[0].leads = True
+            self._waiting[0].turn.release()
+        else:
+            self._busy = False
+
+    def _compute(self, batch: list[_Item[object]]) -> list[Tensor | None]:
+        """Return the logits (B, V) of each item, None for one that the engine refuses."""
+        try:
+            return list(self._engine.step([(item.tokens, item.cache) for item in batch]))
+        except Exception:
+            # refused before anything was written: each by itself, so that only the faulty one fails
+            return [self._alone(item) for item in batch]
+
+    def _alone(self, item: _Item[object]) -> Tensor | None:
+        """Return the logits (B, V) of one item, None if the engine refuses it."""
+        try:
+            return self._engine.step([(item.tokens, item.cache)])[0]
+        except Exception as error:
+            item.fail(error)
+            return None

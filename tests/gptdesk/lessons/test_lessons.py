@@ -1,0 +1,111 @@
+"""Lessons and Shannon's game: their answers are those of the models, computed another way."""
+
+import math
+import random
+import re
+from collections import Counter
+
+import pytest
+import torch
+
+from gptdesk.desk import Desk
+from gptdesk.lessons import LESSONS, overfitting, temperature, top_k_top_p
+from gptdesk.lessons.shannon import COUNTED, Game, guess, new_game
+from gptdesk.lessons.tasks import ChoiceTask, NumberTask
+from gptdesk.settings import Settings
+from gptdesk.starter.stories import stories
+from models.checkpoint import Checkpoint
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(Settings(home=tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="module")
+def starter(desk: Desk) -> Checkpoint:
+    return desk.library.checkpoint("starter")
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_each_lesson_has_three_tasks_with_one_right_answer(
+    desk: Desk, lesson: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overfitting, "STEPS", 48)
+    tasks = lesson.make(desk.manager, random.Random(5))  # type: ignore[attr-defined]
+    assert len(tasks) == 3
+    for task in tasks:
+        if isinstance(task, ChoiceTask):
+            assert [task.check(option.label).right for option in task.options].count(True) == 1
+            assert len({option.label for option in task.options}) == len(task.options) >= 2
+            with pytest.raises(ValueError, match="choose one"):
+                task.check(None)
+        else:
+            assert task.check(task.answer).right
+            assert not task.check(task.answer + task.within + 1).right
+            for wrong in (None, math.nan, True):
+                with pytest.raises(ValueError, match="type one"):
+                    task.check(wrong)
+
+
+def test_answers_are_those_of_the_network(desk: Desk, starter: Checkpoint) -> None:
+    network, tokenizer = starter.load_model(), starter.load_tokenizer()
+
+    def distribution(text: str, heat: float = 1.0) -> torch.Tensor:
+        with torch.inference_mode():
+            logits = network(torch.tensor([tokenizer.encode(text)]))[0, -1] / heat
+        return logits.softmax(0).sort(descending=True).values
+
+    hottest, sharpened, at_zero = temperature.LESSON.make(desk.manager, random.Random(8))
+    assert isinstance(sharpened, NumberTask)
+    assert sharpened.answer == pytest.approx(100 * float(distribution(sharpened.passages[0][1], 0.5)[0]), abs=0.5)
+    assert isinstance(at_zero, ChoiceTask)
+    assert at_zero.check("All").right
+    assert isinstance(hottest, ChoiceTask)
+    assert len({text for _, text in hottest.passages}) == 3
+
+    kept, lost, _ = top_k_top_p.LESSON.make(desk.manager, random.Random(8))
+    assert isinstance(kept, NumberTask)
+    mass = distribution(kept.passages[0][1]).cumsum(0)
+    assert kept.answer == int((mass < 0.5).sum()) + 1
+    assert isinstance(lost, ChoiceTask)
+    first, second = (float(distribution(text)[5:].sum()) for _, text in lost.passages)
+    assert lost.check("Text A").right == (first > second)
+
+
+def test_a_game_counts_the_bits_of_player_starter_and_unigram(desk: Desk, starter: Checkpoint) -> None:
+    game = new_game(desk.manager, random.Random(3))
+    assert isinstance(game, Game)
+    network, tokenizer = starter.load_model(), starter.load_tokenizer()
+    before, word = game.shown, game.story[slice(*game.places[0])]
+    assert before.endswith(" ")
+    assert game.story.startswith(before + word)
+    given, ids = tokenizer.encode(before[:-1]), tokenizer.encode(f" {word}")
+    with torch.inference_mode():
+        logprobs = network(torch.tensor([given + ids]))[0].log_softmax(-1)
+    nats = -sum(float(logprobs[len(given) - 1 + i, token]) for i, token in enumerate(ids))
+    spoken = "\n".join(stories(77, COUNTED))
+    counts = Counter(one.lower() for one in re.findall(r"(?<= )[A-Za-z]+", spoken))
+
+    right, wrong = guess(game, word.upper(), 0.9), guess(game, "zzz", 0.9)
+    (made,), (missed,) = right.guesses, wrong.guesses
+    assert made.right
+    assert not missed.right
+    assert made.starter == missed.starter == pytest.approx(nats / math.log(2), abs=1e-3)
+    assert made.player == pytest.approx(-math.log2(0.9))
+    share = (counts[word.lower()] + 1) / (counts.total() + len(counts) + 1)
+    assert made.unigram == pytest.approx(-math.log2(share))
+    assert missed.player > missed.unigram
+    assert right.shown.startswith(before + word)
+
+
+def test_what_is_no_guess_is_one_sentence(desk: Desk) -> None:
+    game = new_game(desk.manager, random.Random(3))
+    for word, sure, words in ((" ", 0.5, "type one"), ("a" * 41, 0.5, "at most 40"), ("a", 0.2, "how sure")):
+        with pytest.raises(ValueError, match=words):
+            guess(game, word, sure)
+    while not game.over:
+        game = guess(game, "the", 0.1)
+    with pytest.raises(ValueError, match="over"):
+        guess(game, "the", 0.1)
+    assert game.shown == game.story

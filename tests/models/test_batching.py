@@ -1,0 +1,150 @@
+"""Continuous batching: requests that compute together have the bits that they have alone, and no fault spreads."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+import torch
+
+from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationStep, generate
+from models.batching import Batcher
+from models.cache import KVCache
+from models.engine import Engine
+from models.gpt import GPT, GPTConfig
+from models.manager import LoadedModel, ModelKey
+from models.precision import PRECISIONS
+from models.prefix import PrefixCache
+from models.tokenizer import character_tokenizer
+from samplers import Chain, build, default_chain
+
+pytest.importorskip("numba")
+TOKENIZER = character_tokenizer("abcdefghijklmnopqrstuvwxyz .")
+CONFIG = GPTConfig(vocab_size=TOKENIZER.vocab_size, block_size=64, n_layer=1, n_head=1, n_embd=128)
+CHAINS = (
+    default_chain(),
+    Chain(samplers=(build("greedy"),)),
+    Chain(samplers=(build("repetition_penalty", repetition_penalty=1.3), build("top_p", top_p=0.8))),
+)
+REQUESTS = [
+    GenerationRequest(
+        prompt="once upon a time"[: 2 * i + 1],
+        chain=CHAINS[i % 3],
+        seed=i,
+        n=1 + i % 2,
+        max_new_tokens=10 + 4 * i,
+        stop=("e",) if i == 3 else (),
+        top_logprobs=i % 3,
+    )
+    for i in range(8)
+]
+
+
+class Recorded(Engine):
+    """Engine that records the number of parts of each step; the first step waits until others have come."""
+
+    sizes: list[int]
+    crowd: threading.Event | None = None
+
+    def step(self, parts):  # type: ignore[no-untyped-def]
+        self.sizes.append(len(parts))
+        if self.crowd is not None:
+            self.crowd.wait(10)
+        return super().step(parts)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    monkeypatch.setenv("GPTDESK_KERNELS", "native")
+    torch.manual_seed(0)
+    engine = Recorded.of(GPT(CONFIG).eval(), PRECISIONS["float32"])
+    assert isinstance(engine, Recorded)
+    assert engine.rows_are_independent
+    engine.sizes = []
+    return LoadedModel(ModelKey("tiny", "float32"), engine, TOKENIZER, CONFIG, 0, PrefixCache(), Batcher(engine))
+
+
+def steps(events: Iterator[GenerationEvent]) -> list[tuple[object, ...]]:
+    """Return all of the steps but their times."""
+    return [
+        (step.row, step.text, step.token, step.logprob, step.finish_reason, step.top_logprobs)
+        for step in events
+        if isinstance(step, GenerationStep)
+    ]
+
+
+def test_same_bits_together_as_alone(loaded: LoadedModel) -> None:
+    """Some leave, one is stopped, one has a stop string, one joins late; nothing is left over."""
+    engine = loaded.model
+    assert isinstance(engine, Recorded)
+    alone = [steps(generate(loaded, request)) for request in REQUESTS]
+    assert set(engine.sizes) == {1}
+    before, late, stop = threading.active_count(), threading.Event(), threading.Event()
+
+    def run(i: int) -> list[tuple[object, ...]]:
+        if i == 7:
+            late.wait(10)
+        own = stop if i == 5 else None
+        found = []
+        with closing(generate(loaded, REQUESTS[i], stop=own)) as events:  # type: ignore[type-var]
+            for event in events:
+                found += steps(iter([event]))
+                if len(found) == 6:
+                    late.set()
+                    if i == 4:
+                        return found
+                    if i == 5:
+                        stop.set()
+        return found
+
+    for _ in range(3):
+        late.clear()
+        stop.clear()
+        engine.sizes.clear()
+        with ThreadPoolExecutor(len(REQUESTS)) as pool:
+            together = list(pool.map(run, range(len(REQUESTS))))
+        for i, (one, other) in enumerate(zip(alone, together, strict=True)):
+            if i == 5:
+                other = [step for step in other if step[4] != "stopped"]
+            assert other == (one[: len(other)] if i in (4, 5) else one)
+            assert len(other) >= 5
+    assert threading.active_count() == before
+    assert not loaded.batcher._busy
+    assert not loaded.batcher._waiting
+
+
+def test_faults_stay_with_their_request(loaded: LoadedModel) -> None:
+    """Of four that wait for one step, a full cache and a failing sampler raise in their own threads only."""
+    engine, batcher = loaded.model, loaded.batcher
+    assert isinstance(engine, Recorded)
+    token = torch.zeros(1, 1, dtype=torch.int64)
+    expected = engine(token, KVCache(CONFIG), last_only=True)[:, -1]
+    engine.crowd = threading.Event()
+    full = KVCache(CONFIG, capacity=1)
+    engine(token, full)
+
+    def fail(logits: torch.Tensor) -> torch.Tensor:
+        raise ValueError("nothing can be drawn")
+
+    def take(logits: torch.Tensor) -> torch.Tensor:
+        return logits
+
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(batcher.step, token, KVCache(CONFIG), take)
+        while not engine.sizes:
+            pass
+        rest = [
+            pool.submit(batcher.step, token, *one)
+            for one in ((KVCache(CONFIG), take), (full, take), (KVCache(CONFIG), fail), (KVCache(CONFIG), take))
+        ]
+        while len(batcher._waiting) < len(rest):
+            pass
+        engine.crowd.set()
+    assert engine.sizes[:2] == [1, 4]
+    assert all(torch.equal(one.result(), expected) for one in (first, rest[0], rest[3]))
+    with pytest.raises(ValueError, match="do not fit"):
+        rest[1].result()
+    with pytest.raises(ValueError, match="nothing can be drawn"):
+        rest[2].result()
+    assert not batcher._busy
