@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, 
 from gptdesk.page.tabs.train.text_source import LONGEST_PASTED
 from gptdesk.starter.stories import stories
 from gptdesk.training.lock import holding_process
+from gptdesk.training.run_directory import RunDirectory
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
@@ -229,6 +231,34 @@ def test_a_changed_text_is_asked_about(page: "sync_api.Page", home: Path) -> Non
     assert process is not None
     os.kill(process.pid, signal.SIGTERM)
     says(page, "changing was stopped")
+
+
+def test_an_answer_that_arrives_late_does_not_stay_on_the_page(page: "sync_api.Page", home: Path) -> None:
+    held: list[tuple[sync_api.Route, sync_api.APIResponse]] = []
+
+    def hold_one(route: "sync_api.Route") -> None:
+        """Let the server answer a tick that brings the state "training", and keep the answer back."""
+        answer = route.fetch()
+        if not held and "late trains" in answer.text().replace("*", ""):
+            held.append((route, answer))
+        else:
+            route.fulfill(response=answer)
+
+    start(page, name="late")
+    says(page, "late trains")
+    page.route("**/run/predict*", hold_one)
+    deadline = time.monotonic() + LONG / 1000
+    while not held and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    route, answer = held[0]
+    page.locator("#run-pause").click()
+    while RunDirectory(home / "runs" / "late").status().state != "paused" and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    page.locator("#run-logarithmic input").first.check()  # draws the run as it is now
+    says(page, "late is paused")
+    route.fulfill(response=answer)
+    page.wait_for_timeout(500)
+    says(page, "late is paused")
 
 
 def test_files_are_copied_so_that_the_run_can_go_on(page: "sync_api.Page", home: Path, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ class JobsView:
             self.file = gr.HTML(visible=False, elem_id="batch-save", js_on_load=SAVE_AT_ONCE)
             self.failures = gr.HTML(elem_id="batch-failures", elem_classes="bare", visible=False)
             self.rows = gr.HTML(elem_id="batch-rows", elem_classes="bare")
-        self.seen = gr.State("")  # differs once there is something new to show
+        # what the page shows; on the page, as in the Train tab, so that an answer that arrives late is drawn over
+        self.seen = gr.Textbox("", visible="hidden", elem_id="batch-seen")
         self.timer = gr.Timer(EVERY, active=False)  # active while the shown batch runs
 
     @property

@@ -1,5 +1,7 @@
 """Watch: one run, its state, curves and samples. It reads the run's folder every second, so all pages show the same."""
 
+import hashlib
+
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
@@ -23,8 +25,6 @@ EVERY = 1.0  # seconds between two reads of the folder
 TILES = 4  # figures of a run that are always visible
 NO_RUN = "No run yet. **New run** starts one. A run continues when this page is closed, and is shown when it is opened."
 
-Seen = tuple[tuple[str, ...], str]  # names of all runs, and a text that differs when the shown run has changed
-
 
 class RunView:
     """View of the chosen run: buttons, state, curves and samples."""
@@ -46,7 +46,9 @@ class RunView:
             self._lay_out_curves()
         with gr.Accordion("Options", open=False, visible=False, elem_id="run-chosen") as self._chosen:
             self.options = gr.HTML(elem_id="run-options", elem_classes=["figures-table", "bare"])
-        self.seen = gr.State(((), ""))  # what the page shows already: a Seen
+        # What the page shows, kept on the page, not in a gr.State: an answer that arrives late then brings its own
+        # value along, and the next tick draws again.
+        self.seen = gr.Textbox("", visible="hidden", elem_id="run-seen")
         self.timer = gr.Timer(EVERY, active=False)  # active once something is shown, as long as the page is open
 
     def _lay_out_curves(self) -> None:
@@ -145,14 +147,15 @@ class RunView:
     def _listed(self) -> list[str]:
         return [info.name for info in control.newest_first(self._desk.run_context)]
 
-    def _seen(self, name: str) -> Seen:
-        """Return a value that differs once there is something new to show; `name` may be empty, or of no run."""
+    def _seen(self, name: str) -> str:
+        """Return a text that differs once there is something new to show; `name` may be empty, or of no run."""
         names = self._names()
+        listed = _digest(names)
         if name not in names:
-            return names, ""
+            return listed
         info = control.info(self._desk.run_context, name)
         place = queue.place(self._desk.run_context, name)
-        return names, f"{name} {info.state} {place} {info.status.updated} {info.last.get('step')}"
+        return f"{listed} {name} {info.state} {place} {info.status.updated} {info.last.get('step')}"
 
     def _draw(self, values: Values, *, newest: bool = False) -> Updates:
         """Return updates that show the chosen run with the `newest` samples or the chosen ones; else what there is."""
@@ -160,8 +163,7 @@ class RunView:
         if name not in names:
             return self.show(None, values)
         updates = self._show(name, self._look(values), None if newest else self.samples.chosen(values))
-        seen = values[self.seen]
-        if isinstance(seen, tuple) and seen[0] != names:
+        if not str(values[self.seen]).startswith(_digest(names)):
             updates[self.name] = gr.update(choices=self._listed())
         return updates
 
@@ -203,3 +205,8 @@ class RunView:
                 self.options: html_table(["", name], words.choices(plan, resolved)),
             }
         return updates
+
+
+def _digest(names: tuple[str, ...]) -> str:
+    """Return a short text for the names of all runs."""
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:16]
