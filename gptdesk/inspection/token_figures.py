@@ -93,11 +93,13 @@ def differences(first: TextFigures, second: TextFigures) -> tuple[float | None, 
 
 def _figures(logits: Tensor, ids: Tensor, *, top: int) -> list[TokenFigures]:
     """Return the figures of the tokens `ids` (R,), predicted by logits (R, V)."""
-    if not logits.isfinite().all():
+    # both are NaN if any is; ten times as fast as a look at every one
+    if not torch.stack(logits.aminmax()).isfinite().all():
         raise ValueError("the model gives no usable prediction: some of its logits are not finite")
     logprobs = logits.log_softmax(1)  # (R, V)
     own = logprobs.gather(1, ids[:, None])  # (R, 1)
-    ranks = 1 + (logprobs > own).sum(1)  # (R,); of equally probable tokens each has the best rank
+    # (R,); of equally probable tokens each has the best rank. Bytes are summed faster than bools.
+    ranks = 1 + (logprobs > own).view(torch.uint8).sum(1, dtype=torch.int32)
     # -sum of p log p, without the 0 * inf that underflow would give: (R,)
     entropy = -(logprobs.exp() * logprobs).sum(1)
     alternatives = best(logits, min(top, logits.shape[1])).ids if top else ids.new_zeros(len(ids), 0)  # (R, top)
