@@ -26,7 +26,7 @@ ACTIONS = """<button type="button" id="theme-button">Theme: system</button>
 <div id="live" role="status" class="unseen"></div>
 <dialog id="help" aria-labelledby="help-title"><h2 id="help-title">Help</h2>
 <p>A GPT-2 model continues the text that you give it; it does not answer questions.</p>
-<p>Generate writes the continuation, and the settings decide how the next token is drawn.</p>
+<p>Generate writes the continuation, and Sampling decides how the next token is drawn.</p>
 <p>Compare shows two models or precisions on the same prompt, and measures size, speed and quality.</p>
 {tabs}
 <p>Learn has lessons, shows the inside of a model and its tokens, and lets you guess the next word of a story.</p>

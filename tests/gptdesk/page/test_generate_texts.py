@@ -337,7 +337,7 @@ def test_settings_fold_on_a_desktop_and_are_a_sheet_on_a_phone(page: "sync_api.P
     for close in ("Escape", "Enter"):
         button.focus()
         page.keyboard.press("Enter")
-        sync_api.expect(page.get_by_role("dialog", name="Settings")).to_be_visible()
+        sync_api.expect(page.get_by_role("dialog", name="Sampling")).to_be_visible()
         sync_api.expect(page.locator("#rail-close")).to_be_focused()
         page.keyboard.press("Shift+Tab")  # what is behind the sheet is out of reach
         sync_api.expect(page.locator("#rail-close")).to_be_focused()

@@ -15,7 +15,7 @@ from gptdesk.stop_strings import escape, unescape
 from models.manager import ModelKey
 
 # head of the sheet on a phone
-HEAD = '<h2 id="rail-title">Settings</h2><button type="button" id="rail-close">Close</button>'
+HEAD = '<h2 id="rail-title">Sampling</h2><button type="button" id="rail-close">Close</button>'
 SEED_KEPT = "The next text uses the same seed, so that only the setting that you changed makes a difference."
 
 

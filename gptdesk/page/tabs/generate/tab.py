@@ -78,7 +78,7 @@ class GenerateTab:
                     "Stop", variant="stop", elem_classes="halt", elem_id="stop", interactive=False, min_width=100
                 )
                 self.undo = gr.Button("Undo", elem_id="undo", interactive=False, min_width=70)
-                gr.Button("Settings", elem_id="rail-button", min_width=70)  # of the page's script
+                gr.Button("Sampling", elem_id="rail-button", min_width=70)  # of the page's script
             self.texts = TextCards(self.desk, TITLE)
             self.tokens = TokensView(self.desk, self.texts)
             self.stats = Stats()
