@@ -33,7 +33,8 @@ class Call:
 class LongActions:
     """Long-running actions of a page: one at a time, queued with those of other pages and tabs.
 
-    While one runs, `buttons` cannot be pressed and `stop` can. `line` is the Markdown that shows progress
+    While one runs, `buttons` cannot be pressed and `stop` can; the style sheet shows `stop` then alone, in the place of
+    those of the class "starts" beside it, if their row is of the class "actions". `line` is the Markdown that shows progress
     and errors. `running` has the stop event of the action of each session; instances that share it stop each other's.
     """
 
@@ -154,18 +155,17 @@ class LongActions:
 def action_row(
     desk: Desk, label: str, *, ident: str, running: dict[str, threading.Event], primary: bool = True
 ) -> LongActions:
-    """Lay out a row of a start and a Stop button, and below it the line of progress and errors.
+    """Lay out a start button, the Stop button that takes its place, and below them the line of progress and errors.
 
     Their ids are `ident`, `ident`-stop and `ident`-line; `running` as in LongActions. Ctrl+Enter presses the `primary`
     one of the visible tab.
     """
-    with gr.Row():
+    with gr.Row(elem_classes="actions"):
         start = gr.Button(
             label,
             variant="primary" if primary else "secondary",
-            elem_classes="go" if primary else [],
+            elem_classes=["go", "starts"] if primary else ["starts"],
             elem_id=ident,
-            scale=3,
             min_width=80,
         )
         stop = gr.Button(

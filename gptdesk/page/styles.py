@@ -6,7 +6,8 @@ input { text-overflow: ellipsis; }
 .gradio-container input[role=combobox] { padding-right: 24px; }
 .note { padding: 0 4px; opacity: .85; overflow-wrap: anywhere; }
 .note p { font-size: .9rem; line-height: 1.5; }
-#generate:disabled, #stop:disabled { display: none; }  /* Stop takes the place of Generate while a text is written */
+/* while an action runs, Stop takes the place of what starts it */
+.halt:disabled, .actions:has(> .halt:enabled) > .starts { display: none; }
 #train-choice, #train-hint, #seed-note:has(p) { background: var(--block-background-fill);
   padding: 4px 12px !important; }
 /* what is touched is 40 px high where fingers are likely */
@@ -26,6 +27,8 @@ input { text-overflow: ellipsis; }
 """
 
 # Ctrl/Cmd+Enter starts and Esc stops what the visible tab does, wherever the cursor is, if its buttons can be pressed.
+# The button that starts an action gives the focus to the Stop button that takes its place, and gets it back. A click there
+# within 0.6 s after the end was meant for Stop.
 # Once a run of training begins, its Stop button has the focus, which the button that started it has lost.
 SCRIPT = """<script>
 addEventListener("keydown", event => {
@@ -34,13 +37,22 @@ addEventListener("keydown", event => {
   const button = wanted && [...document.querySelectorAll(wanted)].find(one => one.offsetParent && !one.disabled);
   if (button) { event.preventDefault(); event.stopPropagation(); button.click(); }
 }, true);
-let held = null;  // a button that starts a text, or Stop, while it has the focus
-let starter = null;  // the button that started the text
+let held = null;  // a button that starts an action, or Stop, while it has the focus
+let starter = null;  // the button that started the action
+const lastUsable = new WeakMap();  // Stop button -> when it could last be pressed, in ms
+addEventListener("click", event => {
+  const stop = event.target.closest?.(".actions > .starts")?.parentElement.querySelector(".halt");
+  if (!stop || !event.detail || !(performance.now() - lastUsable.get(stop) < 600)) return;  // or a key
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, true);
 let awaited = 0;  // looks that are left for the Stop button of a run that is being started
 addEventListener("click", event => { if (event.target.closest?.("#train-start")) awaited = 600; }, true);
 setInterval(() => {
-  const stop = document.getElementById("stop"), now = document.activeElement;
+  const now = document.activeElement;
   const usable = one => one?.isConnected && !one.disabled && one.checkVisibility({visibilityProperty: true});
+  for (const one of document.querySelectorAll(".actions > .halt:enabled")) lastUsable.set(one, performance.now());
+  const stop = starter?.parentElement?.querySelector(".halt") ?? document.getElementById("stop");
   if (now?.matches(".starts")) { held = now; starter = now; }
   else if (now === stop && stop) held = stop;
   else if (held && !usable(held) && now === document.body)

@@ -5,7 +5,6 @@
 # the prompt is the prompt's text when the text began; it is looked for again when a text does not grow but is replaced.
 # After Continue, the text before is the prompt. While a text is written, its box stays at its end, unless its reader
 # has scrolled up; once it has ended, the beginning of what is new is in view.
-# Generate is where Stop was: a click there within half a second of the end was meant for Stop.
 # Settings are a rail at the right that the button beside Generate folds, and a sheet at the bottom of a phone.
 SCRIPT = """<script>
 (() => {
@@ -122,12 +121,6 @@ SCRIPT = """<script>
     one("#live").textContent = say("Copied");
     setTimeout(() => { button.textContent = label; }, 1500);
   };
-  let written = -Infinity;  // when a text was last seen to be written, in ms
-  addEventListener("click", event => {
-    if (!event.target.closest?.("#generate") || !event.detail || performance.now() - written > 600) return;  // or a key
-    event.preventDefault();
-    event.stopImmediatePropagation();
-  }, true);
   addEventListener("click", event => {
     const box = event.target.closest?.("[id^=continue-]")?.closest(".text-card").querySelector("textarea");
     if (box) seen.set(box, {text: box.value, front: box.value});
@@ -172,7 +165,6 @@ SCRIPT = """<script>
   let look = 0;
   setInterval(() => {
     mark("writing", isWriting());
-    if (isWriting()) written = performance.now();
     follow();
     if (look++ % 5 === 0) { showRail(); nameCards(); updateCode(); }
     if (isWriting() || look % 3 === 0) drawVeils();

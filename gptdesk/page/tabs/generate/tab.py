@@ -70,7 +70,7 @@ class GenerateTab:
                     "Show me", size="sm", min_width=80, elem_id="show-me", elem_classes="starts", variant="primary"
                 )
                 self.examples = [gr.Button(text, size="sm", min_width=80) for text in EXAMPLES]
-            with gr.Row(elem_id="buttons"):
+            with gr.Row(elem_id="buttons", elem_classes="actions"):
                 self.generate = gr.Button(
                     "Generate", variant="primary", elem_classes=["go", "starts"], elem_id="generate", min_width=100
                 )

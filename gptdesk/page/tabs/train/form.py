@@ -45,11 +45,17 @@ class FormView:
                 self.source = TextSourcePanel(desk)
                 self._lay_out_model()
                 self._lay_out_time()
-                with gr.Row():
+                with gr.Row(elem_classes="actions"):
                     self.start = gr.Button(
-                        "Start training", variant="primary", elem_classes="go", elem_id="train-start", scale=3
+                        "Start training",
+                        variant="primary",
+                        elem_classes=["go", "starts"],
+                        elem_id="train-start",
+                        scale=3,
                     )
-                    self.look = gr.Button("Preview", elem_id="train-preview", scale=2, min_width=80)
+                    self.look = gr.Button(
+                        "Preview", elem_classes="starts", elem_id="train-preview", scale=2, min_width=80
+                    )
                     self.stop = gr.Button(
                         "Stop",
                         variant="stop",
