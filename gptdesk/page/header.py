@@ -34,7 +34,9 @@ ACTIONS = """<button type="button" id="theme-button">Theme: system</button>
 <dt>Arrow keys</dt><dd>move between the tabs</dd></dl>
 <p><a href="./docs" target="_blank">The API for programs</a></p>
 <button type="button" id="help-close">Close</button></dialog>"""
-VISITORS_TABS = """<p>Batch writes a prompt with several values of a sampler's options, side by side.</p>"""
+VISITORS_TABS = """<p>This desk is public: it keeps nothing that you write, and its visitors share one computer.</p>
+<p>Training, importing models, a history and presets of your own need a desk of your own.</p>
+<p>Batch writes a prompt with several values of a sampler's options, side by side.</p>"""
 OWNERS_TABS = """<p>Batch continues many prompts, or one with several values of a sampler's options.</p>
 <p>Train makes a model of your own text; the run goes on when this page is closed.</p>
 <p>Models lists, imports and exports models, and History keeps each text with what is needed to repeat it.</p>

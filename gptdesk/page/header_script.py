@@ -20,7 +20,8 @@ HEADER_SCRIPT = """<script>
   const openTab = name => one(`[role=tab][data-tab-id="${name}"]`)?.click();
   addEventListener("click", event => {
     const id = event.target.closest?.("#title button, #training button, #actions button")?.id;
-    if (id === "model-chip") openTab("Models");
+    if (id === "model-chip" && one('[role=tab][data-tab-id="Models"]')) openTab("Models");
+    else if (id === "model-chip") { openTab("Generate"); one("#model input").focus(); }  // a public desk
     if (id === "training-pill") openTab("Train");
     if (id === "settings-button") openTab("Settings");
     if (id === "help-button") one("#help").showModal();

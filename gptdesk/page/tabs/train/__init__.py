@@ -15,17 +15,14 @@ from gptdesk.training import control
 from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.plan import RunPlan
 
-__all__ = ["CSS", "SCRIPT", "TITLE", "build"]
+__all__ = ["CSS", "OWNER_ONLY", "SCRIPT", "TITLE", "build"]
 
 TITLE = "Train"
-CLOSED = "A public desk trains no models: its visitors would share one computer. Run a desk of your own to train."
+OWNER_ONLY = True  # visitors of a public desk would share one computer
 
 
 def build(desk: Desk, links: TabLinks) -> None:
     """Lay out the tab inside the current container and connect it; saved values are restored when the page loads."""
-    if desk.settings.public:
-        gr.Markdown(CLOSED, elem_id="train-closed")
-        return
     metrics = MetricsReader()
     with gr.Tabs() as views:
         with gr.Tab("New run", id="new", render_children=True) as new:
