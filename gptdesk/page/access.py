@@ -41,6 +41,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
     "pick one of the desk's models, a precision, a built-in preset and samplers": (
         "pickers:ModelPicker._precisions",
         "pickers:PresetBar._on_restore",
+        "pickers:PresetBar._on_reset",
         "pickers:PresetBar._on_change",
         "pickers:PresetBar._on_neutralise",
         "option_widgets:ChainPanel._show_options",

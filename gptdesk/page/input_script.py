@@ -4,6 +4,7 @@
 # number in it, as Gradio makes it, and a note that says so; so does one whose maximum falls with the model's context,
 # unless a number comes with the new maximum: Gradio sets it a moment later.
 # All listen on the way down, before Gradio does.
+# The reset button of a sampler's slider gives back the value of the preset, and not what the page began with.
 # Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it.
 # Gradio's input event of a text box knows no paste, so the browser's own is used.
 INPUT_SCRIPT = """<script>
@@ -58,6 +59,15 @@ new MutationObserver(changes => {
     if (box.matches("[id$=max-new-tokens] input[type=number]")) setTimeout(lower, 50, box);
   }
 }).observe(document, {subtree: true, attributeFilter: ["max"]});
+addEventListener("click", event => {
+  const slider = event.target.closest?.(".reset-button")?.closest("[class*=preset-option]");
+  const prefix = slider && [...slider.classList].find(name => name.endsWith("preset-option")).slice(0, -6);
+  const reset = slider && document.getElementById(`${prefix}reset`);
+  if (!reset) return;
+  event.stopImmediatePropagation();
+  window.resetOption = slider.id;
+  reset.click();
+}, true);
 addEventListener("keydown", event => {
   if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) event.stopImmediatePropagation();
 }, true);

@@ -128,6 +128,7 @@ class PresetBar:
         self._desk = desk
         self._panel = panel
         self._saves = not desk.settings.public
+        self._prefix = prefix
         with gr.Group(elem_classes="preset-bar"):
             self.name = gr.Dropdown(desk.preset_names(), value=FIRST_PRESET, label="Preset", elem_id=f"{prefix}preset")
             with gr.Accordion("Preset options", open=False, elem_id=f"{prefix}preset-options", elem_classes="menu"):
@@ -148,6 +149,8 @@ class PresetBar:
                             min_width=120,
                         )
                         self._save = self._button("Save", f"{prefix}preset-save")
+        # pressed by the page's script in place of the reset button of a slider, whose id it sends along
+        self._reset = gr.Button("Reset", visible="hidden", elem_id=f"{prefix}preset-reset")
 
     @staticmethod
     def _button(label: str, ident: str) -> gr.Button:
@@ -163,6 +166,11 @@ class PresetBar:
         self.name.select(self._on_restore, self.name, options, **WITH_MESSAGES)
         self._restore.click(self._on_restore, self.name, options, **WITH_MESSAGES)
         self._neutralise.click(self._on_neutralise, set(options), options, **WITH_MESSAGES)
+        reset = "name => [name, window.resetOption ?? '']"
+        self._reset_option = gr.Textbox(visible="hidden")  # takes what the script sends
+        self._reset.click(self._on_reset, [self.name, self._reset_option], options, js=reset, **WITH_MESSAGES)
+        for option in options:
+            option.elem_classes = [*(option.elem_classes or []), f"{self._prefix}preset-option"]
         if self._saves:
             saved: list[Any] = [self._save.click, self._new_name.submit]
             inputs = {self._new_name, *options}
@@ -172,7 +180,7 @@ class PresetBar:
     @property
     def applied(self) -> list[Any]:
         """Triggers of the events that set the samplers of the panel."""
-        return [self.name.select, self._restore.click, self._neutralise.click]
+        return [self.name.select, self._restore.click, self._neutralise.click, self._reset.click]
 
     def show(self, name: object) -> Updates:
         """Return updates that list the presets there are now and pick this one, or the first if it is gone."""
@@ -193,6 +201,17 @@ class PresetBar:
     @shows_errors
     def _on_restore(self, name: str | None) -> Updates:
         return self._panel.show(self._desk.preset(name or ""))
+
+    @shows_errors
+    def _on_reset(self, name: str | None, ident: str | None) -> object:
+        """Return updates that give the option whose widget has this id the value of the preset, else its default."""
+        shown = self._panel.show(self._desk.preset(name or ""))
+        for option in self._panel.components[1:]:
+            if option.elem_id == ident:
+                known = shown[option]
+                assert isinstance(known, dict)
+                return {option: gr.update(value=known.get("value", option.value))}
+        return gr.skip()
 
     @shows_errors
     def _on_neutralise(self, values: dict[Component, object]) -> Updates:

@@ -47,13 +47,14 @@ addEventListener("click", event => {
   event.stopImmediatePropagation();
 }, true);
 let awaited = 0;  // looks that are left for the Stop button of a run that is being started
+addEventListener("focusin", event => { if (event.target.matches(".starts")) held = starter = event.target; });
 addEventListener("click", event => { if (event.target.closest?.("#train-start")) awaited = 600; }, true);
 setInterval(() => {
   const now = document.activeElement;
   const usable = one => one?.isConnected && !one.disabled && one.checkVisibility({visibilityProperty: true});
   for (const one of document.querySelectorAll(".actions > .halt:enabled")) lastUsable.set(one, performance.now());
   const stop = starter?.parentElement?.querySelector(".halt") ?? document.getElementById("stop");
-  if (now?.matches(".starts")) { held = now; starter = now; }
+  if (now?.matches(".starts")) held = now;
   else if (now === stop && stop) held = stop;
   else if (held && !usable(held) && now === document.body)
     [stop, starter, document.getElementById("generate")].find(usable)?.focus({preventScroll: true});

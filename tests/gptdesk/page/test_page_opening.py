@@ -29,6 +29,19 @@ def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", des
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Once upon a time")
 
 
+def test_reset_gives_back_the_value_of_the_preset(page: "sync_api.Page") -> None:
+    temperature, texts = (page.locator(f"#{name} input[type=number]") for name in ("temperature", "n"))
+    choose(page, "preset", "Adventurous")
+    sync_api.expect(temperature).to_have_value("1.2")
+    put(page, "temperature", 0.4)
+    sync_api.expect(page.locator("#preset")).to_contain_text("Preset, changed")
+    page.get_by_role("button", name="Reset Temperature").click()
+    sync_api.expect(temperature).to_have_value("1.2")
+    put(page, "n", 4)
+    page.get_by_role("button", name="Reset Texts").click()  # of no preset
+    sync_api.expect(texts).to_have_value("1")
+
+
 def test_a_text_is_still_there_after_a_reload(page: "sync_api.Page", desk: RunningDesk) -> None:
     put(page, "max-new-tokens", 20)
     page.locator("#prompt textarea").fill("Mia")
@@ -36,8 +49,14 @@ def test_a_text_is_still_there_after_a_reload(page: "sync_api.Page", desk: Runni
     sync_api.expect(page.locator("#figures")).to_contain_text("ended:", timeout=30_000)
     shown = page.locator("#text-1 textarea").input_value()
     assert shown.startswith("Mia")
-    open_page(page, desk)
+    page.route("**/run/predict*", lambda route: None)  # kept back
+    page.goto(desk.url)
+    page.wait_for_timeout(2000)  # the page appears after 1.5 s even if nothing is restored
+    sync_api.expect(page.locator("#prompt textarea")).to_be_visible()
+    sync_api.expect(page.locator("#show-me")).to_be_hidden()  # it is for those who have no text yet
+    page.unroute("**/run/predict*")  # which lets them go
     sync_api.expect(page.locator("#text-1 textarea")).to_have_value(shown)
+    sync_api.expect(page.locator("#show-me")).to_be_hidden()
 
 
 def test_what_was_set_is_there_after_a_reload_and_a_restart(

@@ -191,7 +191,7 @@ CSS = """
 #canvas > .note { padding: 0 20px; }
 #under-prompt { padding: 0 20px 6px; align-items: baseline; gap: 4px 16px; }
 #under-prompt > * { flex: 0 1 auto !important; width: auto; }
-#canvas #prompt-options { padding: 0; margin-left: auto; }
+#canvas #prompt-options { padding: 0; margin: 0 0 0 auto; }
 #canvas #prompt-options:has(> .open) { flex: 1 1 100% !important; }
 #canvas #examples { padding: 4px 20px 8px; }
 #canvas #examples button, #canvas .card-actions button { border-radius: 999px; padding: 4px 12px; }
@@ -201,6 +201,7 @@ CSS = """
 #buttons :is(#generate, #stop) { flex: 0 1 180px; }
 #buttons #rail-button { margin-left: auto; }
 #show-me { font-weight: 700 !important; }
+html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its way */
 .text-card { gap: 0 !important; }
 .text-card + .text-card { border-top: 1px solid var(--border-color-primary); }
 .text-card .input-container { position: relative; }
