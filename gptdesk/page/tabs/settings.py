@@ -28,8 +28,25 @@ NAMES = {  # where the option's name reads badly
     "memory_gb": "Memory (GB)",
     "idle_minutes": "Idle time (minutes)",
 }
+COMMAND_LINE = {  # options of `gptdesk`, which sets the others by the environment and the file alone
+    "home": "--home DIR",
+    "host": "--host ADDRESS",
+    "lan": "--lan",
+    "allow_host": "--allow-host NAME,NAME",
+    "public_desk": "--public",
+    "port": "--port NUMBER",
+    "api_key": "--api-key KEY",
+    "browser": "--no-browser",
+    "app_window": "--app-window",
+    "share": "--share",
+}
+ORDER = (
+    "An option of the command line goes before a variable of the environment, and that before a line of the file "
+    "`settings.json` in the home folder."
+)
 CSS = """
-#settings-options td:nth-child(4), #settings-facts td { overflow-wrap: anywhere; }
+#settings-options td, #settings-facts td { overflow-wrap: anywhere; }
+#settings-options td:last-child { font-family: var(--font-mono); font-size: .82rem; min-width: 15rem; }
 #settings-options tbody th { white-space: nowrap; }
 """
 
@@ -52,6 +69,7 @@ class SettingsTab:
                 self.line = gr.Markdown(elem_id="settings-line", elem_classes="note")
             with gr.Column(scale=3, min_width=320):
                 gr.Markdown("### Options and their sources")
+                gr.Markdown(ORDER, elem_classes="note")
                 self.options = gr.HTML(elem_id="settings-options", elem_classes=["figures-table", "bare"])
         self._saved_items = SavedItemsPanel(desk)
         with gr.Row(equal_height=False):
@@ -133,12 +151,15 @@ class SettingsTab:
         rows = []
         for name in Settings.model_fields:
             source, value = self._settings.source(name), _words(name, getattr(self._settings, name))
+            if name == "memory_gb" and self._settings.memory_gb is None:
+                value = f"automatic: {(self._desk.manager.memory_budget or 0) / 1e9:.1f}"
             default = Settings.model_fields[name].default
             later = saved.get(name, default) if source in ("default", str(self._settings.home / FILE)) else None
             changed = later is not None and name in self._widgets and later != getattr(self._settings, name)
-            note = f"{_words(name, later)} from the next start" if changed else ""
-            rows.append([_label(name), value, source.replace(str(self._settings.home / FILE), FILE), note])
-        return html_table(["Option", "Value", "Source", ""], rows)
+            note = f" ({_words(name, later)} from the next start)" if changed else ""
+            source = source.replace(str(self._settings.home / FILE), FILE)
+            rows.append([_label(name), value + note, source, ways_to_set(name)])
+        return html_table(["Option", "Value", "Source", "Set by"], rows)
 
     def _sampler_list(self) -> str:
         lines = [f"- **{markdown_text(name)}**: {origin}" for name, origin in added_samplers().items()]
@@ -150,12 +171,20 @@ def _label(name: str) -> str:
     return NAMES.get(name) or label(name)
 
 
+def ways_to_set(name: str) -> str:
+    """Return the names of an option on the command line, in the environment and in the file, those that it has."""
+    ways = [COMMAND_LINE.get(name, ""), f"GPTDESK_{name.upper()}", f'"{name}"' if name != "home" else ""]
+    return " · ".join(filter(None, ways))
+
+
 def _words(name: str, value: object) -> str:
     """Return a value as text; a key is not shown."""
     if name == "api_key":
         return "set" if value else "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     return "automatic" if value is None else str(value) or "none"
 
 

@@ -1,6 +1,7 @@
 """The Settings tab in a real browser: options saved for the next start, their sources, what is installed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ def test_options_are_saved_for_the_next_start(page: "sync_api.Page", home: Path,
     sync_api.expect(idle).to_contain_text("settings.json")
     for label in ("Local network (LAN)", "API key", "Host names of a proxy", "Public link"):
         sync_api.expect(options.filter(has_text=label)).to_have_count(1)
+    sync_api.expect(idle).to_contain_text('GPTDESK_IDLE_MINUTES · "idle_minutes"')
+    sync_api.expect(options.filter(has_text="Memory (GB)")).to_contain_text(re.compile(r"automatic: [1-9]\d*\.\d"))
     sync_api.expect(page.locator("#settings-idle-minutes input")).to_have_value("3")
     sync_api.expect(page.locator("#settings-facts")).to_contain_text(str(home))
     sync_api.expect(page.locator("#settings-samplers")).to_contain_text("<b>broken</b>")
@@ -41,7 +44,7 @@ def test_options_are_saved_for_the_next_start(page: "sync_api.Page", home: Path,
     page.locator("#settings-memory-gb input").fill("2")
     page.locator("#settings-save").click()
     sync_api.expect(page.locator("#settings-line")).to_contain_text("next start")
-    sync_api.expect(idle).to_contain_text("20.0 from the next start")
+    sync_api.expect(idle).to_contain_text("20 from the next start")
     assert json.loads((home / "settings.json").read_text()) == {"idle_minutes": 20.0, "memory_gb": 2.0}
 
 
