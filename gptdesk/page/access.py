@@ -48,6 +48,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.compare.sides:SidesPanel._shape",
         "tabs.compare.sides:SidesPanel._on_models",
         "tabs.compare.sides:SidesPanel._on_preset",
+        "tabs.compare.sides:SidesPanel._on_use_prompt",
     ),
     "compare models: watch, measure within limits, take the blind test, run a list of prompts, save the report": (
         "tabs.compare.watch:SideBySideView._on_start",

@@ -22,6 +22,11 @@ input { text-overflow: ellipsis; }
   #tabs button.label-wrap { align-items: center; margin-block: -10px; }
   #tabs button.label-wrap.open { margin-bottom: 0; }
 }
+#tabs button.aside { flex: none; align-self: flex-start; width: auto; border-radius: 999px; padding: 4px 12px;
+  font-weight: 400; }
+.empty { display: grid; place-content: center; min-height: 9rem; padding: 16px 24px !important; margin: 0; text-align: center;
+  border: 1px dashed var(--border-color-primary); border-radius: var(--radius-lg);
+  color: var(--body-text-color-subdued); }
 #examples { gap: 8px; }
 #examples button { font-weight: 400; flex: 0 1 auto; }
 """

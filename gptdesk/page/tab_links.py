@@ -56,6 +56,7 @@ class TabLinks:
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
+    prompts: dict[str, gr.Textbox] = field(default_factory=dict)  # by the TITLE of their tab
     compare_buttons: list[gr.Button] = field(default_factory=list)  # that open the comparison of the newest two entries
     _entries: list[EntryView] = field(default_factory=list)  # the one that opens entries of the history
     _forms: list[_PlanForm] = field(default_factory=list)  # the one that shows plans; a public desk has none

@@ -35,7 +35,10 @@ from models.manager import ModelKey
 
 MOST_TOKENS = 200  # of a cell, so that the table can be read
 PUBLIC_CELLS, PUBLIC_TOKENS = 25, 50
-EMPTY = "The grid appears here: one text for each pair of values, with equal texts merged."
+EMPTY = (
+    '<p class="empty">The grid appears here: one text for each pair of values, with equal texts merged. Press "Write '
+    'the grid".</p>'
+)
 COPY_BUTTON = (
     '<button type="button" class="copy-grid">Copy the table</button> <span class="copied" role="status"></span>'
 )

@@ -21,7 +21,10 @@ from gptdesk.page.tabs.batch.drawing import failures_html, progress_html, rows_h
 EVERY = 1.0  # seconds between two reads of the folder while the batch runs
 LISTED = 50  # batches in the list, the newest
 SHOWN = 10  # rows of the results, and failures, that are shown
-EMPTY = "No batch yet: start one, and its progress and texts appear here. It goes on when this page is closed."
+EMPTY = (
+    '<p class="empty">No batch yet. Write prompts and press "Start the batch": its progress, texts and export appear '
+    "here. It goes on when this page is closed.</p>"
+)
 NEWEST, FIRST = "newest", "first"
 STATES = {"running": "Running", "paused": "Paused", "stopped": "Stopped", "finished": "Finished"}
 

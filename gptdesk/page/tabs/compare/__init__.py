@@ -34,7 +34,7 @@ def build(desk: Desk, links: TabLinks) -> None:
     kept = SavedState(desk, TITLE, sides.remembered | measure.remembered | prompts.remembered, sides.panels)
     for view in views:
         view.wire()
-    sides.wire()
+    sides.wire(links.prompts["Generate"])
     links.add_pickers(TITLE, *sides.pickers)
     kept.wire()
 

@@ -13,7 +13,7 @@ from gptdesk.comparison.texts import unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest
 from gptdesk.history.comparing import chain_words
-from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, ChainPanel, Updates, Values, shows_errors
 from gptdesk.page.pickers import MOST_TOKENS, ModelPicker, PresetBar, most_new_tokens
 from models.manager import ModelKey
 
@@ -21,6 +21,7 @@ LETTERS = "ABC"
 PREFERRED = ("float32", "int8", "int4")
 MODELS, SAMPLERS = "models", "samplers"  # that differ between the sides
 ANOTHER = "For other options, save a preset in Generate."
+TAKE_OVER = 'text => { if (text) window.putText("#compare-prompt textarea", text); return [text]; }'
 FIRST_PRESETS = ("Top-k only", "Top-p only", "Balanced")
 
 
@@ -70,6 +71,9 @@ class SidesPanel:
             lines=2,
             max_lines=8,
             elem_id="compare-prompt",
+        )
+        self.use_prompt = gr.Button(
+            "Use the prompt of Generate", size="sm", elem_id="compare-use-prompt", elem_classes="aside"
         )
         with gr.Accordion("Parameters", open=False, elem_id="compare-parameters"):
             self._lay_out_parameters(desk)
@@ -148,8 +152,9 @@ class SidesPanel:
         shared = [self.linked, self.seed, self._shared]
         return [*self._columns[1:], self._presets_row, self._side_presets[2], *shared, *self._boxes]
 
-    def wire(self) -> None:
-        """Connect the pickers, the presets and the two switches."""
+    def wire(self, prompt: gr.Textbox) -> None:
+        """Connect the pickers, the presets, the switches, and the button that takes over the `prompt` of Generate."""
+        self.use_prompt.click(self._on_use_prompt, prompt, None, js=TAKE_OVER, **WITH_MESSAGES)
         for picker in self.pickers:
             picker.wire()
         self.presets.wire()
@@ -242,6 +247,12 @@ class SidesPanel:
             gr.update(visible=linked and not samplers),
             *own,
         ]
+
+    @shows_errors
+    def _on_use_prompt(self, prompt: str | None) -> None:
+        """Show an error for an empty prompt; the page's script has put any other into the box."""
+        if not prompt:
+            raise ValueError("the prompt of Generate is empty; write one there, or one here")
 
     def _on_preset(self, name: str | None) -> object:
         """Return an update that shows the options of the preset."""

@@ -125,6 +125,7 @@ class GenerateTab:
 
     def wire_links(self, links: TabLinks) -> None:
         """List the saved prompts and presets anew whenever the tab is opened; those of a public desk do not change."""
+        links.prompts[TITLE] = self.prompt
         if self.desk.history:
             links.compare_buttons.append(self.stats.compare)
         if self.prompts:

@@ -20,7 +20,10 @@ from gptdesk.training.text_input import TextInput
 from models.engine import get_device
 
 LISTED = 6  # files whose encoding is shown
-EMPTY = "Preview splits the text into tokens and tries ten steps, to estimate what the run will take."
+EMPTY = (
+    '<p class="empty">Tokens, size, time and memory of the run appear here. Paste a text and press "Preview", which '
+    'tries ten steps to estimate them; or press "Start training" at once.</p>'
+)
 
 
 class PreviewPanel:

@@ -23,7 +23,10 @@ from models import storage
 
 EVERY = 1.0  # seconds between two reads of the folder
 TILES = 4  # figures of a run that are always visible
-NO_RUN = "No run yet. **New run** starts one. A run continues when this page is closed, and is shown when it is opened."
+NO_RUN = (
+    '<p class="empty">No run yet. Press "Start training" in "New run": its progress, curves and samples appear here. A '
+    "run continues when this page is closed, and is shown when it is opened.</p>"
+)
 
 
 class RunView:
