@@ -8,6 +8,8 @@ input { text-overflow: ellipsis; }
 .note p { font-size: .9rem; line-height: 1.5; }
 /* while an action runs, Stop takes the place of what starts it */
 .halt:disabled, .actions:has(> .halt:enabled) > .starts { display: none; }
+.actions > .starts { animation: meant-for-stop .6s; }  /* begins whenever they appear: a click so soon was for Stop */
+@keyframes meant-for-stop { from, to { pointer-events: none; } }
 #train-choice, #train-hint, #seed-note:has(p) { background: var(--block-background-fill);
   padding: 4px 12px !important; }
 /* what is touched is 40 px high where fingers are likely */
@@ -32,8 +34,7 @@ input { text-overflow: ellipsis; }
 """
 
 # Ctrl/Cmd+Enter starts and Esc stops what the visible tab does, wherever the cursor is, if its buttons can be pressed.
-# The button that starts an action gives the focus to the Stop button that takes its place, and gets it back. A click there
-# within 0.6 s after the end was meant for Stop.
+# The button that starts an action gives the focus to the Stop button that takes its place, and gets it back.
 # Once a run of training begins, its Stop button has the focus, which the button that started it has lost.
 SCRIPT = """<script>
 addEventListener("keydown", event => {
@@ -44,20 +45,12 @@ addEventListener("keydown", event => {
 }, true);
 let held = null;  // a button that starts an action, or Stop, while it has the focus
 let starter = null;  // the button that started the action
-const lastUsable = new WeakMap();  // Stop button -> when it could last be pressed, in ms
-addEventListener("click", event => {
-  const stop = event.target.closest?.(".actions > .starts")?.parentElement.querySelector(".halt");
-  if (!stop || !event.detail || !(performance.now() - lastUsable.get(stop) < 600)) return;  // or a key
-  event.preventDefault();
-  event.stopImmediatePropagation();
-}, true);
 let awaited = 0;  // looks that are left for the Stop button of a run that is being started
 addEventListener("focusin", event => { if (event.target.matches(".starts")) held = starter = event.target; });
 addEventListener("click", event => { if (event.target.closest?.("#train-start")) awaited = 600; }, true);
 setInterval(() => {
   const now = document.activeElement;
   const usable = one => one?.isConnected && !one.disabled && one.checkVisibility({visibilityProperty: true});
-  for (const one of document.querySelectorAll(".actions > .halt:enabled")) lastUsable.set(one, performance.now());
   const stop = starter?.parentElement?.querySelector(".halt") ?? document.getElementById("stop");
   if (now?.matches(".starts")) held = now;
   else if (now === stop && stop) held = stop;

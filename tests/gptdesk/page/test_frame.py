@@ -117,6 +117,8 @@ def test_no_filled_view_violates_a_rule_of_axe(page: "sync_api.Page") -> None:
     page.get_by_role("tab", name="Models").click()
     choose(page, "models-chosen", "book (best on unseen text, step 34)")
     expect(page.locator("#models-facts")).to_contain_text("fits")
+    for part in ("export", "quantize", "verify", "rename", "weights"):
+        unfold(page, f"models-more-{part}")
     page.locator("#models-weights").click()
     expect(page.locator("#models-charts .chart")).to_have_count(3)
     faults += faults_of_axe(page, "Models")

@@ -22,7 +22,9 @@ LATE_CLICK = """() => {
     if (!isBusy || button.disabled) return;
     clearInterval(timer);
     window.late = true;
-    button.dispatchEvent(new MouseEvent("click", {bubbles: true, detail: 1}));
+    const {x, y, width, height} = button.getBoundingClientRect();
+    const hit = document.elementFromPoint(x + width / 2, y + height / 2);
+    hit.dispatchEvent(new MouseEvent("click", {bubbles: true, detail: 1}));
   }, 10);
 }"""
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from format_checks import CHARACTERS, C, FusedGPT, H, L, T, V, difference, write_characters
 from hub_checks import FakeHub, repository, serving_hub
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, unfold, watched_page
 
 from models.checkpoint import Checkpoint
 
@@ -88,6 +88,7 @@ def test_a_path_is_imported_and_verified_and_listed_in_the_other_tabs(
     sync_api.expect(page.locator("#models-chosen input")).to_have_value("shakespeare")
     assert difference(FusedGPT(), Checkpoint.open(home / "models" / "shakespeare")) < 1e-4
     verified = page.locator("#models-verify-line")
+    unfold(page, "models-more-verify")
     page.locator("#models-verify").click()
     sync_api.expect(verified).to_contain_text("shakespeare is whole", timeout=LONG)
     weights = home / "models" / "shakespeare" / "model.safetensors"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, unfold, watched_page
 from training_checks import ended_run
 
 from models.checkpoint import Checkpoint
@@ -44,7 +44,9 @@ def test_details_of_a_good_a_bundled_and_a_broken_model(page: "sync_api.Page", h
     for words in ("tests/conftest.py", "model.safetensors", "int8", "fits", "400 tokens"):
         sync_api.expect(facts).to_contain_text(words)
     sync_api.expect(page.locator("#models-sizes")).to_contain_text("Token table")
+    unfold(page, "models-more-rename")
     sync_api.expect(page.locator("#models-rename")).to_be_enabled()
+    unfold(page, "models-more-weights")
     page.locator("#models-weights").click()
     sync_api.expect(page.locator("#models-charts .chart")).to_have_count(3, timeout=LONG)
     sync_api.expect(page.locator("#models-charts")).to_contain_text("Layer 2: standard deviation")
@@ -61,6 +63,8 @@ def test_details_of_a_good_a_bundled_and_a_broken_model(page: "sync_api.Page", h
 def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", home: Path) -> None:
     table, line = page.locator("#models-table"), page.locator("#models-quantize-line")
     choose(page, "models-chosen", "other")
+    for part in ("quantize", "export", "rename"):
+        unfold(page, f"models-more-{part}")
     page.locator("#models-copy input").fill("con")
     page.locator("#models-quantize").click()
     sync_api.expect(line).to_contain_text("Windows keeps it for a device", timeout=LONG)
@@ -110,6 +114,7 @@ def test_changes_of_another_program_are_listed_and_what_is_gone_is_said(page: "s
     choose(page, "models-chosen", "late")
     sync_api.expect(page.locator("#models-facts")).to_contain_text(str(home / "models" / "late"))
     shutil.rmtree(home / "models" / "late")
+    unfold(page, "models-more-rename")
     page.locator("#models-remove").click()
     page.locator("#models-really").click()
     sync_api.expect(page.get_by_text("there is no model 'late'")).to_be_visible()

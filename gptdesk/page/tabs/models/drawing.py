@@ -50,6 +50,8 @@ CSS = """
 .sizes .c6 { color: #94a3b8; }
 .model-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 4px 24px; }
 .model-facts td { overflow-wrap: anywhere; }
+.model-facts summary { font-weight: 700; padding: 8px 10px; cursor: pointer; }
+#models-actions { gap: 8px; }
 """
 
 
@@ -107,6 +109,7 @@ def facts(model: ListedModel, about: About, files: Mapping[str, int], memory: It
     told = [[label(name), _value(value)] for name, value in said.items() if value not in ("", None)]
     if model.stored[:1] and model.stored[0] in QUANTIZED:
         told = [[name, f"{value} {OF_FLOATS}" if name == "Validation loss" else value] for name, value in told]
+    listed = [[name, file_size(size)] for name, size in files.items()]
     tables = [
         html_table(["Model", ""], shape),
         html_table(["about.json", ""], told or [["It says nothing.", ""]]),
@@ -114,7 +117,7 @@ def facts(model: ListedModel, about: About, files: Mapping[str, int], memory: It
             ["Memory when loaded, at most", "", ""],
             [[one.precision, file_size(one.needed), one.verdict] for one in memory],
         ),
-        html_table(["Files", ""], [[name, file_size(size)] for name, size in files.items()]),
+        f"<details><summary>Files</summary>{html_table(['Name', 'Size'], listed)}</details>",
     ]
     return f'<div class="model-facts">{"".join(f"<div>{table}</div>" for table in tables)}</div>'
 

@@ -27,7 +27,6 @@ class ExportPanel:
         self._desk = desk
         self._folder = desk.settings.home / EXPORTS
         titles = {known.name: known.title for known in FORMATS}
-        gr.Markdown("### Export")
         self.format = gr.Dropdown(
             [(f"{short}: {titles[name]}", name) for name, short in TITLES.items()],
             value="gguf",

@@ -1,7 +1,6 @@
 """View of the models: list, details of the chosen one, and the actions on it."""
 
 import html
-import threading
 from collections.abc import Callable, Iterator
 
 import gradio as gr
@@ -30,6 +29,7 @@ from models.weight_reading import group_sizes, histograms
 
 STOPPED = "You stopped it."
 QUANTIZE = "Generate and Compare can use every precision without a copy; a quantized copy takes less of the disk."
+VERIFY = "Verify reads every weight and says whether the model is whole."
 QUANTIZED = [(f"{name}: {precision.title}", name) for name, precision in PRECISIONS.items() if name != "float32"]
 
 
@@ -50,8 +50,6 @@ class ModelsView:
             with gr.Column(scale=3, min_width=320):
                 self.chosen = gr.Dropdown([], label="Model", elem_id="models-chosen")
                 self.problem = gr.Markdown(visible=False, elem_id="models-problem", elem_classes="note")
-                self.facts = gr.HTML(elem_id="models-facts", elem_classes=["figures-table", "bare"])
-                self.sizes = gr.HTML(elem_id="models-sizes", elem_classes="bare")
                 with gr.Row():
                     self._uses = [
                         gr.Button(label, size="sm", min_width=90, elem_id=f"models-use-{i}")
@@ -60,37 +58,41 @@ class ModelsView:
                     self.again = gr.Button(
                         "Same again, but …", size="sm", visible=False, min_width=120, elem_id="models-again"
                     )
-                self._open = gr.Button("Open folder", size="sm", min_width=120, elem_id="models-open")
-                self._verifying = action_row(desk, "Verify", ident="models-verify", running={}, primary=False)
-            with gr.Column(scale=2, min_width=320):
+                    self._open = gr.Button("Open folder", size="sm", min_width=90, elem_id="models-open")
+                self.facts = gr.HTML(elem_id="models-facts", elem_classes=["figures-table", "bare"])
+                self.sizes = gr.HTML(elem_id="models-sizes", elem_classes="bare")
+            with gr.Column(scale=2, min_width=320, elem_id="models-actions"):
                 self._lay_out_actions(desk)
-        running: dict[str, threading.Event] = {}
-        self._drawing = action_row(
-            desk, "Show the weights' distribution", ident="models-weights", running=running, primary=False
-        )
-        self.charts = gr.HTML(elem_id="models-charts", elem_classes="bare")
+        with gr.Accordion("Weights", open=False, elem_id="models-more-weights"):
+            self._drawing = action_row(
+                desk, "Show the weights' distribution", ident="models-weights", running={}, primary=False
+            )
+            self.charts = gr.HTML(elem_id="models-charts", elem_classes="bare")
         self.kept = SavedState(desk, name, {"model": self.chosen, "checkpoints": self.all}, {})
 
     def _lay_out_actions(self, desk: Desk) -> None:
-        self._export_panel = ExportPanel(desk)
-        gr.Markdown(f"### Quantize\n{QUANTIZE}")
-        with gr.Group():
-            self.precision = gr.Dropdown(QUANTIZED, value="int8", label="Precision", elem_id="models-precision")
-            self.copy_name = gr.Textbox(
-                label="Name of the copy",
-                info="Leave empty for the model's name and the precision.",
-                max_lines=1,
-                elem_id="models-copy",
-            )
-        self._quantizing = action_row(desk, "Quantize", ident="models-quantize", running={})
-        gr.Markdown("### Rename")
-        self._fixed = gr.Markdown(visible=False, elem_id="models-fixed", elem_classes="note")
-        with gr.Group():
+        with gr.Accordion("Export", open=False, elem_id="models-more-export"):
+            self._export_panel = ExportPanel(desk)
+        with gr.Accordion("Quantize", open=False, elem_id="models-more-quantize"):
+            gr.Markdown(QUANTIZE, elem_classes="note")
+            with gr.Group():
+                self.precision = gr.Dropdown(QUANTIZED, value="int8", label="Precision", elem_id="models-precision")
+                self.copy_name = gr.Textbox(
+                    label="Name of the copy",
+                    info="Leave empty for the model's name and the precision.",
+                    max_lines=1,
+                    elem_id="models-copy",
+                )
+            self._quantizing = action_row(desk, "Quantize", ident="models-quantize", running={})
+        with gr.Accordion("Verify", open=False, elem_id="models-more-verify"):
+            gr.Markdown(VERIFY, elem_classes="note")
+            self._verifying = action_row(desk, "Verify", ident="models-verify", running={}, primary=False)
+        with gr.Accordion("Rename or remove", open=False, elem_id="models-more-rename"):
+            self._fixed = gr.Markdown(visible=False, elem_id="models-fixed", elem_classes="note")
             self.new_name = gr.Textbox(label="New name", max_lines=1, elem_id="models-new-name")
-        self._rename = gr.Button("Rename", elem_id="models-rename")
-        gr.Markdown("### Remove")
-        self._remove = gr.Button("Remove …", elem_id="models-remove")
-        self._really = gr.Button("", variant="stop", visible=False, elem_id="models-really")
+            self._rename = gr.Button("Rename", elem_id="models-rename")
+            self._remove = gr.Button("Remove …", elem_id="models-remove")
+            self._really = gr.Button("", variant="stop", visible=False, elem_id="models-really")
 
     @property
     def _shown(self) -> list[Block]:
