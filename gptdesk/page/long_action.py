@@ -34,8 +34,9 @@ class LongActions:
     """Long-running actions of a page: one at a time, queued with those of other pages and tabs.
 
     While one runs, `buttons` cannot be pressed and `stop` can; the style sheet shows `stop` then alone, in the place of
-    those of the class "starts" beside it, if their row is of the class "actions". `line` is the Markdown that shows progress
-    and errors. `running` has the stop event of the action of each session; instances that share it stop each other's.
+    those of the class "starts" beside it, if their row is of the class "actions". `line` is the Markdown that shows
+    progress and errors. `running` has the stop event of the action of each session; instances that share it stop each
+    other's.
     """
 
     def __init__(

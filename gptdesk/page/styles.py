@@ -26,8 +26,8 @@ input { text-overflow: ellipsis; }
 }
 #tabs button.aside { flex: none; align-self: flex-start; width: auto; border-radius: 999px; padding: 4px 12px;
   font-weight: 400; }
-.empty { display: grid; place-content: center; min-height: 9rem; padding: 16px 24px !important; margin: 0; text-align: center;
-  border: 1px dashed var(--border-color-primary); border-radius: var(--radius-lg);
+.empty { display: grid; place-content: center; min-height: 9rem; padding: 16px 24px !important; margin: 0;
+  text-align: center; border: 1px dashed var(--border-color-primary); border-radius: var(--radius-lg);
   color: var(--body-text-color-subdued); }
 #examples { gap: 8px; }
 #examples button { font-weight: 400; flex: 0 1 auto; }

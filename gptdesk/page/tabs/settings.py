@@ -45,7 +45,8 @@ ORDER = (
     "`settings.json` in the home folder."
 )
 CSS = """
-#settings-options td, #settings-facts td { overflow-wrap: anywhere; }
+#settings-options td:nth-child(2), #settings-facts td { overflow-wrap: anywhere; }
+#settings-options td:nth-child(2) { min-width: 8rem; }
 #settings-options td:last-child { font-family: var(--font-mono); font-size: .82rem; min-width: 15rem; }
 #settings-options tbody th { white-space: nowrap; }
 """
