@@ -9,7 +9,7 @@ from gptdesk import markup
 from gptdesk.comparison.texts import LARGEST
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
-from gptdesk.page import chart, share_switch
+from gptdesk.page import browser_copy, chart, share_switch
 from gptdesk.page.access import check_events
 from gptdesk.page.assets import Assets, first_files
 from gptdesk.page.copy_script import COPY_SCRIPT
@@ -74,6 +74,8 @@ def build_app(desk: Desk) -> gr.Blocks:
 def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
     """Return `app` with the page of this desk at its root, behind the door."""
     page = build_app(desk)
+    scripts = [getattr(tab, "SCRIPT", "") for tab in TABS]
+    scripts += [browser_copy.SCRIPT] if desk.settings.public else [getattr(tab, "OWNER_SCRIPT", "") for tab in TABS]
     app = gr.mount_gradio_app(
         app,
         page,
@@ -84,9 +86,10 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
         + chart.CSS
         + share_switch.CSS
         + HEADER_CSS
+        + browser_copy.CSS
         + "".join(getattr(tab, "CSS", "") for tab in TABS),
         head=HEAD_STYLE
-        + "".join(getattr(tab, "SCRIPT", "") for tab in TABS)  # whose keys come first
+        + "".join(scripts)  # those of tabs, whose keys come first
         + SCRIPT
         + INPUT_SCRIPT
         + HEADER_SCRIPT

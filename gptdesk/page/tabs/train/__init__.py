@@ -8,14 +8,14 @@ from gptdesk.page.persistence import SavedState
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train.form import FormView
 from gptdesk.page.tabs.train.listing import ListingView
-from gptdesk.page.tabs.train.page_script import SCRIPT
+from gptdesk.page.tabs.train.page_script import SCRIPT as OWNER_SCRIPT
 from gptdesk.page.tabs.train.run_view import RunView
 from gptdesk.page.tabs.train.style_sheet import CSS
 from gptdesk.training import control
 from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.plan import RunPlan
 
-__all__ = ["CSS", "SCRIPT", "TITLE", "build"]
+__all__ = ["CSS", "OWNER_SCRIPT", "TITLE", "build"]
 
 TITLE = "Train"
 CLOSED = "A public desk trains no models: its visitors would share one computer. Run a desk of your own to train."
