@@ -30,7 +30,7 @@ class Visitor:
         assert found, "the page holds no configuration"
         config = json.loads(found[1])
         self.components: dict[int, Json] = {one["id"]: one for one in config["components"]}
-        self.events: list[Json] = config["dependencies"]
+        self.events: list[Json] = [event for event in config["dependencies"] if event["backend_fn"]]
 
     def request(self, method: str, path: str, **options: object) -> httpx.Response:
         """Send a request and store the answer."""

@@ -1,6 +1,7 @@
 """Gradio app with all tabs."""
 
 from pathlib import Path
+from types import ModuleType
 
 import gradio as gr
 from fastapi import FastAPI
@@ -9,7 +10,7 @@ from gptdesk import markup
 from gptdesk.comparison.texts import LARGEST
 from gptdesk.desk import Desk
 from gptdesk.markup import markdown_text
-from gptdesk.page import chart, share_switch
+from gptdesk.page import browser_copy, chart, share_switch
 from gptdesk.page.access import check_events
 from gptdesk.page.assets import Assets, first_files
 from gptdesk.page.copy_script import COPY_SCRIPT
@@ -37,6 +38,11 @@ QUEUED = 256  # events that wait for Gradio to begin them, which it does at once
 REST = 0.05  # polling interval of Gradio's queue in seconds; its own millisecond takes 4 % of a core when idle
 
 
+def tabs_of(*, public: bool) -> list[ModuleType]:
+    """Return the tabs of a page; a public desk has none that its visitors cannot use."""
+    return [tab for tab in TABS if not (public and getattr(tab, "OWNER_ONLY", False))]
+
+
 def build_app(desk: Desk) -> gr.Blocks:
     """Build the page, with a tab for each of TABS."""
     disable_gradio_checks()
@@ -55,9 +61,7 @@ def build_app(desk: Desk) -> gr.Blocks:
         # one row that scrolls: entries of Gradio's menu of further tabs are no tabs, by keys and for screen readers
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             links = TabLinks(page, tabs)
-            for tab in TABS:
-                if desk.settings.public and getattr(tab, "OWNER_ONLY", False):
-                    continue
+            for tab in tabs_of(public=desk.settings.public):
                 with gr.Tab(tab.TITLE, id=tab.TITLE, render_children=True) as item:
                     tab.build(desk, links)
                 links.wire(tab.TITLE, item)
@@ -73,7 +77,9 @@ def build_app(desk: Desk) -> gr.Blocks:
 
 def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
     """Return `app` with the page of this desk at its root, behind the door."""
-    page = build_app(desk)
+    page, laid_out = build_app(desk), tabs_of(public=desk.settings.public)
+    scripts = [getattr(tab, "SCRIPT", "") for tab in laid_out]
+    scripts += [browser_copy.SCRIPT] if desk.settings.public else []
     app = gr.mount_gradio_app(
         app,
         page,
@@ -84,9 +90,10 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
         + chart.CSS
         + share_switch.CSS
         + HEADER_CSS
-        + "".join(getattr(tab, "CSS", "") for tab in TABS),
+        + browser_copy.CSS
+        + "".join(getattr(tab, "CSS", "") for tab in laid_out),
         head=HEAD_STYLE
-        + "".join(getattr(tab, "SCRIPT", "") for tab in TABS)  # whose keys come first
+        + "".join(scripts)  # those of tabs, whose keys come first
         + SCRIPT
         + INPUT_SCRIPT
         + HEADER_SCRIPT

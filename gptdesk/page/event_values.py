@@ -28,7 +28,7 @@ class EventValues:
     """Events of a page, with a parser for each input. Raises TypeError for an input widget that has no parser here."""
 
     def __init__(self, fns: Mapping[int, BlockFunction]) -> None:
-        self._fns = dict(fns)
+        self._fns = {number: fn for number, fn in fns.items() if fn.fn is not None}  # others are the browser's alone
         self._parsers = {number: [_parser(block) for block in fn.inputs] for number, fn in self._fns.items()}
 
     def checked(self, body: object, *, queued: bool, owns: Owns) -> dict[str, object]:

@@ -8,6 +8,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.desk import PAGE, Desk
+from gptdesk.json_store import JsonValues
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values, fits, is_offered
 from gptdesk.page.visitors import event_visitor
 from gptdesk.settings import home_fault
@@ -22,7 +23,7 @@ class SavedState:
 
     def __init__(self, desk: Desk, title: str, components: dict[str, Component], panels: dict[str, ChainPanel]) -> None:
         self._desk = desk
-        self._title = title
+        self.title = title
         self._components = components
         self._panels = panels
         self.restored = gr.State(False)  # True once a page shows the saved values; before that, nothing is saved
@@ -50,10 +51,13 @@ class SavedState:
     def remember(self, values: Values) -> None:
         """Save the values of the widgets."""
         if values[self.restored]:
-            current = {name: values[component] for name, component in self._components.items()}
-            remembered = {name: value for name, value in current.items() if self._suits(name, value)}
-            panels = {name: panel.remembered(values) for name, panel in self._panels.items()}
-            self.put(self._title, remembered | panels)
+            self.put(self.title, self.saved(values))
+
+    def saved(self, values: Values) -> JsonValues:
+        """Return the values of the widgets as they are saved, by name; without those that a widget cannot show."""
+        current = {name: values[component] for name, component in self._components.items()}
+        suitable = {name: value for name, value in current.items() if self._suits(name, value)}
+        return suitable | {name: panel.remembered(values) for name, panel in self._panels.items()}
 
     def put(self, name: str, value: object) -> None:
         """Save another value of the tab under `name`."""
@@ -63,18 +67,21 @@ class SavedState:
             if not home_fault(self._desk.settings.home):  # which the page says already
                 log.warning("%s", error)
 
-    def values(self) -> dict[str, object]:
+    def values(self) -> JsonValues:
         """Return all that the browser of the present event has saved, of all tabs; unchecked."""
         return self._desk.browsers.read(event_visitor())
 
-    def read(self) -> dict[str, object]:
-        """Return the saved values by name; damaged ones are left out, and their widgets keep their defaults."""
-        kept = self.values().get(self._title, {})
+    def read(self, stored: JsonValues | None = None) -> JsonValues:
+        """Return the saved values by name; damaged ones are left out, and their widgets keep their defaults.
+
+        They are those among the values of `stored`, if it is given, else what the present browser has saved.
+        """
+        kept = (self.values() if stored is None else stored).get(self.title, {})
         saved = kept if isinstance(kept, dict) else {}
         good = {name: value for name, value in saved.items() if self._suits(name, value)}
         if lost := [name for name in saved if name not in good] if isinstance(kept, dict) else ["all"]:
             warn_once(
-                f"what {self._desk.settings.home / PAGE} remembers of {self._title} ({', '.join(lost):.200}) does not "
+                f"what {self._desk.settings.home / PAGE} remembers of {self.title} ({', '.join(lost):.200}) does not "
                 "fit the page and is as at first"
             )
         return good

@@ -133,6 +133,10 @@ class SettingsPanel:
         )
         return self.model.key(values), self._desk.bounded(request)
 
+    def shown_request(self, values: Values, prompt: str) -> tuple[ModelKey, GenerationRequest, bool]:
+        """Return the request on screen, with the seed that is shown, and whether Generate draws another one."""
+        return *self.request({**values, self.new_seed: False}, prompt), bool(values[self.new_seed])
+
     def show(self, kept: dict[str, object]) -> Updates:
         """Return updates that list the models and presets there are now and show the saved values `kept`."""
         updates = self.model.show(kept.get("model"), kept.get("precision")) | self.presets.show(kept.get("preset"))

@@ -8,9 +8,9 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationRequest
 from gptdesk.history import Entry
 from gptdesk.markup import markdown_text
+from gptdesk.page.browser_copy import BrowserCopy
 from gptdesk.page.input_script import PUT_TEXT
 from gptdesk.page.long_action import Call, LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
@@ -25,7 +25,6 @@ from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES, TextCards
 from gptdesk.page.tabs.generate.tokens import TokensView
 from gptdesk.page.tabs.generate.use_from_code import UseFromCode
 from gptdesk.page.tabs.generate.writing import Stats, Writer
-from models.manager import ModelKey
 
 TITLE = "Generate"
 
@@ -79,9 +78,10 @@ class GenerateTab:
                 )
                 self.undo = gr.Button("Undo", elem_id="undo", interactive=False, min_width=70)
                 gr.Button("Sampling", elem_id="rail-button", min_width=70)  # of the page's script
-            self.texts = TextCards(self.desk, TITLE)
+            self.texts = TextCards(TITLE)
             self.tokens = TokensView(self.desk, self.texts)
             self.stats = Stats()
+        self.copy = BrowserCopy(self.texts.saved_as) if self.desk.settings.public else None
         self.code = UseFromCode(self.desk)
 
     # Wiring
@@ -98,7 +98,7 @@ class GenerateTab:
             keep.click(self._keeping(i), texts.inputs, taken_back, **WITH_MESSAGES)
         self.tokens.branched.change(self._on_branch, inputs | {self.tokens.branched}, outputs, **STREAMING)
         self.actions.wire()
-        self.code.wire(inputs, self._shown_request)
+        self.code.wire(inputs, lambda values: settings.shown_request(values, str(values[self.prompt] or "")))
         put = [texts.history, self.undo]
         for button in self.examples:
             button.click(self._on_example, [button, self.prompt, texts.history], put, js=PUT_TEXT, **QUIETLY)
@@ -121,7 +121,9 @@ class GenerateTab:
         self.tokens.wire(settings, inputs)
         self.kept.wire()
         loaded = [*self.entry_outputs, self.count, self.example_row, self.kept.restored]
-        page.load(self._on_load, None, loaded + (self.prompts.outputs if self.prompts else []), **QUIETLY)
+        loaded += self.prompts.outputs if self.prompts else []
+        sending = self.copy.wire(self.kept) if self.copy else {}
+        page.load(self._on_load, outputs=loaded, **sending, **QUIETLY)
 
     def wire_links(self, links: TabLinks) -> None:
         """List the saved prompts and presets anew whenever the tab is opened; those of a public desk do not change."""
@@ -183,11 +185,6 @@ class GenerateTab:
             yield from self.writer.stream(key, generation, call, values=values, card=card, prompt=text, record=record)
 
         yield from self.actions.run(work, request)
-
-    def _shown_request(self, values: Values) -> tuple[ModelKey, GenerationRequest, bool]:
-        """Return the request on screen, with the seed that is shown, and whether Generate draws another one."""
-        new_seed, prompt = self.settings.new_seed, str(values[self.prompt] or "")
-        return *self.settings.request({**values, new_seed: False}, prompt), bool(values[new_seed])
 
     # Texts and prompts
 
@@ -287,10 +284,11 @@ class GenerateTab:
         assert prompts is not None, "a public desk has no saved prompts"
         return presets.show(values[presets.name]) | prompts.show(values[prompts.name])
 
-    def _on_load(self) -> Updates:
-        """Return updates for a page that opens: the models there are now, and the saved widget state."""
-        kept = self.kept.read()
-        updates = self.kept.updates(kept) | self.texts.restored() | self.settings.show(kept)
+    def _on_load(self, sent: str | None = None) -> Updates:
+        """Return updates for a page that opens: the models now, and the saved state (a visitor's is `sent`)."""
+        stored = self.copy.read(sent) if self.copy else self.kept.values()
+        kept = self.kept.read(stored)
+        updates = self.kept.updates(kept) | self.texts.restored(stored) | self.settings.show(kept)
         updates[self.undo] = gr.update(interactive=bool(updates[self.texts.history]))
         picked = self.settings.model.first_of(kept.get("model"))
         updates[self.example_row] = gr.update(visible=has_examples(picked))

@@ -6,10 +6,9 @@ from typing import TypeGuard
 import gradio as gr
 from gradio.blocks import Block
 
-from gptdesk.desk import Desk
+from gptdesk.json_store import JsonValues
 from gptdesk.page.option_widgets import Updates, Values
 from gptdesk.page.persistence import MOST_KEPT, SavedState
-from gptdesk.page.visitors import event_visitor
 
 MOST_SEQUENCES = 8  # cards that are laid out; the engine and the command line take more
 MOST_STEPS = 20  # that can be undone
@@ -23,9 +22,8 @@ class TextCards:
     Copy is a matter of the page's script, which also hides the actions of an empty card and while a text is written.
     """
 
-    def __init__(self, desk: Desk, title: str) -> None:
-        self._desk = desk
-        self._texts, self._steps = f"{title}: texts", f"{title}: undo"  # names in the saved state
+    def __init__(self, title: str) -> None:
+        self.saved_as, self._steps = f"{title}: texts", f"{title}: undo"  # names in the saved state
         self.boxes: list[gr.Textbox] = []
         self.continues: list[gr.Button] = []
         self.keeps: list[gr.Button] = []
@@ -120,26 +118,26 @@ class TextCards:
 
     def save(self, kept: SavedState, texts: Sequence[str]) -> None:
         """Save the texts shown, unless they are too long."""
-        kept.put(self._texts, list(texts) if sum(map(len, texts)) < MOST_KEPT else None)
+        kept.put(self.saved_as, list(texts) if sum(map(len, texts)) < MOST_KEPT else None)
 
     def save_some(self, kept: SavedState, texts: Mapping[int, str], *, count: int) -> None:
         """Save these of the `count` texts shown, by index; the others stay as they were saved."""
-        saved = [*self.saved(), *[""] * count][:count]
+        saved = [*self._saved(kept.values()), *[""] * count][:count]
         self.save(kept, [texts.get(i, text) for i, text in enumerate(saved)])
 
     def save_history(self, kept: SavedState, history: Sequence[Step]) -> None:
         """Save the steps that Undo takes back, unless they are too long."""
         kept.put(self._steps, list(history) if len(str(history)) < 2 * MOST_KEPT else None)
 
-    def saved(self) -> list[str]:
-        """Return the saved texts; none where the saved value is damaged."""
-        texts = self._desk.browsers.read(event_visitor()).get(self._texts)
+    def _saved(self, stored: JsonValues) -> list[str]:
+        """Return the texts among saved values; none where they are damaged."""
+        texts = stored.get(self.saved_as)
         return texts[:MOST_SEQUENCES] if _are_texts(texts) else []
 
-    def restored(self) -> Updates:
-        """Return updates that show the saved texts with their history."""
-        steps = _steps(self._desk.browsers.read(event_visitor()).get(self._steps))[-MOST_STEPS:]
-        texts = self.saved()
+    def restored(self, stored: JsonValues) -> Updates:
+        """Return updates that show the texts among saved values with their history."""
+        steps = _steps(stored.get(self._steps))[-MOST_STEPS:]
+        texts = self._saved(stored)
         return (self.show(texts) if texts else {}) | {self.history: steps}
 
     def _count(self, values: Values) -> int:

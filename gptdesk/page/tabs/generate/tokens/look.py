@@ -83,6 +83,12 @@ SCRIPT = """<script>
 })();
 </script>"""
 
+# when a sampler changes: the server is asked only while there is a table, or the fault of a sampler in its place
+FOLLOW = """() => {
+  if (document.querySelector("#token-explanation :is(.token-table, .token-fault)"))
+    document.querySelector("#token-chain").click();
+}"""
+
 CSS = """
 #token-view, #token-heading, #token-explanation { padding: 0 !important; }
 .token-view { border-top: 1px solid var(--border-color-primary); padding: 14px 20px 4px; --heat: #f0932b; }

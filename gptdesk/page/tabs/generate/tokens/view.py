@@ -19,6 +19,7 @@ from gptdesk.page.tabs.generate.settings_panel import SettingsPanel
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES, TextCards
 from gptdesk.page.tabs.generate.tokens.drawing import fault_html, text_html
 from gptdesk.page.tabs.generate.tokens.explaining import heading, next_token_table
+from gptdesk.page.tabs.generate.tokens.look import FOLLOW
 from gptdesk.page.tabs.generate.tokens.opened_texts import BySession, OpenText, Place, Written
 from models.manager import LoadedModel, ModelKey
 
@@ -49,6 +50,7 @@ class TokensView:
                 max_length=200,
                 elem_id="token-search",
             )
+        self._moved = gr.Button(visible="hidden", elem_id="token-chain")  # pressed by FOLLOW
         self._picked = gr.Textbox(visible="hidden", elem_id="token-picked")
         self.branched = gr.Textbox(visible="hidden", elem_id="token-branched")
 
@@ -68,8 +70,9 @@ class TokensView:
         latest = QUIETLY | {"trigger_mode": "always_last"}
         self._search.change(self._on_search, {self._search, *chain}, self.explanation, **latest)
         moved = [component.change for component in settings.panel.components]  # type: ignore[attr-defined]
+        gr.on(moved, None, js=FOLLOW, **QUIETLY)
         # first the table, then the flip points, which take longer
-        changed = gr.on(moved, self._on_chain, chain, self.explanation, **latest)
+        changed = self._moved.click(self._on_chain, chain, self.explanation, **latest)
         changed.then(self._on_chain_flips, chain, self._heading, **latest)
 
     # Generations
