@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 
 from gptdesk.lessons.material import lend_starter
-from gptdesk.starter.stories import generate_stories, stories
+from gptdesk.starter.stories import Story, generate_stories, stories
 from gptdesk.token_logprobs import score_tokens
-from models.manager import ModelManager
+from models.manager import LoadedModel, ModelManager
 
 COUNTED = 150  # stories whose words the unigram model counts
 FIRST = 12  # words of the story that are shown at first
@@ -34,6 +35,7 @@ class Guess:
     guessed: str
     player: float
     starter: float
+    int4: float  # the starter at int4
     unigram: float
 
     @property
@@ -49,12 +51,19 @@ class Game:
     story: str
     places: tuple[tuple[int, int], ...]  # begin and end of each word to guess
     bits: tuple[float, ...]  # of the starter for each of them
+    int4_bits: tuple[float, ...]  # of the starter at int4
+    choices: float  # bits of all choices of the story's generator
     guesses: tuple[Guess, ...] = ()
 
     @property
     def over(self) -> bool:
         """True if no word is left."""
         return len(self.guesses) == len(self.places)
+
+    @property
+    def floor(self) -> float:
+        """Bits per word of the generator's choices, the mean of the whole story: what its words cost at least."""
+        return self.choices / len(self.story.split())
 
     @property
     def shown(self) -> str:
@@ -65,23 +74,37 @@ class Game:
 def new_game(manager: ModelManager, source: random.Random) -> Game:
     """Return a game with a new story; ValueError if the starter cannot be loaded."""
     seed = source.randrange(10_000, 1_000_000)
-    story = next(one.text for one in generate_stories(seed, 100) if one.form == "plain")
     with lend_starter(manager) as loaded:
-        tokenizer = loaded.tokenizer
-        ids = tokenizer.encode(story)[: loaded.config.block_size]
-        ends, bits = [0], []
-        for one in score_tokens(loaded, ids):
-            ends.append(ends[-1] + len(tokenizer.token_bytes(one.token)))
-            bits.append(0.0 if one.logprob is None else -one.logprob / math.log(2))
-    text = story.encode()[: ends[-1]].decode("utf-8", "ignore")
-    places, costs = [], []
+        story, ids = _fitting_story(loaded, seed)
+        bits = _token_bits(loaded, ids)
+        ends = list(accumulate((len(loaded.tokenizer.token_bytes(token)) for token in ids), initial=0))
+    with lend_starter(manager, "int4") as loaded:
+        int4_bits = _token_bits(loaded, ids)
+    text = story.text
+    places, costs, int4_costs = [], [], []
     for found in list(_WORD.finditer(text))[FIRST : FIRST + MOST_WORDS]:
         # the space in front belongs to the first token of a word
         begin, end = len(text[: found.start() - 1].encode()), len(text[: found.end()].encode())
         if begin in ends and end in ends:
+            tokens = slice(ends.index(begin), ends.index(end))
             places.append(found.span())
-            costs.append(sum(bits[ends.index(begin) : ends.index(end)]))
-    return Game(text, tuple(places), tuple(costs))
+            costs.append(sum(bits[tokens]))
+            int4_costs.append(sum(int4_bits[tokens]))
+    return Game(text, tuple(places), tuple(costs), tuple(int4_costs), story.nats / math.log(2))
+
+
+def _fitting_story(loaded: LoadedModel, seed: int) -> tuple[Story, list[int]]:
+    """Return the first plain story of a collection that fits the context, and its tokens."""
+    for story in generate_stories(seed, 100):
+        ids = loaded.tokenizer.encode(story.text)
+        if story.form == "plain" and len(ids) <= loaded.config.block_size:
+            return story, ids
+    raise ValueError("no story fits the starter's context; start a new one")
+
+
+def _token_bits(loaded: LoadedModel, ids: list[int]) -> list[float]:
+    """Return the bits of each token given those before it, 0 for the first."""
+    return [0.0 if one.logprob is None else -one.logprob / math.log(2) for one in score_tokens(loaded, ids)]
 
 
 def guess(game: Game, word: str, sure: float) -> Game:
@@ -99,7 +122,7 @@ def guess(game: Game, word: str, sure: float) -> Game:
     unigram, of_guess = _unigram(truth), _unigram(word)
     # the rest is spread over all other words
     chance = sure if same_word(truth, word) else (1 - sure) * unigram / (1 - of_guess)
-    made = Guess(truth, word, -math.log2(chance), game.bits[number], -math.log2(unigram))
+    made = Guess(truth, word, -math.log2(chance), game.bits[number], game.int4_bits[number], -math.log2(unigram))
     return replace(game, guesses=(*game.guesses, made))
 
 

@@ -37,6 +37,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.generate.tokens.view:TokensView._on_chain_flips",
         "tabs.generate.tab:GenerateTab._on_branch",
     ),
+    "check a story for contradictions": ("tabs.generate.story_check:StoryCheckPanel._on_open",),
     "see the request on screen as code": ("tabs.generate.use_from_code:UseFromCode._on_ask",),
     "pick one of the desk's models, a precision, a built-in preset and samplers": (
         "pickers:ModelPicker._precisions",

@@ -1,4 +1,4 @@
-"""Rebuild the starter model from this code alone, or score a model trained on its stories."""
+"""Rebuild the starter model from this code alone, score a model trained on its stories, or check a story."""
 
 import argparse
 import logging
@@ -13,6 +13,7 @@ import torch
 from gptdesk.settings import default_home
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.build import Recipe, build
+from gptdesk.starter.contradictions import find_contradictions
 from gptdesk.starter.judge import Judge, Judgement, judge_both, write_stories
 from gptdesk.starter.losses import losses
 from gptdesk.starter.rows import StoryRows
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "score":
             _score(given)
+        elif given.command == "check":
+            _check(given)
         else:
             _build(given)
     except ValueError as error:
@@ -64,7 +67,24 @@ def _parser() -> argparse.ArgumentParser:
         "--trained-on", type=int, default=1, metavar="SEED", help="seed of the stories it was trained on (default: 1)"
     )
     score.add_argument("--dice", type=int, default=1, metavar="SEED", help="seed of the generated texts (default: 1)")
+    check = commands.add_parser("check", help="list the contradictions of a story, and the sentences that they break")
+    check.add_argument("file", type=argparse.FileType("r", encoding="utf-8"), help="its text in UTF-8; - for stdin")
     return parser
+
+
+def _check(given: argparse.Namespace) -> None:
+    with given.file as file:
+        try:
+            check = find_contradictions(file.read())
+        except UnicodeDecodeError:
+            raise ValueError(f"{file.name} is not a text in UTF-8; save it as one") from None
+    if not check.of_the_world:
+        raise ValueError("this is not a story of the starter's world: most of its sentences are not known there")
+    for one in check.contradictions:
+        sys.stdout.write(f"{check.part(one.sentence)}\n  {one.why}\n")
+        if one.breaks is not None:
+            sys.stdout.write(f"  It breaks: {check.part(one.breaks)}\n")
+    sys.stdout.write(f"contradictions: {len(check.contradictions)}\n")
 
 
 def _build(given: argparse.Namespace) -> None:

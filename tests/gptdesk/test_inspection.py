@@ -17,6 +17,7 @@ from gptdesk.inspection import (
     table,
     text_figures,
 )
+from gptdesk.inspection.flip_points import FlipPoints
 from gptdesk.token_logprobs import score_tokens
 from models.manager import LoadedModel
 from samplers import Chain, build
@@ -135,6 +136,42 @@ def test_200_draws_flip_where_they_are_said_to(tiny: LoadedModel) -> None:
                     assert written(with_option(points.option, inside), seed) == drawn
     assert set(flips) == {"temperature", "top_k", "top_p", "min_p"}
     assert flips["temperature"] > 100
+
+
+def test_a_text_parts_at_the_first_token_whose_point_is_reached(tiny: LoadedModel) -> None:
+    """Just beyond the points of 200 tokens a whole text parts there, with the token predicted; just inside not."""
+    prompt, length = tuple(tiny.tokenizer.encode("The fox")), 10
+
+    def written(temperature: float, seed: int) -> list[int]:
+        chain = with_option("temperature", temperature)
+        request = GenerationRequest(prompt_ids=prompt, chain=chain, seed=seed, max_new_tokens=length)
+        return collect(generate(tiny, request), n=1).tokens[0]
+
+    tokens = flips = 0
+    for seed in range(20):
+        text, points = written(0.9, seed), []
+        for step in range(length):
+            before = [*prompt, *text[:step]]
+            every = flip_points(logits_after(tiny, before), before, CHAIN, key_of_draw(seed, step=step))
+            points.append(next(one for one in every if one.option == "temperature"))
+        for step, one in enumerate(points):
+            for flip, sign in ((one.below, -1), (one.above, 1)):
+                # before this token, the text must be the same there
+                if flip is None or any(_passed(other, flip.value) for other in points[:step]):
+                    continue
+                beyond, inside = written(flip.value + sign * 1e-5, seed), written(flip.value - sign * 1e-5, seed)
+                assert beyond[: step + 1] == [*text[:step], flip.token] != text[: step + 1]
+                assert inside[: step + 1] == text[: step + 1]
+                flips += 1
+        tokens += length
+    assert tokens == 200
+    assert flips >= 50
+
+
+def _passed(points: FlipPoints, value: float) -> bool:
+    """Return whether a value lies beyond one of the points, or beside it."""
+    below, above = points.below, points.above
+    return bool((below and value <= below.value + 2e-5) or (above and value >= above.value - 2e-5))
 
 
 def test_flip_points_of_later_tokens_and_rows(tiny: LoadedModel) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from gptdesk.starter.world.clashes import Clash, clash, person_name
 from gptdesk.starter.world.lexicon import NAMED, lexicon
 from gptdesk.starter.world.state import PEOPLE, PLACES, THINGS
 
@@ -44,7 +45,7 @@ class Cast:
 
     people: dict[str, Person] = field(default_factory=dict)
     helpers: set[str] = field(default_factory=set)
-    clashes: list[str] = field(default_factory=list)
+    clashes: list[Clash] = field(default_factory=list)
 
     hero: str = ""
     friend: str = ""
@@ -154,8 +155,11 @@ class Cast:
         key = name or f"the {kind}"
         gender = _known()["gender"].get(name or "", "")
         known = self.people.get(key, Person(gender))
-        if not _suits(name or "", kind) or (known.kind or kind, known.trait or trait) != (kind, trait):
-            self.clashes.append("kind")
+        if (known.kind or kind, known.trait or trait) != (kind, trait):
+            was = f"{person_name(key)} is a {known.trait} {known.kind}, not a {trait} {kind}"
+            self.clashes.append(clash("kind", was, [("person", key)]))
+        elif not _suits(name or "", kind):
+            self.clashes.append(clash("kind", f"{key} is not a name for a {kind}"))
         self.people[key] = replace(known, kind=kind, trait=trait)
         return key
 
@@ -172,7 +176,8 @@ class Cast:
             return others[0]
         unknown = [key for key, person in self.people.items() if not person.gender and key != NARRATOR[0]]
         if not unknown:
-            self.clashes.append("pronoun")
+            parts = [("person", key) for key in self.people]
+            self.clashes.append(clash("pronoun", f"nobody in the story is a “{gender}”", parts))
             return candidate or self.hero
         key = candidate if candidate in unknown else unknown[0]
         self.people[key] = replace(self.people[key], gender=gender)

@@ -57,7 +57,7 @@ class Pattern:
 
     operator: Operator
     frame: Frame
-    key: str  # a word that its texts always have, in lower case
+    keys: frozenset[str]  # words that its texts always have, in lower case
 
     @cached_property
     def _built(self) -> tuple[str, tuple[Group, ...]]:
@@ -147,18 +147,20 @@ def _slot_pattern(slot: Slot, operator: Operator | None) -> str:
     return "|".join(map(re.escape, lexicon().lists[operator.sorts[slot.variable]])).replace(r"\ ", " ")
 
 
-def _key(part: Part) -> str:
-    """Return the longest word that a part always has; "" if there is none."""
+def _keys(part: Part) -> frozenset[str]:
+    """Return the words that a part always has, those of one letter apart."""
     if isinstance(part, str):
-        return max(re.findall(r"(?<![\w'])[a-z']{2,}(?![\w'])", part.lower()), key=len, default="")
-    return max((_key(p) for p in part if isinstance(p, str)), key=len) if isinstance(part, tuple) and part else ""
+        return frozenset(re.findall(r"(?<![\w'])[a-z']{2,}(?![\w'])", part.lower()))
+    if isinstance(part, tuple):
+        return frozenset().union(*(_keys(one) for one in part if isinstance(one, str)))
+    return frozenset()
 
 
 @cache
 def patterns() -> tuple[Pattern, ...]:
     """Return the patterns of all frames."""
     return tuple(
-        Pattern(message.operator, frame, _key(frame.part))
+        Pattern(message.operator, frame, _keys(frame.part))
         for message in messages().values()
         for frame in message.frames
     )

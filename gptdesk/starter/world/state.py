@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from gptdesk.starter.world.lexicon import exits, lexicon
 
 PEOPLE, THINGS, PLACES = "ABCDE", "XYZ", "PQR"
+Part = tuple[str, ...]  # of the state: ("at", who), ("holder", thing), ("weather",), ("time",), or a fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,25 @@ class World:
 
     def violations(self, event: Operator, keys: Mapping[str, str]) -> list[str]:
         """Return the violated conditions of an event, one word each: absent, has, lies, at, exit, weather, ..."""
-        found = [atom.predicate for atom in event.before if _known(atom, keys) and not self.holds(atom, keys)]
+        found = [atom.predicate for atom in self.violated(event, keys)]
+        return [*found, "absent"] if self.apart(event, keys) else found
+
+    def violated(self, event: Operator, keys: Mapping[str, str]) -> list[Atom]:
+        """Return the conditions of an event that do not hold."""
+        return [atom for atom in event.before if _known(atom, keys) and not self.holds(atom, keys)]
+
+    def apart(self, event: Operator, keys: Mapping[str, str]) -> list[str]:
+        """Return the people who must be in one place, unless they are."""
         people = [keys[letter] for letter in event.gathered if letter in keys]
         here = {self.place.get(key) for key in people}
-        if None in here or len(here) > 1:
-            found.append("absent")
-        return found
+        return people if None in here or len(here) > 1 else []
+
+    def changed(self, before: "World") -> set[Part]:
+        """Return the parts of the state in which it differs from an earlier one."""
+        parts: set[Part] = {("at", key) for key in _differing(self.place, before.place)}
+        parts |= {("holder", key) for key in _differing(self.holder, before.holder)}
+        parts |= {(key,) for key in _differing(self.setting, before.setting)}
+        return parts | (self.facts ^ before.facts)
 
     def apply(self, event: Operator, keys: Mapping[str, str]) -> None:
         """Apply the effects, whether or not the event was possible."""
@@ -126,6 +140,10 @@ class World:
                 self.facts.add((atom.predicate, *args))
             else:
                 self.facts.discard((atom.predicate, *args))
+
+
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> set[str]:
+    return {key for key, _ in one.items() ^ other.items()}
 
 
 def _known(atom: Atom, keys: Mapping[str, str]) -> bool:

@@ -13,8 +13,9 @@ from gptdesk.lessons import LESSONS, overfitting, temperature, top_k_top_p
 from gptdesk.lessons.shannon import COUNTED, Game, guess, new_game
 from gptdesk.lessons.tasks import ChoiceTask, NumberTask
 from gptdesk.settings import Settings
-from gptdesk.starter.stories import stories
+from gptdesk.starter.stories import generate_stories, stories
 from models.checkpoint import Checkpoint
+from models.manager import ModelKey
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,14 @@ def test_a_game_counts_the_bits_of_player_starter_and_unigram(desk: Desk, starte
     assert made.player == pytest.approx(-math.log2(0.9))
     share = (counts[word.lower()] + 1) / (counts.total() + len(counts) + 1)
     assert made.unigram == pytest.approx(-math.log2(share))
+    with desk.manager.lend(ModelKey("starter", "int4")) as loaded, torch.inference_mode():
+        logprobs = loaded.model(torch.tensor([given + ids]))[0].float().log_softmax(-1)
+    int4 = -sum(float(logprobs[len(given) - 1 + i, token]) for i, token in enumerate(ids)) / math.log(2)
+    assert made.int4 == pytest.approx(int4, abs=1e-3)
+    assert made.int4 != made.starter
+    seed = random.Random(3).randrange(10_000, 1_000_000)
+    told = next(one for one in generate_stories(seed, 100) if one.text == game.story)
+    assert game.floor * len(game.story.split()) == pytest.approx(told.nats / math.log(2))
     assert missed.player > missed.unigram
     assert right.shown.startswith(before + word)
 

@@ -18,6 +18,7 @@ RULES = """() => axe.run(document, {resultTypes: ["violations"]}).then(({violati
   .flatMap(one => one.nodes.map(node => `${one.id}: ${node.target} ${node.any[0]?.message ?? ""}`)))"""
 
 
+LIE = "Once upon a time, there was a shy boy named Tom. They went to the old mill. They went to the beach."
 SHIFT = """() => new Promise(resolve => {
   setTimeout(() => resolve(0), 1000);  // without any shift, the observer is not called
   new PerformanceObserver(list => resolve(list.getEntries()
@@ -87,10 +88,13 @@ def test_no_filled_view_violates_a_rule_of_axe(page: "sync_api.Page") -> None:
     page.locator("#prompt textarea").fill("Once")
     page.locator("#generate").click()  # an entry of the history
     expect(page.locator("#figures")).to_contain_text("ended", timeout=60_000)
+    page.locator("#text-1 textarea").fill(LIE)
     page.locator("#tokens-1").click()
     page.locator(".tokens button").nth(5).click()
     expect(page.locator(".token-table")).to_be_visible()
-    faults = faults_of_axe(page, "Tokens")
+    unfold(page, "story-check")
+    page.locator(".story-check .lie").focus(timeout=60_000)
+    faults = faults_of_axe(page, "Tokens and the check of a story")
     page.get_by_role("tab", name="Compare").click()
     page.get_by_role("tab", name="Measure").click()
     page.locator("#judge-text textarea").fill("Once upon a time there was a little fox who liked to play. " * 4)

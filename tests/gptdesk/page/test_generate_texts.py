@@ -1,5 +1,6 @@
 """The Generate tab in a real browser: no text is lost, and inputs keep to what was typed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -428,3 +429,37 @@ def test_tokens_of_a_text_are_explained_and_branched_from(page: "sync_api.Page")
     page.locator("#tokens-1").click()
     expect(page.locator(".token-fault")).to_contain_text("not among them: '<'")
     assert page.locator("#token-view img").count() == 0
+
+
+def test_contradictions_of_a_story_are_underlined_once_asked(page: "sync_api.Page") -> None:
+    expect = sync_api.expect
+    told = "Once upon a time, there was a shy boy named Tom. Tom had a red kite and took it everywhere."
+    mill, beach = "They went to the old mill.", "They went to the beach."
+    payload = "<img src=x onerror=pwned=1></span><script>pwned=2</script>."
+    expect(page.locator("#story-check")).to_be_visible()
+    page.locator("#text-1 textarea").fill(f"{told} {mill} {beach} {payload}")
+    assert page.locator(".story-check").count() == 0  # nothing is read before it is opened
+    unfold(page, "story-check")
+    lie = page.locator(".story-check .lie")
+    expect(lie).to_have_count(1, timeout=60_000)
+    expect(page.locator(".story-check .summary")).to_contain_text("1 contradiction in 5 sentences. 1 sentence in grey")
+    expect(page.locator(".story-check .unknown")).to_have_text(payload)
+    assert page.evaluate("window.pwned") is None
+    expect(page.locator(".story-check .broken")).to_have_count(0)
+    page.locator("#story-check > button").focus()
+    page.keyboard.press("Tab")
+    expect(lie).to_be_focused()
+    expect(page.locator(".story-check .broken")).to_have_text(mill)
+    expect(page.locator(".story-check li.current")).to_contain_text("no way leads from there to the beach")
+    expect(lie).to_have_accessible_description(re.compile("no way leads from there to the beach"))
+    page.locator("#text-1 textarea").fill("The train was late.")
+    page.locator("#story-check > button").click()
+    page.locator("#story-check > button").click()
+    expect(page.locator(".story-check")).to_contain_text("not a story of the starter's world")
+    choose(page, "model", "short")
+    expect(page.locator("#story-check")).to_be_hidden()
+    choose(page, "model", "starter")
+    put(page, "max-new-tokens", 5)
+    run(page)
+    expect(page.locator(".story-check")).to_have_count(0)
+    expect(page.locator("#story-check > button")).not_to_have_class(re.compile(r"\bopen\b"))

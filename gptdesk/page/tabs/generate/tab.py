@@ -17,10 +17,11 @@ from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updat
 from gptdesk.page.persistence import SavedState
 from gptdesk.page.pickers import most_new_tokens
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.generate.examples import EXAMPLES, SHOWN_FIRST, has_examples
+from gptdesk.page.tabs.generate.examples import SHOWN_FIRST, lay_out_examples, shown_for
 from gptdesk.page.tabs.generate.prompt_size import prompt_size
 from gptdesk.page.tabs.generate.prompts import SavedPrompts
 from gptdesk.page.tabs.generate.settings_panel import SettingsPanel
+from gptdesk.page.tabs.generate.story_check import StoryCheckPanel
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES, TextCards
 from gptdesk.page.tabs.generate.tokens import TokensView
 from gptdesk.page.tabs.generate.use_from_code import UseFromCode
@@ -63,12 +64,7 @@ class GenerateTab:
                 self.count = gr.Markdown(elem_id="count", elem_classes="note")
                 if not self.desk.settings.public:
                     self.prompts = SavedPrompts(self.desk, self.prompt)
-            with gr.Row(elem_id="examples") as self.example_row:
-                # the page's script shows it until there is a text
-                self.show_me = gr.Button(
-                    "Show me", size="sm", min_width=80, elem_id="show-me", elem_classes="starts", variant="primary"
-                )
-                self.examples = [gr.Button(text, size="sm", min_width=80) for text in EXAMPLES]
+            self.example_row, self.show_me, self.examples = lay_out_examples()
             with gr.Row(elem_id="buttons", elem_classes="actions"):
                 self.generate = gr.Button(
                     "Generate", variant="primary", elem_classes=["go", "starts"], elem_id="generate", min_width=100
@@ -82,6 +78,8 @@ class GenerateTab:
             self.tokens = TokensView(self.desk, self.texts)
             self.stats = Stats()
         self.copy = BrowserCopy(self.texts.saved_as) if self.desk.settings.public else None
+        self.story = StoryCheckPanel(self.desk, self.texts)
+        self.of_stories: list[Block] = [self.example_row, self.story.panel]
         self.code = UseFromCode(self.desk)
 
     # Wiring
@@ -89,7 +87,8 @@ class GenerateTab:
     def _wire(self, page: gr.Blocks) -> None:
         controls, texts, settings = self.kept.controls, self.texts, self.settings
         inputs: set[Block] = {*controls, *texts.inputs, self.kept.restored}
-        outputs = [*self.actions.outputs, *self.writer.outputs, *self.tokens.outputs, *settings.seed_outputs]
+        outputs = [*self.actions.outputs, *self.writer.outputs, *self.tokens.outputs, *self.story.closed]
+        outputs += settings.seed_outputs
         self.generate.click(self._on_generate, inputs, outputs, **STREAMING)
         self.show_me.click(self._on_show_me, inputs, [*outputs, self.prompt], **STREAMING)
         taken_back = [*texts.outputs, self.undo, self.stats.line, self.stats.compare]
@@ -99,6 +98,7 @@ class GenerateTab:
         self.tokens.branched.change(self._on_branch, inputs | {self.tokens.branched}, outputs, **STREAMING)
         self.actions.wire()
         self.code.wire(inputs, lambda values: settings.shown_request(values, str(values[self.prompt] or "")))
+        self.story.wire()
         put = [texts.history, self.undo]
         for button in self.examples:
             button.click(self._on_example, [button, self.prompt, texts.history], put, js=PUT_TEXT, **QUIETLY)
@@ -113,14 +113,14 @@ class GenerateTab:
         counted: list[Any] = [self.prompt, settings.model.name, settings.max_new_tokens, settings.parse_special]
         gr.on([component.change for component in counted], self._on_prompt, counted, self.count, **latest)
         name = settings.model.name
-        name.change(self._on_model, name, [settings.max_new_tokens, self.example_row], **latest)
+        name.change(self._on_model, name, [settings.max_new_tokens, *self.of_stories], **latest)
         samplers = [option.input for option in settings.panel.components]  # type: ignore[attr-defined]  # made by Gradio
         moved = [*samplers, *settings.presets.applied]
         asked = {settings.seed, settings.new_seed, *texts.inputs}
         gr.on(moved, self._on_sampler, asked, settings.seed_outputs, **latest)
         self.tokens.wire(settings, inputs)
         self.kept.wire()
-        loaded = [*self.entry_outputs, self.count, self.example_row, self.kept.restored]
+        loaded = [*self.entry_outputs, self.count, *self.of_stories, self.kept.restored]
         loaded += self.prompts.outputs if self.prompts else []
         sending = self.copy.wire(self.kept) if self.copy else {}
         page.load(self._on_load, outputs=loaded, **sending, **QUIETLY)
@@ -166,11 +166,9 @@ class GenerateTab:
             text = str(text or values[self.prompt] or "")
             key, generation = self.settings.request(values, text, n=None if card is None else 1)
             self.kept.remember(values)
-            if card is None:
-                yield self.tokens.close(request)
+            yield self.story.closed | (self.tokens.close(request) if card is None else {})
             record = self.tokens.recorder(request, key, generation, text)
-            keeps_seed = self.settings.keeps_seed(values)  # for this text alone
-            begun = self.settings.release_seed(draw=True) if keeps_seed else {}
+            begun = self.settings.release_seed(draw=True) if self.settings.keeps_seed(values) else {}
             yield from self.writer.stream(key, generation, call, values=values, card=card, record=record, begun=begun)
 
         yield from self.actions.run(work, request)
@@ -181,6 +179,7 @@ class GenerateTab:
         def work(call: Call) -> Generator[Updates, None, None]:
             key, generation, text, card = self.tokens.branch(values, request)
             self.kept.remember(values)
+            yield self.story.closed
             record = self.tokens.recorder(request, key, generation, text)
             yield from self.writer.stream(key, generation, call, values=values, card=card, prompt=text, record=record)
 
@@ -237,7 +236,7 @@ class GenerateTab:
         except ValueError:  # said below the prompt
             return {}
         new_tokens = self.settings.max_new_tokens
-        return {new_tokens: gr.update(maximum=most), self.example_row: gr.update(visible=has_examples(name))}
+        return {new_tokens: gr.update(maximum=most), **shown_for(name, self.of_stories)}
 
     def _on_sampler(self, values: Values) -> Updates:
         """Keep the seed once a sampler moves after a text, so that the next text differs by the sampler alone."""
@@ -291,7 +290,7 @@ class GenerateTab:
         updates = self.kept.updates(kept) | self.texts.restored(stored) | self.settings.show(kept)
         updates[self.undo] = gr.update(interactive=bool(updates[self.texts.history]))
         picked = self.settings.model.first_of(kept.get("model"))
-        updates[self.example_row] = gr.update(visible=has_examples(picked))
+        updates |= shown_for(picked, self.of_stories)
         wanted = self.settings.wanted(kept, most_new_tokens(self.desk, [picked]))
         prompt = str(kept.get("prompt") or "")
         updates[self.count] = self._on_prompt(prompt, picked, wanted, kept.get("parse_special"))

@@ -1,4 +1,4 @@
-"""Shannon's game: the next word of a story is guessed, beside the starter and the unigram model."""
+"""Shannon's game: the next word of a story is guessed, beside the starter, its int4 copy and the unigram model."""
 
 import html
 import random
@@ -104,7 +104,7 @@ def _story_html(game: Game) -> str:
 
 
 def _result_html(game: Game) -> str:
-    """Return the last guess, the mean bits of all three, and the last guesses as a table."""
+    """Return the last guess, the mean bits of all, the generator's own, and the last guesses as a table."""
     count = len(game.guesses)
     if not count:
         return ""
@@ -112,6 +112,7 @@ def _result_html(game: Game) -> str:
     means = {
         "You": sum(one.player for one in game.guesses) / count,
         "Starter": sum(one.starter for one in game.guesses) / count,
+        "Starter · int4": sum(one.int4 for one in game.guesses) / count,
         "Unigram": sum(one.unigram for one in game.guesses) / count,
     }
     bars = "".join(
@@ -121,13 +122,16 @@ def _result_html(game: Game) -> str:
     verdict = "Right" if last.right else "Not quite"
     hits = sum(one.right for one in game.guesses)
     rows = [
-        [one.word, one.guessed, f"{one.player:.1f}", f"{one.starter:.1f}", f"{one.unigram:.1f}"]
+        [one.word, one.guessed, f"{one.player:.1f}", f"{one.starter:.1f}", f"{one.int4:.1f}", f"{one.unigram:.1f}"]
         for one in reversed(game.guesses[-LISTED:])
     ]
-    table = html_table(["Word", "Your guess", "You, bits", "Starter", "Unigram"], rows)
+    table = html_table(["Word", "Your guess", "You, bits", "Starter", "int4", "Unigram"], rows)
     kind = "right" if last.right else "wrong"
     return (
         f'<div class="game"><div class="verdict {kind}" role="status"><b>{verdict}:</b> {html.escape(last.word)}. You '
         f"have guessed {hits} of {plural(count, 'word')}. Bits per word so far, the fewer the better:</div>"
-        f'<div class="bars">{bars}</div><div class="figures-table">{table}</div></div>'
+        f'<div class="bars">{bars}</div><p>The program that told this story made choices of {game.choices:,.0f} bits, '
+        f"{game.floor:.2f} for each of its words, punctuation included. Over many stories, no guesser gets more than "
+        "2 % below that.</p>"
+        f'<div class="figures-table">{table}</div></div>'
     )
