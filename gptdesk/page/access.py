@@ -75,6 +75,11 @@ VISITOR: dict[str, tuple[str, ...]] = {
 }
 OWNER: dict[str, tuple[str, ...]] = {
     "delete the votes of the blind test": ("tabs.compare.blind:BlindView._on_reset",),
+    "see where the bits of a quantized model went, raise matrices and save the mixed model": (
+        "tabs.compare.bits:BitsView._on_map",
+        "tabs.compare.bits:BitsView._on_measure",
+        "tabs.compare.bits:BitsView._on_save",
+    ),
     "save and delete presets": ("pickers:PresetBar._on_save", "pickers:PresetBar._on_delete"),
     "save prompts, and insert saved ones": (
         "tabs.generate.prompts:SavedPrompts._on_save",
