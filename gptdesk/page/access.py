@@ -31,6 +31,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
     ),
     "see the tokens of a text and what else could have come at each, and continue from one with another": (
         "tabs.generate.tokens.view:TokensView._opening.toggle",
+        "tabs.generate.tokens.view:TokensView._on_beside",
         "tabs.generate.tokens.view:TokensView._on_pick",
         "tabs.generate.tokens.view:TokensView._on_search",
         "tabs.generate.tokens.view:TokensView._on_chain",
