@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -93,17 +93,24 @@ def remove(context: RunContext, manager: ModelManager, name: str) -> None:
 
 
 def quantize(
-    library: ModelLibrary, name: str, precision: str, *, to: str | None, stop: threading.Event
+    library: ModelLibrary,
+    name: str,
+    precision: str,
+    *,
+    to: str | None,
+    stop: threading.Event,
+    raised: Mapping[str, str] | None = None,
 ) -> Iterator[Quantizing | ModelInfo]:
     """Yield the progress of a quantization, then the new model; without it once `stop` is set before the file is full.
 
-    Raises ValueError as `ModelLibrary.quantize`, also for a failing disk. Closing the stream stops the quantization.
+    With matrices `raised` as `ModelLibrary.quantize`. Raises ValueError as that does, also for a failing disk. Closing
+    the stream stops the quantization.
     """
     progress = ReadingProgress(stop=stop)
     try:
         yield (
             yield from watched(
-                lambda: library.quantize(name, precision, to=to, progress=progress),
+                lambda: library.quantize(name, precision, to=to, raised=raised, progress=progress),
                 stop=stop,
                 progress=lambda: Quantizing(progress.fraction),
             )
@@ -168,9 +175,10 @@ def watched(
 
 def memory_estimates(manager: ModelManager, info: ModelInfo) -> list[MemoryEstimate]:
     """Return the memory of a model at each precision that it can run at; ValueError if it cannot be used."""
-    config = manager.library.checkpoint(info.name).config
+    checkpoint = manager.library.checkpoint(info.name)
     free, budget = int(psutil.virtual_memory().available), manager.memory_budget
-    return [MemoryEstimate(name, PRECISIONS[name].memory_bytes(config), free, budget) for name in info.precisions]
+    sizes = {name: checkpoint.runs_at(PRECISIONS[name]).memory_bytes(checkpoint.config) for name in info.precisions}
+    return [MemoryEstimate(name, size, free, budget) for name, size in sizes.items()]
 
 
 def when(seconds: float | None) -> str:

@@ -75,7 +75,8 @@ class Checkpoint:
         with _naming(path):
             signature = signature_of(path)  # before anything is read: what changes later is read again
             data = storage.read_json(path / "config.json", limit=CONFIG_LIMIT)
-            config, quantized = layout.config_from_json(data), layout.quantization_from_json(data)
+            config = layout.config_from_json(data)
+            quantized = layout.quantization_from_json(data, config)
             scales = layout.query_scales(data, config)
             if config.tied and quantized is None and has_own_head(path):
                 config = replace(config, tied=False)
@@ -84,7 +85,7 @@ class Checkpoint:
             kind = tokenizer.kind if tokenizer else "gpt2" if config.vocab_size in GPT2_VOCABULARIES else "none"
             size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
             kept = {signature: tokenizer} if tokenizer else {}
-            about, remarks = read_about(path), _remarks(weights)
+            about, remarks = read_about(path), (*_remarks(weights), *_raised(quantized))
             return cls(path, config, about, kind, config.parameters(), size, quantized, scales, remarks, kept)
 
     def is_copy_at(self, precision: str) -> bool:
@@ -105,7 +106,9 @@ class Checkpoint:
         Raises ValueError if it is quantized, if the file is not the one that was opened, or if a weight is not finite.
         """
         if self.quantized:
-            raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and only runs; take the original")
+            raise ValueError(
+                f"{self.path.name} is quantized to {self.quantized.words} and only runs; take the original"
+            )
         with _naming(self.path):
             return build_network(self.config, self.open_weights())
 
@@ -116,16 +119,18 @@ class Checkpoint:
 
         The kernels are those that `tuner` chooses.
         """
-        self.check_runs(precision)
+        stored, encoded = self.runs_at(precision), self.quantized is not None
         with _naming(self.path):
-            encoded = self.quantized is not None
-            stored = self.quantized or precision
             return Engine(self.config, stored, self.open_weights(), encoded=encoded, tuner=tuner, device=device)
 
-    def check_runs(self, precision: Precision) -> None:
-        """Raise ValueError if it is quantized to another precision."""
+    def runs_at(self, precision: Precision) -> Precision:
+        """Return what it runs at when asked for `precision`: the variant that it is stored at, if it is quantized.
+
+        Raises ValueError if it is quantized to another precision.
+        """
         if self.quantized and self.quantized.name != precision.name:
             raise ValueError(f"{self.path.name} is quantized to {self.quantized.name} and can only run so")
+        return self.quantized or precision
 
     def open_weights(self) -> WeightFile:
         """Return the source of its weights; ValueError if the file does not fit config.json."""
@@ -186,7 +191,7 @@ def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, to
     At a float precision, `transformers` opens the folder; any other is for us alone.
     """
     if original.quantized:
-        raise ValueError(f"{original.path.name} is quantized already, to {original.quantized.name}; take the original")
+        raise ValueError(f"{original.path.name} is quantized already, to {original.quantized.words}; take the original")
     _check_replaceable(path)
     config = original.config
     dtype = precision.name if precision.is_float else "float32"
@@ -198,7 +203,7 @@ def save_quantized(path: Path, original: Checkpoint, precision: Precision, *, to
         else:
             data |= layout.quantization_to_json(precision)
             tensors = encoded_tensors(config, weights, precision)
-    source = f"{original.about.source or original.path.name}{_source_suffix(precision.name)}"
+    source = f"{original.about.source or original.path.name}{_source_suffix(precision.words)}"
     about = replace(original.about, source=source)
     texts = {HELD_OUT: original.held_out.read_bytes()} if original.held_out else {}
     return _write(path, config, data, tensors, tokenizer=tokenizer, about=about, others=texts)
@@ -263,6 +268,17 @@ def _remarks(weights: WeightFile) -> tuple[str, ...]:
         return ()
     names = ", ".join(weights.other_heads[:3]) + (" and more" if weights.other_heads[3:] else "")
     return (f"weights that no text needs are ignored: {names}",)
+
+
+def _raised(precision: Precision | None) -> tuple[str, ...]:
+    """Return a sentence about the matrices that are stored at more than the precision's name says."""
+    if precision is None or not precision.raised:
+        return ()
+    by_level: dict[str, list[str]] = {}
+    for matrix, level in precision.raised:
+        by_level.setdefault(level, []).append(matrix)
+    words = "; ".join(f"{', '.join(matrices)} at {level}" for level, matrices in by_level.items())
+    return (f"matrices raised above {precision.name}: {words}",)
 
 
 def _check_replaceable(path: Path) -> None:

@@ -70,7 +70,8 @@ class Engine:
         self._threads = 1 if config.parameters() <= ONE_THREAD or config.n_head == 1 else THREADS
         self.device = device or CPU
         weights = NetworkWeights(config, precision, source, encoded=encoded, device=self.device)
-        code = compiled.load(precision.name) if self.device == CPU else None
+        # the compiled step has one type for the matrices of a layer, so a mixed precision runs by torch's kernels
+        code = compiled.load(precision.name) if self.device == CPU and not precision.raised else None
         self._step: NativeStep | TorchStep
         with self._own_threads(), torch.inference_mode():
             # neither a file nor tensors that are being trained are needed after this

@@ -14,6 +14,7 @@ import torch
 
 from models.gpt import GPTConfig
 from models.precision import INT8_DYNAMIC_BY_ROW, PRECISIONS, Precision
+from models.precision.mixed import mixed
 from models.special_ids import SpecialIds
 
 PREFIX = "transformer."
@@ -21,6 +22,7 @@ BASE = ("h.", "wte.", "wpe.", "ln_f.")  # where all names of the network begin, 
 HEAD = "lm_head.weight"
 QUANTIZATION = "quantization_config"  # where `transformers` looks too
 METHOD = "gptdesk"
+RAISED = "raised"  # matrices with a higher encoding than the scheme, by name
 BY_ROW = "row"  # of the scales of a scheme that has one for a matrix else
 FLOATS = ("F32", "F16", "BF16", "F64")
 KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int8: "I8", torch.uint8: "U8"}
@@ -92,12 +94,17 @@ def _stored_name(name: str) -> str:
 
 def quantization_to_json(precision: Precision) -> dict[str, object]:
     """Return the fields that config.json of a checkpoint quantized to `precision` has in addition."""
-    scales = {"scales": BY_ROW} if precision.row_scales else {}
-    return {QUANTIZATION: {"quant_method": METHOD, "scheme": precision.name, **scales}}
+    more: dict[str, object] = {"scales": BY_ROW} if precision.row_scales else {}
+    if precision.raised:
+        more[RAISED] = dict(precision.raised)
+    return {QUANTIZATION: {"quant_method": METHOD, "scheme": precision.name, **more}}
 
 
-def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
-    """Return the precision that a config.json says its checkpoint is quantized to, if any; ValueError if unknown."""
+def quantization_from_json(data: Mapping[str, object], config: GPTConfig) -> Precision | None:
+    """Return the precision that a config.json says its checkpoint is quantized to, if any; ValueError if unknown.
+
+    `config` is the shape that the same file describes.
+    """
     field = data.get(QUANTIZATION)
     if field is None:
         return None
@@ -112,7 +119,18 @@ def quantization_from_json(data: Mapping[str, object]) -> Precision | None:
         return INT8_DYNAMIC_BY_ROW
     if scales is not None:
         raise ValueError(f"config.json says that {scheme} has scales by {scales!r:.60}, which is unknown")
-    return precision
+    raised = field.get(RAISED) if isinstance(field, dict) else None
+    return precision if raised is None else _mixed(precision, raised, config)
+
+
+def _mixed(precision: Precision, raised: object, config: GPTConfig) -> Precision:
+    """Return a precision with the matrices raised that a config.json names; ValueError for what cannot be."""
+    if not isinstance(raised, dict) or not all(isinstance(level, str) for level in raised.values()):
+        raise ValueError(f"config.json names the matrices raised above {precision.name} as {raised!r:.60}, not by name")
+    try:
+        return mixed(precision.name, raised, config)
+    except ValueError as error:
+        raise ValueError(f"config.json says which matrices are raised above {precision.name}, but {error}") from error
 
 
 def config_to_json(

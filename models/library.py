@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from models.listing import Catalogue, Entry, ModelInfo, Supplier, describe, unus
 from models.names import KNOWN_AS, check_name, check_new_name, free_name
 from models.own_models import OwnModels
 from models.precision import PRECISIONS, Precision
+from models.precision.mixed import mixed
 from models.precision.tuner import KernelTuner
 from models.quantized_cache import QuantizedCache
 from models.signature import Signature, signature_of
@@ -162,26 +163,35 @@ class ModelLibrary:
         return self.open(path).load_engine(precision, tuner=tuner, device=device)
 
     def quantize(
-        self, name: str, precision: str, *, to: str | None = None, progress: ReadingProgress | None = None
+        self,
+        name: str,
+        precision: str,
+        *,
+        to: str | None = None,
+        raised: Mapping[str, str] | None = None,
+        progress: ReadingProgress | None = None,
     ) -> ModelInfo:
         """Save a model at another precision, as the model `to` or as NAME-PRECISION over an older one of that name.
 
-        Raises ValueError if that cannot be done, OSError if the disk refuses, ReadingStopped once `progress` is told to
-        stop; then nothing has changed.
+        With matrices `raised`, as `mixed` has them, it is NAME-PRECISION-mixed. Raises ValueError if that cannot be
+        done, OSError if the disk refuses, ReadingStopped once `progress` is told to stop; then nothing has changed.
         """
         key = ModelKey(name, precision)
-        target = f"{name.replace('@', '-')}-{precision}" if to is None else to
+        usual = f"{name.replace('@', '-')}-{precision}{'-mixed' if raised else ''}"
+        target = usual if to is None else to
         if precision == "float32":
             raise ValueError(
                 f"{name} is as precise as it gets; quantize it to one of {', '.join(list(PRECISIONS)[1:])}"
             )
-        self._check_copy_name(target, precision=precision)  # before the lock: a bad name changes nothing on disk
+        raised = dict(raised or {})
+        made = mixed(precision, raised, self.checkpoint(name).config) if raised else PRECISIONS[precision]
+        self._check_copy_name(target, made)  # before the lock: a bad name changes nothing on disk
         with self.own.locked(shared=True):  # the original stays where it is, and no run saves a model of the name
-            self._check_copy_name(target, precision=precision)
+            self._check_copy_name(target, made)
             original = self.checkpoint(key.name)
             tokenizer = original.load_tokenizer(self.cache_folder)
             source = observed(original, progress) if progress else original
-            save_quantized(self.folder / target, source, PRECISIONS[precision], tokenizer=tokenizer)
+            save_quantized(self.folder / target, source, made, tokenizer=tokenizer)
         return self.info(target)
 
     def new_name(self, name: str | None, *, wished: str) -> str:
@@ -268,7 +278,7 @@ class ModelLibrary:
         """
         path, precision = self.find(key.name), runnable(key)
         original = self.open(path)
-        original.check_runs(precision)
+        original.runs_at(precision)
         if folder := self._stored_at(key, path):
             return folder
         tokenizer = original.load_tokenizer(self.cache_folder)
@@ -285,7 +295,7 @@ class ModelLibrary:
             known = self._infos[name, entry.path] = signature, describe(name, entry.path, opened=opened)
         return known[1]
 
-    def _check_copy_name(self, name: str, *, precision: str) -> None:
+    def _check_copy_name(self, name: str, precision: Precision) -> None:
         """Raise ValueError unless a copy at `precision` can have the name: it may replace an older one of its name."""
         names, path = self.names(), self.folder / name
         # a link may lead out of the home, where nothing is written
@@ -293,9 +303,12 @@ class ModelLibrary:
             del names[name]
         check_new_name(name, names)
 
-    def _is_copy_at(self, path: Path, precision: str) -> bool:
+    def _is_copy_at(self, path: Path, precision: Precision) -> bool:
         try:
-            return self.open(path).is_copy_at(precision)
+            checkpoint = self.open(path)
+            # which matrices are raised was chosen by the user, so another choice is no newer copy of the same
+            raised = checkpoint.quantized.raised if checkpoint.quantized else ()
+            return checkpoint.is_copy_at(precision.name) and raised == precision.raised
         except ValueError:
             return False
 

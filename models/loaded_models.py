@@ -106,8 +106,8 @@ class LoadedModels(Generic[Key, Value]):
         with self._lock:
             return [slot.key for slot in self._slots if not slot.retired]
 
-    def in_use(self, *, but: Key) -> list[Value]:
-        """Return the values that have users, except those of the key `but`."""
+    def in_use(self, *, but: Key | None) -> list[Value]:
+        """Return the values that have users, except those of the key `but`, if one is given."""
         with self._lock:
             return [slot.value for slot in self._slots if slot.users and slot.key != but]
 

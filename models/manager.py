@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from models.engine import CPU, Engine
 from models.gpt import GPTConfig
 from models.library import ModelKey, ModelLibrary, runnable
 from models.loaded_models import LoadedModels, Slot
+from models.precision.mixed import mixed
 from models.precision.tuner import KernelTuner
 from models.prefix import PrefixCache
 from models.signature import Signature, signature_of
@@ -93,6 +94,23 @@ class ModelManager:
             if self._idle_seconds is not None:
                 self._time(self._idle_seconds)
 
+    @contextmanager
+    def lend_mixed(self, key: ModelKey, raised: Mapping[str, str]) -> Iterator[Engine]:
+        """Load a float model at the precision of `key` with matrices `raised`, as `mixed` has them, for this block.
+
+        It is neither saved nor kept, and the memory budget must have room for it beside the models that are lent.
+        Raises ValueError as `lend` and `mixed`, and for a model that is quantized already.
+        """
+        with self._loading:
+            runnable(key)
+            checkpoint = self.library.checkpoint(key.name)
+            if checkpoint.quantized:
+                raise ValueError(f"{key.name} is quantized already, to {checkpoint.quantized.words}; take the original")
+            precision = mixed(key.precision, raised, checkpoint.config)
+            self._check_room(key, precision.memory_bytes(checkpoint.config), replaces=None)
+            model = checkpoint.load_engine(precision, tuner=self._tuner, device=precision.device(self._device))
+        yield model
+
     def unload(self, key: ModelKey | None = None) -> None:
         """Free a model's memory, or that of all; one in use is evicted when its last user is done."""
         self._loaded_models.remove(key)
@@ -130,7 +148,8 @@ class ModelManager:
         """
         if self.memory_budget is None:
             return True
-        sizes = (runnable(key).memory_bytes(self.library.checkpoint(key.name).config) for key in set(keys))
+        checkpoints = {key: self.library.checkpoint(key.name) for key in keys}
+        sizes = (one.runs_at(runnable(key)).memory_bytes(one.config) for key, one in checkpoints.items())
         return sum(sizes) <= self.memory_budget
 
     def kernels(self) -> dict[str, str]:
@@ -192,7 +211,7 @@ class ModelManager:
         """Read a model from the library; ValueError if it does not fit the budget or cannot be used."""
         precision = runnable(key)
         checkpoint = self.library.open(path)
-        self._check_room(key, precision.memory_bytes(checkpoint.config))
+        self._check_room(key, checkpoint.runs_at(precision).memory_bytes(checkpoint.config), replaces=key)
         tokenizer = checkpoint.load_tokenizer(self.library.cache_folder)
         device = precision.device(self._device)
         model = self.library.load_engine(key, path, tuner=self._tuner, device=device)
@@ -201,11 +220,11 @@ class ModelManager:
             *(key, model, tokenizer, checkpoint.config, model.memory_bytes), PrefixCache(), Batcher(model)
         )
 
-    def _check_room(self, key: ModelKey, needed: int) -> None:
-        """Raise ValueError if `needed` bytes would not fit even with everything unused, and its older self, evicted."""
+    def _check_room(self, key: ModelKey, needed: int, *, replaces: ModelKey | None) -> None:
+        """Raise ValueError if `needed` bytes would not fit even with all that is unused, or replaced, evicted."""
         if self.memory_budget is None:
             return
-        busy = self._loaded_models.in_use(but=key)
+        busy = self._loaded_models.in_use(but=replaces)
         if needed + sum(loaded.memory_bytes for loaded in busy) > self.memory_budget:
             names = ", ".join(sorted({str(loaded.key) for loaded in busy}))
             hint = f"while {names} is in use; try again when that is done" if busy else "raise memory_gb"

@@ -48,8 +48,7 @@ class TorchStep:
         self._ln_f = weights.norm("ln_f")
         self._head = self._make_head(weights)
         # rows that every kernel of the model can multiply at a time while tokens come one by one
-        blocks = [matrix.kernel.rows for layer in self._layers for matrix in (layer.c_attn, layer.mlp_proj)]
-        self._block = max(1, self._head.kernel.rows, *blocks)
+        self._block = max(1, *(matrix.kernel.rows for matrix in self._matrices))
         # a tied head is packed beside the table, which stays to be looked up
         table = sum(part.nbytes for part in self._table[1].values())
         self.memory_bytes = table + self._positions.nbytes + sum(matrix.nbytes for matrix in self._matrices)

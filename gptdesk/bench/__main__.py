@@ -20,7 +20,6 @@ from models.cache import KVCache
 from models.engine import get_device
 from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
-from models.precision import PRECISIONS
 from models.prefix import PrefixCache
 from models.tokenizer import CharacterTokenizer
 from models.weights import WEIGHTS
@@ -69,7 +68,7 @@ def measure(case: Case) -> Measured:
         engine_seconds=engine,
         sampler_seconds=sampler,
         default_tokens_per_second=case.n * case.new / default,
-        step_bytes=step_bytes(loaded.config, PRECISIONS[case.precision], context=middle, n=case.n),
+        step_bytes=step_bytes(loaded.config, loaded.model.precision, context=middle, n=case.n),
         others=others,
     )
 

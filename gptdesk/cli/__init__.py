@@ -19,6 +19,7 @@ from gptdesk.cli.recipe import recipe
 from gptdesk.cli.runs import runs
 from gptdesk.cli.samplers import samplers
 from gptdesk.cli.saved_items import presets, prompts
+from gptdesk.cli.sensitivity import sensitivity
 from gptdesk.cli.shortcut import shortcut
 from gptdesk.cli.train import train
 from gptdesk.cli.uninstall import uninstall
@@ -39,6 +40,7 @@ VERBS: dict[str, Callable[[Desk, Sequence[str]], int]] = {
     "models": models,
     "compare": compare,
     "evaluate": evaluate,
+    "sensitivity": sensitivity,
     "train": train,
     "runs": runs,
     "history": history,

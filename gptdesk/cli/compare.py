@@ -53,10 +53,10 @@ def compare(desk: Desk, arguments: Sequence[str]) -> int:
     keys = [desk.library.key(text) for text in options.models]
     request = with_seed(read_request(options, options.prompt))
     sides = [Side(name, key, request) for name, key in zip(side_names(keys), keys, strict=True)]
-    text, text_name = _text(desk, options, keys)
+    text, text_name = evaluation_text(desk, options, keys)
     with stop_on_interrupt() as stop:
         events = study(desk.manager, sides, text=text, text_name=text_name, repeats=_whole(options.repeats), stop=stop)
-        report = _last(events, Report)
+        report = last_event(events, Report)
     if report is None:
         return 130
     if options.json:
@@ -78,11 +78,11 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     key = desk.library.key(options.model)
     keys = [desk.library.key(options.against), key] if options.against else [key]
-    text, text_name = _text(desk, options, keys)
+    text, text_name = evaluation_text(desk, options, keys)
     if text is None:
         raise ValueError(f"{text_name} with --text")
     with stop_on_interrupt() as stop:
-        quality = _last(judge(desk.manager, keys, text, stop=stop), Quality)
+        quality = last_event(judge(desk.manager, keys, text, stop=stop), Quality)
     if quality is None:
         return 130
     measures = quality_json(quality, len(keys) - 1)
@@ -107,7 +107,7 @@ def evaluate(desk: Desk, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _text(desk: Desk, options: argparse.Namespace, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
+def evaluation_text(desk: Desk, options: argparse.Namespace, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
     """Return the evaluation text and its name, or None and the reason why there is none."""
     encoding = checked_encoding(options.encoding)
     if options.text is not None:
@@ -146,7 +146,7 @@ def _print(report: Report) -> None:
         print(note)
 
 
-def _last(events: Iterator[Stage | Wanted], kind: type[Wanted]) -> Wanted | None:
+def last_event(events: Iterator[Stage | Wanted], kind: type[Wanted]) -> Wanted | None:
     """Return the last event of this kind, if any; show the progress on stderr if that is a terminal."""
     last = None
     on_terminal = sys.stderr.isatty()

@@ -10,6 +10,7 @@ from gptdesk.cli.exporting import add_export, export_model
 from gptdesk.cli.importing import add_import, import_model
 from gptdesk.cli.managing import ACTIONS, add_actions, as_json
 from gptdesk.cli.parsing import Parser, path, verb_parser
+from gptdesk.cli.sensitivity import add_raise_option, read_raised
 from gptdesk.desk import Desk
 from models.listing import ModelInfo
 from models.precision import PRECISIONS
@@ -25,6 +26,7 @@ def models(desk: Desk, arguments: Sequence[str]) -> int:
     quantize.add_argument("name", metavar="NAME", help="model to read; it is not changed")
     quantize.add_argument("--precision", required=True, metavar="P", help=", ".join(list(PRECISIONS)[1:]))
     quantize.add_argument("--to", metavar="NAME", help="name of the new model; default: NAME-PRECISION")
+    add_raise_option(quantize)
     add = partial(_add_action, actions)
     add_import(add)
     add_export(add)
@@ -44,7 +46,8 @@ def _quantize(desk: Desk, options: argparse.Namespace) -> int:
     """Write the new model and print its size. Raises ValueError if that fails."""
     original = desk.model(options.name)
     try:
-        copy = desk.library.quantize(options.name, options.precision, to=options.to)
+        raised = read_raised(options.raised)
+        copy = desk.library.quantize(options.name, options.precision, to=options.to, raised=raised)
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"{options.name} was not quantized and nothing was changed: {reason}") from error

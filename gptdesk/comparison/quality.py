@@ -84,7 +84,8 @@ def check_text(manager: ModelManager, keys: Sequence[ModelKey], text: str) -> No
     _Reading(manager, keys, text, threading.Event())
 
 
-def _check_size(text: str) -> None:
+def check_size(text: str) -> None:
+    """Raise ValueError for an evaluation text that is empty or too long."""
     if not text.strip():
         raise ValueError("the evaluation text is empty; give at least a few sentences")
     if len(text) > MOST_CHARACTERS:
@@ -109,7 +110,7 @@ class _Reading:
     """Text read by several models, with the evaluations so far, by the number of the side."""
 
     def __init__(self, manager: ModelManager, keys: Sequence[ModelKey], text: str, stop: threading.Event) -> None:
-        _check_size(text)
+        check_size(text)
         self.evaluations: dict[int, Evaluation] = {}
         self.context = min(manager.library.info(key.name).context for key in keys)
         self._manager = manager

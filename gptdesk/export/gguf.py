@@ -79,7 +79,7 @@ def _package() -> ModuleType:
 def _checked(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, kind: str, to: Path) -> bpe.Vocabulary:
     """Return the vocabulary of a model that GGUF can hold, raise ValueError for any other."""
     if checkpoint.quantized:
-        raise ValueError(f"{name} is quantized to {checkpoint.quantized.name}, which GGUF lacks; export the original")
+        raise ValueError(f"{name} is quantized to {checkpoint.quantized.words}, which GGUF lacks; export the original")
     if to.suffix.lower() == ".gguf":
         raise ValueError(f"the file and its Modelfile go into a folder; give one, such as {to.with_suffix('').name}")
     if not isinstance(tokenizer, BytePairTokenizer):

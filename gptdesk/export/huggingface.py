@@ -23,7 +23,8 @@ def write_huggingface(
     """
     if checkpoint.quantized:
         raise ValueError(
-            f"{name} is quantized to {checkpoint.quantized.name}, which transformers does not know; export the original"
+            f"{name} is quantized to {checkpoint.quantized.words}, which transformers does not know; "
+            "export the original"
         )
     with storage.new_folder(to, replace=False) as folder:
         for file in dict.fromkeys([*COPIED, *weight_files(checkpoint.path)]):

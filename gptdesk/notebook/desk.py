@@ -8,13 +8,14 @@ from gptdesk.comparison import MOST_SIDES, Side, side_names, with_seed
 from gptdesk.comparison.divergence import token_text
 from gptdesk.comparison.quality import Quality, judge
 from gptdesk.comparison.report import Report, quality_json, study
+from gptdesk.comparison.sensitivity import MatrixSensitivity, sensitivities
 from gptdesk.comparison.texts import find_held_out_text
 from gptdesk.desk import Desk as Gate
 from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult, GenerationStart, encode_prompt
 from gptdesk.importing import ImportResult, ImportTarget, find_on_hub, import_from_hub, import_path
 from gptdesk.inspection import MOST_LISTED
 from gptdesk.inspection import NextTokens as Distribution
-from gptdesk.notebook.results import Comparison, Evaluation, Generation, NextTokens, ScoredText, Token
+from gptdesk.notebook.results import Comparison, Evaluation, Generation, NextTokens, ScoredText, Sensitivity, Token
 from gptdesk.settings import load_settings
 from gptdesk.token_logprobs import Alternatives, TokenLogprob
 from models.formats.options import ImportOptions
@@ -140,6 +141,28 @@ class Desk:
         text, name = self._text(keys, text)
         events = study(self._gate.manager, sides, text=text, text_name=name, repeats=repeats)
         return Comparison(_last(events, Report))
+
+    def sensitivity(self, model: str = "starter:int4", *, text: str | None = None) -> Sensitivity:
+        """Return the KL divergence that each matrix causes when it alone is at int4 or int8, on 1,000 tokens of a text.
+
+        `text` as `evaluate`.
+        """
+        key = ModelKey.parse(model)
+        text, name = self._text([key], text)
+        if text is None:
+            raise ValueError(f"{name} by text=")
+        checkpoint, tokenizer = self._gate.library.checkpoint(key.name), self._gate.tokenizer(key.name)
+        events = sensitivities(checkpoint, key.precision, text, tokenizer=tokenizer)
+        found = tuple(event for event in events if isinstance(event, MatrixSensitivity))
+        return Sensitivity(key.spelled, name, found)
+
+    def quantize(self, model: str, *, name: str | None = None, raised: Mapping[str, str] | None = None) -> str:
+        """Save a model at the precision of "NAME:PRECISION" and return its name.
+
+        With `raised`, as in {"h.3.mlp.c_fc": "int8"}, these matrices are kept at a higher precision.
+        """
+        key = ModelKey.parse(model)
+        return self._gate.library.quantize(key.name, key.precision, to=name, raised=raised).name
 
     def import_model(
         self, source: str | Path, *, name: str | None = None, n_head: int = 0, activation: str = "", tokenizer: str = ""

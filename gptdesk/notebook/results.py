@@ -10,6 +10,7 @@ from gptdesk import inspection
 from gptdesk.comparison.divergence import token_text
 from gptdesk.comparison.export import as_html, report_document
 from gptdesk.comparison.report import Report, summary_sentences, to_json
+from gptdesk.comparison.sensitivity import MatrixSensitivity
 from gptdesk.generation import FinishReason
 from gptdesk.markup import html_table
 from models.tokenizer import Tokenizer
@@ -155,6 +156,29 @@ class Evaluation:
         rows = [[name, _figure(value)] for name, value in self.figures.items() if value is not None]
         beside = f" against {self.against}" if self.against else ""
         return html_table([self.model + beside, self.text_name], rows)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """KL divergence that each matrix of a model causes when it alone is quantized, in the order of the network."""
+
+    model: str  # NAME:PRECISION
+    text_name: str
+    matrices: tuple[MatrixSensitivity, ...]
+
+    @property
+    def worst(self) -> MatrixSensitivity:
+        """The matrix that causes most."""
+        return max(self.matrices, key=lambda one: one.kl)
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """Return a row for each matrix: matrix, encoding, weights, kl, kl_se (nats a token)."""
+        rows = [(one.matrix, one.encoding, one.weights, one.kl, one.kl_se) for one in self.matrices]
+        return _frame(rows, ["matrix", "encoding", "weights", "kl", "kl_se"])
+
+    def _repr_html_(self) -> str:
+        rows = [[one.matrix, one.encoding, f"{one.kl:.2e} ± {one.kl_se:.1e}"] for one in self.matrices]
+        return html_table([self.model, "alone at", "KL divergence (nats)"], rows) + _note(self.text_name)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
     ),
     "see the tokens of a text and what else could have come at each, and continue from one with another": (
         "tabs.generate.tokens.view:TokensView._opening.toggle",
+        "tabs.generate.tokens.view:TokensView._on_beside",
         "tabs.generate.tokens.view:TokensView._on_pick",
         "tabs.generate.tokens.view:TokensView._on_search",
         "tabs.generate.tokens.view:TokensView._on_chain",
@@ -78,6 +79,11 @@ VISITOR: dict[str, tuple[str, ...]] = {
 }
 OWNER: dict[str, tuple[str, ...]] = {
     "delete the votes of the blind test": ("tabs.compare.blind:BlindView._on_reset",),
+    "see where the bits of a quantized model went, raise matrices and save the mixed model": (
+        "tabs.compare.bits:BitsView._on_map",
+        "tabs.compare.bits:BitsView._on_measure",
+        "tabs.compare.bits:BitsView._on_save",
+    ),
     "save and delete presets": ("pickers:PresetBar._on_save", "pickers:PresetBar._on_delete"),
     "save prompts, and insert saved ones": (
         "tabs.generate.prompts:SavedPrompts._on_save",

@@ -30,6 +30,8 @@ class Precision:
     own_head: bool = False
     # each row of a matrix has a scale where the precision of this name has one for the whole matrix
     row_scales: bool = False
+    # matrices with a higher encoding than `name` says, with the name of theirs: see mixed.py
+    raised: tuple[tuple[str, str], ...] = ()
 
     def matrices(self, config: GPTConfig) -> dict[str, tuple[int, int]]:
         """Return the shape (N, K) of every matrix that is stored, by name; a head that is the token table is not."""
@@ -53,6 +55,12 @@ class Precision:
         multiplied = {name: N * K for name, (N, K) in shapes.items() if name not in (WTE, WPE)}
         packed = sum(count * self.encoding(name, config).most_per_weight for name, count in multiplied.items())
         return round(positions + table + packed)
+
+    @property
+    def words(self) -> str:
+        """The name, and how many matrices are raised above it."""
+        count = len(self.raised)
+        return f"{self.name} with {count} {'matrix' if count == 1 else 'matrices'} raised" if count else self.name
 
     @property
     def is_float(self) -> bool:

@@ -43,7 +43,7 @@ def write_html(checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, to: Path
     """
     if checkpoint.quantized not in (None, INT8):
         raise ValueError(
-            f"{name} is quantized to {checkpoint.quantized.name}, and a page holds int8; export the original"
+            f"{name} is quantized to {checkpoint.quantized.words}, and a page holds int8; export the original"
         )
     if checkpoint.config.n_embd > LARGEST_WIDTH:
         raise ValueError(

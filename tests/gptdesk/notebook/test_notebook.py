@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 import gptdesk
 from gptdesk.desk import Desk as Gate
 from gptdesk.generation import GenerationRequest, collect
-from gptdesk.notebook import Comparison
+from gptdesk.notebook import Comparison, Sensitivity
 from gptdesk.settings import Settings
 from models.manager import ModelKey
 from samplers import chain_of, default_chain
@@ -50,6 +50,13 @@ def test_the_examples_of_the_guide(tmp_path: Path, tiny_folder: Path, monkeypatc
     assert comparison.to_dataframe()["model"].tolist() == ["starter:float32", "starter:int8"]
     assert html.escape(comparison.verdict) in comparison._repr_html_()
     assert names["name"] in desk.models
+    bits, better = names["bits"], names["better"]
+    assert isinstance(bits, Sensitivity)
+    assert len(bits.matrices) == 18
+    assert bits.to_dataframe()["kl"].max() == bits.worst.kl > 0
+    assert "h.3.mlp.c_proj" in bits._repr_html_()
+    with Gate(Settings(home=tmp_path / "home")).manager.lend(ModelKey(str(better), "int4")) as loaded:
+        assert loaded.model.precision.raised == ((bits.worst.matrix, "float32"),)
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

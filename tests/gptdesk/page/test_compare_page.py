@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, open_page, put, watched_page
+from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, open_page, put, unfold, watched_page
 
 from gptdesk.starter import CHECKPOINT
 from models.checkpoint import About, Checkpoint, save_checkpoint
@@ -429,3 +429,49 @@ def test_nothing_sticks_out_of_a_narrow_screen(browser: "sync_api.Browser", desk
         page.get_by_role("tab", name=view).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()
+
+
+def test_matrices_are_mapped_raised_measured_and_saved(page: "sync_api.Page", home: Path) -> None:
+    compare(page, "Measure")
+    choose(page, "compare-a-model", "letters")
+    unfold(page, "bits")
+    sync_api.expect(page.locator("#bits-table")).to_contain_text("No map yet")
+    sync_api.expect(page.locator("#bits-measure")).to_be_hidden()
+    assert run(page, "bits-map", "Measured") == "Measured: 6 of 6 matrices."
+    cells = page.locator("#bits-table td button")
+    assert cells.count() == 6
+    run(page, "bits-measure", "no matrix is raised; press at least one of the map")
+    page.locator("[data-matrix='h.0.mlp.c_fc']").focus()
+    page.keyboard.press("ArrowRight")  # by keyboard alone
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.locator(".bits-worst").click()
+    raised = {cell.get_attribute("data-matrix"): cell.locator("small").inner_text() for cell in cells.all()}
+    assert raised["h.0.mlp.c_proj"] == "float32"
+    others = page.locator("#bits-table td button:not([data-matrix='h.0.mlp.c_proj'])").all()
+    worst = max(others, key=lambda cell: float(cell.get_attribute("data-kl") or 0))
+    assert "raised" in (worst.get_attribute("class") or "")
+    sync_api.expect(page.locator(".bits-sum")).to_contain_text("2 raised, ")
+    run(page, "bits-measure", "Measured")
+    sync_api.expect(page.locator("#bits-bought")).to_contain_text(re.compile(r"\d matri.* raised: perplexity x "))
+    page.locator("#bits-name textarea, #bits-name input").fill("better")
+    run(page, "bits-save", "Saved as better")
+    saved = Checkpoint.open(home / "models" / "better").quantized
+    assert saved is not None
+    assert dict(saved.raised)["h.0.mlp.c_proj"] == "float32"
+    choose(page, "compare-b-model", "better")  # listed at once
+    shutil.rmtree(home / "models" / "better")
+
+
+def test_a_map_that_was_stopped_can_be_used(page: "sync_api.Page") -> None:
+    compare(page, "Measure")
+    unfold(page, "bits")
+    page.locator("#bits-map").click()
+    page.locator("#bits-table td button").first.wait_for()
+    page.locator("#bits-map-stop").click()
+    sync_api.expect(page.locator("#bits-map-line")).to_contain_text("You stopped it; measured so far:")
+    page.locator("[data-matrix='wte']").click()
+    page.locator("#bits-measure").click()
+    sync_api.expect(page.locator("#bits-measure-line")).to_contain_text("precisions")
+    page.locator("#bits-measure-stop").click()
+    sync_api.expect(page.locator("#bits-measure-line")).to_contain_text("You stopped it.")

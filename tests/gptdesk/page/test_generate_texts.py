@@ -463,3 +463,36 @@ def test_contradictions_of_a_story_are_underlined_once_asked(page: "sync_api.Pag
     run(page)
     expect(page.locator(".story-check")).to_have_count(0)
     expect(page.locator("#story-check > button")).not_to_have_class(re.compile(r"\bopen\b"))
+
+
+def test_tokens_are_coloured_by_the_difference_to_another_model(page: "sync_api.Page") -> None:
+    expect = sync_api.expect
+    choose(page, "model", "short")
+    choose(page, "precision", "float32")
+    put(page, "max-new-tokens", 10)
+    put(page, "n", 1)
+    prompt(page).fill("The fox")
+    run(page)
+    page.locator("#tokens-1").click()
+    chips = page.locator(".tokens button")
+    expect(chips).to_have_count(18)
+    expect(page.locator(".token-colour input")).to_have_count(3)
+    choose(page, "token-beside", "short · int8")
+    expect(page.locator(".token-colour input:checked")).to_have_value("difference")
+    expect(page.locator(".token-head")).to_contain_text("short:int8: perplexity")
+    own, other = (page.locator(".token-head").inner_text().split("perplexity ")[i].split(" ")[0] for i in (1, 2))
+    assert float(own) == pytest.approx(float(other), rel=0.05)
+    tips = [chip.get_attribute("data-tip") or "" for chip in chips.all()]
+    assert "short:int8" not in tips[0]  # nothing comes before it
+    assert all("short:int8 " in tip and "nats)" in tip for tip in tips[1:17])
+    for chip, tip in zip(chips.all()[1:17], tips[1:17], strict=True):
+        is_likelier = "likelier" in (chip.get_attribute("class") or "").split()
+        assert is_likelier == ("(+" in tip and "(+0.000" not in tip) or "0.000" in tip
+    choose(page, "token-beside", "starter · float32")  # of another tokenizer
+    expect(page.locator(".token-fault")).to_contain_text("have different tokenizers")
+    expect(chips).to_have_count(18)
+    choose(page, "token-beside", "No other model")
+    expect(page.locator(".token-colour input")).to_have_count(3)
+    expect(page.locator(".token-colour input:checked")).to_have_value("probability")
+    page.locator("#tokens-1").click()
+    expect(page.locator("#token-beside")).to_be_hidden()

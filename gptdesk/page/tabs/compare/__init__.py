@@ -6,9 +6,11 @@ from gptdesk.desk import Desk
 from gptdesk.page.option_widgets import QUIETLY, Updates
 from gptdesk.page.persistence import SavedState
 from gptdesk.page.tab_links import TabLinks
+from gptdesk.page.tabs.compare.bits import BitsView
+from gptdesk.page.tabs.compare.bits_map import CSS as BITS_CSS
 from gptdesk.page.tabs.compare.blind import BlindView
 from gptdesk.page.tabs.compare.measure import MeasureView
-from gptdesk.page.tabs.compare.panes import CSS
+from gptdesk.page.tabs.compare.panes import CSS as PANES_CSS
 from gptdesk.page.tabs.compare.prompts import PromptsView
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.page.tabs.compare.watch import SideBySideView
@@ -16,6 +18,7 @@ from gptdesk.page.tabs.compare.watch import SideBySideView
 __all__ = ["CSS", "TITLE", "build"]
 
 TITLE = "Compare"
+CSS = PANES_CSS + BITS_CSS
 
 
 def build(desk: Desk, links: TabLinks) -> None:
@@ -26,6 +29,8 @@ def build(desk: Desk, links: TabLinks) -> None:
             watch = SideBySideView(desk, sides)
         with gr.Tab("Measure", render_children=True):
             measure = MeasureView(desk, sides)
+            # which models a public desk has, and at which precision, is its owner's choice
+            bits = None if desk.settings.public else BitsView(desk, sides, measure)
         with gr.Tab("Blind test", render_children=True):
             blind = BlindView(desk, sides)
         with gr.Tab("Prompt list", render_children=True):
@@ -34,6 +39,8 @@ def build(desk: Desk, links: TabLinks) -> None:
     kept = SavedState(desk, TITLE, sides.remembered | measure.remembered | prompts.remembered, sides.panels)
     for view in views:
         view.wire()
+    if bits:
+        bits.wire()
     sides.wire(links.prompts["Generate"])
     links.add_pickers(TITLE, *sides.pickers)
     kept.wire()

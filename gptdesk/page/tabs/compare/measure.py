@@ -116,8 +116,7 @@ class MeasureView:
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
             sides = self._sides.sides(values)
-            given = self.text.read(values)
-            text, text_name = self._text(given, [side.key for side in sides])
+            given, text, text_name = self.evaluation_text(values, [side.key for side in sides])
             repeats = values[self.repeats]
             if not isinstance(repeats, int):
                 raise ValueError(f"repeats must be a whole number between 1 and {MOST_REPEATS}, not {repeats}")
@@ -164,17 +163,20 @@ class MeasureView:
                 f"{PUBLIC_CHARACTERS:,} characters; run one of your own for more"
             )
 
-    def _text(self, given: GivenText, keys: Sequence[ModelKey]) -> tuple[str | None, str]:
-        """Return the evaluation text and its name; without a text None, and the reason."""
-        manager = self._desk.manager
+    def evaluation_text(self, values: Values, keys: Sequence[ModelKey]) -> tuple[GivenText, str | None, str]:
+        """Return what was given, the evaluation text and its name; without a text None, and the reason.
+
+        Raises ValueError if one of the models cannot read the text that was given.
+        """
+        manager, given = self._desk.manager, self.text.read(values)
         if not given.text and given.name == BOX:
-            return find_held_out_text(manager, keys)
+            return given, *find_held_out_text(manager, keys)
         for key in keys:
             if reason := unreadable_because(manager, key.name, given.text):
                 text, name = find_held_out_text(manager, keys)
                 advice = "give another one" if text is None else f"leave the box empty to use the {name}"
                 raise ValueError(f"{given.name} cannot be read by {reason}; {advice}")
-        return given.text, given.name
+        return given, given.text, given.name
 
     def _shown(self, report: Report) -> Updates:
         sentences = [f"**{markdown_text(sentence)}**" for sentence in summary_sentences(report)]

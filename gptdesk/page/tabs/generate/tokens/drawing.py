@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gptdesk.formatting import plural
 from gptdesk.inspection import FlipPoints, NextToken, NextTokenTable, TokenFigures
@@ -13,7 +13,9 @@ from models.tokenizer import Tokenizer
 MOST_SURPRISE = 8.0  # nats at which a token has the strongest colour
 MOST_RANK = 1000
 MOST_ENTROPY = 6.0  # nats
+MOST_DIFFERENCE = 1.0  # nats
 MEASURES = {"probability": "Probability", "rank": "Rank", "entropy": "Entropy"}
+DIFFERENCE = "difference"  # the measure of a text that a second model has read
 
 
 def shown(token: int, tokenizer: Tokenizer) -> str:
@@ -37,19 +39,22 @@ def percent(share: float) -> str:
 def text_html(opened: OpenText, tokenizer: Tokenizer) -> str:
     """Return the heat map: a line of figures, the choice of colours, and a button for each token."""
     figures = (*[None] * opened.dropped, *opened.figures.tokens)
+    measures = MEASURES | ({DIFFERENCE: f"Difference to {opened.beside.key}"} if opened.beside else {})
+    measure = list(measures)[-1] if opened.beside else next(iter(measures))
     chips = "".join(
-        _chip(i, token, one, tokenizer, given=i < opened.prompt)
+        _chip(i, token, one, tokenizer, given=i < opened.prompt, beside=_beside_tip(opened, i))
         for i, (token, one) in enumerate(zip(opened.tokens, figures, strict=True))
     )
     end = f'<button type="button" tabindex="-1" class="end" data-i="{len(opened.tokens)}">next …</button>'
     name = "Text" if opened.card == 0 else f"Text {opened.card + 1}"
     return (
-        f'<section class="token-view" data-card="{opened.card + 1}" aria-label="Tokens of {name}">'
+        f'<section class="token-view" data-card="{opened.card + 1}" data-first="{measure}" '
+        f'aria-label="Tokens of {name}">'
         f'<p class="token-head"><b>{name}</b> <span>{html.escape(_headline(opened))}</span></p>'
-        f'<div class="token-bar">{_choice()}<span class="token-scale" aria-hidden="true">'
+        f'<div class="token-bar">{_choice(measures, measure)}<span class="token-scale" aria-hidden="true">'
         '<span class="least">likely</span><i></i><span class="most">surprising</span></span></div>'
         f'<div class="tokens" role="toolbar" aria-label="Tokens; arrow keys move, Enter explains" '
-        f'data-by="probability">{chips}{end}</div>'
+        f'data-by="{measure}">{chips}{end}</div>'
         '<p class="token-tip" role="status">Choose a token to see what else could have come there.</p></section>'
     )
 
@@ -60,20 +65,42 @@ def _headline(opened: OpenText) -> str:
         parts.append(f"perplexity {perplexity:,.4g}")
     if (entropy := opened.figures.entropy) is not None:
         parts.append(f"mean entropy {entropy:.2f} nats")
+    if opened.beside and (other := opened.beside.figures.perplexity) is not None:
+        parts.append(f"{opened.beside.key.spelled}: perplexity {other:,.4g}")
     if opened.dropped:
         parts.append(f"the first {opened.dropped:,} no longer fit the context")
     return " · ".join(parts)
 
 
-def _choice() -> str:
+def _choice(measures: Mapping[str, str], chosen: str) -> str:
     options = "".join(
-        f'<label><input type="radio" name="token-colour" value="{value}"{" checked" if not i else ""}>{text}</label>'
-        for i, (value, text) in enumerate(MEASURES.items())
+        f'<label><input type="radio" name="token-colour" value="{value}"{" checked" if value == chosen else ""}>'
+        f"{html.escape(text)}</label>"
+        for value, text in measures.items()
     )
     return f'<fieldset class="token-colour"><legend>Colour</legend>{options}</fieldset>'
 
 
-def _chip(index: int, token: int, one: TokenFigures | None, tokenizer: Tokenizer, *, given: bool) -> str:
+def _beside_tip(opened: OpenText, index: int) -> tuple[str, float] | None:
+    """Return what the second model says of a token, and the difference in nats; None without one, or a prediction."""
+    if opened.beside is None or index < opened.dropped:
+        return None
+    other, at = opened.beside, index - opened.dropped
+    logprob, difference = other.figures.tokens[at].logprob, other.differences[at]
+    if logprob is None or difference is None:
+        return None
+    return f"{other.key.spelled} {percent(math.exp(logprob))} ({difference:+.3f} nats)", difference
+
+
+def _chip(
+    index: int,
+    token: int,
+    one: TokenFigures | None,
+    tokenizer: Tokenizer,
+    *,
+    given: bool,
+    beside: tuple[str, float] | None,
+) -> str:
     text, classes, style = shown(token, tokenizer), ["given"] if given else [], ""
     tip = [text, f"id {token}"]
     if one is None:
@@ -85,7 +112,13 @@ def _chip(index: int, token: int, one: TokenFigures | None, tokenizer: Tokenizer
         tip += [percent(math.exp(one.logprob)), f"rank {one.rank:,}", f"entropy {one.entropy:.2f} nats"]
         rank = min(1.0, math.log(one.rank) / math.log(MOST_RANK))
         surprise, entropy = min(1.0, -one.logprob / MOST_SURPRISE), min(1.0, one.entropy / MOST_ENTROPY)
-        style = f' style="--p:{surprise:.2f};--r:{rank:.2f};--e:{entropy:.2f}"'
+        style = f"--p:{surprise:.2f};--r:{rank:.2f};--e:{entropy:.2f}"
+        if beside:
+            tip.append(beside[0])
+            # small differences are the usual ones: their root shows them
+            style += f";--d:{math.sqrt(min(1.0, abs(beside[1]) / MOST_DIFFERENCE)):.2f}"
+            classes += ["likelier"] if beside[1] > 0 else []
+        style = f' style="{style}"'
     if given:
         tip.append("prompt")
     line = "<br>" if "⏎" in text else ""

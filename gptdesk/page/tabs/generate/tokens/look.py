@@ -60,7 +60,8 @@ SCRIPT = """<script>
     measure = event.target.value;
     paint();
   });
-  const scale = {probability: ["likely", "surprising"], rank: ["first", "far down"], entropy: ["sure", "undecided"]};
+  const scale = {probability: ["likely", "surprising"], rank: ["first", "far down"], entropy: ["sure", "undecided"],
+    difference: ["less likely there", "likelier there"]};
   const say = text => window.gptdeskTexts?.[text] ?? text;  // in the page's language
   const paint = () => {
     const tokens = one(".tokens"), view = tokens?.closest(".token-view");
@@ -74,7 +75,12 @@ SCRIPT = """<script>
   };
   setInterval(() => {
     const view = one(".token-view");
-    if (view && !view.dataset.painted) { view.dataset.painted = 1; paint(); }
+    if (view && !view.dataset.painted) {
+      if (view.dataset.first === "difference") measure = "difference";  // a second model was just chosen
+      else if (measure === "difference") measure = "probability";
+      view.dataset.painted = 1;
+      paint();
+    }
     for (const button of document.querySelectorAll(".text-card .looks")) {
       const open = String(view?.dataset.card === button.id.replace("tokens-", ""));
       if (button.getAttribute("aria-expanded") !== open) button.setAttribute("aria-expanded", open);
@@ -91,14 +97,15 @@ FOLLOW = """() => {
 
 CSS = """
 #token-view, #token-heading, #token-explanation { padding: 0 !important; }
-.token-view { border-top: 1px solid var(--border-color-primary); padding: 14px 20px 4px; --heat: #f0932b; }
-.dark .token-view { --heat: #b4480f; }
+.token-view { border-top: 1px solid var(--border-color-primary); padding: 14px 20px 4px; --heat: #f0932b;
+  --likelier: #6ea8fe; }
+.dark .token-view { --heat: #b4480f; --likelier: #1f5fbf; }
 .token-head { margin: 0 0 8px; font-size: .9rem; color: var(--body-text-color-subdued);
   font-variant-numeric: tabular-nums; }
 .token-head b { color: var(--body-text-color); margin-right: 8px; }
 .token-bar { display: flex; flex-wrap: wrap; gap: 6px 20px; align-items: center; margin-bottom: 10px;
   font-size: .875rem; }
-.token-colour { border: 0; margin: 0; padding: 0; display: flex; gap: 4px 14px; align-items: center; }
+.token-colour { border: 0; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: 4px 14px; align-items: center; }
 .token-colour legend { float: left; margin-right: 14px; padding: 0; color: var(--body-text-color-subdued); }
 .token-colour label { display: inline-flex; gap: 6px; align-items: center; cursor: pointer; }
 .token-colour input { accent-color: var(--color-accent); }
@@ -113,6 +120,14 @@ CSS = """
   background: color-mix(in srgb, var(--heat) calc(var(--s) * 80%), transparent); }
 .tokens[data-by=rank] button { --s: var(--r, 0); }
 .tokens[data-by=entropy] button { --s: var(--e, 0); }
+.tokens[data-by=difference] button { --s: var(--d, 0); }
+.tokens[data-by=difference] button.likelier {
+  background: color-mix(in srgb, var(--likelier) calc(var(--s) * 80%), transparent); }
+.token-view:has([data-by=difference]) .token-scale i { background: linear-gradient(to right,
+  color-mix(in srgb, var(--heat) 80%, transparent), transparent,
+  color-mix(in srgb, var(--likelier) 80%, transparent)); }
+#token-beside-box { padding: 0 20px 10px; align-items: flex-start; }
+#token-beside-box .block { padding: 0 !important; max-width: 320px; margin: 0; align-self: flex-start; }
 .tokens button.given { border-bottom: 2px solid var(--border-color-primary); border-radius: 4px 4px 0 0; }
 .tokens button.cut { background: none; color: var(--body-text-color-subdued); border-bottom-style: dashed; }
 .tokens button.end { background: none; color: var(--body-text-color-subdued); padding: 1px 8px;
@@ -154,7 +169,7 @@ CSS = """
   padding: 6px 10px; font-size: .95rem; }
 .text-card .looks[aria-expanded=true] { outline: 2px solid var(--color-accent); }
 @media (max-width: 900px) {
-  .token-view, .token-heading, .token-table { padding-left: 14px; padding-right: 14px; }
+  .token-view, .token-heading, .token-table, #token-beside-box { padding-left: 14px; padding-right: 14px; }
   .token-table td:last-child { position: sticky; right: 0; min-width: 0; padding-left: 4px !important;
     background: var(--block-background-fill); }
   .token-table .branches span { display: none; }

@@ -64,6 +64,15 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Second model that has read the same tokens."""
+
+    key: ModelKey
+    figures: TextFigures
+    differences: tuple[float | None, ...]  # nats by which it gives each token a higher log-probability
+
+
+@dataclass(frozen=True)
 class OpenText:
     """Text whose tokens are shown."""
 
@@ -75,6 +84,7 @@ class OpenText:
     written: Written | None
     figures: TextFigures  # of the tokens after the dropped ones
     place: Place | None = None
+    beside: Beside | None = None
 
     @property
     def own(self) -> int | None:

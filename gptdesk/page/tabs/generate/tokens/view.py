@@ -17,6 +17,7 @@ from gptdesk.page.long_action import owner_of
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, Updates, Values
 from gptdesk.page.tabs.generate.settings_panel import SettingsPanel
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES, TextCards
+from gptdesk.page.tabs.generate.tokens.beside import BesidePicker
 from gptdesk.page.tabs.generate.tokens.drawing import fault_html, text_html
 from gptdesk.page.tabs.generate.tokens.explaining import heading, next_token_table
 from gptdesk.page.tabs.generate.tokens.look import FOLLOW
@@ -40,6 +41,7 @@ class TokensView:
         self._open: BySession[OpenText] = BySession()
         self._written: BySession[dict[int, Written]] = BySession()  # by card
         self.heat_map = gr.HTML(visible=False, elem_id="token-view", elem_classes="bare")
+        self._beside = BesidePicker(desk)
         self._heading = gr.HTML(visible=False, elem_id="token-heading", elem_classes="bare")
         self.explanation = gr.HTML(visible=False, elem_id="token-explanation", elem_classes="bare")
         with gr.Column(visible=False, elem_id="token-search-box") as self._search_box:
@@ -57,13 +59,14 @@ class TokensView:
     @property
     def outputs(self) -> list[Block]:
         """Widgets of the view."""
-        return [self.heat_map, self._heading, self.explanation, self._search_box, self._search]
+        return [self.heat_map, *self._beside.outputs, self._heading, self.explanation, self._search_box, self._search]
 
     def wire(self, settings: SettingsPanel, inputs: set[Block]) -> None:
         """Connect the events; `inputs` are those of a generation."""
         self._settings = settings
         for i, button in enumerate(self._texts.tokens):
             button.click(self._opening(i), inputs, self.outputs, **STREAMING)
+        self._beside.chosen.input(self._on_beside, {self._beside.chosen}, self.heat_map, **STREAMING)
         chain: set[Block] = set(settings.panel.components)
         table_outputs = [self._heading, self.explanation, self._search_box, self._search]
         self._picked.change(self._on_pick, {self._picked, *chain}, table_outputs, **STREAMING)
@@ -105,6 +108,7 @@ class TokensView:
     def _closed(self) -> Updates:
         return {
             self.heat_map: gr.update(visible=False, value=""),
+            **self._beside.closed(),
             self._heading: gr.update(visible=False, value=""),
             self.explanation: gr.update(visible=False, value=""),
             self._search_box: gr.update(visible=False),
@@ -167,7 +171,33 @@ class TokensView:
                 continue
             opened = OpenText(card, key, tokens, dropped, len(given), written, figures)
             self._open.put(session, opened)
-            yield self._closed() | {self.heat_map: gr.update(visible=True, value=text_html(opened, tokenizer))}
+            shown = _shown(self.heat_map, text_html(opened, tokenizer))
+            yield self._closed() | shown | self._beside.opened(key)
+
+    # Second model
+
+    def _on_beside(self, values: Values, request: gr.Request) -> Iterator[Updates]:
+        updates = self._read_beside(values, request)
+        yield from self._explained(updates, lambda fault: _shown(self.heat_map, self._drawn_text(request) + fault))
+
+    def _read_beside(self, values: Values, request: gr.Request) -> Generator[Updates, None, None]:
+        """Show the tokens by their difference to the chosen model, or without one as before."""
+        session = request.session_hash or ""
+        opened = self._open.get(session)
+        if opened is None:
+            raise ValueError(CLOSED)
+        self._open.put(session, opened := replace(opened, beside=None))
+        for event in self._beside.read(values, opened, lambda key, work: self._computed(key, work, request)):
+            if isinstance(event, GenerationQueued):
+                yield _shown(self.heat_map, _waiting(event))
+                continue
+            self._open.put(session, event)
+            yield _shown(self.heat_map, self._drawn_text(request))
+
+    def _drawn_text(self, request: gr.Request) -> str:
+        """Return the heat map of the text that is open; empty without one."""
+        opened = self._open.get(request.session_hash or "")
+        return "" if opened is None else text_html(opened, self._desk.tokenizer(opened.key.name))
 
     # Table of a token
 
