@@ -80,9 +80,12 @@ class Chain(Options):
         """Return the chain as plain data, for JSON: [{"name": "top_k", "top_k": 50}, ...]."""
         return [sampler.to_data() for sampler in self.samplers]
 
-    def start(self, *, seed: int, rows: int = 1) -> "Sampling":
-        """Begin one generation of `rows` sequences: row i draws from its own generator, seeded by (seed, i)."""
-        return Sampling(self, seed=seed, rows=rows)
+    def start(self, *, seed: int, rows: int = 1, first: int = 0) -> "Sampling":
+        """Begin one generation of `rows` sequences: row i draws from its own generator, seeded by (seed, i).
+
+        The rows are those from `first` on: row 3 alone is drawn as it is among others.
+        """
+        return Sampling(self, seed=seed, rows=rows, first=first)
 
     def explain(self, logits: Tensor, tokens: Tensor) -> list[Link]:
         """Return the distribution of the model, then after every sampler: (B, V), (B, T) -> one Link for each."""
@@ -117,13 +120,13 @@ class Chain(Options):
 class Sampling:
     """State of one generation: call it once per step to draw the next token of every row."""
 
-    def __init__(self, chain: Chain, *, seed: int, rows: int = 1) -> None:
+    def __init__(self, chain: Chain, *, seed: int, rows: int = 1, first: int = 0) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
             raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}, not {seed!r:.60}")
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
             raise ValueError(f"rows must be a whole number of at least 1, not {rows!r:.60}")
         self._steps = _started(chain)
-        self._next_keys = KeyStream(seed, rows)
+        self._next_keys = KeyStream(seed, rows, first=first)
         self._rows = rows
 
     def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
@@ -141,6 +144,10 @@ class Sampling:
             *_, (_, candidates) = _apply(self._steps, logits, tokens)
             drawn = draw(candidates.finite(), keys)
         return drawn.clone()  # an ordinary tensor again
+
+    def rewind(self, steps: int) -> None:
+        """Go back: the noise of the last `steps` steps comes again. A sampler that keeps state keeps it as it is."""
+        self._next_keys.rewind(steps)
 
 
 def default_chain() -> Chain:

@@ -4,7 +4,7 @@ Two models that are given the same seed see the same noise on the same token at 
 tokens only where their distributions differ (common random numbers).
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,25 +24,35 @@ AHEAD = 16  # steps whose keys are made together
 
 
 class KeyStream:
-    """Stream of 63-bit keys, one per row and step. Row i depends on the seed and on i, not on the number of rows."""
+    """Stream of 63-bit keys, one per row and step. Row i depends on the seed and on i, not on the number of rows.
 
-    def __init__(self, seed: int, rows: int) -> None:
-        self._salt = mix(mix(torch.tensor(seed)) + torch.arange(rows))  # (B,)
+    The rows are those from `first` on.
+    """
+
+    def __init__(self, seed: int, rows: int, *, first: int = 0) -> None:
+        self._salt = mix(mix(torch.tensor(seed)) + torch.arange(first, first + rows))  # (B,)
         self._generators = [torch.Generator().manual_seed(salt) for salt in self._salt.tolist()]
-        self._keys = self._stream()
+        self._keys: list[Tensor] = []  # of every step so far, and of some that follow: 8 bytes each
+        self._step = 0
 
     def __call__(self) -> Tensor:
         """Return the next key of every row: (B,) int64."""
-        return next(self._keys)
+        if self._step == len(self._keys):
+            self._keys += self._made()
+        self._step += 1
+        return self._keys[self._step - 1]
 
-    def _stream(self) -> Iterator[Tensor]:
-        while True:
-            words = [
-                torch.empty(AHEAD, dtype=torch.int64).random_(generator=generator) for generator in self._generators
-            ]
-            # torch seeds a CPU generator with 32 bits only: the salt keeps apart the rows that coincide in them.
-            keys = (torch.stack(words, dim=1) ^ self._salt) & torch.iinfo(torch.int64).max  # (AHEAD, B)
-            yield from keys.unbind()
+    def rewind(self, steps: int) -> None:
+        """Go back: the keys of the last `steps` steps come again."""
+        assert 0 <= steps <= self._step
+        self._step -= steps
+
+    def _made(self) -> Sequence[Tensor]:
+        """Return the keys of AHEAD more steps."""
+        words = [torch.empty(AHEAD, dtype=torch.int64).random_(generator=generator) for generator in self._generators]
+        # torch seeds a CPU generator with 32 bits only: the salt keeps apart the rows that coincide in them.
+        keys = (torch.stack(words, dim=1) ^ self._salt) & torch.iinfo(torch.int64).max  # (AHEAD, B)
+        return keys.unbind()
 
 
 def draw(shortlist: Shortlist, keys: Tensor) -> Tensor:

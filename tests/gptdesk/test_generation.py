@@ -21,11 +21,11 @@ from gptdesk.generation import (
     GenerationRequest,
     GenerationResult,
     GenerationStep,
-    StopStrings,
     collect,
     generate,
 )
 from gptdesk.page.streaming import in_batches
+from gptdesk.stop_strings import StopStrings
 from models.cache import KVCache
 from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager

@@ -65,29 +65,29 @@ def by_inversion(shortlist: Shortlist, keys: Tensor) -> Tensor:
     return shortlist.ids.gather(1, place)[:, 0]
 
 
-def one_generator_for_all(seed: int, rows: int) -> Keys:
+def one_generator_for_all(seed: int, rows: int, *, first: int = 0) -> Keys:
     generator = torch.Generator().manual_seed(seed)
     return lambda: torch.randint(2**63 - 1, (rows,), generator=generator)
 
 
-def rows_of_one_batch(seed: int, rows: int) -> Keys:
+def rows_of_one_batch(seed: int, rows: int, *, first: int = 0) -> Keys:
     return KeyStream(seed + rows, rows)
 
 
-def seed_plus_row(seed: int, rows: int) -> Keys:
+def seed_plus_row(seed: int, rows: int, *, first: int = 0) -> Keys:
     streams = [KeyStream((seed + row) % 2**63, 1) for row in range(rows)]
     return lambda: torch.cat([stream() for stream in streams])
 
 
-def seeds_of_32_bits(seed: int, rows: int) -> Keys:
+def seeds_of_32_bits(seed: int, rows: int, *, first: int = 0) -> Keys:
     return KeyStream(seed % 2**32, rows)
 
 
-def seed_ignored(seed: int, rows: int) -> Keys:
+def seed_ignored(seed: int, rows: int, *, first: int = 0) -> Keys:
     return KeyStream(0, rows)
 
 
-def stuck(seed: int, rows: int) -> Keys:
+def stuck(seed: int, rows: int, *, first: int = 0) -> Keys:
     keys = KeyStream(seed, rows)()
     return lambda: keys
 
@@ -139,7 +139,7 @@ def test_a_stream_that_rests_when_one_token_is_left_is_caught(monkeypatch: pytes
     unused: dict[Keys, Tensor] = {}
     streams: list[Keys] = []
 
-    def lazy(seed: int, rows: int) -> Keys:
+    def lazy(seed: int, rows: int, *, first: int = 0) -> Keys:
         stream = KeyStream(seed, rows)
 
         def keys() -> Tensor:
