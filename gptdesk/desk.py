@@ -44,6 +44,7 @@ AT_ONCE = 2  # generations of different pages that run at the same time; others 
 CACHE_SHARE = 1 / 8  # of this computer's memory, for the KV caches of generations that take turns
 MOST_SEQUENCES, LONGEST_REQUEST = 128, 600.0  # of one request of several prompts; in seconds, as long as clients wait
 PUBLIC_SEQUENCES, PUBLIC_TOKENS, PUBLIC_SECONDS = 8, 1_000, 60.0  # of one request to a public desk
+PUBLIC_TEXTS, PUBLIC_CHARACTERS = 32, 2_000  # of constraints, which are compared with the text at each token
 PAGE, PRESETS, PROMPTS = "page.json", "presets.json", "prompts.json"
 BROWSERS = "browsers"  # folder with what each browser has set
 LISTED = 12  # presets that an error message lists
@@ -211,6 +212,12 @@ class Desk:
             raise TooLarge(
                 f"a public desk writes at most {PUBLIC_SEQUENCES} sequences of {PUBLIC_TOKENS:,} new tokens; "
                 "run one of your own for more"
+            )
+        texts = [*request.banned_phrases, *request.choices, *request.word_bias]
+        if len(texts) > PUBLIC_TEXTS or sum(map(len, texts)) > PUBLIC_CHARACTERS:
+            raise TooLarge(
+                f"a public desk takes at most {PUBLIC_TEXTS} banned phrases, choices and words, with "
+                f"{PUBLIC_CHARACTERS:,} characters together; run one of your own for more"
             )
         return request.model_copy(update={"deadline": min(request.deadline or PUBLIC_SECONDS, PUBLIC_SECONDS)})
 

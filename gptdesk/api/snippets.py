@@ -9,11 +9,11 @@ from gptdesk.api.openai.fields import CompletionFields
 from gptdesk.api.openai.work import check_work
 from gptdesk.api.openapi import KEY
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationRequest
+from gptdesk.generation import Constrained, GenerationRequest
 from models.manager import ModelKey
 
 Body = Mapping[str, object]
-OURS = ("chain",)  # fields that OpenAI's client takes only in extra_body
+OURS = ("chain", *Constrained.model_fields)  # fields that OpenAI's client takes only in extra_body
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def completion_body(desk: Desk, key: ModelKey, request: GenerationRequest) -> di
         body["n"] = request.n
     if request.stop:
         body["stop"] = list(request.stop)
+    body |= request.model_dump(mode="json", include=set(request.constraints()))
     check_work(desk, CompletionFields.read(body))
     return body
 

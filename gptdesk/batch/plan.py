@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from gptdesk.generation import MAX_SEED, GenerationRequest
+from gptdesk.generation import MAX_SEED, Constrained, GenerationRequest
 from models.manager import ModelKey
 from samplers import Chain, Options
 
@@ -19,7 +19,7 @@ class NamedChain(Options):
     chain: Chain
 
 
-class BatchPlan(Options):
+class BatchPlan(Constrained):
     """Options of a batch; with its prompts they determine every text."""
 
     models: tuple[tuple[Name, Name], ...] = Field(
@@ -76,4 +76,5 @@ class BatchPlan(Options):
             max_new_tokens=self.max_new_tokens,
             stop=self.stop,
             parse_special=self.parse_special,
+            **self.constraints(),
         )

@@ -67,6 +67,7 @@ def _job(desk: Desk, options: argparse.Namespace, out: Path) -> BatchJob:
     request = read_request(options, "")
     values: dict[str, object] = {"models": _models(desk, options), "chains": _chains(desk, options, request.chain)}
     values |= {name: getattr(request, name) for name in ("n", "max_new_tokens", "stop", "parse_special")}
+    values |= request.constraints()
     plan = BatchPlan(**values, seed=request.seed or 0)
     facts = [plan.to_data(), request.seed, prompts, str(out.absolute())]
     ident = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

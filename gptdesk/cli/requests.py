@@ -8,13 +8,19 @@ from collections.abc import Iterator
 from types import FrameType
 
 from gptdesk.cli.parsing import flag, number
-from gptdesk.generation import GenerationRequest
+from gptdesk.generation import GenerationRequest, read_word_bias
 from gptdesk.stop_strings import unescape
 from samplers import Chain, chain_of, default_chain, get, names
 
+CONSTRAINTS = {
+    "--ban-phrase": (r"text that must not be written, \n as in --stop", "TEXT"),
+    "--choice": (r"a text to choose from: the model writes one of them and ends, \n as in --stop", "TEXT"),
+    "--word-bias": ("a word and a number that makes it more (above 0) or less probable: dragon:3", "WORD:N"),
+}
+
 
 def add_request_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add these fields of a request, the stop strings and the samplers to a verb's options."""
+    """Add these fields of a request, the stop strings, the constraints and the samplers to a verb's options."""
     for name in names:
         parser.add_argument(flag(name), metavar="N", help=GenerationRequest.model_fields[name].description)
     parser.set_defaults(request_fields=names)
@@ -22,6 +28,8 @@ def add_request_options(parser: argparse.ArgumentParser, *names: str) -> None:
     parser.add_argument("--parse-special", action="store_true", help=description)
     stop = r"end at this text; may be repeated; \n stands for a new line, \\n for a backslash and an n"
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
+    for flag_name, (what, metavar) in CONSTRAINTS.items():
+        parser.add_argument(flag_name, action="append", default=[], metavar=metavar, help=f"{what}; may be repeated")
     parser.add_argument("--samplers", metavar="NAME,NAME", help="sampler chain, in order; default: %(default)s")
     parser.set_defaults(samplers=",".join(sampler.name for sampler in default_chain().samplers))
     for sampler, option in _sampler_options():
@@ -38,6 +46,9 @@ def read_request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
         prompt=prompt,
         chain=_chain(options),
         stop=tuple(map(unescape, options.stop)),
+        banned_phrases=tuple(map(unescape, options.ban_phrase)),
+        choices=tuple(map(unescape, options.choice)),
+        word_bias=read_word_bias(options.word_bias),
         parse_special=options.parse_special,
         **values,
     )

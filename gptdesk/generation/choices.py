@@ -24,7 +24,9 @@ class Choices:
         for text in texts:
             self._left[text.encode()] = fewest = self._fewest(text.encode())
             if fewest[0] == math.inf:
-                raise ValueError(f"the choice {text!r:.60} cannot be spelled by tokens of the model; leave it out")
+                raise ValueError(
+                    f"the choice {text!r:.60} cannot be spelled by tokens of the model that may come; leave it out"
+                )
             if fewest[0] > room:
                 raise ValueError(
                     f"the choice {text!r:.60} takes at least {fewest[0]:.0f} tokens, and there is room for {room}; "

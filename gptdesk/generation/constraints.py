@@ -1,4 +1,4 @@
-"""Constraints of a request for one model: banned phrases and choices, checked before anything is generated."""
+"""Constraints of a request by the tokens of a model: banned phrases, choices and word biases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,25 +9,27 @@ from gptdesk.context_window import new_tokens_after
 from gptdesk.generation.banned_phrases import BannedPhrases
 from gptdesk.generation.choices import Choices, spellings
 from gptdesk.generation.request import GenerationRequest
+from gptdesk.generation.word_bias import WordBias
 from models.manager import LoadedModel
 from models.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
 class Constraints:
-    """What the text of a request may be, by the tokens of a model."""
+    """Limits on the text of a request, and its biases, by the tokens of a model."""
 
     phrases: BannedPhrases
     banned: Tensor  # (V,) bool: tokens that hold a phrase by themselves
     before: str  # end of the prompt, in which a phrase may begin
     choices: Choices | None
+    words: WordBias
     room: int  # most tokens to write
 
     @classmethod
     def of(cls, request: GenerationRequest, loaded: LoadedModel, prompt: Sequence[int]) -> "Constraints":
         """Return the constraints of a request whose prompt is read as these ids.
 
-        Raises ValueError for a choice that cannot be written.
+        Raises ValueError for a choice or a word that cannot be written.
         """
         tokenizer, size = loaded.tokenizer, loaded.config.vocab_size
         phrases = BannedPhrases(request.banned_phrases)
@@ -37,12 +39,19 @@ class Constraints:
         if request.choices:
             spelled = spellings(tokenizer, size, banned=banned)
             choices = Choices(request.choices, spelled, ends=tokenizer.special_ids.eos, room=room)
-        return cls(phrases, banned, _end_of_text(tokenizer, prompt, phrases.longest - 1), choices, room)
+        return cls(
+            phrases,
+            banned,
+            _end_of_text(tokenizer, prompt, phrases.longest - 1),
+            choices,
+            WordBias(request.word_bias, tokenizer),
+            room,
+        )
 
 
 def is_constrained(request: GenerationRequest) -> bool:
     """Return whether a request has constraints."""
-    return bool(request.banned_phrases or request.choices)
+    return bool(request.constraints())
 
 
 def _end_of_text(tokenizer: Tokenizer, ids: Sequence[int], characters: int) -> str:

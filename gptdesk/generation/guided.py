@@ -119,6 +119,9 @@ class GuidedRow:
     def _allowed(self, logits: Tensor) -> Tensor:
         """Return the logits (1, V) with -inf for every token that must not come here; ValueError if none is left."""
         logits = logits.float().cpu().masked_fill(self._constraints.banned, -math.inf)
+        words, length = self._constraints.words, self._prompt + len(self._drawn)
+        for token, bias in words.added(self._ids[0, max(0, length - words.longest) : length].tolist()).items():
+            logits[0, token] += bias
         logits[0, self._forbidden.get(len(self._drawn), [])] = -math.inf
         if choices := self._constraints.choices:
             ids = choices.allowed(self._written(), left=self._constraints.room - len(self._drawn))

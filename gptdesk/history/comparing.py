@@ -11,6 +11,9 @@ NAMES = {
     "max_new_tokens": "max new tokens",
     "n": "sequences",
     "stop": "stop strings",
+    "banned_phrases": "banned phrases",
+    "choices": "choices",
+    "word_bias": "word bias",
     "weights": "SHA-256 of the weights",
 }
 

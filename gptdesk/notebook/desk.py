@@ -51,8 +51,9 @@ class Desk:
     def generate(self, prompt: str = "", *, model: str = "starter", **options: object) -> Generation:
         """Return the texts that continue `prompt`.
 
-        `options` are those of a request (`max_new_tokens`, `n`, `seed`, `stop`, `deadline`, `parse_special`), options
-        of samplers (`temperature=0.7, top_k=40`), or `preset` or `chain` instead of these. One seed, one text.
+        `options` are those of a request (`max_new_tokens`, `n`, `seed`, `stop`, `deadline`, `parse_special`,
+        `banned_phrases`, `choices`, `word_bias`), options of samplers (`temperature=0.7, top_k=40`), or `preset` or
+        `chain` instead of these. One seed, one text.
         """
         key, request = self._request(prompt, model, options)
         result, logprobs = GenerationResult(request.n), [list[float]() for _ in range(request.n)]
@@ -183,8 +184,9 @@ class Desk:
         values = dict(options)
         preset, chain = values.pop("preset", None), values.pop("chain", None)
         fields = {name: values.pop(name) for name in list(values) if name in GenerationRequest.model_fields}
-        if stop := fields.get("stop"):
-            fields["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)  # type: ignore[arg-type]
+        for name in ("stop", "banned_phrases", "choices"):
+            if texts := fields.get(name):
+                fields[name] = (texts,) if isinstance(texts, str) else tuple(texts)  # type: ignore[arg-type]
         if sum((preset is not None, chain is not None, bool(values))) > 1:
             raise ValueError("give either preset, or chain, or options of samplers")
         fields["chain"] = self._chain(preset, chain, values)

@@ -8,8 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStep, collect, generate
+from gptdesk.generation import (
+    GenerationRequest,
+    GenerationResult,
+    GenerationStep,
+    collect,
+    generate,
+    read_word_bias,
+    spelled_word_bias,
+)
 from gptdesk.generation.banned_phrases import BannedPhrases
+from gptdesk.generation.word_bias import WordBias
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.library import ModelLibrary
@@ -174,7 +183,9 @@ def test_a_choice_that_begins_another_is_ended_by_the_model_or_refused(tiny: Loa
 def test_choices_fit_the_new_tokens_or_are_refused(letters: LoadedModel, tiny: LoadedModel) -> None:
     with pytest.raises(ValueError, match=r"^the choice 'abcabc' takes at least 6 tokens, and there is room for 5"):
         run(letters, choices=("a", "abcabc"), max_new_tokens=5)
-    with pytest.raises(ValueError, match=r"^the choice 'x' cannot be spelled by tokens of the model; leave it out$"):
+    with pytest.raises(
+        ValueError, match=r"^the choice 'x' cannot be spelled by tokens of the model that may come; leave it out$"
+    ):
         run(letters, choices=("a", "x"))
     choices = ("the little dragon", "a little fox")
     fewest = next(
@@ -217,3 +228,53 @@ def _refused(loaded: LoadedModel, **options: object) -> bool:
     except ValueError:
         return True
     return False
+
+
+def test_a_boosted_word_comes_more_often_and_one_below_zero_never(tiny: LoadedModel) -> None:
+    word = "fox"  # of several tokens
+    assert len(tiny.tokenizer.encode(word)) > 1
+
+    def count(bias: float) -> int:
+        options = {"word_bias": {word: bias}} if bias else {}
+        return sum(run(tiny, prompt="Once", n=3, seed=seed, **options).texts[0].count(word) for seed in range(10))
+
+    assert count(0.0) == 0
+    assert count(25.0) > 10
+    boosted = [run(tiny, seed=seed, word_bias={word: 25.0, "dog": 25.0}).texts[0] for seed in range(5)]
+    assert any("dog" in text for text in boosted)
+    against = [run(tiny, seed=seed, word_bias={word: 25.0, "dog": 25.0, "fo": -100.0}).texts[0] for seed in range(5)]
+    assert not any("fo" in text for text in against), "a word of one token is banned by its only token"
+
+
+def test_a_bias_below_zero_touches_a_word_alone(tiny: LoadedModel) -> None:
+    """The last token is made less probable after those before it, so that its beginning stays as it was."""
+    ids = tiny.tokenizer.encode("fox")
+    bias = WordBias({"fox": -5.0}, tiny.tokenizer)
+    assert bias.added([1, 2]) == {} or len(ids) == 1
+    assert bias.added([9, *ids[:-1]])[ids[-1]] == -5.0
+    assert WordBias({"fox": 5.0}, tiny.tokenizer).added([])[ids[0]] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (["dragon"], "a word bias is a word and a number such as dragon: 3, not 'dragon'"),
+        ([": 3"], "a word bias is a word and a number such as dragon: 3, not ': 3'"),
+        (["fox: a"], "a word bias is a word and a number such as dragon: 3, not 'fox: a'"),
+        (["fox: 1", "fox:2"], "the word 'fox' has two biases; leave one of them out"),
+    ],
+)
+def test_lines_that_are_no_biases_are_refused(lines: list[str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_word_bias(lines)
+
+
+def test_biases_are_read_as_they_are_written(letters: LoadedModel) -> None:
+    biases = {"dragon": 3.0, "the: end": -100.0, "é": 0.5}
+    assert read_word_bias(["", *spelled_word_bias(biases), " "]) == biases
+    with pytest.raises(ValueError, match=r"^the word 'fox' cannot be spelled: the model knows 4 characters"):
+        run(letters, word_bias={"fox": 1.0})
+    with pytest.raises(ValueError, match="word_bias has an empty word"):
+        request(word_bias={" ": 1.0})
+    with pytest.raises(ValueError, match="word_bias"):
+        request(word_bias={"a": 101.0})

@@ -2,11 +2,20 @@
 
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from gptdesk.api.errors import REQUEST
 from gptdesk.encodings import without_surrogates
-from gptdesk.generation import LONGEST_STOP, MAX_SEED, MOST_ALTERNATIVES, GenerationRequest
+from gptdesk.generation import (
+    MAX_SEED,
+    MOST_ALTERNATIVES,
+    MOST_CHOICES,
+    MOST_PHRASES,
+    MOST_STOPS,
+    MOST_WORDS,
+    GenerationRequest,
+    StopText,
+)
 from gptdesk.inspection import MOST_LISTED
 from samplers import Chain, OptionError, Options
 
@@ -64,14 +73,41 @@ class PromptFields(ModelFields):
         return given
 
 
-class GenerateFields(PromptFields):
+class ConstraintFields(Options):
+    """Constraints on the texts of a request."""
+
+    banned_phrases: list[StopText] = Field(
+        default_factory=list,
+        max_length=MOST_PHRASES,
+        description="texts that must not be written: generation goes back to where one began, and writes on",
+    )
+    choices: list[StopText] = Field(
+        default_factory=list,
+        max_length=MOST_CHOICES,
+        description="texts of which the answer is exactly one, with a space before it where it needs one",
+    )
+    word_bias: dict[StopText, float] = Field(
+        default_factory=dict,
+        max_length=MOST_WORDS,
+        description='number from -100 to 100 to add to the logits of a word\'s tokens, as in {"dragon": 3}',
+    )
+
+    def constraints(self) -> dict[str, object]:
+        """Return these fields as options of a GenerationRequest."""
+        phrases, choices = tuple(self.banned_phrases), tuple(self.choices)
+        return {"banned_phrases": phrases, "choices": choices, "word_bias": self.word_bias}
+
+
+class GenerateFields(PromptFields, ConstraintFields):
     """Body of POST /generate."""
 
     max_new_tokens: int = Field(200, ge=1, le=100_000, description="most tokens to add")
     n: int = Field(1, ge=1, le=16, description="sequences from the same prompt")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
-    stop: list[Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_STOP)]] = Field(
-        default_factory=list, max_length=16, description="strings at which a sequence ends; not part of the text"
+    stop: list[StopText] = Field(
+        default_factory=list,
+        max_length=MOST_STOPS,
+        description="strings at which a sequence ends; not part of the text",
     )
     top_logprobs: int = Field(0, ge=0, le=MOST_ALTERNATIVES, description="most probable tokens to report at each step")
     stream: bool = Field(False, description="answer with server-sent events, one for each token")
@@ -85,6 +121,7 @@ class GenerateFields(PromptFields):
             seed=self.seed,
             stop=tuple(self.stop),
             top_logprobs=self.top_logprobs,
+            **self.constraints(),
             **given,
         )
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gptdesk.api.errors import REQUEST
-from gptdesk.api.native.fields import LONGEST_CHAIN
+from gptdesk.api.native.fields import LONGEST_CHAIN, ConstraintFields
 from gptdesk.encodings import without_surrogates
-from gptdesk.generation import LONGEST_STOP, MAX_SEED, MOST_ALTERNATIVES
+from gptdesk.generation import MAX_SEED, MOST_ALTERNATIVES, StopText
 from samplers import Chain, OptionError, Options, build
 from samplers.logit_bias import MOST as MOST_BIASES
 from samplers.logit_bias import spelled
@@ -53,7 +53,7 @@ def _texts(stop: object) -> object:
     return [stop] if isinstance(stop, str) else stop
 
 
-class CompletionFields(Options):
+class CompletionFields(ConstraintFields):
     """Body of a request; unknown fields are ignored, and null is the default of every optional one."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
@@ -80,9 +80,9 @@ class CompletionFields(Options):
     n: int = Field(1, ge=1, le=MOST_ROWS, description="sequences to return for each prompt")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="taken from a token's logit if it occurs already")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
-    stop: Annotated[
-        list[Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_STOP)]], BeforeValidator(_texts)
-    ] = Field(default_factory=list, max_length=4, description="text, or list of texts, at which a sequence ends")
+    stop: Annotated[list[StopText], BeforeValidator(_texts)] = Field(
+        default_factory=list, max_length=4, description="text, or list of texts, at which a sequence ends"
+    )
     stream: bool = Field(False, description="answer with server-sent events, a token each")
     stream_options: StreamOptions | None = Field(
         None, description='of a streamed answer: {"include_usage": true} adds the numbers of tokens at its end'

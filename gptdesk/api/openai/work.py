@@ -101,6 +101,7 @@ def check_work(desk: Desk, fields: CompletionFields) -> Work:
             stop=tuple(fields.stop),
             top_logprobs=fields.logprobs or 0,
             max_new_tokens=max(1, fields.max_tokens),
+            **fields.constraints(),
             **given,
         )
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 import torch
 from api_checks import served
@@ -56,6 +57,24 @@ def test_a_stream_has_the_same_text_and_ends_with_the_answer(raw: httpx.Client) 
     for row, text in enumerate(whole["texts"]):
         assert "".join(step["text"] for step in steps if step["row"] == row) == text["text"]
     assert answer["texts"] == whole["texts"]
+
+
+def test_constraints_hold_in_both_apis_and_are_refused_in_a_sentence(raw: httpx.Client, client: openai.OpenAI) -> None:
+    fields = {"banned_phrases": ["e", "a", " t"], "word_bias": {"fox": 9}}
+    [text] = post(raw, "/generate", **ONCE, **fields)["texts"]
+    assert not set(fields["banned_phrases"]) & {*text["text"]}
+    assert text["text"] != post(raw, "/generate", **ONCE)["texts"][0]["text"]
+    chain = Chain.from_data(CHAIN).to_data()
+    sampled = {"model": "tiny", "prompt": ONCE["prompt"], "seed": 3, "max_tokens": 12}
+    stream = client.completions.create(**sampled, stream=True, extra_body={"chain": chain, **fields})
+    [same] = post(raw, "/generate", **ONCE, **fields, chain=chain)["texts"]
+    assert "".join(chunk.choices[0].text for chunk in stream) == same["text"]
+    choices = client.completions.create(**sampled, n=3, extra_body={"choices": [" yes", " no"]}).choices
+    assert all(choice.text in (" yes", " no") and choice.finish_reason == "stop" for choice in choices)
+    for stream in (False, True):
+        refused = raw.post("/generate", json=ONCE | {"choices": ["a" * 500], "stream": stream})
+        assert refused.status_code == 400
+        assert "tokens, and there is room for 12" in refused.json()["error"]["message"]
 
 
 def test_a_batch_answers_each_as_alone_and_keeps_failures_apart(raw: httpx.Client) -> None:
@@ -167,6 +186,8 @@ def test_a_public_desk_has_tight_limits(tmp_path: Path, tiny_folder: Path, in_ev
         assert post(raw, "/generate", **ONCE)["texts"][0]["tokens"]
         assert raw.post("/generate", json=ONCE | {"n": 9}).status_code == 413
         assert raw.post("/generate", json=ONCE | {"max_new_tokens": 1001}).status_code == 413
+        assert raw.post("/generate", json=ONCE | {"banned_phrases": ["ab"] * 33}).status_code == 413
+        assert raw.post("/generate", json=ONCE | {"choices": ["a" * 999] * 3}).status_code == 413
         assert raw.post("/generate/batch", json={"requests": [ONCE] * 9}).status_code == 413
         assert raw.post("/compare", json=ONCE | {"models": ["tiny"] * 3, "n": 3}).status_code == 413
 

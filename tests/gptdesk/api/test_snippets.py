@@ -45,7 +45,13 @@ def keyed_url(keyed_desk: Desk, in_event_loop: Callable) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("language", SNIPPETS)
-@pytest.mark.parametrize("request_", [REQUEST, REQUEST.model_copy(update={"n": 1, "parse_special": True})])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        REQUEST.model_copy(update={"banned_phrases": ("e", '"'), "word_bias": {"it's": 2.5}}),
+        REQUEST.model_copy(update={"n": 1, "parse_special": True}),
+    ],
+)
 def test_the_snippets_give_the_same_texts(
     keyed_desk: Desk, keyed_url: str, language: str, request_: GenerationRequest
 ) -> None:

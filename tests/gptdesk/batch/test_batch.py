@@ -39,6 +39,7 @@ def test_a_batch_of_20_that_is_killed_and_resumed_has_each_row_once(home: Path, 
     prompts, out = home / "prompts.txt", home / "out.jsonl"
     prompts.write_text("\n".join(f"prompt {i}" for i in range(20)))
     command = ["batch", str(prompts), "--out", str(out), "--model", "tiny", "--max-new-tokens", "50", "--n", "2"]
+    command += ["--ban-phrase", "e"]
     for rows in (3, 9):
         process = subprocess.Popen(
             [sys.executable, "-m", "gptdesk", *command], stderr=subprocess.DEVNULL, env=os.environ.copy()
@@ -57,12 +58,24 @@ def test_a_batch_of_20_that_is_killed_and_resumed_has_each_row_once(home: Path, 
     assert main(command) == 0
     rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert [row["row"] for row in rows] == list(range(20))
+    assert not any("e" in text for row in rows for text in row["texts"])
     assert len([line for line in file.read_bytes().splitlines() if json.loads(line)["row"] < 20]) == 20
     capsys.readouterr()
     [listed] = answer(capsys, "batch", "--list")
     assert (listed["state"], listed["done"], listed["failed"], listed["total"]) == ("finished", 20, 0, 20)
     last = rows[-1]
-    alone = ("--prompt", last["prompt"], "--seed", str(last["seed"]), "--n", "2", "--max-new-tokens", "50")
+    alone = (
+        "--prompt",
+        last["prompt"],
+        "--seed",
+        str(last["seed"]),
+        "--n",
+        "2",
+        "--max-new-tokens",
+        "50",
+        "--ban-phrase",
+        "e",
+    )
     assert answer(capsys, "generate", "--model", "tiny", *alone)["texts"] == last["texts"]
     assert "exists; choose another name" in complaint(capsys, *command)
 

@@ -26,7 +26,8 @@ def recipe(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, c
         shutil.copytree(tiny_folder / "tiny", tmp_path / home / "models" / "tiny")
     monkeypatch.setenv("GPTDESK_HOME", str(tmp_path / "first"))
     arguments = ("--model", "tiny", "--prompt", "ünï", "--n", "2", "--top-k", "30", "--max-new-tokens", "9")
-    assert main(["generate", *arguments]) == 0
+    constraints = ("--ban-phrase", "e", "--ban-phrase", r"\n\n", "--word-bias", "fox:4")
+    assert main(["generate", *arguments, *constraints]) == 0
     capsys.readouterr()
     assert main(["history", "recipe", "1"]) == 0
     file = tmp_path / "recipe.json"
@@ -47,6 +48,10 @@ def test_the_same_text_comes_out_in_another_home(recipe: Path, capsys: Capture) 
     result = answer(capsys, "recipe", str(recipe))
     assert result["same"]
     assert len(result["texts"]) == 2
+    assert not any("e" in text for text in result["texts"])
+    request = json.loads(recipe.read_text("utf-8"))["request"]
+    assert (request["banned_phrases"], request["word_bias"]) == (["e", "\n\n"], {"fox": 4.0})
+    assert "choices" not in request, "what is not asked for is not in a recipe, so that earlier versions read it"
     [entry] = answer(capsys, "history", "list")
     assert (entry["prompt"], entry["text"]) == ("ünï", result["texts"][0])
 

@@ -225,6 +225,28 @@ def test_a_stop_string_is_named(page: "sync_api.Page") -> None:
     sync_api.expect(page.locator("#figures")).to_contain_text('ended: stop string "')
 
 
+def test_choices_and_banned_phrases_hold_on_the_page_and_a_mistake_is_said(page: "sync_api.Page") -> None:
+    choose(page, "model", "short")
+    put(page, "max-new-tokens", 30)
+    page.get_by_role("button", name="More").click()
+    page.locator("#banned-phrases textarea").fill("e\n\n t")
+    page.locator("#word-bias textarea").fill("fox: 3")
+    run(page)
+    text = page.locator("#text-1 textarea").input_value()
+    assert text
+    assert "e" not in text
+    assert " t" not in text
+    page.locator("#choices textarea").fill(" yes\n no")
+    page.locator("#generate").click()
+    sync_api.expect(page.get_by_text("the choice ' yes' cannot be spelled by tokens of the model")).to_be_visible()
+    page.locator("#banned-phrases textarea").fill("zebra")
+    run(page)
+    assert page.locator("#text-1 textarea").input_value() in (" yes", " no")
+    page.locator("#word-bias textarea").fill("fox")
+    page.locator("#generate").click()
+    sync_api.expect(page.get_by_text("a word bias is a word and a number such as dragon: 3")).to_be_visible()
+
+
 def test_hebrew_is_written_from_the_right(page: "sync_api.Page") -> None:
     prompt(page).fill("שלום עולם")
     assert prompt(page).evaluate("box => getComputedStyle(box).unicodeBidi") == "plaintext"

@@ -29,6 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     desk = Desk(Settings(home=home))
     requests = [GenerationRequest(prompt=f"number {i}", seed=i, max_new_tokens=2) for i in range(32)]
     newest = {"prompt": "<b>bold</b> fox", "n": 2, "seed": 77, "stop": ("a\nb", r"\n"), "chain": CHAIN}
+    newest |= {"banned_phrases": ("zeb\nra", "<i>"), "choices": (), "word_bias": {"fox": 2.5}}
     for request in (*requests, GenerationRequest(max_new_tokens=9, **newest)):
         collect(desk.generate(ModelKey("tiny"), request, origin="cli"), n=request.n)
     return home
@@ -67,7 +68,15 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     row = listed.first.locator("span").text_content() or ""
     assert row.startswith("<b>bold</b> fox")
     assert row.endswith(" · tiny · 2 texts · seed 77 · top_k 7 · temperature 1.5 · no top_p")
-    for words in ("tiny · float32", "77", "top_k 7, then temperature 1.5", r"'a\nb', '\\n'", "SHA-256"):
+    for words in (
+        "tiny · float32",
+        "77",
+        "top_k 7, then temperature 1.5",
+        r"'a\nb', '\\n'",
+        "SHA-256",
+        "'<i>'",
+        "fox: 2.5",
+    ):
         sync_api.expect(facts).to_contain_text(words)
     page.locator("#history-repeat").click()
     sync_api.expect(page.locator("#history-repeat-line")).to_contain_text("The same text came out", timeout=30_000)
@@ -93,6 +102,8 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     assert page.locator("#seed input").input_value() == "77"
     page.get_by_role("button", name="More").click()
     assert page.locator("#stop-strings textarea").input_value() == "a\\nb\n\\\\n"
+    assert page.locator("#banned-phrases textarea").input_value() == "zeb\\nra\n<i>"
+    assert page.locator("#word-bias textarea").input_value() == "fox: 2.5"
     assert not page.locator("#new-seed input").is_checked()
     for i, text in enumerate(saved, 1):
         sync_api.expect(page.locator(f"#text-{i} textarea")).to_have_value(text or "")

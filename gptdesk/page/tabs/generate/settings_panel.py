@@ -1,11 +1,11 @@
-"""Settings of the Generate tab: model, preset, samplers, length, sequences, seed, stop strings."""
+"""Settings of the Generate tab: model, preset, samplers, length, sequences, seed, stop strings, constraints."""
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
 from gptdesk.desk import Desk
-from gptdesk.generation import GenerationRequest
+from gptdesk.generation import GenerationRequest, read_word_bias, spelled_word_bias
 from gptdesk.history import Entry
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values
 from gptdesk.page.pickers import MOST_TOKENS, ModelPicker, PresetBar, most_new_tokens
@@ -57,6 +57,24 @@ class SettingsPanel:
                 lines=2,
                 elem_id="stop-strings",
             )
+            self.banned_phrases = gr.Textbox(
+                label="Banned phrases",
+                info="One a line; where one would appear, the model goes back to its start and continues differently.",
+                lines=2,
+                elem_id="banned-phrases",
+            )
+            self.word_bias = gr.Textbox(
+                label="Word bias",
+                info="A word and a number a line, such as dragon: 3; above 0 more probable, below 0 less.",
+                lines=2,
+                elem_id="word-bias",
+            )
+            self.choices = gr.Textbox(
+                label="Choices",
+                info="One a line, spaces included; the model writes exactly one of them.",
+                lines=2,
+                elem_id="choices",
+            )
             self.parse_special = gr.Checkbox(
                 label="Parse special tokens",
                 info="Special tokens typed in the prompt, such as <|endoftext|>, are those tokens, not plain text.",
@@ -75,6 +93,9 @@ class SettingsPanel:
             "new_seed": self.new_seed,
             "kept_seed": self.kept_seed,
             "stop": self.stop_strings,
+            "banned_phrases": self.banned_phrases,
+            "word_bias": self.word_bias,
+            "choices": self.choices,
             "parse_special": self.parse_special,
             "preset": self.presets.name,
         }
@@ -121,14 +142,16 @@ class SettingsPanel:
 
     def request(self, values: Values, prompt: str, *, n: object = None) -> tuple[ModelKey, GenerationRequest]:
         """Return model and request as set, of `n` sequences if given; ValueError for an option that cannot be used."""
-        lines = str(values[self.stop_strings] or "").splitlines()
         request = GenerationRequest(
             prompt=prompt,
             chain=self.panel.chain(values),
             max_new_tokens=values[self.max_new_tokens],
             n=values[self.n] if n is None else n,
             seed=None if values[self.new_seed] else values[self.seed],
-            stop=tuple(unescape(line) for line in lines if line),
+            stop=_lines(values[self.stop_strings]),
+            banned_phrases=_lines(values[self.banned_phrases]),
+            choices=_lines(values[self.choices]),
+            word_bias=read_word_bias(str(values[self.word_bias] or "").splitlines()),
             parse_special=bool(values[self.parse_special]),
         )
         return self.model.key(values), self._desk.bounded(request)
@@ -161,6 +184,14 @@ class SettingsPanel:
             self.new_seed: False,
             **self.release_seed(draw=False),
             self.stop_strings: "\n".join(map(escape, request.stop)),
+            self.banned_phrases: "\n".join(map(escape, request.banned_phrases)),
+            self.choices: "\n".join(map(escape, request.choices)),
+            self.word_bias: "\n".join(spelled_word_bias(request.word_bias)),
             self.parse_special: request.parse_special,
         }
         return updates | self.model.show(entry.model, entry.precision) | self.panel.show(request.chain)
+
+
+def _lines(text: object) -> tuple[str, ...]:
+    r"""Return the texts of a box, one a line, in which \n stands for a new line; empty lines are left out."""
+    return tuple(unescape(line) for line in str(text or "").splitlines() if line)

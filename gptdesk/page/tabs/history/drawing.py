@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from gptdesk.formatting import duration, plural
-from gptdesk.generation import GenerationResult
+from gptdesk.generation import GenerationResult, spelled_word_bias
 from gptdesk.history import Entry, Summary
 from gptdesk.history.comparing import EntryComparison, TextComparison, chain_words
 from gptdesk.markup import html_pane, html_table, pane
@@ -116,6 +116,7 @@ def recipe_html(recipe: Recipe, *, here: str) -> str:
     prompt = request.prompt if request.prompt_ids is None else f"{plural(len(request.prompt_ids), 'token id')}"
     tokens = sum(len(text.tokens) for text in recipe.texts)
     stop = [["Stop strings", ", ".join(map(repr, request.stop))]] if request.stop else []
+    constraints = _constraint_rows(request.constraints())
     rows = [
         ["Prompt", prompt if len(prompt) <= LONGEST_PROMPT else f"{prompt[:LONGEST_PROMPT]} …"],
         ["Model", f"{recipe.model} · {recipe.precision}"],
@@ -123,6 +124,7 @@ def recipe_html(recipe: Recipe, *, here: str) -> str:
         ["Samplers", chain_words(request.chain.to_data())],
         ["Seed", str(request.seed)],
         *stop,
+        *constraints,
         ["Tokens", f"{plural(tokens, 'token')} in {plural(request.n, 'text')}"],
     ]
     return html_table(["", f"Recipe by GPT Desk {recipe.written_by[:30]}"], rows)
@@ -142,6 +144,17 @@ def repeated_html(entry: Entry, result: GenerationResult, verdict: Verdict, toke
     return f'<div class="panes compared">{"".join(f"<div>{one}</div>" for one in panes)}</div>'
 
 
+def _constraint_rows(options: Mapping[str, object]) -> list[list[str]]:
+    """Return a row for each constraint that is set among the options of a request."""
+    rows = []
+    for name, title in (("banned_phrases", "Banned phrases"), ("choices", "Choices"), ("word_bias", "Word bias")):
+        if value := options.get(name):
+            # an entry has JSON values
+            texts = spelled_word_bias(value) if isinstance(value, dict) else map(repr, value)  # type: ignore[call-overload]
+            rows.append([title, ", ".join(texts)])
+    return rows
+
+
 def entry_facts(entry: Entry) -> str:
     """Return all else that is known of an entry as a table."""
     ends = [FINISHES.get(sequence.finish_reason or "", "not finished") for sequence in entry.sequences]
@@ -154,6 +167,7 @@ def entry_facts(entry: Entry) -> str:
         ["Seed", str(entry.seed)],
         ["Samplers", chain_words(entry.chain)],
         ["Stop strings", ", ".join(map(repr, entry.request.get("stop") or ())) or "none"],  # type: ignore[call-overload]
+        *_constraint_rows(entry.request),
         [
             "Tokens",
             f"{entry.prompt_tokens:,} of the prompt, {tokens:,} new{_limit(entry)}",

@@ -36,7 +36,12 @@ def heading(opened: OpenText, chain: Chain, tokenizer: Tokenizer) -> str:
 
 
 def key_of(opened: OpenText) -> Tensor | None:
-    """Return the key (1,) of the draw of the picked token; None for one of the prompt or of an unknown generation."""
+    """Return the key (1,) of the draw of the picked token; None for one of the prompt or of an unknown generation.
+
+    None under constraints, too: tokens that were forbidden are in no table.
+    """
     if opened.written is None or opened.place is None or opened.place.index < opened.prompt:
+        return None
+    if opened.written.request.constraints():
         return None
     return key_of_draw(opened.written.seed, step=opened.place.index - opened.prompt, row=opened.written.row)
