@@ -2,11 +2,11 @@
 
 from gptdesk.desk import Desk
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.generate import look, tokens
+from gptdesk.page.tabs.generate import look, tokens, tree
 from gptdesk.page.tabs.generate.tab import TITLE, GenerateTab
 
-CSS = look.CSS + tokens.CSS
-SCRIPT = look.SCRIPT + tokens.SCRIPT
+CSS = look.CSS + tokens.CSS + tree.CSS
+SCRIPT = look.SCRIPT + tokens.SCRIPT + tree.SCRIPT
 
 __all__ = ["CSS", "SCRIPT", "TITLE", "build"]
 

@@ -23,8 +23,9 @@ from gptdesk.page.tabs.generate.prompts import SavedPrompts
 from gptdesk.page.tabs.generate.settings_panel import SettingsPanel
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES, TextCards
 from gptdesk.page.tabs.generate.tokens import TokensView
+from gptdesk.page.tabs.generate.tree import TreeView
 from gptdesk.page.tabs.generate.use_from_code import UseFromCode
-from gptdesk.page.tabs.generate.writing import Stats, Writer
+from gptdesk.page.tabs.generate.writing import Plan, Stats, Writer
 from models.manager import ModelKey
 
 TITLE = "Generate"
@@ -82,6 +83,7 @@ class GenerateTab:
             self.texts = TextCards(self.desk, TITLE)
             self.tokens = TokensView(self.desk, self.texts)
             self.stats = Stats()
+            self.tree = TreeView(self.desk, self.texts)
         self.code = UseFromCode(self.desk)
 
     # Wiring
@@ -90,6 +92,7 @@ class GenerateTab:
         controls, texts, settings = self.kept.controls, self.texts, self.settings
         inputs: set[Block] = {*controls, *texts.inputs, self.kept.restored}
         outputs = [*self.actions.outputs, *self.writer.outputs, *self.tokens.outputs, *settings.seed_outputs]
+        outputs += self.tree.outputs
         self.generate.click(self._on_generate, inputs, outputs, **STREAMING)
         self.show_me.click(self._on_show_me, inputs, [*outputs, self.prompt], **STREAMING)
         taken_back = [*texts.outputs, self.undo, self.stats.line, self.stats.compare]
@@ -119,6 +122,7 @@ class GenerateTab:
         asked = {settings.seed, settings.new_seed, *texts.inputs}
         gr.on(moved, self._on_sampler, asked, settings.seed_outputs, **latest)
         self.tokens.wire(settings, inputs)
+        self.tree.wire(self, inputs, outputs)
         self.kept.wire()
         loaded = [*self.entry_outputs, self.count, self.example_row, self.kept.restored]
         page.load(self._on_load, None, loaded + (self.prompts.outputs if self.prompts else []), **QUIETLY)
@@ -163,12 +167,8 @@ class GenerateTab:
             text = str(text or values[self.prompt] or "")
             key, generation = self.settings.request(values, text, n=None if card is None else 1)
             self.kept.remember(values)
-            if card is None:
-                yield self.tokens.close(request)
-            record = self.tokens.recorder(request, key, generation, text)
-            keeps_seed = self.settings.keeps_seed(values)  # for this text alone
-            begun = self.settings.release_seed(draw=True) if keeps_seed else {}
-            yield from self.writer.stream(key, generation, call, values=values, card=card, record=record, begun=begun)
+            plan = Plan(key, generation, text, card=card, source=None if card is None else text)
+            yield from self.tree.write(plan, call, values, request)
 
         yield from self.actions.run(work, request)
 
@@ -176,10 +176,9 @@ class GenerateTab:
         """Continue the text whose tokens are shown from one of them with another token, as a new text."""
 
         def work(call: Call) -> Generator[Updates, None, None]:
-            key, generation, text, card = self.tokens.branch(values, request)
+            plan = self.tokens.branch(values, request)
             self.kept.remember(values)
-            record = self.tokens.recorder(request, key, generation, text)
-            yield from self.writer.stream(key, generation, call, values=values, card=card, prompt=text, record=record)
+            yield from self.tree.write(plan, call, values, request)
 
         yield from self.actions.run(work, request)
 
@@ -263,11 +262,12 @@ class GenerateTab:
     @property
     def entry_outputs(self) -> list[Block]:
         """Outputs of an event that returns the updates of `show_entry`."""
-        return [*self.kept.controls, *self.texts.outputs, self.undo, self.settings.seed_note]
+        return [*self.kept.controls, *self.texts.outputs, self.undo, self.settings.seed_note, *self.tree.outputs]
 
-    def show_entry(self, entry: Entry, values: Values) -> Updates:
+    def show_entry(self, entry: Entry, values: Values, *, as_tree: bool = False) -> Updates:
         """Return updates that show an entry of the history, so that Generate writes it once more; Undo takes it back.
 
+        With `as_tree`, the tree that it belongs to is drawn.
         Raises ValueError if one of its samplers or options is not known here.
         """
         settings = self.settings.show_entry(entry)
@@ -277,7 +277,8 @@ class GenerateTab:
         self.texts.save_history(self.kept, steps)
         self.texts.save(self.kept, texts)
         updates: Updates = {self.prompt: entry.prompt, self.undo: gr.update(interactive=True)}
-        return updates | self.texts.show(texts) | {self.texts.history: steps} | settings
+        tree = self.tree.show_entry(entry, as_tree=as_tree)
+        return updates | self.texts.show(texts) | {self.texts.history: steps} | settings | tree
 
     # Saved state
 
@@ -290,6 +291,7 @@ class GenerateTab:
         """Return updates for a page that opens: the models there are now, and the saved widget state."""
         kept = self.kept.read()
         updates = self.kept.updates(kept) | self.texts.restored() | self.settings.show(kept)
+        updates |= self.tree.restored()
         updates[self.undo] = gr.update(interactive=bool(updates[self.texts.history]))
         picked = self.settings.model.first_of(kept.get("model"))
         updates[self.example_row] = gr.update(visible=has_examples(picked))
