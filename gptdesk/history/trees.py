@@ -16,7 +16,7 @@ ALL = """
 WITH RECURSIVE tree (id) AS (
     SELECT ? UNION SELECT generation FROM branches JOIN tree ON parent = tree.id LIMIT ?
 )
-SELECT id, branches.parent, branches.row, kept, kind, added, model || ' · ' || precision, seed
+SELECT id, branches.parent, branches.row, kept, kind, added, model || ':' || precision, seed
 FROM tree JOIN generations USING (id) LEFT JOIN branches ON generation = id WHERE deleted IS NULL ORDER BY id
 """
 TEXTS = """

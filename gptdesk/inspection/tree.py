@@ -47,6 +47,11 @@ class Node:
     seed: int | None = None
     entry: tuple[int, int] | None = None
 
+    @property
+    def length(self) -> int:
+        """Length of the whole text."""
+        return self.kept + len(self.text)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -108,10 +113,26 @@ class BranchTree:
 
     def text(self, node: int) -> str:
         """Return the whole text of a node."""
-        text = ""
-        for one in self.path(node):
-            text = text[: self._nodes[one].kept] + self._nodes[one].text
-        return text
+        return self._read(self.node(node), at_least=None)
+
+    def branching_point(self, node: int, characters: int) -> str:
+        """Return the last characters that a node keeps of its parent's text; "" if it keeps all of it."""
+        one = self.node(node)
+        if one.parent is None or one.kept == self._nodes[one.parent].length:
+            return ""
+        return self._read(self._nodes[one.parent], at_least=characters, end=one.kept)[-characters:]
+
+    def _read(self, node: Node, *, at_least: int | None, end: int | None = None) -> str:
+        """Return the text of a node up to the character `end`; with `at_least`, only that much of its end, or more."""
+        end, parts, length = node.length if end is None else end, list[str](), 0
+        while at_least is None or length < at_least:
+            if end > node.kept:
+                parts.append(node.text[: end - node.kept])
+                length, end = length + end - node.kept, node.kept
+            if node.parent is None:
+                break
+            node = self._nodes[node.parent]
+        return "".join(reversed(parts))
 
     def children(self, node: int) -> list[int]:
         """Return the ids of what follows a node, by descending mean log-probability; equal ones, the oldest first."""

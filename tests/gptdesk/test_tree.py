@@ -215,7 +215,7 @@ def test_a_tree_is_read_again_as_it_grew(desk: Desk, home: Path) -> None:
     assert tree.text(node.id) == text[:-2] + "XY" + third.texts[0]
     assert (node.entry, node.kind, node.tokens, node.seed) == ((cut.entry, 0), "branched", len(third.tokens[0]), 3)
     assert node.mean_logprob == pytest.approx(third.logprob_sums[0] / len(third.tokens[0]), abs=1e-5)
-    assert node.source == "tiny · float32"
+    assert node.source == "tiny:float32"
     assert node.parent is not None
     assert tree.text(node.parent) == text
     level = {tree.text(one) for one in tree.children(ROOT)}

@@ -9,7 +9,7 @@ from gptdesk.page.tabs.generate.tree.layout import Item, layout
 WIDTH, HEIGHT = 152, 62  # pixels of an item
 ACROSS, DOWN = 166, 98  # from one item to the next
 MINUS = "\N{MINUS SIGN}"
-SNIPPET = 60  # characters of a text
+SNIPPET, KEPT = 60, 12  # characters of a text, and of what it keeps of the one above
 KINDS = {"prompt": "Prompt", "generated": "Continued", "branched": "Another token chosen", "edited": "Edited by hand"}
 
 
@@ -73,13 +73,23 @@ def _item(item: Item, tree: BranchTree, path: set[int]) -> str:
     title = " · ".join(filter(None, (KINDS[node.kind], node.source, f"seed {node.seed}" if node.seed else "")))
     return (
         f'<div class="{classes}" {attributes} title="{html.escape(title)}">'
-        f"<b>{_snippet(node)}</b><span>{_figures(node, item)}</span></div>"
+        f"<b>{_kept(tree, node)}{_snippet(node)}</b><span>{_figures(node, item)}</span></div>"
     )
+
+
+def _kept(tree: BranchTree, node: Node) -> str:
+    """Return the last words that a text keeps, where it leaves a part of the one above it out."""
+    kept = _words(tree.branching_point(node.id, KEPT))
+    return f"<i>…{html.escape(kept)}</i> " if kept else ""
+
+
+def _words(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _snippet(node: Node) -> str:
     """Return the beginning of a text's own part."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in node.text[: 4 * SNIPPET]).split())
+    words = _words(node.text[: 4 * SNIPPET])
     cut = "…" if len(words) > SNIPPET or len(node.text) > 4 * SNIPPET else ""
     return html.escape(words[:SNIPPET]) + cut or "<i>empty</i>"
 

@@ -74,7 +74,8 @@ CSS = """
 .tree-head p { margin: 0; font-size: .9rem; color: var(--body-text-color-subdued);
   font-variant-numeric: tabular-nums; }
 .tree-actions { display: flex; gap: 8px; }
-.tree-actions button { font-size: .85rem; padding: 3px 12px; border-radius: 999px; cursor: pointer;
+.tree-actions button { font-size: .85rem; font-weight: 400; margin: 0 !important;
+  padding: 3px 12px; border-radius: 999px; cursor: pointer;
   border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill);
   color: var(--button-secondary-text-color); }
 .tree-actions button:disabled { opacity: .5; cursor: default; }
@@ -83,8 +84,8 @@ CSS = """
 .tree-scroll { overflow: auto; max-height: 26rem; padding: 4px; margin: 0 -4px; }
 .tree-items { position: relative; margin: 0 auto; }
 .tree-items svg { position: absolute; inset: 0; display: block; }
-.tree-items path { fill: none; stroke: var(--border-color-primary); stroke-width: 1.5; }
-.tree-items path.on { stroke: var(--color-accent); stroke-width: 2.5; }
+.tree-items path { fill: none; stroke: var(--body-text-color-subdued); stroke-width: 1; opacity: .6; }
+.tree-items path.on { stroke: var(--color-accent); stroke-width: 2.5; opacity: 1; }
 .tree-items [role=treeitem] { position: absolute; box-sizing: border-box; width: 152px; height: 62px; padding: 6px 9px;
   border: 1px solid var(--border-color-primary); border-radius: 10px; overflow: hidden; cursor: pointer;
   background: var(--block-background-fill); color: var(--body-text-color); line-height: 1.3; }
@@ -95,9 +96,10 @@ CSS = """
 .tree-items [role=treeitem]:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1px; }
 .tree-items b { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden;
   font-weight: 400; font-size: .8rem; height: 2.6em; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+.tree-items i { color: var(--body-text-color-subdued); }
 .tree-items span { display: block; font-size: .72rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
   color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
-.tree-items .open span { color: var(--body-text-color); }
+.tree-items .open :is(span, i) { color: var(--body-text-color); }
 .tree-items [role=treeitem].more { border-style: dashed; display: grid; place-items: center; font-size: .8rem;
   color: var(--body-text-color-subdued); background: none; }
 #canvas #tree-write { gap: 10px; align-items: flex-end; padding: 8px 0 4px; flex-wrap: nowrap; }
