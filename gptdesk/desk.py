@@ -13,7 +13,7 @@ from gptdesk.bundle import bundled_models
 from gptdesk.errors import NotFound, TooLarge
 from gptdesk.generation import GenerationEvent, GenerationQueued, GenerationRequest, generate
 from gptdesk.history import FILE as HISTORY
-from gptdesk.history import Draft, History, Origin, recorded
+from gptdesk.history import Branch, Draft, History, Origin, recorded
 from gptdesk.inspection import NextTokens, next_tokens
 from gptdesk.json_store import JsonStore
 from gptdesk.saved_items import LONGEST_NAME, SavedItems, check_prompt
@@ -121,13 +121,15 @@ class Desk:
         stop: threading.Event | None = None,
         owner: str | None = None,
         origin: Origin = "page",
+        branch: Branch | None = None,
     ) -> Iterator[GenerationQueued | GenerationEvent]:
         """Yield the events of a generation, with GenerationQueued before and between them while others compute.
 
         Page, command line and API all generate here: with the limits of a public desk, the place in the queue (one
         generation at a time for each `owner`; None: no owner) and the loan of the model, which ends with the stream.
         Where others wait, it computes for SLICE seconds at a time; where bits allow it, steps of requests to one model
-        are computed together. It is saved in the history, as of `origin`.
+        are computed together. It is saved in the history, as of `origin`, at its
+        place in a tree if it is a `branch`.
         Raises TooLarge as `bounded`, Busy as `Scheduler.queue` and `Place.positions`, ValueError as `ModelManager.lend`
         and `generate`.
         """
@@ -145,7 +147,9 @@ class Desk:
                     events = self.metrics.measured(events, key, rows=request.n, since=since)
                 if self.history and not home_fault(self.settings.home):
                     events = recorded(
-                        events, self.history, Draft(origin, key, checkpoint.path, request, loaded.tokenizer)
+                        events,
+                        self.history,
+                        Draft(origin, key, checkpoint.path, request, loaded.tokenizer, branch=branch),
                     )
                 yield from place.shared(events, every=SLICE, waiting=GenerationQueued)
 

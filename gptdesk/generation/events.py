@@ -58,12 +58,14 @@ class GenerationResult:
     tokens: list[list[int]] = field(default_factory=list)
     finish_reasons: list[FinishReason | None] = field(default_factory=list)
     stop_strings: list[str | None] = field(default_factory=list)  # at which sequences ended
+    logprob_sums: list[float] = field(default_factory=list)  # of their tokens under the raw model, nats
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.texts, self.tokens = [""] * self.n, [[] for _ in range(self.n)]
         self.finish_reasons, self.stop_strings = [None] * self.n, [None] * self.n
+        self.logprob_sums = [0.0] * self.n
 
     def add(self, event: GenerationEvent | GenerationQueued) -> None:
         """Add one event of the stream."""
@@ -78,6 +80,7 @@ class GenerationResult:
         self.stop_strings[event.row] = event.stop_string
         if event.token is not None:
             self.tokens[event.row].append(event.token)
+            self.logprob_sums[event.row] += event.logprob or 0.0
             if self.seconds_to_first_token is None:
                 self.seconds_to_first_token = event.seconds
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from gptdesk.inspection.tree import Kind
 from samplers import Options
 
 Origin = Literal["page", "cli", "api", "python"]
@@ -20,6 +21,18 @@ class Sequence:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # of these tokens under the raw model, nats
     finish_reason: str | None  # None: it did not end by itself; the page or the program was closed
+
+
+@dataclass
+class Branch:
+    """Place of a generation in a tree of texts; `entry` is set once the generation is saved."""
+
+    parent: int | None  # entry of a text of the tree; None: it is the first
+    row: int | None  # of that entry; None: it branches from the prompt of the tree
+    kept: int  # characters of the text it branches from that it keeps
+    added: str  # what follows those in its prompt
+    kind: Kind
+    entry: int | None = None
 
 
 @dataclass(frozen=True)

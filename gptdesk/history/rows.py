@@ -15,7 +15,7 @@ from typing import Any
 from gptdesk.errors import NotFound
 from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationResult, GenerationStep
 from gptdesk.history import entry as entries
-from gptdesk.history.entry import Entry, HistoryFilter, Origin, Summary
+from gptdesk.history.entry import Branch, Entry, HistoryFilter, Origin, Summary
 from models.manager import ModelKey
 from models.signature import signature_of
 from models.tokenizer import Tokenizer
@@ -49,6 +49,7 @@ class Draft:
     tokenizer: Tokenizer
     created: float = field(default_factory=time.time)  # seconds since 1970
     id: int | None = None  # None: not saved yet
+    branch: Branch | None = None  # None: of no tree
 
     def __post_init__(self) -> None:
         self.result = GenerationResult(self.request.n)
@@ -80,8 +81,10 @@ def save_draft(connection: sqlite3.Connection, draft: Draft, *, ended: bool) -> 
             number = None  # the file is a new one
     if number is None:
         number = _insert(connection, draft, count=count, ended=ended)
+        if draft.branch:
+            _save_branch(connection, number, draft.branch)
     for row in range(draft.request.n):
-        values = (number, row, result.finish_reasons[row], _storable(result.texts[row]))
+        values = (number, row, result.finish_reasons[row], storable(result.texts[row]))
         blobs = _blob("i", result.tokens[row]), _blob("f", draft.logprobs[row])
         connection.execute("INSERT OR REPLACE INTO sequences VALUES (?, ?, ?, ?, ?, ?)", (*values, *blobs))
     if ended:
@@ -92,7 +95,7 @@ def save_draft(connection: sqlite3.Connection, draft: Draft, *, ended: bool) -> 
 def _insert(connection: sqlite3.Connection, draft: Draft, *, count: int, ended: bool) -> int:
     result, start, request = draft.result, draft.result.start, draft.request
     assert start is not None
-    prompt = _storable(draft.prompt)
+    prompt = storable(draft.prompt)
     values = (
         *(draft.created, draft.origin, draft.key.name, draft.key.precision, folder_digest(draft.folder)),
         *(start.seed, request.n, start.prompt_tokens, start.known_tokens, start.dropped_tokens),
@@ -104,6 +107,16 @@ def _insert(connection: sqlite3.Connection, draft: Draft, *, count: int, ended: 
     number = connection.execute(f"INSERT INTO generations ({COLUMNS}) VALUES ({marks})", values).lastrowid
     assert number is not None
     return number
+
+
+def _save_branch(connection: sqlite3.Connection, number: int, branch: Branch) -> None:
+    """Save the place of a generation in a tree, unless its parent is gone for good."""
+    branch.entry = number
+    connection.execute(
+        "INSERT INTO branches (generation, parent, row, kept, kind, added) "
+        "SELECT ?, id, ?, ?, ?, ? FROM generations WHERE id = ? AND id < ?",
+        (number, branch.row, branch.kept, branch.kind, storable(branch.added), branch.parent, number),
+    )
 
 
 def _finishes(result: GenerationResult) -> str:
@@ -199,7 +212,7 @@ def read_entry(connection: sqlite3.Connection, number: int) -> Entry:
     rows = connection.execute(
         "SELECT text, tokens, logprobs, finish_reason FROM sequences WHERE generation = ? ORDER BY row", (number,)
     ).fetchall()
-    sequences = [entries.Sequence(text, _unblob("i", ids), _unblob("f", lps), why) for text, ids, lps, why in rows]
+    sequences = [entries.Sequence(text, unblob("i", ids), unblob("f", lps), why) for text, ids, lps, why in rows]
     return Entry(
         **{name: value for name, value in values.items() if name not in ("sha256", "request", "ended", "tags")},
         weights=values["sha256"],
@@ -230,7 +243,7 @@ def folder_digest(folder: Path) -> str:
     return sha256(repr((str(folder.absolute()), signature_of(folder))).encode()).hexdigest()[:16]
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return text that SQLite's functions read to its end: without NUL."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
@@ -242,7 +255,7 @@ def _blob(kind: str, values: Sequence[int] | Sequence[float]) -> bytes:
     return packed.tobytes()
 
 
-def _unblob(kind: str, data: bytes) -> tuple[int, ...]:
+def unblob(kind: str, data: bytes) -> tuple[int, ...]:
     values = array(kind)
     values.frombytes(data)
     if sys.byteorder != "little":

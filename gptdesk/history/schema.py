@@ -88,7 +88,25 @@ CREATE INDEX generations_chains ON generations (
 ) WHERE rating IS NOT NULL;
 """
 
-STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD)  # a released step never changes; a new one is added at the end
+# Trees of texts: a generation without a row in `branches` is the first of its tree.
+FOURTH = """
+CREATE TABLE branches (
+    generation INTEGER PRIMARY KEY REFERENCES generations (id) ON DELETE CASCADE,
+    parent INTEGER NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+    row INTEGER,                           -- of the parent; NULL: it branches from the prompt of the tree
+    kept INTEGER NOT NULL,                 -- characters of the text it branches from, prompt included, that it keeps
+    kind TEXT NOT NULL,                    -- generated, branched or edited
+    added TEXT NOT NULL                    -- what follows those in its prompt
+);
+CREATE INDEX branches_parent ON branches (parent);
+CREATE TABLE pruned (                      -- texts that were removed from their tree, and are entries still
+    generation INTEGER NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (generation, row)
+) WITHOUT ROWID;
+"""
+
+STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD, FOURTH)  # a released step never changes; a new one is added at the end
 
 
 def migrate(connection: sqlite3.Connection) -> None:

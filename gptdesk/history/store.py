@@ -12,11 +12,12 @@ from typing import TypeVar
 
 from gptdesk.errors import NotFound
 from gptdesk.history import entry as entries
-from gptdesk.history import rows
+from gptdesk.history import rows, trees
 from gptdesk.history.entry import Entry, HistoryFilter, Summary
 from gptdesk.history.rows import Draft, folder_digest
 from gptdesk.history.schema import migrate
 from gptdesk.history.statistics import Statistics, read_statistics
+from gptdesk.inspection.tree import BranchTree
 from gptdesk.stored_values import warn_once
 from models.weights_hash import weights_hash
 
@@ -141,6 +142,10 @@ class History:
         """Return an entry; NotFound if there is none, or it was deleted."""
         return self._read(lambda connection: rows.read_entry(connection, number))
 
+    def tree(self, number: int, row: int = 0) -> BranchTree:
+        """Return the tree that a text belongs to, opened there; NotFound if there is no such entry."""
+        return self._read(lambda connection: trees.read_tree(connection, number, row))
+
     def entries(self, conditions: HistoryFilter = ALL) -> Iterator[Entry]:
         """Yield all entries that fit, the newest first."""
         before = None
@@ -184,6 +189,11 @@ class History:
 
         with self._write_lock:
             self._write(change)
+
+    def prune(self, texts: Iterable[tuple[int, int]], *, pruned: bool) -> None:
+        """Remove texts, by entry and row, from their tree, or bring them back; they stay entries of the history."""
+        with self._write_lock:
+            self._write(lambda connection: trees.prune(connection, texts, pruned=pruned))
 
     def delete(self, numbers: Sequence[int]) -> None:
         """Delete entries; `restore` brings them back within a day. Raises NotFound if one is missing."""

@@ -39,6 +39,12 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.generate.tab:GenerateTab._on_branch",
     ),
     "check a story for contradictions": ("tabs.generate.story_check:StoryCheckPanel._on_open",),
+    "see the branches of a text as a tree of one's own: open, remove, undo and write them, within limits": (
+        "tabs.generate.tree.view:TreeView._on_open",
+        "tabs.generate.tree.view:TreeView._on_close",
+        "tabs.generate.tree.view:TreeView._on_ask",
+        "tabs.generate.tree.view:TreeView._on_write",
+    ),
     "see the request on screen as code": ("tabs.generate.use_from_code:UseFromCode._on_ask",),
     "pick one of the desk's models, a precision, a built-in preset and samplers": (
         "pickers:ModelPicker._precisions",
@@ -149,6 +155,7 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.history.view:HistoryView._on_newest",
         "tabs.history.view:HistoryView._on_entry",
         "tabs.history.view:HistoryView._on_generate",
+        "tabs.history.view:HistoryView._on_tree",
         "tabs.history.view:HistoryView._on_save",
         "tabs.history.view:HistoryView._on_delete",
         "tabs.history.view:HistoryView._on_undo",

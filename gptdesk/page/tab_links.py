@@ -45,8 +45,8 @@ class EntryView(Protocol):
     def entry_outputs(self) -> list[Block]:
         """Outputs of an event that returns the updates of `show_entry`."""
 
-    def show_entry(self, entry: Entry, values: Values) -> Updates:
-        """Return updates that show an entry; ValueError if one of its options is not known."""
+    def show_entry(self, entry: Entry, values: Values, *, as_tree: bool = False) -> Updates:
+        """Return updates that show an entry, and its tree if wanted; ValueError if an option is not known."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class TabLinks:
         """Outputs of an event that returns the updates of `open_entry`."""
         return [self.tabs, *self._entries[0].entry_outputs]
 
-    def open_entry(self, entry: Entry, values: Values) -> Updates:
+    def open_entry(self, entry: Entry, values: Values, *, as_tree: bool = False) -> Updates:
         """Return updates that show an entry of the history; ValueError if one of its options is not known."""
         view = self._entries[0]
-        return {self.tabs: gr.update(selected=view.title)} | view.show_entry(entry, values)
+        return {self.tabs: gr.update(selected=view.title)} | view.show_entry(entry, values, as_tree=as_tree)
 
     def add_plan_form(self, title: str, fill: Callable[[RunPlan], Updates], outputs: Sequence[Block]) -> None:
         """Let the tab `title` show plans of new runs."""

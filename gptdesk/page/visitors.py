@@ -57,6 +57,12 @@ def event_visitor() -> str | None:
     return visitor_of(request.headers.getlist("cookie")) if request else None
 
 
+def event_session() -> str:
+    """Return the session whose event is being handled; empty outside an event."""
+    request = LocalContext.request.get(None)
+    return (request.session_hash or "") if request else ""
+
+
 @contextmanager
 def event_of(request: gr.Request) -> Iterator[None]:
     """Count what is done in the block as part of this event: Gradio ends a stream outside of it."""

@@ -352,4 +352,6 @@ def test_each_released_schema_is_read(home: Path) -> None:
         assert history.search(HistoryFilter(text="upon"))[0].id == 1
         assert history.statistics().days[0].tokens == 3
         assert [(one.reason, one.texts) for one in history.statistics().endings] == [("length", 1)]
+        tree = history.tree(1)
+        assert (len(tree), tree.text(tree.current)) == (2, "Once upon a time")
         history.close()

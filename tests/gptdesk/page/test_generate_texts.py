@@ -518,3 +518,75 @@ def test_tokens_are_coloured_by_the_difference_to_another_model(page: "sync_api.
     expect(page.locator(".token-colour input:checked")).to_have_value("probability")
     page.locator("#tokens-1").click()
     expect(page.locator("#token-beside")).to_be_hidden()
+
+
+def test_branches_are_a_tree_that_keys_walk_and_a_reload_finds(page: "sync_api.Page", desk: RunningDesk) -> None:
+    expect = sync_api.expect
+    choose(page, "model", "short")
+    put(page, "max-new-tokens", 6)
+    put(page, "n", 1)
+    prompt(page).fill("The fox")
+    [first] = run(page)
+    for depth in range(1, 6):  # from the last token but one of the text before
+        page.locator(f"#tokens-{depth}").click()
+        end = len(texts(page)[depth - 1])
+        page.locator(f".token-view[data-card='{depth}'] .tokens button[data-i='{end - 2}']").click()
+        expect(page.locator(f".token-table[data-place='{end - 2}']")).to_be_visible()
+        page.locator(".token-table tr:not(.own) .branches").first.click()
+        expect(page.locator(f"#text-{depth + 1} textarea")).not_to_have_value("")
+        expect(page.locator("#generate")).to_be_enabled()
+    written = texts(page)
+    assert len(written) == 6
+    assert page.locator(".branch-tree").count() == 0  # nothing is drawn while it is closed
+    unfold(page, "tree")
+    items, open_item = page.locator(".tree-items [role=treeitem]"), page.locator(".tree-items [aria-selected=true]")
+    head = page.locator(".tree-head p")
+    expect(items).to_have_count(7)
+    expect(open_item).to_have_attribute("aria-level", "7")
+    open_item.focus()
+    for depth in range(5, 0, -1):  # back to the first text
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Enter")
+        expect(page.locator("#text-1 textarea")).to_have_value(written[depth - 1])
+        expect(head).to_contain_text(f"level {depth + 1} is open")
+        expect(open_item).to_be_focused()
+    assert texts(page) == [first]
+    page.keyboard.press("Control+z")
+    expect(head).to_contain_text("level 3 is open")
+    expect(page.locator("#text-1 textarea")).to_have_value(written[1])
+    page.keyboard.press("Control+y")
+    expect(page.locator("#text-1 textarea")).to_have_value(first)
+    # variants below it, sorted; right and left among them
+    put(page, "variants", 3)
+    assert len(run(page, "write-below")) == 3
+    expect(items).to_have_count(10)
+    parent = page.locator(".tree-items [aria-level='2']").get_attribute("data-node")
+    below = page.locator(f".tree-items [data-parent='{parent}']")
+    means = [
+        float(one.locator("span").inner_text().split(" ")[0].replace("\N{MINUS SIGN}", "-")) for one in below.all()
+    ]
+    assert means == sorted(means, reverse=True)
+    below.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(below.nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Delete")
+    expect(below).to_have_count(3)
+    left = items.count()
+    page.locator(".tree-actions [data-do=undo]").click()
+    expect(below).to_have_count(4)
+    page.locator(".tree-actions [data-do=redo]").click()
+    expect(items).to_have_count(left)
+    level = head.inner_text().split(" · ")[1]
+    open_page(page, desk)
+    expect(page.locator(".branch-tree")).to_have_count(0)
+    unfold(page, "tree")
+    expect(items).to_have_count(left)
+    expect(head).to_contain_text(level)
+    # also from the History tab, at the text that is chosen there
+    page.get_by_role("tab", name="History").click()
+    page.locator("#history-list label").nth(6).click()  # the first of the seven of this test
+    page.locator("#history-tree").click()
+    expect(page.locator("#text-1 textarea")).to_have_value(first)
+    expect(items).to_have_count(left)
+    expect(head).to_contain_text("level 2 is open")

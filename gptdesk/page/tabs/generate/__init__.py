@@ -2,11 +2,11 @@
 
 from gptdesk.desk import Desk
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.generate import look, story_check, tokens
+from gptdesk.page.tabs.generate import look, story_check, tokens, tree
 from gptdesk.page.tabs.generate.tab import TITLE, GenerateTab
 
-CSS = look.CSS + tokens.CSS + story_check.CSS
-SCRIPT = look.SCRIPT + tokens.SCRIPT + story_check.SCRIPT
+CSS = look.CSS + tokens.CSS + story_check.CSS + tree.CSS
+SCRIPT = look.SCRIPT + tokens.SCRIPT + story_check.SCRIPT + tree.SCRIPT
 
 __all__ = ["CSS", "SCRIPT", "TITLE", "build"]
 

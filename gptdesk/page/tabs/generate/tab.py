@@ -24,8 +24,9 @@ from gptdesk.page.tabs.generate.settings_panel import SettingsPanel
 from gptdesk.page.tabs.generate.story_check import StoryCheckPanel
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES, TextCards
 from gptdesk.page.tabs.generate.tokens import TokensView
+from gptdesk.page.tabs.generate.tree import TreeView
 from gptdesk.page.tabs.generate.use_from_code import UseFromCode
-from gptdesk.page.tabs.generate.writing import Stats, Writer
+from gptdesk.page.tabs.generate.writing import Plan, Stats, Writer
 
 TITLE = "Generate"
 
@@ -77,6 +78,7 @@ class GenerateTab:
             self.texts = TextCards(TITLE)
             self.tokens = TokensView(self.desk, self.texts)
             self.stats = Stats()
+            self.tree = TreeView(self.desk, self.texts)
         self.copy = BrowserCopy(self.texts.saved_as) if self.desk.settings.public else None
         self.story = StoryCheckPanel(self.desk, self.texts)
         self.of_stories: list[Block] = [self.example_row, self.story.panel]
@@ -89,6 +91,7 @@ class GenerateTab:
         inputs: set[Block] = {*controls, *texts.inputs, self.kept.restored}
         outputs = [*self.actions.outputs, *self.writer.outputs, *self.tokens.outputs, *self.story.closed]
         outputs += settings.seed_outputs
+        outputs += self.tree.outputs
         self.generate.click(self._on_generate, inputs, outputs, **STREAMING)
         self.show_me.click(self._on_show_me, inputs, [*outputs, self.prompt], **STREAMING)
         taken_back = [*texts.outputs, self.undo, self.stats.line, self.stats.compare]
@@ -119,6 +122,7 @@ class GenerateTab:
         asked = {settings.seed, settings.new_seed, *texts.inputs}
         gr.on(moved, self._on_sampler, asked, settings.seed_outputs, **latest)
         self.tokens.wire(settings, inputs)
+        self.tree.wire(self, inputs, outputs)
         self.kept.wire()
         loaded = [*self.entry_outputs, self.count, *self.of_stories, self.kept.restored]
         loaded += self.prompts.outputs if self.prompts else []
@@ -166,10 +170,9 @@ class GenerateTab:
             text = str(text or values[self.prompt] or "")
             key, generation = self.settings.request(values, text, n=None if card is None else 1)
             self.kept.remember(values)
-            yield self.story.closed | (self.tokens.close(request) if card is None else {})
-            record = self.tokens.recorder(request, key, generation, text)
-            begun = self.settings.release_seed(draw=True) if self.settings.keeps_seed(values) else {}
-            yield from self.writer.stream(key, generation, call, values=values, card=card, record=record, begun=begun)
+            yield self.story.closed
+            plan = Plan(key, generation, text, card=card, source=None if card is None else text)
+            yield from self.tree.write(plan, call, values, request)
 
         yield from self.actions.run(work, request)
 
@@ -177,11 +180,10 @@ class GenerateTab:
         """Continue the text whose tokens are shown from one of them with another token, as a new text."""
 
         def work(call: Call) -> Generator[Updates, None, None]:
-            key, generation, text, card = self.tokens.branch(values, request)
+            plan = self.tokens.branch(values, request)
             self.kept.remember(values)
             yield self.story.closed
-            record = self.tokens.recorder(request, key, generation, text)
-            yield from self.writer.stream(key, generation, call, values=values, card=card, prompt=text, record=record)
+            yield from self.tree.write(plan, call, values, request)
 
         yield from self.actions.run(work, request)
 
@@ -260,11 +262,12 @@ class GenerateTab:
     @property
     def entry_outputs(self) -> list[Block]:
         """Outputs of an event that returns the updates of `show_entry`."""
-        return [*self.kept.controls, *self.texts.outputs, self.undo, self.settings.seed_note]
+        return [*self.kept.controls, *self.texts.outputs, self.undo, self.settings.seed_note, *self.tree.outputs]
 
-    def show_entry(self, entry: Entry, values: Values) -> Updates:
+    def show_entry(self, entry: Entry, values: Values, *, as_tree: bool = False) -> Updates:
         """Return updates that show an entry of the history, so that Generate writes it once more; Undo takes it back.
 
+        With `as_tree`, the tree that it belongs to is drawn.
         Raises ValueError if one of its samplers or options is not known here.
         """
         settings = self.settings.show_entry(entry)
@@ -274,7 +277,8 @@ class GenerateTab:
         self.texts.save_history(self.kept, steps)
         self.texts.save(self.kept, texts)
         updates: Updates = {self.prompt: entry.prompt, self.undo: gr.update(interactive=True)}
-        return updates | self.texts.show(texts) | {self.texts.history: steps} | settings
+        tree = self.tree.show_entry(entry, as_tree=as_tree)
+        return updates | self.texts.show(texts) | {self.texts.history: steps} | settings | tree
 
     # Saved state
 
@@ -288,6 +292,7 @@ class GenerateTab:
         stored = self.copy.read(sent) if self.copy else self.kept.values()
         kept = self.kept.read(stored)
         updates = self.kept.updates(kept) | self.texts.restored(stored) | self.settings.show(kept)
+        updates |= self.tree.restored()
         updates[self.undo] = gr.update(interactive=bool(updates[self.texts.history]))
         picked = self.settings.model.first_of(kept.get("model"))
         updates |= shown_for(picked, self.of_stories)

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 import gradio as gr
 from gradio.blocks import Block
 
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult
+from gptdesk.history import Branch
 from gptdesk.page.long_action import Call, LongActions
 from gptdesk.page.option_widgets import Updates, Values
 from gptdesk.page.persistence import SavedState
@@ -20,6 +22,18 @@ from models.manager import ModelKey
 SAME_TEXT = "The text is the same as before: same seed. Tick “Draw a new seed” for another one."
 SAME_TEXT_CHANGED = "The text is the same as before: what you changed makes no difference with this seed."
 SAVE_EVERY = 0.5  # seconds between two saved copies of a text that is being generated
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Generation of the tab, with its place in the cards and in the tree."""
+
+    key: ModelKey
+    request: GenerationRequest
+    prompt: str  # beginning of the texts
+    card: int | None = None  # the one that takes the text; None: all
+    source: str | None = None  # text that it continues or branches from
+    cut: int | None = None  # characters of that text before the token that another replaces
 
 
 class Stats:
@@ -69,26 +83,24 @@ class Writer:
 
     def stream(
         self,
-        key: ModelKey,
-        request: GenerationRequest,
+        plan: Plan,
         call: Call,
         *,
         values: Values,
-        card: int | None,
-        prompt: str | None = None,
         record: Callable[[GenerationResult, int], None] = lambda result, first: None,
         begun: Updates | None = None,
+        branch: Branch | None = None,
     ) -> Generator[Updates, None, None]:
         """Yield updates while the texts grow, and save them meanwhile; the texts before stay until the first token.
 
-        With the index of a `card`, that one alone changes; one after those shown is added. `prompt` is the beginning of
-        the texts, if it is not the request's. `record` gets the result, and the card of its first text. The updates
-        `begun` come once the text begins; there are some where the desk has kept the seed.
+        With the index of a `card`, that one alone changes; one after those shown is added. `record` gets the result,
+        and the card of its first text. The updates `begun` come once the text begins; there are some where the desk has
+        kept the seed. `branch`: as `Desk.generate`.
         """
-        prompt = request.prompt if prompt is None else prompt
+        key, request, prompt, card = plan.key, plan.request, plan.prompt, plan.card
         yield {self._stats.line: "Reading the prompt …", self._stats.compare: gr.update(visible=False)}
         result = GenerationResult(request.n)
-        stream = self._desk.generate(key, request, stop=call.stop, owner=call.owner)
+        stream = self._desk.generate(key, request, stop=call.stop, owner=call.owner, branch=branch)
         before = self._texts.texts(values)
         count, first = (request.n, 0) if card is None else (max(len(before), card + 1), card)
         saved: float | None = None

@@ -68,6 +68,7 @@ class HistoryView:
         self.texts = gr.HTML(elem_id="history-texts", elem_classes="bare")
         with gr.Row():
             self.open = gr.Button("Open in Generate", variant="primary", min_width=120, elem_id="history-open")
+            self.as_tree = gr.Button("Open as a tree", min_width=120, elem_id="history-tree")
             self._recipe.lay_out_button()
             self.delete = gr.Button("Delete", min_width=80, elem_id="history-delete")
         self._recipe.lay_out_result()
@@ -126,6 +127,7 @@ class HistoryView:
         self._links = links
         self._recipe.wire(self._shown)
         self.open.click(self._on_generate, {self._shown, *links.entry_inputs}, links.entry_outputs, **WITH_MESSAGES)
+        self.as_tree.click(self._on_tree, {self._shown, *links.entry_inputs}, links.entry_outputs, **WITH_MESSAGES)
         self._compare.wire(self._shown)
         for button in links.compare_buttons:
             button.click(self._on_newest, of_list, [links.tabs, *both], **WITH_MESSAGES)
@@ -238,6 +240,10 @@ class HistoryView:
     @shows_errors
     def _on_generate(self, values: Values) -> object:
         return self._links.open_entry(self._entry_of(values[self._shown]), values)
+
+    @shows_errors
+    def _on_tree(self, values: Values) -> object:
+        return self._links.open_entry(self._entry_of(values[self._shown]), values, as_tree=True)
 
     def _entry_of(self, number: object) -> Entry:
         if not isinstance(number, int):

@@ -94,8 +94,14 @@ class OpenText:
 
     def text(self, index: int, token: int, tokenizer: Tokenizer) -> str:
         """Return the text of the tokens before a place, and then of `token`; without the one that begins a document."""
-        tokens = (*self.tokens[:index], token)
-        begins = tokens[0] == tokenizer.start and tokens[0] in tokenizer.special_ids.eos
+        return self._decoded((*self.tokens[:index], token), tokenizer)
+
+    def text_before(self, index: int, tokenizer: Tokenizer) -> str:
+        """Return the text of the tokens before a place, as `text` has it."""
+        return self._decoded(self.tokens[:index], tokenizer)
+
+    def _decoded(self, tokens: tuple[int, ...], tokenizer: Tokenizer) -> str:
+        begins = tokens[:1] == (tokenizer.start,) and tokens[0] in tokenizer.special_ids.eos
         return tokenizer.decode(tokens[1:] if begins else tokens)
 
     def before(self, index: int) -> Sequence[int]:

@@ -22,6 +22,7 @@ from gptdesk.page.tabs.generate.tokens.drawing import fault_html, text_html
 from gptdesk.page.tabs.generate.tokens.explaining import heading, next_token_table
 from gptdesk.page.tabs.generate.tokens.look import FOLLOW
 from gptdesk.page.tabs.generate.tokens.opened_texts import BySession, OpenText, Place, Written
+from gptdesk.page.tabs.generate.writing import Plan
 from models.manager import LoadedModel, ModelKey
 
 Result = TypeVar("Result")
@@ -115,8 +116,8 @@ class TokensView:
             self._search: "",
         }
 
-    def branch(self, values: Values, request: gr.Request) -> tuple[ModelKey, GenerationRequest, str, int]:
-        """Return model and request that continue the text with another token, the text up to it, and a new card.
+    def branch(self, values: Values, request: gr.Request) -> Plan:
+        """Return the request that continues the text with another token, in a new card.
 
         Raises ValueError as `inspection.branch`, and where all cards are taken.
         """
@@ -129,8 +130,15 @@ class TokensView:
         size = opened.place.logits.shape[1]
         ids = branch(opened.tokens, index, token, vocabulary=size, dropped=opened.dropped)
         _, generation = self._settings.request(values, "", n=1)
-        text = opened.text(index, token, self._desk.tokenizer(opened.key.name))
-        return opened.key, generation.model_copy(update={"prompt_ids": ids}), text, card
+        tokenizer = self._desk.tokenizer(opened.key.name)
+        return Plan(
+            opened.key,
+            generation.model_copy(update={"prompt_ids": ids}),
+            prompt=opened.text(index, token, tokenizer),
+            card=card,
+            source=opened.text_before(len(opened.tokens), tokenizer),
+            cut=len(opened.text_before(index, tokenizer)),
+        )
 
     # Tokens of a text
 

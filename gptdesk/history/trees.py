@@ -1,0 +1,67 @@
+"""Trees of texts in the history: read, and pruned, within a transaction of the caller."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from gptdesk.history import rows
+from gptdesk.inspection.tree import KINDS, MOST_NODES, ROOT, BranchTree, Grown, Place
+
+# UNION, not UNION ALL, so that a cycle in a damaged file ends
+FIRST = """
+WITH RECURSIVE above (id) AS (
+    SELECT ? UNION SELECT parent FROM branches JOIN above ON generation = above.id
+) SELECT min(id) FROM above
+"""  # a parent is older than what branches from it
+ALL = """
+WITH RECURSIVE tree (id) AS (
+    SELECT ? UNION SELECT generation FROM branches JOIN tree ON parent = tree.id LIMIT ?
+)
+SELECT id, branches.parent, branches.row, kept, kind, added, model || ':' || precision, seed
+FROM tree JOIN generations USING (id) LEFT JOIN branches ON generation = id WHERE deleted IS NULL ORDER BY id
+"""
+TEXTS = """
+SELECT row, text, tokens, logprobs FROM sequences WHERE generation = ?
+AND NOT EXISTS (SELECT 1 FROM pruned WHERE pruned.generation = sequences.generation AND pruned.row = sequences.row)
+ORDER BY row
+"""
+
+
+def prune(connection: sqlite3.Connection, texts: Iterable[tuple[int, int]], *, pruned: bool) -> None:
+    """Remove texts from their tree, or bring them back; those that are gone are left out."""
+    if pruned:
+        query = "INSERT OR IGNORE INTO pruned SELECT generation, row FROM sequences WHERE generation = ? AND row = ?"
+    else:
+        query = "DELETE FROM pruned WHERE generation = ? AND row = ?"
+    connection.executemany(query, texts)
+
+
+def read_tree(connection: sqlite3.Connection, number: int, row: int, *, most: int = MOST_NODES) -> BranchTree:
+    """Return the tree of a text, opened there, or at its prompt if it was removed from it.
+
+    Of a larger tree than `most`, the newest texts are left out; and with each that was deleted, what follows it.
+    """
+    rows.check_there(connection, number)
+    (first,) = connection.execute(FIRST, (number,)).fetchone()
+    (prompt,) = connection.execute("SELECT prompt FROM generations WHERE id = ?", (first,)).fetchone()
+    tree, found = BranchTree(prompt, most=most), dict[tuple[int, int], int]()
+    for entry, parent, parent_row, kept, kind, added, source, seed in connection.execute(ALL, (first, most)).fetchall():
+        above = ROOT if parent_row is None else found.get((parent, parent_row))
+        if parent is None:
+            place: Place | None = Place(ROOT, len(prompt), "", "generated")
+        else:
+            place = None if above is None or kind not in KINDS else Place(above, kept, added, kind)
+        texts = _texts(connection, entry)[: tree.room]
+        if place and texts:
+            ids = tree.add(place, texts, source=source, seed=seed)
+            found |= {one.entry: node for one, node in zip(texts, ids, strict=True) if one.entry}
+    tree.start_at(found.get((number, row), ROOT))
+    return tree
+
+
+def _texts(connection: sqlite3.Connection, entry: int) -> list[Grown]:
+    """Return the texts of a generation, but for those that were removed from the tree."""
+    found = []
+    for row, text, tokens, logprobs in connection.execute(TEXTS, (entry,)):
+        values = rows.unblob("f", logprobs)
+        found.append(Grown(text, len(tokens) // 4, sum(values) / len(values) if values else None, (entry, row)))
+    return found
