@@ -138,9 +138,14 @@ class Batcher:
         """Return the logits (B, V) of each item, None for one that the engine refuses."""
         try:
             return list(self._engine.step([(item.tokens, item.cache) for item in batch]))
-        except Exception:
+        except (ValueError, IndexError):
             # refused before anything was written: each by itself, so that only the faulty one fails
             return [self._alone(item) for item in batch]
+        except Exception as error:
+            # the step itself failed, for all of them: to repeat it would hide that
+            for item in batch:
+                item.fail(error)
+            return [None] * len(batch)
 
     def _alone(self, item: _Item[object]) -> Tensor | None:
         """Return the logits (B, V) of one item, None if the engine refuses it."""
