@@ -109,6 +109,12 @@ def observed(loaded: LoadedModel, observe: Callable[[Tensor, Callable[[], Tensor
     return replace(loaded, model=engine, prefixes=PrefixCache(), batcher=Batcher(engine))  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def torch_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's kernels instead of the compiled step."""
+    monkeypatch.setenv("GPTDESK_KERNELS", "torch")
+
+
 @pytest.fixture(scope="session")
 def in_event_loop() -> Callable[[Callable[[], Made]], Made]:
     """Call something in a running event loop; Gradio makes one for each of its locks otherwise, and closes none."""
