@@ -117,7 +117,7 @@ class StoredTensors:
                 file.seek(begin)
                 # numpy knows no bfloat16, and no bytes of a tensor without dimensions
                 whole = end - begin == data.nbytes and (
-                    file.readinto(data.view(-1).view(torch.uint8).numpy()) == data.nbytes  # type: ignore[attr-defined]
+                    file.readinto(data.view(-1).view(torch.uint8).numpy()) == data.nbytes  # type: ignore[arg-type]
                 )
         except OSError as error:
             raise _incomplete(name, error) from error

@@ -45,9 +45,7 @@ def loaded(request: pytest.FixtureRequest) -> LoadedModel:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTDESK_KERNELS", step or "auto")
         running = Engine.of(model, PRECISIONS[precision])
-    return LoadedModel(
-        ModelKey("random", precision), running, TOKENIZER, CONFIG, 0, PrefixCache(), Batcher(running)
-    )
+    return LoadedModel(ModelKey("random", precision), running, TOKENIZER, CONFIG, 0, PrefixCache(), Batcher(running))
 
 
 def fresh(loaded: LoadedModel) -> LoadedModel:
