@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SWITCH, DEFAULT = "GPTDESK_KERNELS", "torch"
+SWITCH, DEFAULT = "GPTDESK_KERNELS", "auto"
 CHOICES = ("auto", "native", "torch")
 PATIENCE = 300.0  # seconds to wait while another process compiles
 LOADING_PATIENCE = 20.0  # or loads
