@@ -15,8 +15,10 @@ COPY samplers ./samplers
 COPY models ./models
 COPY gptdesk ./gptdesk
 USER 1000
+# code that is compiled for this processor lies in the volume, too, so that it is there at the next start
 ENV PATH=/opt/desk/bin:$PATH \
-    GPTDESK_HOME=/home/desk/data
+    GPTDESK_HOME=/home/desk/data \
+    XDG_CACHE_HOME=/home/desk/data/.cache
 VOLUME /home/desk/data
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \

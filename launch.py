@@ -26,7 +26,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -104,6 +104,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 BUNDLE = ROOT / "bundle"  # wheels and models that `gptdesk bundle` packed with the program, and their checksums
 MANIFEST = BUNDLE / "bundle.json"
 STAMP = "gptdesk-stamp.json"
+LONGEST_PREPARATION = 300.0  # seconds that the first start waits for compiled code; the desk compiles what is left
 FORMAT = 1  # of environments; a larger number has those of an older launch.py made anew
 
 
@@ -116,12 +117,16 @@ class Fault(Exception):
 
 
 class Plan(NamedTuple):
-    """Environment to have: folder, requirements, modules that must import, and the fingerprint of all that."""
+    """Environment to have: folder, requirements, modules that must import, and the fingerprint of all that.
+
+    `prepare` is the module of the clone that is run once in it; empty: none.
+    """
 
     folder: Path
     packages: list[str]
     verify: list[str]
     key: str
+    prepare: str = ""
 
 
 def user_data_folder() -> Path:
@@ -148,19 +153,26 @@ def check_home(home: Path) -> None:
         raise Fault(f"The home folder {home} cannot be used ({reason}): choose another, with --home DIR.", 2) from None
 
 
-def make_plan(home: Path, *, testing: bool) -> Plan:
-    """Return the plan of the app's environment, or the tests', from pyproject.toml and constraints.txt."""
+def project_settings() -> dict:
+    """Return what pyproject.toml says."""
     import tomllib  # new in Python 3.11
 
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def make_plan(home: Path, *, testing: bool) -> Plan:
+    """Return the plan of the app's environment, or the tests', from pyproject.toml and constraints.txt."""
+    settings = project_settings()
     packages = settings["project"]["dependencies"]
     if testing:
         packages = packages + settings["project"]["optional-dependencies"]["test"]
-    verify = settings["tool"]["gptdesk"]["launch"]["verify"]
+    ours = settings["tool"]["gptdesk"]["launch"]
+    verify = ours["verify"]
     pins = [line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     made_of = json.dumps([FORMAT, sys.platform, platform.machine(), packages, verify, pins])
     folder = home / ("env-test" if testing else "env")
-    return Plan(folder, packages, verify, key=hashlib.sha256(made_of.encode()).hexdigest())
+    key = hashlib.sha256(made_of.encode()).hexdigest()
+    return Plan(folder, packages, verify, key=key, prepare=ours.get("prepare", ""))
 
 
 # --- 3. State of an environment ---------------------------------------------------------------------------------
@@ -324,28 +336,42 @@ def pip_install(pip: list[str], arguments: list[str], *, folder: Path, log: Path
     """
     source = ["--no-index", "--find-links", str(wheels)] if wheels else []
     command = [*pip, "install", *PIP_OPTIONS, *source, *arguments]
-    started, free = time.monotonic(), shutil.disk_usage(folder).free
+    free, doing = shutil.disk_usage(folder).free, "installing" if wheels else "downloading and installing"
+
+    def progress(seconds: float) -> str:
+        megabytes = max(0, free - shutil.disk_usage(folder).free) / 1e6
+        return f"{doing}: {megabytes:,.0f} MB in {seconds:.0f} s"
+
+    environment = pip_environment(folder / "tmp", offline=wheels is not None)
+    code, output = run_visibly(command, environment, log=log, progress=progress)
+    if code:
+        raise Fault(f"{explanation(output)}\nThe incomplete environment was removed. The complete log: {log}")
+
+
+def run_visibly(
+    command: list[str], environment: dict[str, str], *, log: Path, progress: Callable[[float], str], limit: float = 1e9
+) -> tuple[int, str]:
+    """Run a child, its output into the log, and say after how many seconds it has got how far.
+
+    Return its exit code and output. After `limit` seconds it is ended.
+    """
+    started = time.monotonic()
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     with open(log, "ab", buffering=0) as record:
         record.write(f"$ {shlex.join(command)}\n".encode())
         start = record.tell()
-        environment = pip_environment(folder / "tmp", offline=wheels is not None)
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=record, stderr=record)
         try:
-            while child.poll() is None:
+            while child.poll() is None and time.monotonic() - started < limit:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(TICK if on_terminal else 10 * TICK)
-                megabytes = max(0, free - shutil.disk_usage(folder).free) / 1e6
-                doing = "installing" if wheels else "downloading and installing"
-                words = f"  {doing}: {megabytes:,.0f} MB in {time.monotonic() - started:.0f} s"
+                words = f"  {progress(time.monotonic() - started)}"
                 say(words, end="\r" if on_terminal and child.poll() is None else "\n")
         finally:
             if child.poll() is None:
                 child.terminate()
                 child.wait()
-    if child.returncode:
-        output = log.read_bytes()[start:].decode("utf-8", "replace")
-        raise Fault(f"{explanation(output)}\nThe incomplete environment was removed. The complete log: {log}")
+    return child.returncode, log.read_bytes()[start:].decode("utf-8", "replace")
 
 
 # --- 6. Building an environment ---------------------------------------------------------------------------------
@@ -359,6 +385,7 @@ def ensure(home: Path, *, testing: bool = False, repair: bool = False) -> Plan:
             shutil.rmtree(leftover, ignore_errors=True)
         if repair or not is_ready(plan):
             build(plan, home, None if testing else bundled_wheels())  # a bundle has no test tools
+            prepare(plan, home)
     return plan
 
 
@@ -420,6 +447,25 @@ def build(plan: Plan, home: Path, wheels: Path | None) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def prepare(plan: Plan, home: Path) -> None:
+    """Run the module that prepares a new environment, if the plan has one; a failure is told, and stops nothing."""
+    if not plan.prepare:
+        return
+    command, log = [str(python_of(plan.folder)), "-m", plan.prepare], home / "logs" / "install.log"
+    code, output = 1, ""
+    with suppress(OSError):
+        code, output = run_visibly(
+            command,
+            desk_environment(home),
+            log=log,
+            progress=lambda seconds: f"compiling for this processor: {seconds:.0f} s",
+            limit=LONGEST_PREPARATION,
+        )
+    if code:
+        reason = (output.strip().splitlines() or [f"it ended with code {code}"])[-1][:200]
+        say(f"  Not compiled, so models run more slowly: {reason} (the complete log: {log})")
+
+
 def torch_build() -> tuple[str, float, int]:
     """Return the index to take torch from ("": PyPI), and the gigabytes to download and to have free."""
     if sys.platform == "darwin":
@@ -427,7 +473,7 @@ def torch_build() -> tuple[str, float, int]:
     with suppress(OSError, subprocess.TimeoutExpired):
         if subprocess.run(["nvidia-smi"], capture_output=True, timeout=20).returncode == 0:
             return CUDA_WHEELS if WINDOWS else "", 3, 10
-    return CPU_WHEELS, 0.3, 3
+    return CPU_WHEELS, 0.4, 3
 
 
 def pip_rounds(pip: list[str], packages: list[str], *, index: str, folder: Path) -> list[list[str]]:
@@ -586,6 +632,9 @@ def main(words: list[str]) -> int:
         return 0
     if os.environ.get("SPACE_ID"):  # a Hugging Face Space has installed everything where this Python finds it
         space = {**os.environ, "GPTDESK_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        module = project_settings()["tool"]["gptdesk"]["launch"].get("prepare")
+        if module:  # it forgets what was compiled whenever it sleeps
+            subprocess.call([sys.executable, "-m", module], env=space)
         os.execve(sys.executable, [sys.executable, "-m", "gptdesk", *words], space)
     check_home(home)
     verb = words[0] if words else ""

@@ -5,7 +5,7 @@ waits by then. While it samples, the next one leads, so that Python and the step
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
 from torch import Tensor
@@ -14,6 +14,21 @@ from models.cache import KVCache
 from models.engine import Engine
 
 Choice = TypeVar("Choice")
+
+
+class Chooser(Generic[Choice]):
+    """Function of the logits (B, V) of one generation; those with the same `key` can be called together."""
+
+    key: object = None  # None: with no other
+
+    def __call__(self, logits: Tensor) -> Choice:
+        """Return the choice by logits (B, V)."""
+        raise NotImplementedError
+
+    def together(self, choosers: "Sequence[Chooser[Choice]]", logits: Sequence[Tensor]) -> list[Choice | Exception]:
+        """Return what each of several choosers of this key returns for its logits (B, V), or the error it raises."""
+        raise NotImplementedError
+
 
 MOST_ROWS = 32  # of a step, unless one request has more: a token of each must not take long
 
@@ -27,15 +42,28 @@ class _Item(Generic[Choice]):
         self.error: BaseException | None = None
         self.turn = threading.Lock()  # released when it is done, or when its thread is to lead
         self.turn.acquire()
-        self._choose = choose
+        self.choose = choose
         self._choice: Choice | None = None
+
+    @property
+    def key(self) -> object:
+        """Key of those whose functions can be called together with its own; None if there are none."""
+        return self.choose.key if isinstance(self.choose, Chooser) else None
 
     def finish(self, logits: Tensor) -> None:
         """Call the function of the logits (B, V); what it raises is raised in the thread of this item."""
         try:
-            self._choice = self._choose(logits)
+            self._choice = self.choose(logits)
         except Exception as error:
             self.error = error
+        self.done = True
+
+    def settle(self, choice: Choice | Exception) -> None:
+        """Keep what the function has returned or raised."""
+        if isinstance(choice, Exception):
+            self.error = choice
+        else:
+            self._choice = choice
         self.done = True
 
     def fail(self, error: BaseException) -> None:
@@ -102,11 +130,11 @@ class Batcher:
             finally:
                 with self._lock:
                     self._pass_on()
-            for item, one in zip(batch, logits, strict=True):
-                if one is not None:
-                    item.finish(one)
-                if item is not own:
-                    item.turn.release()
+            for items, ready in _groups(batch, logits):
+                _finish(items, ready)
+                for item in items:
+                    if item is not own:
+                        item.turn.release()
         except BaseException as error:  # an interrupt: nobody must wait for this thread
             for item in batch:
                 if not item.done:
@@ -138,9 +166,14 @@ class Batcher:
         """Return the logits (B, V) of each item, None for one that the engine refuses."""
         try:
             return list(self._engine.step([(item.tokens, item.cache) for item in batch]))
-        except Exception:
+        except (ValueError, IndexError):
             # refused before anything was written: each by itself, so that only the faulty one fails
             return [self._alone(item) for item in batch]
+        except Exception as error:
+            # the step itself failed, for all of them: to repeat it would hide that
+            for item in batch:
+                item.fail(error)
+            return [None] * len(batch)
 
     def _alone(self, item: _Item[object]) -> Tensor | None:
         """Return the logits (B, V) of one item, None if the engine refuses it."""
@@ -149,3 +182,29 @@ class Batcher:
         except Exception as error:
             item.fail(error)
             return None
+
+
+def _groups(
+    batch: list[_Item[object]], logits: list[Tensor | None]
+) -> Iterator[tuple[list[_Item[object]], list[Tensor | None]]]:
+    """Yield items whose functions can be called together, in the order of the first of each group, and their logits."""
+    groups: dict[object, tuple[list[_Item[object]], list[Tensor | None]]] = {}
+    for item, one in zip(batch, logits, strict=True):
+        key = (item.key,) if item.key is not None and one is not None else item
+        items, ready = groups.setdefault(key, ([], []))
+        items.append(item)
+        ready.append(one)
+    yield from groups.values()
+
+
+def _finish(items: list[_Item[object]], logits: list[Tensor | None]) -> None:
+    """Call the functions of one group; logits that are None are those of an item that has failed."""
+    given = [one for one in logits if one is not None]
+    if len(given) < 2:
+        for item, one in zip(items, logits, strict=True):
+            if one is not None:
+                item.finish(one)
+        return
+    choosers = [cast("Chooser[object]", item.choose) for item in items]
+    for item, choice in zip(items, choosers[0].together(choosers, given), strict=True):
+        item.settle(choice)

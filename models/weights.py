@@ -4,11 +4,13 @@ A network, an engine and a checkpoint are made of a `WeightSource`: the file of 
 reader of a foreign format.
 """
 
+import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +24,9 @@ from models.precision import HEAD, WTE, Precision
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"  # of weights in several files
 INDEX_LIMIT = 10_000_000  # bytes
+SIZE_BYTES = 8  # of a safetensors file, with the size of its header
+TYPES = {kind: dtype for dtype, kind in layout.KINDS.items()} | {"F64": torch.float64}
+FileVersion: TypeAlias = tuple[int, int, int]  # number, size in bytes, time of the last change
 FILE_NAME = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
 PICKLES = ("pytorch_model.bin", "model.pt", "pytorch_model.bin.index.json")
 
@@ -80,8 +85,8 @@ def weight_files(folder: Path) -> list[str]:
 class StoredTensors:
     """The tensors of a folder by the names in its files: model.safetensors, or the files that its index names.
 
-    A file is mapped for no longer than one read takes, so a loaded model counts once in memory and does not depend on
-    what becomes of its files.
+    Values are read, not mapped: a loaded model does not depend on what becomes of its files, and one that another
+    program cuts while it is read gives a sentence, where a mapped one would end the process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,9 +94,10 @@ class StoredTensors:
         self._folder = folder
         names = [name for name in weight_files(folder) if name != INDEX]
         self._files: dict[str, str] = {}  # by the name of a tensor
+        self._places: dict[str, tuple[FileVersion, dict[str, tuple[int, int]]]] = {}  # by the name of a file
         self.headers: dict[str, tuple[tuple[int, ...], str]] = {}  # shape and type of each tensor
         for name in names:
-            with self._open(name) as file:
+            with self._checked(name) as file:
                 for key in file.keys():  # noqa: SIM118 - it is no dict
                     header = file.get_slice(key)
                     self.headers[key] = tuple(header.get_shape()), header.get_dtype()
@@ -100,16 +106,54 @@ class StoredTensors:
         self.prefix = layout.PREFIX if any(key.startswith(layout.PREFIX) for key in self.headers) else ""
 
     def read(self, key: str) -> Tensor:
-        """Return one tensor."""
-        with self._open(self._files[key]) as file:
-            value: Tensor = file.get_tensor(key)
-            return value
+        """Return one tensor, in memory of its own; ValueError if the file is damaged, or another one by now."""
+        name, (shape, kind) = self._files[key], self.headers[key]
+        if kind not in TYPES:
+            raise ValueError(f"{key} in {name} is of the type {kind}, not one of {', '.join(TYPES)}")
+        data = torch.empty(shape, dtype=TYPES[kind])
+        try:
+            with open(self._folder / name, "rb") as file:
+                begin, end = self._find(file, name).get(key, (0, -1))
+                file.seek(begin)
+                # numpy knows no bfloat16, and no bytes of a tensor without dimensions
+                whole = end - begin == data.nbytes and (
+                    file.readinto(data.view(-1).view(torch.uint8).numpy()) == data.nbytes  # type: ignore[arg-type]
+                )
+        except OSError as error:
+            raise _incomplete(name, error) from error
+        if not whole:
+            raise _incomplete(name, f"it was cut or replaced while {key} was read")
+        return data
 
-    def _open(self, name: str) -> safe_open:
+    def _find(self, file: BinaryIO, name: str) -> dict[str, tuple[int, int]]:
+        """Return where the bytes of each tensor of an open file begin and end; ValueError if it is damaged."""
+        status = os.fstat(file.fileno())
+        version = status.st_ino, status.st_size, status.st_mtime_ns
+        known = self._places.get(name)
+        if known is None or known[0] != version:
+            with self._checked(name):
+                size = int.from_bytes(file.read(SIZE_BYTES), "little")
+                try:
+                    entries: dict[str, dict[str, list[int]]] = json.loads(file.read(size))
+                except ValueError as error:
+                    raise _incomplete(name, error) from error
+            start = SIZE_BYTES + size
+            entries.pop("__metadata__", None)
+            places = {key: entry["data_offsets"] for key, entry in entries.items()}
+            known = version, {key: (start + begin, start + end) for key, (begin, end) in places.items()}
+            self._places[name] = known
+        return known[1]
+
+    def _checked(self, name: str) -> safe_open:
+        """Return a file whose header fits its size, opened for the header alone."""
         try:
             return safe_open(self._folder / name, framework="pt")
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{name} is damaged or incomplete ({error}); copy it again") from error
+            raise _incomplete(name, error) from error
+
+
+def _incomplete(name: str, reason: object) -> ValueError:
+    return ValueError(f"{name} is damaged or incomplete ({reason}); copy it again")
 
 
 def has_own_head(folder: Path) -> bool:
@@ -178,7 +222,7 @@ class WeightFile:
         value = self._stored.read(key)
         if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise ValueError(f"{WEIGHTS} holds values that are not finite numbers, in {name}")
-        value = (value.t() if tensor.transposed else value).clone(memory_format=torch.contiguous_format)
+        value = (value.t() if tensor.transposed else value).contiguous()
         if self._query_scales and ".attn.c_attn." in name:
             # queries, keys and values side by side: the first third of (3C, C), or of the bias (3C,)
             value = value.float()

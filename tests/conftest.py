@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
+from models.native import compiled
 from models.precision import PRECISIONS, Precision
 from models.precision.matrix import Encoding
 from models.prefix import PrefixCache
@@ -40,13 +43,20 @@ class Whisper(Sampler):
         return logits * (1 - self.softness / 3)
 '''
 os.environ |= {
-    "GPTDESK_KERNELS": "torch",
+    "GPTDESK_KERNELS": "auto",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 torch.set_num_threads(1)  # the models are tiny: threads that wait for each other cost more than they bring
 models.engine.THREADS = 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the step before the first test, once for each change of its source and for all workers."""
+    if not hasattr(config, "workerinput") and compiled.is_incomplete():
+        print("compiling the step of the models, once", flush=True)
+        subprocess.run([sys.executable, "-m", "models.native"], cwd=Path(__file__).parents[1], check=False)
 
 
 def encodings(precision: Precision) -> dict[str, Encoding]:
@@ -97,6 +107,12 @@ def observed(loaded: LoadedModel, observe: Callable[[Tensor, Callable[[], Tensor
     """The same model, which has read nothing yet, with its passes observed."""
     engine = Observed(loaded.model, observe)
     return replace(loaded, model=engine, prefixes=PrefixCache(), batcher=Batcher(engine))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def torch_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's kernels instead of the compiled step."""
+    monkeypatch.setenv("GPTDESK_KERNELS", "torch")
 
 
 @pytest.fixture(scope="session")

@@ -73,9 +73,10 @@ class Clone:
             "PIP_FIND_LINKS": str(self.wheels),
         }
 
-    def write_project(self, dependencies: list[str], verify: list[str]) -> None:
+    def write_project(self, dependencies: list[str], verify: list[str], *, prepare: str = "") -> None:
         text = f"[project]\ndependencies = {dependencies}\n[project.optional-dependencies]\ntest = ['tinytest']\n"
-        (self.folder / "pyproject.toml").write_text(f"{text}[tool.gptdesk.launch]\nverify = {verify}\n")
+        text += f"[tool.gptdesk.launch]\nverify = {verify}\n" + f"prepare = '{prepare}'\n" * bool(prepare)
+        (self.folder / "pyproject.toml").write_text(text)
 
     def without_ensurepip(self) -> None:
         """From now on the launcher's Python has no ensurepip, like Debian's, and environments are quick to make."""

@@ -72,6 +72,7 @@ def test_the_command_starts_a_public_desk_that_is_healthy(image: Path, tmp_path:
     assert python == "python"
     # the folder of the image stands for its WORKDIR, and nothing of this clone for anything
     variables = {"PYTHONPATH": str(image), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    variables["GPTDESK_KERNELS"] = "torch"  # its copy of the step would be compiled
     desk = RunningDesk(tmp_path, program=(sys.executable, *rest), **variables)
     try:
         port = desk.url.rpartition(":")[2]

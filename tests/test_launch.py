@@ -36,7 +36,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     made = Clone(tmp_path_factory.mktemp("ready"), dependencies=["tinydep"], verify=["tinydep"])
     first = made.run("generate", "a b")
     assert first.returncode == 0, first.stderr
-    assert "0.3 GB" in first.stderr
+    assert "0.4 GB" in first.stderr
     assert json.loads(first.stdout)["words"] == ["generate", "a b"]
     yield made
     assert made.made() == ["env"]
@@ -512,6 +512,36 @@ def test_an_installation_shows_that_it_goes_on(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 3
     assert all(re.fullmatch(r"  downloading and installing: [\d,]+ MB in \d s", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("way", ["done", "failed", "missing", "too long"])
+def test_a_new_environment_is_prepared_once_and_a_failure_stops_nothing(
+    clone: Clone, way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The module runs in the new environment, and is ended where it takes too long."""
+    ends = {"done": "", "failed": "sys.exit('no fused multiply-add')", "too long": "import time; time.sleep(60)"}
+    if way in ends:
+        text = f"import sys, tinydep\nopen('prepared', 'a').write('x')\n{ends[way]}\n"
+        (clone.folder / "warm.py").write_text(text)
+    clone.write_project(["tinydep"], ["tinydep"], prepare="warm")
+    monkeypatch.chdir(clone.folder)
+    for name, value in clone.variables.items():
+        monkeypatch.setenv(name, value)
+    launch = clone.module()
+    monkeypatch.setattr(launch, "LONGEST_PREPARATION", 1.0 if way == "too long" else 60.0)
+    monkeypatch.setattr(launch, "TICK", 0.1)
+    launch.check_home(clone.home)
+    plan = launch.ensure(clone.home)
+    assert launch.is_ready(plan)
+    said = capsys.readouterr().err
+    assert "  compiling for this processor: " in said
+    why = {"failed": "no fused multiply-add", "missing": "No module named warm", "too long": "it ended with code -15"}
+    assert ("Not compiled, so models run more slowly" in said) == (way != "done")
+    assert why.get(way, "") in said
+    launch.ensure(clone.home)
+    assert capsys.readouterr().err == ""
+    if way in ends:
+        assert Path("prepared").read_text() == "x"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from gptdesk.context_window import dropped_tokens
+from gptdesk.draws import Draws
 from gptdesk.generation.constraints import Constraints, is_constrained
 from gptdesk.generation.events import FinishReason, GenerationEvent, GenerationStart
 from gptdesk.generation.guided import Beginning, write_guided
 from gptdesk.generation.request import GenerationRequest, draw_seed
 from gptdesk.generation.row import Clock, Row
-from gptdesk.token_logprobs import Alternatives, log_probability
 from models.cache import KVCache
 from models.manager import LoadedModel
 from models.prefix import Prefix
@@ -56,14 +56,7 @@ def generate(
         cache, logits = cache.copy(rows=request.n), logits.expand(request.n, -1)
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
     tokens[:, : len(prompt)] = prompt
-    draw = request.chain.start(seed=seed, rows=request.n)
-
-    def choose(logits: Tensor) -> tuple[Tensor, list[tuple[float, Alternatives]]]:
-        """Draw the next tokens (B,) from the logits (B, V), and return their log-probabilities, too."""
-        drawn = draw(logits, tokens[:, : cache.length])
-        tokens[:, cache.length] = drawn
-        return drawn, _logprobs(logits, drawn, top=request.top_logprobs)
-
+    choose = Draws(request.chain.start(seed=seed, rows=request.n), tokens, cache, top=request.top_logprobs)
     drawn, logprobs = choose(logits)
     while True:
         length = cache.length
@@ -118,10 +111,3 @@ def _read(loaded: LoadedModel, prompt: Tensor, known: Prefix, *, clock: Clock) -
     assert logits is not None
     loaded.prefixes.keep(prompt, known.cache, logits)
     return logits
-
-
-def _logprobs(logits: Tensor, drawn: Tensor, *, top: int) -> list[tuple[float, Alternatives]]:
-    """Return the log-probability of each drawn token (B,) under the raw logits (B, V), in nats, and alternatives."""
-    logits = logits.float().cpu()
-    # row by row, which torch does on one thread: waking a second one may take a hundred times as long as the sum
-    return [log_probability(row, token, top=top) for row, token in zip(logits, drawn.tolist(), strict=True)]

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 class KernelCompiler:
     """Process that compiles the step of every precision, which takes about a minute of one core, once.
 
-    Models that are loaded before it has ended are run by torch's kernels.
+    It is for the next start: a desk that has loaded a model before is run by torch's kernels to its end.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,6 @@ class KernelCompiler:
             log.warning("the fast kernels cannot be compiled in the background: %s", error)
 
     def stop(self) -> None:
-        """End the process if it is still there; it starts again with the next desk."""
+        """Let the process end if it is still there, once the precision at hand is compiled; the next desk goes on."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.terminate()

@@ -1,7 +1,9 @@
 """Compiled code of the step: loaded from its cache or, in a process of its own, compiled anew.
 
-GPTDESK_KERNELS chooses: `torch`, never the compiled step; `native`, always, compiled first if need be; `auto`, where
-its code is in the cache. Nothing here imports numba before an engine is made.
+GPTDESK_KERNELS chooses: `torch`, never the compiled step; `native`, always, compiled first if need be; `auto`, if the
+code of all precisions is in the cache when a process makes its first engine. That is decided once for the process: both
+steps compute the same network, but round differently, and one seed must give one text as long as a desk runs. Nothing
+here imports numba before an engine is made.
 """
 
 import atexit
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SWITCH, DEFAULT = "GPTDESK_KERNELS", "torch"
+SWITCH, DEFAULT = "GPTDESK_KERNELS", "auto"
 CHOICES = ("auto", "native", "torch")
 PATIENCE = 300.0  # seconds to wait while another process compiles
+LOADING_PATIENCE = 20.0  # or loads
 # the types of weights; bfloat16 is the upper half of a float32
 KINDS = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8, "uint8": np.uint8}
 # the types of each precision: the token table and the head, the first attention, everything else
@@ -82,18 +85,22 @@ def status() -> str:
     if reason := folder.unfit():
         return f"not used: {reason}"
     ready = [precision for precision in PRECISION_KINDS if folder.has(precision)]
-    return f"compiled for {', '.join(ready)}" if ready else "not compiled yet; an open desk does that in the background"
+    if wanted == "auto" and _decided() and _folder_to_load() is None:
+        return "not used until the next start: it was not compiled when the first model was loaded"
+    if wanted == "auto" and len(ready) < len(PRECISION_KINDS):
+        return "not compiled yet; an open desk does that in the background, for the next start"
+    return f"compiled for {', '.join(ready)}" if ready else "compiled when a model is loaded"
 
 
 def is_incomplete() -> bool:
     """Return whether code that may be used is not in the cache, found out without numba."""
     if choice() == "torch" or (folder := find_folder()) is None or folder.unfit():
         return False
-    return not all(folder.has(precision) for precision in PRECISION_KINDS)
+    return not _is_complete(folder)
 
 
 def load(precision: str) -> Code | None:
-    """Return the step compiled for a precision; None where torch's kernels compute.
+    """Return the step compiled for a precision; None where torch's kernels compute, then as long as the process lives.
 
     Where `native` is asked for and the code is not in the cache it is compiled, which takes up to 30 s for the first
     precision. Raises ValueError as `choice`.
@@ -103,18 +110,37 @@ def load(precision: str) -> Code | None:
         return None
     with _lock():
         known = _known()
-        if precision not in known and wanted == "native":
-            known[precision] = _load(precision)
-        elif precision not in known and (folder := find_folder()) is not None and folder.has(precision):
-            try:
-                known[precision] = _load_cached(precision, folder)
-            except BlockingIOError:  # a later engine may get it
-                return None
-        return known.get(precision)
+        if (wanted, precision) not in known:
+            if wanted == "native":
+                code = _load(precision)
+            else:
+                folder = _folder_to_load()
+                code = None if folder is None else _load_cached(precision, folder)
+            known[wanted, precision] = code
+        return known[wanted, precision]
 
 
-def compile_all() -> str | None:
-    """Compile the step for every precision that is not in the cache; return the reason if that is impossible."""
+def _is_complete(folder: CodeFolder) -> bool:
+    return all(folder.has(precision) for precision in PRECISION_KINDS)
+
+
+@functools.cache
+def _folder_to_load() -> CodeFolder | None:
+    """Return the folder with the code of all precisions if there was one at the first call; None: torch computes."""
+    folder = find_folder()
+    return folder if folder is not None and not folder.unfit() and _is_complete(folder) else None
+
+
+def _decided() -> bool:
+    """Return whether an engine was made, so that `_folder_to_load` stays as it is."""
+    return _folder_to_load.cache_info().currsize > 0
+
+
+def compile_all(stop: threading.Event | None = None) -> str | None:
+    """Compile the step for every precision that is not in the cache; return the reason if that is impossible.
+
+    A `stop` that is set ends it before the next precision: half of one would be compiled anew.
+    """
     folder = find_folder()
     reason = why_missing()
     if reason and folder is not None:
@@ -124,7 +150,7 @@ def compile_all() -> str | None:
     if reason or folder is None:
         return reason
     for precision in PRECISION_KINDS:
-        if not folder.has(precision):
+        if not folder.has(precision) and not (stop and stop.is_set()):
             _compile(precision, folder)
     return None
 
@@ -151,8 +177,8 @@ def _lock() -> threading.Lock:
 
 
 @functools.cache
-def _known() -> dict[str, Code | None]:
-    """Return the code that this process has loaded, by precision; None for what cannot be loaded."""
+def _known() -> dict[tuple[str, str], Code | None]:
+    """Return the code that this process has loaded, by choice and precision; None where torch computes."""
     return {}
 
 
@@ -182,18 +208,17 @@ def _load(precision: str) -> Code | None:
 
 
 def _load_cached(precision: str, folder: CodeFolder) -> Code | None:
-    """Return the step from the cache, None if it cannot be used; BlockingIOError while another process compiles."""
+    """Return the step from the cache, None if it cannot be used, which is logged."""
     if _is_missing():
         return None
     try:
-        with locked(folder.lock, busy="another process compiles", patience=0.0):
+        # other processes that load it hold the lock for moments
+        with locked(folder.lock, busy=f"another process holds {folder.path}", patience=LOADING_PATIENCE):
             if folder.is_damaged() or not folder.is_for(_processor()):
-                _warn(f"the compiled code in {folder.path} is damaged; torch's kernels compute until it is made anew")
+                _warn(f"the compiled code in {folder.path} is damaged; torch's kernels compute until the next start")
                 folder.empty()
                 return None
             return _specialize(precision, str(folder.path))
-    except ValueError as error:
-        raise BlockingIOError(str(error)) from None
     except Exception as error:  # whatever fails in a compiler, torch can compute
         _warn(f"the compiled step cannot be loaded ({error!r}); torch's kernels compute instead")
         return None

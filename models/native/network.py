@@ -211,6 +211,8 @@ def _addresses(layer: NativeLayer) -> list[int]:
 
 def _tables(parts: Sequence[Rows], *, last_only: bool) -> tuple[Any, Any, Any]:
     """Return the tables of a step: rows (R, 6), groups of neighbours (G, 2), and the rows whose logits are wanted."""
+    if all(part.tokens.shape[1] == 1 for part in parts):
+        return _tables_of_single_tokens(parts)
     rows, groups, wanted, first = [], [], [], 0
     for part in parts:
         B, T = part.tokens.shape
@@ -232,3 +234,16 @@ def _tables(parts: Sequence[Rows], *, last_only: bool) -> tuple[Any, Any, Any]:
             wanted.append(np.arange(begin + T - 1 if last_only else begin, begin + T))
         first += B * T
     return np.concatenate(rows), np.concatenate(groups), np.concatenate(wanted)
+
+
+def _tables_of_single_tokens(parts: Sequence[Rows]) -> tuple[Any, Any, Any]:
+    """Return the tables of `_tables` for parts of one token a row, by few calls: there is one such step for a token."""
+    rows = []
+    for part in parts:
+        _, _, B, H, capacity, D = part.store.shape
+        head, address = capacity * D * FLOAT_BYTES, part.store.data_ptr()
+        values = B * H * head
+        for b, token in enumerate(part.tokens[:, 0].tolist()):
+            rows.append((token, part.length, address + b * H * head, 2 * values, values, head))
+    numbers = np.arange(len(rows))
+    return np.array(rows, np.int64), np.stack([numbers, np.ones_like(numbers)], axis=1), numbers

@@ -182,19 +182,5 @@ def step(  # type: ignore[no-untyped-def]
     wait_for_all(sync, phase, 1)
     normalize(last, weights[FINAL_NORM : FINAL_NORM + 2], epsilon, C, h[:M], arranged, False, sync, phase + 1)
     logits = matrix(buffers[LOGITS], M, V)
-    product(
-        table_kind,
-        weights[HEAD_WEIGHTS],
-        weights[HEAD_SCALES],
-        0,
-        V,
-        h[:M],
-        logits,
-        x,
-        False,
-        -1,
-        T,
-        panel,
-        sync,
-        phase + 2,
-    )
+    table, scales = weights[HEAD_WEIGHTS], weights[HEAD_SCALES]
+    product(table_kind, table, scales, 0, V, h[:M], logits, x, False, -1, T, panel, sync, phase + 2)

@@ -46,11 +46,15 @@ class Recorded(Engine):
 
     sizes: list[int]
     crowd: threading.Event | None = None
+    fault: Exception | None = None  # of the next step of several parts
 
     def step(self, parts):  # type: ignore[no-untyped-def]
         self.sizes.append(len(parts))
         if self.crowd is not None:
             self.crowd.wait(10)
+        if self.fault is not None and len(parts) > 1:
+            fault, self.fault = self.fault, None
+            raise fault
         return super().step(parts)
 
 
@@ -148,3 +152,29 @@ def test_faults_stay_with_their_request(loaded: LoadedModel) -> None:
     with pytest.raises(ValueError, match="nothing can be drawn"):
         rest[2].result()
     assert not batcher._busy
+
+
+def test_a_step_that_fails_is_not_repeated(loaded: LoadedModel) -> None:
+    """A fault of a thread is no refusal: all whose tokens were in the step are told, and the next step is as ever."""
+    engine, batcher = loaded.model, loaded.batcher
+    assert isinstance(engine, Recorded)
+    token = torch.zeros(1, 1, dtype=torch.int64)
+    expected = engine(token, KVCache(CONFIG), last_only=True)[:, -1]
+    caches = [KVCache(CONFIG) for _ in range(4)]
+    engine.crowd = threading.Event()
+    engine.fault = RuntimeError("a thread failed")
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(batcher.step, token, caches[0], lambda logits: logits)
+        while not engine.sizes:
+            pass
+        rest = [pool.submit(batcher.step, token, cache, lambda logits: logits) for cache in caches[1:]]
+        while len(batcher._waiting) < len(rest):
+            pass
+        engine.crowd.set()
+    assert torch.equal(first.result(), expected)
+    for one in rest:
+        with pytest.raises(RuntimeError, match="a thread failed"):
+            one.result()
+    assert engine.sizes == [1, 3]
+    assert [cache.length for cache in caches] == [1, 0, 0, 0]
+    assert torch.equal(batcher.step(token, caches[1], lambda logits: logits), expected)

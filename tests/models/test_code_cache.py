@@ -19,14 +19,11 @@ pytest.importorskip("numba")
 
 @pytest.fixture(scope="module")
 def code() -> Path:
-    """Return the folder of the code for float32, which is compiled if need be."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(compiled.SWITCH, "native")
-        assert compiled.load("float32") is not None
-        folder = find_folder()
-        assert folder is not None
-        assert folder.has("float32")
-        return folder.path
+    """Return the folder of the code for all precisions, which is compiled if need be."""
+    assert compiled.compile_all() is None
+    folder = find_folder()
+    assert folder is not None
+    return folder.path
 
 
 @pytest.fixture
@@ -35,10 +32,15 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(compiled.SWITCH, "auto")
     monkeypatch.setattr(code_cache, "BESIDE", tmp_path / "beside")
     monkeypatch.setattr(code_cache, "_user_folder", lambda: tmp_path / "user")
-    compiled._known.cache_clear()
-    compiled._warn.cache_clear()
+    begin_anew()
     yield tmp_path / "beside"
-    compiled._known.cache_clear()
+    begin_anew()
+
+
+def begin_anew() -> None:
+    """Forget what was decided, as a new process."""
+    for remembered in (compiled._known, compiled._folder_to_load, compiled._warn):
+        remembered.cache_clear()
 
 
 def kernels(precision: str = "float32") -> str:
@@ -51,12 +53,25 @@ def sentences(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_code_is_used_once_it_is_in_the_cache(code: Path, beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And until the process ends, torch computes where a model was loaded before: a seed must not change its text."""
+    assert compiled.status().startswith("not compiled yet")
     assert "compiled" not in kernels()
     assert compiled.is_incomplete()
-    assert compiled.status().startswith("not compiled yet")
+    assert compiled.status().startswith("not used until the next start")
     shutil.copytree(code, beside / code.name, dirs_exist_ok=True)
+    assert not compiled.is_incomplete()
+    assert "compiled" not in kernels()
+    assert "compiled" not in kernels("int8")
+    assert compiled.status().startswith("not used until the next start")
+    begin_anew()
+    (beside / code.name / "ready-int4").unlink()
+    assert compiled.is_incomplete()
+    assert "compiled" not in kernels("int8")
+    (beside / code.name / "ready-int4").touch()
+    begin_anew()
     assert kernels() == "compiled float32"
-    assert "float32" in compiled.status()
+    assert kernels("int4") == "compiled int4"
+    assert compiled.status() == "compiled for float32, int8, bfloat16, int4"
     monkeypatch.setenv(compiled.SWITCH, "torch")
     assert "compiled" not in kernels()
     assert not compiled.is_incomplete()
@@ -78,7 +93,7 @@ def test_damaged_code_is_not_used(code: Path, beside: Path, way: str, caplog: py
     assert "compiled" not in kernels()
     assert "compiled" not in kernels()
     assert sentences(caplog) == [
-        f"the compiled code in {copy} is damaged; torch's kernels compute until it is made anew"
+        f"the compiled code in {copy} is damaged; torch's kernels compute until the next start"
     ]
     assert compiled.is_incomplete()
     assert not CodeFolder(copy).files()
@@ -93,7 +108,7 @@ def test_code_in_a_folder_that_is_read_only_is_copied(
     assert kernels() == "compiled float32"
     assert (beside.parent / "user" / code.name / "ready-float32").exists()
     monkeypatch.setattr(code_cache, "_is_writable", lambda path: False)
-    compiled._known.cache_clear()
+    begin_anew()
     assert "compiled" not in kernels()
     assert compiled.status().startswith("not used")
 
@@ -112,7 +127,7 @@ def test_a_computer_that_cannot_run_it_uses_torch(
 ) -> None:
     """numba that cannot be imported, or code of a computer with more instructions; said once for all precisions."""
     copy = Path(shutil.copytree(code, beside / code.name))
-    (copy / "ready-int8").touch()
+    assert (copy / "ready-int8").exists()
     monkeypatch.setenv(compiled.SWITCH, kind)
     if way == "numba":
         monkeypatch.setitem(sys.modules, "numba", None)

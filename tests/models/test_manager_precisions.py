@@ -104,6 +104,7 @@ def test_a_choice_made_by_another_process_is_taken_and_kept(manager: ModelManage
 # The kernels chosen
 
 
+@pytest.mark.usefixtures("torch_kernels")
 def test_kernels_are_chosen_once_and_kept(folder: Path) -> None:
     cache = folder.parent / "not yet there"
     first = lent(ModelManager(ModelLibrary(folder, cache_folder=cache)), "a")
@@ -115,6 +116,7 @@ def test_kernels_are_chosen_once_and_kept(folder: Path) -> None:
     assert (cache / KERNELS).stat().st_mtime_ns == written
 
 
+@pytest.mark.usefixtures("torch_kernels")
 def test_a_kernel_that_is_known_is_not_chosen_anew(folder: Path) -> None:
     cache = folder.parent
     able = [
@@ -128,6 +130,7 @@ def test_a_kernel_that_is_known_is_not_chosen_anew(folder: Path) -> None:
         assert json.loads((cache / KERNELS).read_text()) == dict.fromkeys(places, name)
 
 
+@pytest.mark.usefixtures("torch_kernels")
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"{", b'{"x": 3}', b" " * 1_000_001 + b"{}", b"[" * 10_000])
 def test_a_damaged_file_of_kernels_is_written_anew(folder: Path, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     file = folder.parent / KERNELS
@@ -138,6 +141,7 @@ def test_a_damaged_file_of_kernels_is_written_anew(folder: Path, data: bytes, ca
     assert len(caplog.records) == (data != b'{"x": 3}')
 
 
+@pytest.mark.usefixtures("torch_kernels")
 def test_kernels_that_cannot_be_kept_are_no_reason_not_to_load(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder.parent / KERNELS).mkdir()
     with caplog.at_level(logging.WARNING):

@@ -206,6 +206,7 @@ def test_what_the_computer_lacks_is_not_tried_and_the_fallback_comes_last() -> N
         tuned(tuner, absent)
 
 
+@pytest.mark.usefixtures("torch_kernels")
 def test_the_reason_names_what_a_precision_lacks() -> None:
     alone = encoding(kernel("absent", missing=lacking))
     precision = dataclasses.replace(PRECISIONS["int8"], encoding=lambda name, config: alone)

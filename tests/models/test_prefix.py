@@ -34,17 +34,18 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CHUNKS", (CHUNK,))
 
 
-@pytest.fixture(scope="module", params=HERE)
+@pytest.fixture(scope="module", params=[*HERE, "float32 by torch", "int8 by torch"])
 def loaded(request: pytest.FixtureRequest) -> LoadedModel:
+    precision, _, step = request.param.partition(" by ")
     torch.manual_seed(0)
     model = GPT(CONFIG).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    running = Engine.of(model, PRECISIONS[request.param])
-    return LoadedModel(
-        ModelKey("random", request.param), running, TOKENIZER, CONFIG, 0, PrefixCache(), Batcher(running)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTDESK_KERNELS", step or "auto")
+        running = Engine.of(model, PRECISIONS[precision])
+    return LoadedModel(ModelKey("random", precision), running, TOKENIZER, CONFIG, 0, PrefixCache(), Batcher(running))
 
 
 def fresh(loaded: LoadedModel) -> LoadedModel:

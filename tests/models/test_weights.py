@@ -3,20 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from models import layout
-from models.checkpoint import About, save_checkpoint, save_quantized
+from models.checkpoint import About, Checkpoint, save_checkpoint, save_quantized
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.precision import PRECISIONS
 from models.precision.tuner import KernelTuner
 from models.tokenizer import character_tokenizer
-from models.weights import TensorSource, WeightSource, build_network, float_tensors
+from models.weights import WEIGHTS, StoredTensors, TensorSource, WeightSource, build_network, float_tensors
 
 CONFIG = GPTConfig(vocab_size=67, block_size=24, n_layer=2, n_head=2, n_embd=64)
 CONFIGS = [CONFIG, replace(CONFIG, tied=False), replace(CONFIG, bias=False)]
@@ -131,3 +133,37 @@ def test_a_weight_too_large_for_its_type_is_not_stored() -> None:
     tensors["h.1.mlp.c_fc.weight"][0, 0] = 1e39
     with pytest.raises(ValueError, match=r"^the weights h\.1\.mlp\.c_fc\.weight are too large for this precision$"):
         float_tensors(CONFIG, TensorSource(tensors), torch.float32)
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_file_that_is_cut_while_it_is_read_gives_a_sentence(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapped one would end the process. What was read before is in memory of its own."""
+    tokenizer = character_tokenizer("".join(map(chr, range(64, 128))))
+    path = save_checkpoint(tmp_path / "cut", network(CONFIG), tokenizer=tokenizer, about=About(source="test")).path
+    weights = Checkpoint.open(path).open_weights()
+    with safe_open(path / WEIGHTS, framework="pt") as file:
+        (last,) = [name for name in weights.names() if weights._keys[name][0] == file.offset_keys()[-1]]
+    before = weights.read(last)
+    assert before is not None
+    expected = before.clone()
+
+    def cut() -> None:
+        with open(path / WEIGHTS, "rb+") as file:
+            file.truncate((path / WEIGHTS).stat().st_size - 8)
+
+    found = StoredTensors._find
+
+    def find(stored: StoredTensors, file: BinaryIO, name: str) -> dict[str, tuple[int, int]]:
+        places = found(stored, file, name)
+        cut()
+        return places
+
+    if when == "before":
+        cut()
+    else:
+        monkeypatch.setattr(StoredTensors, "_find", find)
+    with pytest.raises(ValueError, match=r"^model.safetensors is damaged or incomplete \(.*; copy it again$"):
+        weights.read(last)
+    assert torch.equal(before, expected)

@@ -11,7 +11,7 @@ import torch
 from sampling_checks import logs, random_rows, text
 from torch import Tensor
 
-from samplers import Chain, Sampler, build, default_chain
+from samplers import Chain, Sampler, Sampling, build, default_chain
 from samplers.temperature import Temperature
 from samplers.top_k import TopK
 
@@ -262,3 +262,51 @@ def test_state_belongs_to_one_generation() -> None:
     for _ in range(2):
         sampling = chain.start(seed=1, rows=2)
         assert [sampling(torch.zeros(2, 9), text(2)).tolist() for _ in range(3)] == [[0, 0], [1, 1], [2, 2]]
+
+
+LOGITS_ALONE = [
+    default_chain().to_data(),
+    [{"name": "greedy"}],
+    [{"name": "temperature", "temperature": 0.7}, {"name": "typical", "typical_p": 0.9}],
+    [{"name": "top_k", "top_k": 7}, {"name": "top_p", "top_p": 0.9}, {"name": "min_p", "min_p": 0.02}],
+    [{"name": "top_p", "top_p": 0.95}],
+]
+
+
+@pytest.mark.parametrize("data", LOGITS_ALONE)
+@pytest.mark.parametrize("vocabulary", [9, 4096, 50257])
+def test_generations_that_draw_together_draw_what_each_draws_alone(
+    data: list[dict[str, object]], vocabulary: int
+) -> None:
+    chain, sizes = Chain.from_data(data), (1, 3, 1, 2)
+    alone, together = ([chain.start(seed=i, rows=n) for i, n in enumerate(sizes)] for _ in range(2))
+    assert {sampling.key for sampling in together} == {together[0].key} != {None}
+    for step in range(4):
+        logits = list((torch.randn(7, vocabulary, generator=torch.Generator().manual_seed(step)) * 4).split(sizes))
+        expected = [one(rows, text(len(rows))) for one, rows in zip(alone, logits, strict=True)]
+        drawn = Sampling.together(together, logits)
+        assert all(
+            isinstance(own, Tensor) and torch.equal(own, other) for own, other in zip(drawn, expected, strict=True)
+        )
+
+
+def test_a_generation_that_cannot_draw_does_not_spoil_the_others() -> None:
+    alone, together = ([default_chain().start(seed=i) for i in range(3)] for _ in range(2))
+    logits = list(random_rows(1, 3, 50).split(1))
+    logits[1] = torch.full_like(logits[1], math.nan)
+    for _ in range(2):
+        first, error, last = Sampling.together(together, logits)
+        assert isinstance(error, ValueError)
+        assert "NaN" in str(error)
+        for sampling, rows, own in ((alone[0], logits[0], first), (alone[2], logits[2], last)):
+            assert torch.equal(own, sampling(rows, text(1)))
+
+
+def test_those_that_look_at_the_text_draw_by_themselves() -> None:
+    for data in (
+        EVERY_KIND,
+        [{"name": "dry", "dry_multiplier": 0.8}],
+        [{"name": "repetition_penalty", "repetition_penalty": 1.1}],
+    ):
+        assert Chain.from_data(data).start(seed=1).key is None
+    assert default_chain().start(seed=1).key != Chain.from_data(LOGITS_ALONE[3]).start(seed=1).key

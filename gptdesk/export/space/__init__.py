@@ -25,7 +25,8 @@ LEFT_OUT = ("__pycache__", "*.pyc", "checkpoint")  # the starter stays at home u
 # what the packages import, pinned to the versions that the export ran with
 DEPENDENCIES = (
     *("torch", "gradio", "fastapi", "uvicorn", "huggingface_hub", "httpx[socks]", "tiktoken", "tokenizers"),
-    *("safetensors", "platformdirs", "pydantic", "numpy", "charset-normalizer", "psutil", "segno", "prometheus-client"),
+    *("safetensors", "platformdirs", "pydantic", "numpy", "numba", "charset-normalizer", "psutil", "segno"),
+    "prometheus-client",
 )
 CPU_TORCH = "--extra-index-url https://download.pytorch.org/whl/cpu"
 ZERO_TORCH = "torch>=2.10,<2.12"  # of those that ZeroGPU has, the ones that we run on

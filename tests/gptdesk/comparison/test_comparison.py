@@ -140,6 +140,7 @@ def test_watching_can_be_stopped(manager: ModelManager) -> None:
     assert found.identical
 
 
+@pytest.mark.usefixtures("torch_kernels")  # which take the bytes that are told before loading
 def test_where_memory_is_short_the_sides_write_one_after_the_other(folder: Path) -> None:
     sides = sides_of(asked(), *PAIR)
     together, short = manager_of(folder, *PAIR), manager_of(folder, *PAIR, short=1)

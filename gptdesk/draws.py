@@ -1,0 +1,42 @@
+"""Draws of a generation: the next tokens and their log-probabilities, for generations of equal chains together."""
+
+from collections.abc import Sequence
+from typing import TypeAlias, cast
+
+from torch import Tensor
+
+from gptdesk.token_logprobs import Alternatives, log_probability
+from models.batching import Chooser
+from models.cache import KVCache
+from samplers import Sampling
+
+Drawn: TypeAlias = tuple[Tensor, list[tuple[float, Alternatives]]]  # tokens (B,) and their log-probabilities
+
+
+class Draws(Chooser[Drawn]):
+    """The draws of one generation, whose text is `tokens` (B, T) as far as `cache` goes; each is added to it."""
+
+    def __init__(self, sampling: Sampling, tokens: Tensor, cache: KVCache, *, top: int) -> None:
+        self._sampling, self._tokens, self._cache, self._top = sampling, tokens, cache, top
+        self.key = sampling.key
+
+    def __call__(self, logits: Tensor) -> Drawn:
+        """Draw the next tokens (B,) from the logits (B, V), and return their log-probabilities, too."""
+        return self._added(logits, self._sampling(logits, self._tokens[:, : self._cache.length]))
+
+    def together(self, choosers: Sequence[Chooser[Drawn]], logits: Sequence[Tensor]) -> list[Drawn | Exception]:
+        """Draw for several generations of equal chains at once: each as alone, from its logits (B, V)."""
+        draws = [cast(Draws, chooser) for chooser in choosers]
+        found = Sampling.together([one._sampling for one in draws], logits)
+        return [
+            drawn if isinstance(drawn, ValueError) else one._added(own, drawn)
+            for one, own, drawn in zip(draws, logits, found, strict=True)
+        ]
+
+    def _added(self, logits: Tensor, drawn: Tensor) -> Drawn:
+        """Add drawn tokens (B,) to the text; return them with their log-probabilities, in nats, and alternatives."""
+        self._tokens[:, self._cache.length] = drawn
+        logits = logits.float().cpu()
+        # row by row, which torch does on one thread: waking a second one may take a hundred times as long as the sum
+        rows = zip(logits, drawn.tolist(), strict=True)
+        return drawn, [log_probability(row, token, top=self._top) for row, token in rows]
