@@ -55,7 +55,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Change:
-    """What a step has done to a tree: the open text before and after it, and the texts that came and went."""
+    """Change of a tree by one step: the open text before and after it, and the texts that came and went."""
 
     before: int
     after: int
@@ -144,12 +144,12 @@ class BranchTree:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a step to undo."""
+        """True if there is a step to undo."""
         return bool(self._done)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is an undone step."""
+        """True if there is an undone step."""
         return bool(self._undone)
 
     # Growing

@@ -30,7 +30,7 @@ Record = Callable[[GenerationResult], None]
 
 
 class GeneratingTab(Protocol):
-    """What the view uses of its tab."""
+    """Parts of the tab that the view uses."""
 
     kept: SavedState
     settings: SettingsPanel
