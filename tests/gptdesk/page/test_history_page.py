@@ -166,6 +166,7 @@ def test_a_recipe_is_opened_shown_and_run(page: "sync_api.Page", desk: RunningDe
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("<b>bold</b> fox")
     text = history.entry(33).sequences[1].text
     sync_api.expect(page.locator("#text-2 textarea")).to_have_value(f"<b>bold</b> fox{text}")
+    sync_api.expect(page.get_by_role("tab", name="Generate")).to_have_attribute("aria-selected", "true")
     # pasted, by hand, and as a file
     page.get_by_role("tab", name="History").click()
     page.locator("#recipe-close").click()
