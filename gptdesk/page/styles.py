@@ -45,6 +45,7 @@ addEventListener("keydown", event => {
 }, true);
 let held = null;  // a button that starts an action, or Stop, while it has the focus
 let starter = null;  // the button that started the action
+let looks = 0;  // for it, while the focus is nowhere
 let awaited = 0;  // looks that are left for the Stop button of a run that is being started
 addEventListener("focusin", event => { if (event.target.matches(".starts")) held = starter = event.target; });
 addEventListener("click", event => { if (event.target.closest?.("#train-start")) awaited = 600; }, true);
@@ -54,9 +55,15 @@ setInterval(() => {
   const stop = starter?.parentElement?.querySelector(".halt") ?? document.getElementById("stop");
   if (now?.matches(".starts")) held = now;
   else if (now === stop && stop) held = stop;
-  else if (held && !usable(held) && now === document.body)
-    [stop, starter, document.getElementById("generate")].find(usable)?.focus({preventScroll: true});
-  else if (now !== document.body) held = null;  // the reader has gone elsewhere
+  else if (held && !usable(held) && now === document.body) {
+    // the button that started it may come back a moment after Generate
+    const next = [stop, starter].find(usable) ?? (looks++ > 5 ? document.getElementById("generate") : null);
+    if (usable(next)) {
+      next.focus({preventScroll: true});
+      held = next;  // now, since it may be gone before the next look
+      looks = 0;
+    }
+  } else if (now !== document.body) held = null;  // the reader has gone elsewhere
   const run = awaited-- > 0 && document.getElementById("run-stop");
   if (run && usable(run) && (now === document.body || now.id === "train-start")) {
     run.focus();

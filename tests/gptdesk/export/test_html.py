@@ -102,9 +102,11 @@ def written(folder: Path, to: Path, *, name: str = "starter") -> Path:
 
 
 def int8_model(folder: Path) -> LoadedModel:
-    """The model as the desk runs it at int8."""
+    """The model as the desk runs it at int8 by torch's kernels."""
     checkpoint = Checkpoint.open(folder)
-    engine = checkpoint.load_engine(with_kernel(PRECISIONS["int8"], "FBGEMM int8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTDESK_KERNELS", "torch")
+        engine = checkpoint.load_engine(with_kernel(PRECISIONS["int8"], "FBGEMM int8"))
     key = ModelKey("starter", "int8")
     return LoadedModel(
         key, engine, checkpoint.load_tokenizer(), checkpoint.config, engine.memory_bytes, PrefixCache(), Batcher(engine)

@@ -18,7 +18,8 @@ def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", des
     page.wait_for_timeout(300)
     page.locator("#prompt textarea").press("Control+a")
     page.keyboard.insert_text("Pasted")  # as a paste does, it presses no key
-    page.locator("#temperature button").click()  # back to the default
+    page.locator("#temperature button").click()  # back to the preset's value
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
     page.wait_for_timeout(500)
     open_page(page, desk)
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Pasted")

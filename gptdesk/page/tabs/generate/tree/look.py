@@ -5,11 +5,12 @@ SCRIPT = """<script>
 (() => {
   const one = selector => document.querySelector(selector);
   const items = () => [...document.querySelectorAll(".tree-items [role=treeitem]")];
-  let count = 0, focus = null;  // what gets the focus in the next picture
+  let count = 0, focus = null, drawn = null;  // what gets the focus in the picture after the one that is drawn
   const send = (action, node) => {
     if (!one("#stop")?.disabled) return;  // a text is being written
     const box = one("#tree-asked textarea, #tree-asked input"), at = document.activeElement;
     focus = at?.dataset?.do ?? (at?.closest?.(".tree-items") ? "item" : null);
+    drawn = one(".branch-tree");
     box.value = JSON.stringify({do: action, node, n: ++count});  // another text each time
     box.dispatchEvent(new Event("input", {bubbles: true}));
   };
@@ -58,11 +59,11 @@ SCRIPT = """<script>
     const around = tree.querySelector(".tree-scroll");
     around.scrollLeft = open.offsetLeft - (around.clientWidth - open.offsetWidth) / 2;
     around.scrollTop = open.offsetTop - (around.clientHeight - open.offsetHeight) / 2;
-    if (focus) {
+    if (focus && tree !== drawn) {
       const button = tree.querySelector(`[data-do="${focus}"]:not(:disabled)`);
       (button ?? open).focus({preventScroll: true});
+      focus = null;
     }
-    focus = null;
   }, 100);
 })();
 </script>"""
