@@ -413,7 +413,7 @@ def test_torch_comes_from_the_cpu_index_unless_pip_is_configured(
 def test_an_nvidia_gpu_asks_for_more_room(clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launch = clone.module()
     monkeypatch.setattr(sys, "platform", "linux")
-    for code, expected in ((0, ("", 3, 10)), (9, (launch.CPU_WHEELS, 0.3, 3))):
+    for code, expected in ((0, ("", 3, 10)), (9, (launch.CPU_WHEELS, 0.4, 3))):
         script(tmp_path / "bin" / "nvidia-smi", f"exit {code}")
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
         assert launch.torch_build() == expected
