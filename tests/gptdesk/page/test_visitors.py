@@ -142,8 +142,8 @@ def test_each_address_has_two_places_on_a_public_desk(visitors: Callable[[int], 
 def test_the_place_in_the_queue_is_shown(visitors: Callable[[int], list[Visitor]], mode: str) -> None:
     if mode == "public":
         return  # where one address has two places
-    five = visitors(5)  # two are computed, three wait
-    together = threading.Barrier(len(five))
+    eight = visitors(8)  # two are computed, six wait
+    together = threading.Barrier(len(eight))
     answers: list[str] = []
 
     def ask(one: Visitor) -> None:
@@ -152,8 +152,8 @@ def test_the_place_in_the_queue_is_shown(visitors: Callable[[int], list[Visitor]
         together.wait()
         answers.append(said(one.run(event, values)))
 
-    at_once(ask, five)
-    assert any(re.search(r"place [1-3] in the queue", answer) for answer in answers)
+    at_once(ask, eight)
+    assert any(re.search(r"place [1-6] in the queue", answer) for answer in answers)
 
 
 def test_texts_and_sessions_leave_no_memory_behind(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
