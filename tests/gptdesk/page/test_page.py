@@ -288,11 +288,12 @@ def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: Ru
     """Three pages generate at once; those that are closed compute nothing any more."""
     (home / "page.json").unlink(missing_ok=True)
     *busy, page = (browser.new_page() for _ in range(3))  # a context each: a browser opens six connections, two a page
-    for one in (*busy, page):
+    for one in (*busy, page):  # all are opened before the first begins, whose text would else end meanwhile
         open_page(one, desk)
         choose(one, "model", "slow")
-        put(one, "max-new-tokens", 1000)
+        put(one, "max-new-tokens", 4000)
         one.locator("#prompt textarea").fill("a")
+    for one in (*busy, page):
         one.locator("#generate").click()
         sync_api.expect(one.locator("#figures")).to_contain_text("tokens/s", timeout=30_000)
     for one in busy:

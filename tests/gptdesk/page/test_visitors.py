@@ -1,7 +1,6 @@
 """Many visitors of one desk: cost of each, fairness, and generations that end with their page."""
 
 import itertools
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -142,18 +141,30 @@ def test_each_address_has_two_places_on_a_public_desk(visitors: Callable[[int], 
 def test_the_place_in_the_queue_is_shown(visitors: Callable[[int], list[Visitor]], mode: str) -> None:
     if mode == "public":
         return  # where one address has two places
-    eight = visitors(8)  # two are computed, six wait
-    together = threading.Barrier(len(eight))
-    answers: list[str] = []
+    *busy, late = visitors(3)
+    written: list[str] = []
+    begun = threading.Barrier(3)
 
-    def ask(one: Visitor) -> None:
+    def write(one: Visitor, precision: str) -> None:
         event = one.event("generate")
-        values = one.values(event, prompt="Once", max_new_tokens=LONG, n=4)
-        together.wait()
-        answers.append(said(one.run(event, values)))
+        one.send(event, one.values(event, precision=precision, max_new_tokens=LONG, n=8))
+        messages = one.messages()
+        next(message for message in messages if "tokens/s" in said([message]))
+        begun.wait(60)
+        written.append(said(list(messages)))
 
-    at_once(ask, eight)
-    assert any(re.search(r"place [1-6] in the queue", answer) for answer in answers)
+    def wait(one: Visitor) -> str:
+        event = one.event("generate")
+        begun.wait(60)  # texts of two models have taken both places; who generates with a third waits
+        return said(one.run(event, one.values(event, precision="int4", max_new_tokens=5)))
+
+    with ThreadPoolExecutor(3) as pool:
+        writing = [pool.submit(write, one, precision) for one, precision in zip(busy, ("float32", "int8"), strict=True)]
+        answer = pool.submit(wait, late).result()
+        for one_text in writing:
+            one_text.result()
+    assert "place 1 in the queue" in answer
+    assert all("ended:" in text for text in (answer, *written))
 
 
 def test_texts_and_sessions_leave_no_memory_behind(desk: RunningDesk, visitor: Visitor, mode: str) -> None:
