@@ -33,7 +33,7 @@ def save_random(folder: Path, *, n_embd: int, n_layer: int = 6, held_out: str | 
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a home with a slow character model, and the starter with one damaged layer."""
     home = tmp_path_factory.mktemp("home")
-    save_random(home / "models" / "slow", n_embd=384)
+    save_random(home / "models" / "slow", n_embd=768)
     save_random(home / "models" / "letters", n_embd=32, n_layer=1, held_out="the cat sat on the mat. " * 20)
     starter = Checkpoint.open(CHECKPOINT)
     model = starter.load_model()
