@@ -25,6 +25,7 @@ from gptdesk.page.option_widgets import disable_gradio_checks
 from gptdesk.page.recipe_script import RECIPE_SCRIPT
 from gptdesk.page.sessions import keep_sessions
 from gptdesk.page.share_switch import ShareSwitch
+from gptdesk.page.status_script import status_script
 from gptdesk.page.styles import CSS, SCRIPT
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs import batch, compare, generate, history, learn, models, settings, train
@@ -93,6 +94,7 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
         + browser_copy.CSS
         + "".join(getattr(tab, "CSS", "") for tab in laid_out),
         head=HEAD_STYLE
+        + status_script(FRONTEND / "assets")
         + "".join(scripts)  # those of tabs, whose keys come first
         + SCRIPT
         + INPUT_SCRIPT

@@ -30,6 +30,25 @@ def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", des
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Once upon a time")
 
 
+STATUSES = """async () => {
+  const file = document.head.innerHTML.match(/assets\\/statustracker-[^"]*\\.js/)[0];
+  const statuses = new (Object.values(await import("/" + file)).find(part => part?.prototype?.resolve_args))();
+  statuses.register(1, [], [5, 6], "hidden");
+  statuses.register(2, [7], [8], "hidden");
+  const held = [];
+  for (const fn_index of [1, 2]) for (const [status, stream_state] of [["pending", null], ["complete", "closed"]]) {
+    statuses.update({fn_index, status, stream_state});
+    held.push(Object.keys(statuses.current).join() + (statuses.current[7]?.status ?? ""));
+  }
+  return held;
+}"""
+
+
+def test_an_ended_event_leaves_no_status_to_its_inputs(page: "sync_api.Page") -> None:
+    """Gradio's page updates every component that has a status three times an event."""
+    assert page.evaluate(STATUSES) == ["", "", "7pending", "7complete"]
+
+
 def test_reset_gives_back_the_value_of_the_preset(page: "sync_api.Page") -> None:
     temperature, texts = (page.locator(f"#{name} input[type=number]") for name in ("temperature", "n"))
     choose(page, "preset", "Adventurous")
