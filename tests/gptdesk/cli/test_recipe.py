@@ -11,10 +11,12 @@ import torch
 from cli_checks import Capture, answer, complaint
 
 from gptdesk.__main__ import main
+from gptdesk.export import export
 from gptdesk.recipe import LONGEST_LINK, Recipe
-from models.checkpoint import About, save_checkpoint
+from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.tokenizer import Tokenizer
+from models.weights_hash import weights_hash
 
 Change = Callable[[dict], object]
 
@@ -36,6 +38,12 @@ def recipe(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, c
     return file
 
 
+def import_gguf(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Import a GGUF file as the model `llama` of a home, in which the next commands run."""
+    monkeypatch.setenv("GPTDESK_HOME", str(home))
+    answer(capsys, "models", "import", str(file), "--name", "llama")
+
+
 def change(recipe: Path, how: Change) -> str:
     """Change a recipe by hand and return its path."""
     values = json.loads(recipe.read_text("utf-8"))
@@ -54,6 +62,40 @@ def test_the_same_text_comes_out_in_another_home(recipe: Path, capsys: Capture) 
     assert "choices" not in request, "what is not asked for is not in a recipe, so that earlier versions read it"
     [entry] = answer(capsys, "history", "list")
     assert (entry["prompt"], entry["text"]) == ("ünï", result["texts"][0])
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_gguf_model_repeats_its_text_where_the_file_is_imported_again(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, precision: str
+) -> None:
+    pytest.importorskip("gguf", reason="the extra gguf is not installed")
+    original = Checkpoint.open(tiny_folder / "tiny")
+    tokenizer = original.load_tokenizer()
+    q8_0, q4_0 = (
+        export(original, tokenizer, name="llama", to=tmp_path / kind, format="gguf", precision=kind)
+        for kind in ("q8_0", "q4_0")
+    )
+    import_gguf(q8_0, tmp_path / "first", monkeypatch, capsys)
+    arguments = ("--model", f"llama:{precision}", "--prompt", "ünï", "--n", "2", "--max-new-tokens", "9", "--seed", "3")
+    assert main(["generate", *arguments]) == 0
+    capsys.readouterr()
+    assert main(["history", "recipe", "1"]) == 0
+    file = tmp_path / "recipe.json"
+    file.write_text(capsys.readouterr().out, "utf-8")
+    saved = Recipe.read(file.read_bytes(), name="it")
+    assert (saved.model, saved.precision) == ("llama", precision)
+    assert saved.weights == weights_hash(tmp_path / "first" / "models" / "llama"), "of the weights, as imported"
+
+    import_gguf(q8_0, tmp_path / "second", monkeypatch, capsys)
+    repeated = answer(capsys, "recipe", str(file))
+    assert repeated["same"]
+    assert [hashlib.sha256(text.encode()).hexdigest() for text in repeated["texts"]] == [
+        text.sha256 for text in saved.texts
+    ]
+
+    import_gguf(q4_0, tmp_path / "third", monkeypatch, capsys)
+    assert main(["recipe", str(file)]) == 1
+    assert "the model of this name has other weights" in capsys.readouterr().err
 
 
 def test_a_change_is_named_by_its_token_and_reason(
