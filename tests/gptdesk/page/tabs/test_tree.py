@@ -54,6 +54,13 @@ def test_a_small_tree_is_drawn_whole_with_siblings_in_order() -> None:
     assert page.count("<path") == 6
 
 
+def test_a_text_names_its_seed_zero_too() -> None:
+    tree = BranchTree("Once")
+    tree.add(tree.place("Once", ROOT), [Grown(" upon", 1, -1.0)], source="tiny:int8", seed=0)
+    assert 'title="Continued · tiny:int8 · seed 0"' in tree_html(tree)
+    assert 'title="Prompt"' in tree_html(tree)
+
+
 def test_of_a_large_tree_a_bounded_part_is_drawn_and_every_text_can_be_reached() -> None:
     tree = BranchTree("x")
     wide = [one for i in range(500) for one in grow(tree, ROOT, *[-0.1 * i - 0.001 * j for j in range(10)])]

@@ -70,7 +70,7 @@ def _item(item: Item, tree: BranchTree, path: set[int]) -> str:
         return f'<div class="more" {attributes}>{item.hidden:,} more</div>'
     node = tree.node(item.target)
     classes = " ".join(name for name, holds in (("on", node.id in path), ("open", is_open)) if holds)
-    title = " · ".join(filter(None, (KINDS[node.kind], node.source, f"seed {node.seed}" if node.seed else "")))
+    title = " · ".join(filter(None, (KINDS[node.kind], node.source, "" if node.seed is None else f"seed {node.seed}")))
     return (
         f'<div class="{classes}" {attributes} title="{html.escape(title)}">'
         f"<b>{_kept(tree, node)}{_snippet(node)}</b><span>{_figures(node, item)}</span></div>"

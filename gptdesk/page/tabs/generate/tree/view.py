@@ -171,7 +171,8 @@ class TreeView:
             return {self._picture: self._drawn(open_tree)}
 
     def _on_close(self) -> None:
-        self._opened(event_session()).is_shown = False
+        with self._lock:
+            self._opened(event_session()).is_shown = False
 
     def _on_ask(self, values: Values) -> Updates:
         """Open or remove a text, or take a step back or forward; an error is a sentence above the picture."""
