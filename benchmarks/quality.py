@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gptdesk.evaluation import Closeness, closeness, compare, in_pieces, text_windows
+from gptdesk.evaluation import Closeness, closeness, compare, in_pieces
 from gptdesk.settings import load_settings, make_folder
 from gptdesk.starter import CHECKPOINT as STARTER
+from gptdesk.text_windows import text_windows
 from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 from models.precision import PRECISIONS

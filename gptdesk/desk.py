@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
@@ -16,6 +16,7 @@ from gptdesk.history import FILE as HISTORY
 from gptdesk.history import Branch, Draft, History, Origin, recorded
 from gptdesk.inspection import NextTokens, next_tokens
 from gptdesk.json_store import JsonStore
+from gptdesk.presets import built_in_presets, check_chain, is_chain
 from gptdesk.saved_items import LONGEST_NAME, SavedItems, check_prompt
 from gptdesk.scheduler import OpenCounter, Scheduler
 from gptdesk.settings import LinkSettings, Settings, home_fault, make_folder
@@ -31,7 +32,7 @@ from models.listing import ModelInfo
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.storage import names
 from models.tokenizer import Tokenizer
-from samplers import Chain, build, default_chain, is_from_folder, load_plugins
+from samplers import Chain, is_from_folder, load_plugins
 from samplers import get as get_sampler
 from samplers import names as sampler_names
 
@@ -48,24 +49,6 @@ PUBLIC_TEXTS, PUBLIC_CHARACTERS = 32, 2_000  # of constraints, which are compare
 PAGE, PRESETS, PROMPTS = "page.json", "presets.json", "prompts.json"
 BROWSERS = "browsers"  # folder with what each browser has set
 LISTED = 12  # presets that an error message lists
-
-
-def built_in_presets() -> dict[str, Chain]:
-    """Return the presets that every desk has."""
-    return {
-        "Balanced": default_chain(),
-        "Most likely word": Chain(samplers=(build("greedy"),)),
-        "Careful": Chain(samplers=(build("temperature", temperature=0.5), build("top_p", top_p=0.8))),
-        "Top-k only": Chain(samplers=(build("top_k", top_k=40),)),
-        "Top-p only": Chain(samplers=(build("top_p", top_p=0.9),)),
-        "Adventurous": Chain(
-            samplers=(
-                build("presence_frequency", presence_penalty=0.3, frequency_penalty=0.3),
-                build("temperature", temperature=1.2),
-                build("min_p", min_p=0.05),
-            )
-        ),
-    }
 
 
 class Desk:
@@ -98,7 +81,7 @@ class Desk:
             JsonStore(settings.home / PRESETS, writable=not settings.public),
             "preset",
             check=check_chain,
-            has_shape=_is_chain,
+            has_shape=is_chain,
             reserved=built_in_presets(),
         )
         self.prompts = SavedItems(
@@ -289,15 +272,3 @@ def _manager(settings: Settings, library: ModelLibrary) -> ModelManager:
     memory = int(settings.memory_gb * 1e9) if settings.memory_gb else psutil.virtual_memory().total // 2
     idle = settings.idle_minutes * 60 or None
     return ModelManager(library, device=get_device(settings.device), memory_budget=memory, idle_seconds=idle)
-
-
-def check_chain(links: object) -> Chain:
-    """Return a saved value as a chain; ValueError if it is none."""
-    if not _is_chain(links):
-        raise ValueError("a preset is a list of samplers with their options")
-    return Chain.from_data(links)
-
-
-def _is_chain(links: object) -> TypeGuard[list[dict[str, object]]]:
-    """Return whether a saved value has the shape of a chain; `Chain.from_data` checks the rest."""
-    return isinstance(links, list) and all(isinstance(link, dict) for link in links)

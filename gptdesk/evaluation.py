@@ -1,14 +1,13 @@
 """Evaluation of models on a text: perplexity of one; KL divergence, agreement and more of two.
 
-A text is cut into windows that are read once, and only a few numbers per token are kept of each. Sums and logarithms
+Windows of a text are read once, and only a few numbers per token are kept of each. Sums and logarithms
 are in float64: in float32 the log of a probability is off by about 1e-6, more than a good quantized copy differs by.
 Values that llama.cpp's perplexity tool also has mean the same, except that it scores the second half of a window only.
 """
 
 import math
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,12 +15,11 @@ from torch import Tensor
 
 from models.cache import KVCache
 from models.engine import Engine
-from models.tokenizer import END_OF_TEXT, Tokenizer
+from models.tokenizer import Tokenizer
 from samplers.ranking import best
 
 Model = Callable[[Tensor], Tensor]  # tokens (1, T) -> logits (1, T, V) of the token after each
 
-BREAK = re.compile(f"^{re.escape(END_OF_TEXT)}$", re.MULTILINE)
 ROWS = 16  # positions compared at once: (ROWS, V) in float64 is small enough to stay in the processor's cache
 LEAST = 2  # scored tokens: fewer have no standard error
 TOP = 5
@@ -87,29 +85,6 @@ class Closeness:
     top5_overlap: float  # mean share
     probability_change_mean: float  # of the true token, candidate - reference
     probability_change_rms: float
-
-
-def windows(tokens: Sequence[int] | Tensor, context: int) -> list[Tensor]:
-    """Cut a text's tokens (N,) into windows of up to `context` + 1; each begins with the last token of the one before.
-
-    So each token but the first is scored once, with 1 to `context` tokens before it. Raises ValueError if there is
-    none to score.
-    """
-    ids = torch.as_tensor(tokens, dtype=torch.int64)  # (N,)
-    if len(ids) < 2:
-        raise ValueError(f"the text is too short (tokens: {len(ids)}, at least 2 are needed); give a longer one")
-    return [ids[start : start + context + 1] for start in range(0, len(ids) - 1, context)]
-
-
-def text_windows(text: str, tokenizer: Tokenizer, *, context: int) -> list[Tensor]:
-    """Return the windows of a text; every document begins a new one, if lines of END_OF_TEXT separate them.
-
-    Such a line is the tokenizer's end-of-text token, if it has one: the document before it must end with it, and the
-    one behind it begins with it. Raises ValueError as `windows`, or if the tokenizer does not know a character.
-    """
-    documents = list(_documents(text, tokenizer))
-    scorable = [ids for ids in documents if len(ids) > 1] or [max(documents, key=len, default=[])]
-    return [row for ids in scorable for row in windows(ids, context)]
 
 
 def score(model: Model, rows: Iterable[Tensor], *, stop: threading.Event | None = None) -> Iterator[Scores]:
@@ -230,19 +205,6 @@ def perplexity_ratio(reference: Tensor, candidate: Tensor) -> tuple[float, float
     # The mean of paired differences: what makes a token difficult for both models cancels.
     ratio = float((candidate - reference).mean().exp())
     return ratio, ratio * _standard_error(candidate - reference)
-
-
-def _documents(text: str, tokenizer: Tokenizer) -> Iterator[list[int]]:
-    """Yield the tokens of every document that is not empty, with the ends of text around it."""
-    documents = BREAK.split(text)
-    last = len(documents) - 1
-    end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
-    begin = [tokenizer.start] if end else []
-    for i, document in enumerate(documents):
-        before, after = i > 0, i < last
-        document = document.removeprefix("\n") if before else document
-        if ids := tokenizer.encode(document.removesuffix("\n") if after else document):
-            yield [*(begin if before else []), *ids, *(end if after else [])]
 
 
 @torch.inference_mode()

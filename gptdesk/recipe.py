@@ -17,8 +17,8 @@ from gptdesk.generation import FinishReason, GenerationRequest, GenerationResult
 from gptdesk.history import Entry
 from gptdesk.history.entry import Sequence as EntrySequence
 from gptdesk.stop_strings import StopStrings
+from models.json_values import parse_json
 from models.manager import ModelKey
-from models.storage import parse_json
 from models.tokenizer import Tokenizer
 from samplers import Options
 

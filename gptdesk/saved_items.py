@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from gptdesk.errors import NotFound
 from gptdesk.json_store import JsonStore
 from gptdesk.stored_values import warn_once
-from models.storage import json_bytes, parse_json
+from models.json_values import parse_json
+from models.storage import json_bytes
 
 LONGEST_NAME = 60  # characters, with its folders
 MOST = 200

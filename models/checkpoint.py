@@ -25,6 +25,7 @@ from models.precision import Precision
 from models.precision.tuner import KernelTuner
 from models.signature import Signature, signature_of
 from models.special_ids import read_documents
+from models.tensors_to_save import encoded_tensors, float_tensors
 from models.tokenizer import Tokenizer, gpt2_tokenizer
 from models.tokenizer_files import NAMES, has_tokenizer
 from models.weights import (
@@ -32,8 +33,6 @@ from models.weights import (
     TensorSource,
     WeightFile,
     build_network,
-    encoded_tensors,
-    float_tensors,
     has_own_head,
 )
 

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from models.formats.importing import Imported, import_folder, wished_name
 from models.formats.options import ImportOptions
 from models.last_use import LastUse
 from models.listing import Catalogue, Entry, ModelInfo, Supplier, describe, unusable
-from models.names import KNOWN_AS, check_name, check_new_name, free_name
+from models.model_key import ModelKey, runnable
+from models.names import check_new_name, free_name
 from models.own_models import OwnModels
 from models.precision import PRECISIONS, Precision
 from models.precision.mixed import mixed
@@ -28,33 +28,6 @@ from models.weight_reading import ReadingProgress, observed, verify
 log = logging.getLogger(__name__)
 
 MOST_OPENED = 8  # checkpoints kept with their tokenizers, which may have tens of megabytes
-
-
-@dataclass(frozen=True)
-class ModelKey:
-    """A model and the precision to run it in; raises ValueError for what cannot be one."""
-
-    name: str
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        check_name(self.name, KNOWN_AS)
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"there is no precision {self.precision[:100]!r}; there is: {', '.join(PRECISIONS)}")
-
-    @classmethod
-    def parse(cls, text: str) -> "ModelKey":
-        """Return the key spelled NAME or NAME:PRECISION; without a precision it is float32."""
-        name, colon, precision = text.strip().partition(":")
-        return cls(name, precision) if colon else cls(name)
-
-    @property
-    def spelled(self) -> str:
-        """NAME:PRECISION, as `parse` reads it."""
-        return f"{self.name}:{self.precision}"
-
-    def __str__(self) -> str:
-        return f"{self.name} · {self.precision}"
 
 
 class ModelLibrary:
@@ -317,11 +290,3 @@ class ModelLibrary:
         if key.precision == "float32" or self.open(path).is_copy_at(key.precision):
             return path
         return self._quantized_cache.find(key.name, path, PRECISIONS[key.precision])
-
-
-def runnable(key: ModelKey) -> Precision:
-    """Return the precision of a key; ValueError if this computer cannot run it."""
-    precision = PRECISIONS[key.precision]
-    if reason := precision.missing():
-        raise ValueError(f"this computer cannot run {key}: {reason}")
-    return precision

@@ -17,8 +17,9 @@ import torch
 from models.batching import Batcher
 from models.engine import CPU, Engine
 from models.gpt import GPTConfig
-from models.library import ModelKey, ModelLibrary, runnable
+from models.library import ModelLibrary
 from models.loaded_models import LoadedModels, Slot
+from models.model_key import ModelKey, runnable
 from models.precision.mixed import mixed
 from models.precision.tuner import KernelTuner
 from models.prefix import PrefixCache

@@ -1,4 +1,4 @@
-"""Atomic writes: a file or folder appears under its name whole and on disk, or not at all; and JSON in files.
+"""Atomic writes: a file or folder appears under its name whole and on disk, or not at all; files of lines and JSON.
 
 Everything is built under a temporary name beside the target, flushed and synced, renamed, and the rename is synced.
 A crash at any point leaves the previous file or folder (atomicity and durability, as databases promise them).
@@ -7,7 +7,6 @@ A crash at any point leaves the previous file or folder (atomicity and durabilit
 import errno
 import json
 import logging
-import math
 import os
 import re
 import shutil
@@ -17,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from models.json_values import parse_json
+
 log = logging.getLogger(__name__)
 WINDOWS = os.name == "nt"
 STALE = 3600.0  # seconds after which a temporary file can only come from a crash
 PATIENCE = 1.0  # seconds, for two renames in a row
 ASIDE = ".previous"
-HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # in JSON, of a pair or alone
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -152,7 +152,7 @@ def folders(folder: Path) -> list[Path]:
 def names(folder: Path) -> set[str]:
     """Return the names of all files and folders in `folder` but the hidden ones, with folders being replaced right now.
 
-    None if there is no such folder; ValueError if it cannot be read.
+    Empty if there is no such folder; ValueError if it cannot be read.
     """
     try:
         on_disk = {path.name for path in folder.iterdir()}
@@ -193,40 +193,6 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     if len(data) > limit:
         raise ValueError(f"{path.name} is larger than {limit // 1_000_000} MB")
     return data
-
-
-def parse_json(data: bytes, *, file_names: bool = False) -> object:
-    """Return the value that UTF-8 JSON has; ValueError if it is no JSON, or too deep.
-
-    An escaped half of a surrogate pair, which no text can be written with, becomes U+FFFD, unless `file_names` may be
-    in it and it stands for a byte of one; NaN, infinity and numbers beyond a float, which JSON does not have, become
-    null.
-    """
-    try:
-        value: object = DECODER.decode(data.decode("utf-8"))
-        return _whole(value, HALVES_BUT_BYTES if file_names else HALVES) if HALF_A_PAIR.search(data) else value
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _finite(number: str) -> float | None:
-    return value if math.isfinite(value := float(number)) else None
-
-
-DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=lambda name: None)
-HALVES = re.compile("[\ud800-\udfff]")
-HALVES_BUT_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the rest is how Python spells bytes of file names
-
-
-def _whole(value: object, halves: re.Pattern[str]) -> object:
-    """Return the same value without these lone surrogates."""
-    if isinstance(value, str):
-        return halves.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_whole(item, halves) for item in value]
-    if isinstance(value, dict):
-        return {_whole(name, halves): _whole(item, halves) for name, item in value.items()}
-    return value
 
 
 def json_bytes(value: object, *, errors: str = "strict") -> bytes:

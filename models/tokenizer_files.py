@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from models import bpe, storage
 from models.added_tokens import ADDED_TOKENS, DEFAULTS, TOKENIZER, added_tokens
+from models.json_values import parse_json
 from models.special_ids import GENERATION_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG, token_text
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
@@ -264,7 +265,7 @@ def _object(files: Mapping[str, bytes], name: str) -> dict[str, object]:
     if name not in files:
         return {}
     try:
-        value = storage.parse_json(files[name])
+        value = parse_json(files[name])
     except ValueError as error:
         raise ValueError(f"{name} is not valid JSON") from error
     if not isinstance(value, dict):

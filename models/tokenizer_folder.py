@@ -9,6 +9,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from models import bpe, storage
 from models.added_tokens import TOKENIZER
+from models.json_values import parse_json
 from models.special_ids import CONFIG, GENERATION_CONFIG, TOKENIZER_CONFIG, SpecialIds
 from models.tokenizer import END_OF_TEXT, UNKNOWN, BytePairTokenizer, CharacterTokenizer, Tokenizer
 from models.tokenizer_files import TokenizerFiles, has_tokenizer, is_plain, library_errors
@@ -43,10 +44,10 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, context: int | None) -
     """Write the files of a tokenizer: as they were read, if they were, but with the special ids that hold."""
     files = dict(tokenizer.files) or _made_files(tokenizer)
     if context is not None and TOKENIZER_CONFIG in files:
-        settings = storage.parse_json(files[TOKENIZER_CONFIG])
+        settings = parse_json(files[TOKENIZER_CONFIG])
         if isinstance(settings, dict) and "model_max_length" not in settings:
             files[TOKENIZER_CONFIG] = storage.json_bytes(settings | {"model_max_length": context})
-    generation = storage.parse_json(files.get(GENERATION_CONFIG, b"{}"))
+    generation = parse_json(files.get(GENERATION_CONFIG, b"{}"))
     known = generation if isinstance(generation, dict) else {}
     ids = tokenizer.special_ids.to_json() | {"pad_token_id": tokenizer.special_ids.pad}
     if GENERATION_CONFIG not in files or known | ids != known:

@@ -1,4 +1,4 @@
-"""Weights by our names: sources to read them from, and the tensors that model.safetensors stores.
+"""Weights by our names: the sources to read them from.
 
 A network, an engine and a checkpoint are made of a `WeightSource`: the file of a checkpoint, tensors in memory, or the
 reader of a foreign format.
@@ -19,7 +19,7 @@ from torch import Tensor
 from models import layout, storage
 from models.gpt import GPT, GPTConfig
 from models.layout import StoredTensor
-from models.precision import HEAD, WTE, Precision
+from models.precision import Precision
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"  # of weights in several files
@@ -252,50 +252,6 @@ def build_network(config: GPTConfig, source: WeightSource) -> GPT:
         for name, parameter in model.named_parameters():
             parameter.copy_(read_weight(source, name, tuple(parameter.shape)))
     return model
-
-
-def float_tensors(config: GPTConfig, source: WeightSource, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors of a float checkpoint by their stored names: matrices as `dtype`, all else as float32.
-
-    Biases of a network without them are zeros. Raises ValueError for a value too large for `dtype`.
-    """
-    tensors = {}
-    for tensor in layout.stored_tensors(config):
-        if not config.bias and tensor.name.endswith(".bias"):
-            tensors[tensor.stored_name] = torch.zeros(tensor.shape)
-            continue
-        shape = tensor.shape[::-1] if tensor.transposed else tensor.shape
-        value = read_weight(source, tensor.name, shape)
-        cast = value.to("cpu", dtype if value.ndim == 2 else torch.float32)
-        if cast.dtype != value.dtype:
-            _check_finite(tensor.name, cast)
-        tensors[tensor.stored_name] = (cast.t() if tensor.transposed else cast).contiguous()
-    return tensors
-
-
-@torch.inference_mode()
-def encoded_tensors(config: GPTConfig, source: WeightSource, precision: Precision) -> dict[str, Tensor]:
-    """Return the tensors of a quantized checkpoint by their stored names, encoded from float weights one by one.
-
-    Raises ValueError for a matrix that the encoding cannot hold.
-    """
-    stored = {tensor.name: tensor for tensor in layout.stored_tensors(config, precision)}
-    tensors = {}
-    for matrix, shape in precision.matrices(config).items():
-        # the head that a tied network gets at this precision is encoded from the token table
-        name = WTE if matrix == HEAD and config.tied else matrix
-        weight = read_weight(source, f"{name}.weight", shape)
-        for part, value in precision.encoding(matrix, config).encode(weight.float()).items():
-            _check_finite(matrix, value)
-            tensors[stored.pop(f"{matrix}.{part}").stored_name] = value.contiguous()
-    for name, tensor in stored.items():  # layer norms and biases
-        tensors[tensor.stored_name] = read_weight(source, name, tensor.shape).float()
-    return tensors
-
-
-def _check_finite(name: str, value: Tensor) -> None:
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        raise ValueError(f"the weights {name} are too large for this precision")
 
 
 def _check_header(key: str, tensor: StoredTensor, header: tuple[tuple[int, ...], str]) -> None:

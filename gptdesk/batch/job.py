@@ -17,6 +17,7 @@ from typing import Literal
 from gptdesk.batch.plan import BatchPlan
 from models import storage
 from models.file_lock import locked
+from models.json_values import parse_json
 
 log = logging.getLogger(__name__)
 PLAN, PROMPTS, ROWS, FAILURES, LOCK, ORDER, STOPPED = (
@@ -189,7 +190,7 @@ def _object(value: object) -> dict[str, object]:
 
 def _parsed(line: bytes) -> object:
     try:
-        return storage.parse_json(line)
+        return parse_json(line)
     except ValueError:
         return None
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from gptdesk.encodings import AUTO, checked_encoding, decoded
 from gptdesk.stop_strings import unescape
-from models.storage import parse_json, read_bytes
+from models.json_values import parse_json
+from models.storage import read_bytes
 
 if TYPE_CHECKING:
     import _csv

@@ -18,7 +18,8 @@ from gptdesk.cli.requests import add_request_options, read_request, stop_on_inte
 from gptdesk.desk import Desk
 from gptdesk.formatting import clock
 from gptdesk.generation import draw_seed
-from models.storage import move_file, parse_json
+from models.json_values import parse_json
+from models.storage import move_file
 from samplers import Chain
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from gptdesk.cli.parsing import path, standard_input, verb_parser
 from gptdesk.desk import Desk
 from gptdesk.formatting import plural
 from gptdesk.saved_items import LARGEST_FILE, LONGEST_PROMPT, SavedItems
-from models.storage import parse_json, read_bytes, write_file
+from models.json_values import parse_json
+from models.storage import read_bytes, write_file
 
 
 def prompts(desk: Desk, arguments: Sequence[str]) -> int:

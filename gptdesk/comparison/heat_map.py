@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gptdesk.comparison.divergence import same_vocabulary, token_text
 from gptdesk.comparison.quality import OTHER_TOKENS, not_by_token
-from gptdesk.evaluation import ROWS, TOP, text_windows
+from gptdesk.evaluation import ROWS, TOP
+from gptdesk.text_windows import text_windows
 from models.manager import ModelKey, ModelManager
 from models.tokenizer import Tokenizer
 from samplers.ranking import best

@@ -20,9 +20,9 @@ from gptdesk.evaluation import (
     evaluation,
     perplexity_ratio,
     score,
-    text_windows,
 )
 from gptdesk.generation import GenerationRequest
+from gptdesk.text_windows import text_windows
 from models.manager import ModelKey, ModelManager
 from samplers import Chain, build
 

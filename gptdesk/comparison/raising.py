@@ -16,8 +16,8 @@ from gptdesk.evaluation import (
     closeness,
     compare,
     perplexity_ratio,
-    text_windows,
 )
+from gptdesk.text_windows import text_windows
 from models.manager import ModelKey, ModelManager
 
 

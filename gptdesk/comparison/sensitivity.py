@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from gptdesk.comparison import Stage
-from gptdesk.evaluation import already_read, check_enough, compare, text_windows
+from gptdesk.evaluation import already_read, check_enough, compare
+from gptdesk.text_windows import text_windows
 from models.checkpoint import Checkpoint
 from models.gpt import GPT
 from models.precision import PRECISIONS

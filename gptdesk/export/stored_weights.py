@@ -8,7 +8,8 @@ from models import layout
 from models.checkpoint import Checkpoint
 from models.gpt import GELU
 from models.precision import Precision
-from models.weights import encoded_tensors, read_weight
+from models.tensors_to_save import encoded_tensors
+from models.weights import read_weight
 
 
 def weights_at(checkpoint: Checkpoint, precision: Precision) -> Iterator[tuple[str, Tensor]]:

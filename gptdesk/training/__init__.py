@@ -3,7 +3,8 @@
 from gptdesk.training.in_memory import train
 from gptdesk.training.options import DataOptions, ModelOptions, TrainingOptions
 from gptdesk.training.steps import TrainingDiverged, TrainingStep
-from gptdesk.training.trainer import Trainer, evaluate
+from gptdesk.training.trainer import Trainer
+from gptdesk.training.validation_loss import evaluate
 
 __all__ = [
     "DataOptions",

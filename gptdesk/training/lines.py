@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from gptdesk.stored_values import is_number
-from models import storage
+from models.json_values import parse_json
 
 COUNTS = frozenset(("step", "tokens", "steps"))  # of a line of metrics
 CHECKED = COUNTS | {"train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second", "seconds", "epoch"}
@@ -15,7 +15,7 @@ def objects(lines: Iterable[bytes]) -> list[dict[str, object]]:
     parsed = []
     for line in lines:
         with suppress(ValueError):
-            if isinstance(data := storage.parse_json(line), dict):
+            if isinstance(data := parse_json(line), dict):
                 parsed.append(data)
     return parsed
 

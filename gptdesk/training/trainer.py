@@ -15,6 +15,7 @@ from gptdesk.training.options import TrainingOptions
 from gptdesk.training.schedule import learning_rate
 from gptdesk.training.steps import AVERAGE, WEIGHTS, TrainerState, TrainingDiverged, TrainingStep
 from gptdesk.training.time_budget import Replan, TimeBudget, scheduled_step
+from gptdesk.training.validation_loss import evaluate
 from models.gpt import GPT
 
 EARLY = (8, 4, 2)  # parts of evaluate_every after which a text that has been read by then is evaluated already
@@ -294,18 +295,3 @@ class Trainer:
                     f"the {name} is not finite at step {self.step + 1} (learning rate {rate:.3g}), so training stopped "
                     "before that step; try a lower learning_rate"
                 )
-
-
-@torch.inference_mode()
-def evaluate(model: GPT, tokens: Tensor, *, batch_size: int = 32) -> float:
-    """Return the mean loss in nats per token over the rows of `tokens` (R, T + 1), without dropout."""
-    training = model.training
-    model.eval()
-    total = 0.0
-    for rows in tokens.split(batch_size):
-        rows = rows.to(model.wte.weight.device)
-        # the loss is a mean over the rows of this batch, and the last batch may have fewer
-        total += model.loss(rows[:, :-1], rows[:, 1:]).item() * len(rows)
-    # the caller may be in the middle of training
-    model.train(training)
-    return total / len(tokens)

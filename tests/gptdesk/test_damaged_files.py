@@ -18,12 +18,13 @@ from training_checks import begin, resume
 from gptdesk.__main__ import main
 from gptdesk.cli import VERBS
 from gptdesk.comparison.blind import Tally
-from gptdesk.desk import Desk, built_in_presets
+from gptdesk.desk import Desk
 from gptdesk.page.app import build_app
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.train.form import FormView
 from gptdesk.page.tabs.train.listing import ListingView
 from gptdesk.page.tabs.train.run_view import RunView
+from gptdesk.presets import built_in_presets
 from gptdesk.saved_items import MOST
 from gptdesk.settings import Settings, load_settings
 from gptdesk.stored_values import warn_once

@@ -9,10 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gptdesk.desk import Desk, built_in_presets
+from gptdesk.desk import Desk
 from gptdesk.errors import Busy
 from gptdesk.generation import GenerationQueued, GenerationRequest, GenerationResult, GenerationStart, collect
 from gptdesk.json_store import JsonStore
+from gptdesk.presets import built_in_presets
 from gptdesk.scheduler import Scheduler
 from gptdesk.settings import Settings, load_settings
 from models.checkpoint import About, save_checkpoint

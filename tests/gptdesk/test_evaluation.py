@@ -23,10 +23,9 @@ from gptdesk.evaluation import (
     evaluation,
     in_pieces,
     score,
-    text_windows,
-    windows,
 )
 from gptdesk.starter.stories import story
+from gptdesk.text_windows import text_windows, windows
 from models.cache import KVCache
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig

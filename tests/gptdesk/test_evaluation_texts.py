@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptdesk.evaluation import closeness, compare, evaluation, score, text_windows, windows
+from gptdesk.evaluation import closeness, compare, evaluation, score
+from gptdesk.text_windows import text_windows, windows
 from models.tokenizer import Tokenizer, character_tokenizer
 
 

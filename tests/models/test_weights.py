@@ -17,8 +17,9 @@ from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.precision import PRECISIONS
 from models.precision.tuner import KernelTuner
+from models.tensors_to_save import float_tensors
 from models.tokenizer import character_tokenizer
-from models.weights import WEIGHTS, StoredTensors, TensorSource, WeightSource, build_network, float_tensors
+from models.weights import WEIGHTS, StoredTensors, TensorSource, WeightSource, build_network
 
 CONFIG = GPTConfig(vocab_size=67, block_size=24, n_layer=2, n_head=2, n_embd=64)
 CONFIGS = [CONFIG, replace(CONFIG, tied=False), replace(CONFIG, bias=False)]

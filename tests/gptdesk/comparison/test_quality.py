@@ -18,9 +18,10 @@ from gptdesk.comparison.divergence import diverge
 from gptdesk.comparison.quality import GREEDY_TOKENS, MOST_CHARACTERS, OTHER_TOKENS, Quality, judge
 from gptdesk.comparison.report import quality_json
 from gptdesk.comparison.verdict import band, is_identical, verdict
-from gptdesk.evaluation import Closeness, text_windows
+from gptdesk.evaluation import Closeness
 from gptdesk.starter import CHECKPOINT
 from gptdesk.starter.stories import stories
+from gptdesk.text_windows import text_windows
 from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager

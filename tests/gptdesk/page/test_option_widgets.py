@@ -10,10 +10,10 @@ import torch
 from conftest import WHISPER
 from pydantic import Field
 
-from gptdesk.desk import built_in_presets
 from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import ChainPanel, widget
 from gptdesk.page.pickers import neutral_chain
+from gptdesk.presets import built_in_presets
 from samplers import Options, build, default_chain, get, load_plugins, names, registry
 
 

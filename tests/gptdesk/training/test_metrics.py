@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gptdesk.training import lines
 from gptdesk.training.metrics import MOST_RUNS, Metrics, MetricsReader
 from gptdesk.training.run_directory import METRICS
 from models import storage
@@ -35,7 +36,7 @@ def test_the_tail_is_the_newest_steps() -> None:
 def test_a_file_that_grows_is_read_from_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, parsed = MetricsReader(), []
     assert len(reader.read(tmp_path / "run")) == 0
-    monkeypatch.setattr(storage, "parse_json", lambda line: parsed.append(line) or json.loads(line))
+    monkeypatch.setattr(lines, "parse_json", lambda line: parsed.append(line) or json.loads(line))
     add(tmp_path / "run", {"step": 1, "train_loss": 4})
     add(tmp_path / "run", {"step": 2, "train_loss": 3}, end="")  # the end of the line is still to come
     assert reader.read(tmp_path / "run").series("train_loss") == [(1.0, 4.0)]
