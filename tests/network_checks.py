@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from models.gpt import GPT, GPTConfig
 from models.precision import Precision
 
+Network = TypeVar("Network", bound=torch.nn.Module)
 CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
 VARIANTS = [
     CONFIG,
@@ -19,14 +21,18 @@ NARROW = GPTConfig(vocab_size=40, block_size=16, n_layer=1, n_head=2, n_embd=64)
 ALPHABET = "abcdefghij \n"
 
 
-def network(config: GPTConfig = CONFIG, *, seed: int = 0) -> GPT:
-    """A network with weights so large that every part matters, biases and layer norms included."""
-    torch.manual_seed(seed)
-    model = GPT(config).eval()
+def shaken(model: Network) -> Network:
+    """A network with noise added to its weights, so that every part matters, biases and layer norms included."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model.requires_grad_(False)
+    return model.eval()
+
+
+def network(config: GPTConfig = CONFIG, *, seed: int = 0) -> GPT:
+    """A random network, shaken, without gradients."""
+    torch.manual_seed(seed)
+    return shaken(GPT(config)).requires_grad_(False)
 
 
 def tokens(*shape: int, seed: int = 1, vocab_size: int = CONFIG.vocab_size) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from network_checks import shaken
 from torch import Tensor
 
 from models.cache import KVCache
@@ -16,10 +17,7 @@ CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
 def engine() -> Engine:
     """One with weights so large that every part matters, biases and layer norms included."""
     torch.manual_seed(0)
-    model = GPT(CONFIG).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = shaken(GPT(CONFIG))
     return Engine.of(model, PRECISIONS["float32"])
 
 

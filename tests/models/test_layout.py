@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from network_checks import shaken
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging as transformers_logging
@@ -24,11 +25,9 @@ def theirs(**changes: object) -> GPT2LMHeadModel:
     torch.manual_seed(1)
     shape = {"vocab_size": 300, "n_positions": 40, "n_embd": 48, "n_layer": 3, "n_head": 4}
     dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    model = GPT2LMHeadModel(GPT2Config(**(shape | dropout | {"bos_token_id": 299, "eos_token_id": 299} | changes)))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model.eval()
+    return shaken(
+        GPT2LMHeadModel(GPT2Config(**(shape | dropout | {"bos_token_id": 299, "eos_token_id": 299} | changes)))
+    )
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "gelu"])
@@ -94,10 +93,7 @@ def test_transformers_opens_a_folder_of_ours(activation: str, bias: bool, tied: 
     config = GPTConfig(
         vocab_size=320, block_size=40, n_layer=2, n_head=4, n_embd=32, activation=activation, bias=bias, tied=tied
     )
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = shaken(GPT(config))
     save_checkpoint(tmp_path / "model", model, tokenizer=TOKENIZER, about=About())
     reference, info = AutoModelForCausalLM.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(info.values()), info

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from network_checks import shaken
 from torch import Tensor
 
 from models.checkpoint import About, save_checkpoint
@@ -31,11 +32,7 @@ TOKENIZER = character_tokenizer("abcdefghij \n")
 
 def network(seed: int) -> GPT:
     torch.manual_seed(seed)
-    model = GPT(CONFIG).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
+    return shaken(GPT(CONFIG))
 
 
 def save(path: Path, *, seed: int = 0) -> None:

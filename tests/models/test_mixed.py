@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from network_checks import ALPHABET
+from network_checks import ALPHABET, shaken
 from safetensors.torch import load_file
 
 from models.cache import KVCache
@@ -29,11 +29,7 @@ IDS = torch.randint(TOKENIZER.vocab_size, (2, 24), generator=torch.Generator().m
 
 def network(config: GPTConfig = CONFIG) -> GPT:
     torch.manual_seed(1)
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
+    return shaken(GPT(config))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from conftest import encodings
+from network_checks import shaken
 from torch import Tensor, nn
 
 from models.engine import Engine
@@ -122,10 +123,7 @@ def test_int8_dynamic_is_quantize_dynamic_of_torch_to_the_last_bit(bias: bool, t
         pytest.skip(str(precision.missing()))
     torch.manual_seed(0)
     config = GPTConfig(vocab_size=300, block_size=24, n_layer=2, n_head=4, n_embd=128, bias=bias, tied=tied)
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = shaken(GPT(config))
     reference = GPT(dataclasses.replace(config, tied=False)).eval()
     reference.load_state_dict({HEAD + ".weight": model.wte.weight} | model.state_dict())
     with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import observed
+from network_checks import shaken
 from torch import Tensor
 
 from gptdesk.generation import GenerationRequest, GenerationStart, GenerationStep, generate
@@ -38,10 +39,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def loaded(request: pytest.FixtureRequest) -> LoadedModel:
     precision, _, step = request.param.partition(" by ")
     torch.manual_seed(0)
-    model = GPT(CONFIG).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = shaken(GPT(CONFIG))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTDESK_KERNELS", step or "auto")
         running = Engine.of(model, PRECISIONS[precision])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import encodings
+from network_checks import shaken
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -40,11 +41,7 @@ def tokenizer() -> Tokenizer:
 
 def network(config: GPTConfig = CONFIG) -> GPT:
     torch.manual_seed(1)
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
+    return shaken(GPT(config))
 
 
 def save(folder: Path, tokenizer: Tokenizer, config: GPTConfig = CONFIG) -> Checkpoint:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import pytest
 import torch
+from network_checks import shaken
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -29,11 +30,7 @@ HERE = [name for name, precision in PRECISIONS.items() if precision.missing() is
 
 def network(config: GPTConfig) -> GPT:
     torch.manual_seed(3)
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
+    return shaken(GPT(config))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """History: what is saved, found, changed and deleted; damaged files, killed programs, many writers."""
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,17 +25,6 @@ from samplers import Chain, build
 
 KILLS = int(os.environ.get("GPTDESK_KILLS", "5"))
 TINY = ModelKey("tiny")
-
-
-@pytest.fixture
-def home(tmp_path: Path, tiny_folder: Path) -> Path:
-    shutil.copytree(tiny_folder / "tiny", tmp_path / "models" / "tiny")
-    return tmp_path
-
-
-@pytest.fixture
-def desk(home: Path) -> Desk:
-    return Desk(Settings(home=home))
 
 
 def write(desk: Desk, prompt: str, **options: object) -> GenerationResult:

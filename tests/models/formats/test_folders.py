@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from format_checks import C, H, L, T, converted
+from network_checks import shaken
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -36,11 +37,7 @@ def original() -> GPT2LMHeadModel:
     config = GPT2Config(
         vocab_size=V, n_positions=T, n_embd=C, n_layer=L, n_head=H, bos_token_id=V - 1, eos_token_id=V - 1
     )
-    model = GPT2LMHeadModel(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
+    return shaken(GPT2LMHeadModel(config))
 
 
 def check_logits(original: GPT2LMHeadModel, made: Checkpoint, atol: float = 1e-4) -> None:
