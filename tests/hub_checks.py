@@ -63,88 +63,95 @@ class FakeHub:
         return [path.rpartition("/")[2] for method, path in self.asked if method == "GET" and "/resolve/" in path]
 
 
+class HubHandler(BaseHTTPRequestHandler):
+    """Requests of a download; both fields are set in a class of its own for each server."""
+
+    hub: FakeHub
+    done: threading.Event  # the server ends
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.hub.asked.append((self.command, path))
+        if "Authorization" in self.headers:
+            self.hub.authorized.append(path)
+        if self.hub.alias and f"/{self.hub.alias}/re" in path:
+            self.send(307, {"Location": path.replace(f"/{self.hub.alias}/", f"/{self.hub.id}/")}, b"")
+        elif path.startswith("/api/models/"):
+            self.answer_api(path.removeprefix("/api/models/").partition("/revision/"))
+        elif path.startswith("/large/"):
+            self.send_large(path.removeprefix("/large/"))
+        elif path.startswith(f"/{self.hub.id}/resolve/"):
+            self.answer_resolve(path.removeprefix(f"/{self.hub.id}/resolve/").partition("/")[2])
+        else:
+            self.send(404, {"X-Error-Code": "RepoNotFound"}, b"")
+
+    def answer_api(self, parts: tuple[str, str, str]) -> None:
+        name, _, revision = parts
+        if self.hub.status != 200:
+            self.send(
+                self.hub.status,
+                {"X-Error-Code": self.hub.error, "X-Error-Message": self.hub.message},
+                b"<html>a page</html>",
+            )
+        elif name != self.hub.id:
+            self.send(401, {"X-Error-Code": "RepoNotFound"}, b"")  # as the Hub answers for a missing one
+        elif revision not in ("", "main", "v1", self.hub.commit):
+            self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"")
+        else:
+            self.send(200, {"Content-Type": "application/json"}, json.dumps(self.hub.info()).encode())
+
+    def answer_resolve(self, name: str) -> None:
+        if self.hub.gated:
+            self.send(401, {"X-Error-Code": "GatedRepo"}, b"")
+            return
+        tag = self.hub.tags.get(name, self.hub.tag(name))
+        headers = {"X-Repo-Commit": self.hub.commit, "ETag": f'"{tag}"'}
+        if not self.hub.is_large(name):
+            self.send(200, headers, self.hub.sent.get(name, self.hub.files[name]))
+            return
+        port = self.hub.url.rpartition(":")[2]
+        size = str(len(self.hub.files[name]))
+        headers |= {"X-Linked-ETag": f'"{tag}"', "X-Linked-Size": size, "ETag": '"another"'}
+        self.send(302, headers | {"Location": f"http://localhost:{port}/large/{name}"}, b"")
+
+    def send_large(self, name: str) -> None:
+        body = self.hub.sent.get(name, self.hub.files[name])
+        asked = self.headers.get("Range", "")
+        self.hub.ranges.append(asked)
+        begin = int(asked.removeprefix("bytes=").removesuffix("-") or 0)
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(body) - begin))
+        self.end_headers()
+        for start in range(begin, min(len(body), begin + (self.hub.cut or len(body))), PIECE):
+            if self.done.is_set():
+                return
+            try:
+                self.wfile.write(body[start : start + PIECE])
+            except OSError:
+                return
+            self.hub.after_piece()
+            self.done.wait(self.hub.pause)
+
+    def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
 def serving_hub(hub: FakeHub) -> Iterator[FakeHub]:
     """Serve until the block ends; large files come from another host name, as from the Hub's own network."""
     done = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            hub.asked.append((self.command, path))
-            if "Authorization" in self.headers:
-                hub.authorized.append(path)
-            if hub.alias and f"/{hub.alias}/re" in path:
-                self.send(307, {"Location": path.replace(f"/{hub.alias}/", f"/{hub.id}/")}, b"")
-            elif path.startswith("/api/models/"):
-                self.answer_api(path.removeprefix("/api/models/").partition("/revision/"))
-            elif path.startswith("/large/"):
-                self.send_large(path.removeprefix("/large/"))
-            elif path.startswith(f"/{hub.id}/resolve/"):
-                self.answer_resolve(path.removeprefix(f"/{hub.id}/resolve/").partition("/")[2])
-            else:
-                self.send(404, {"X-Error-Code": "RepoNotFound"}, b"")
-
-        def answer_api(self, parts: tuple[str, str, str]) -> None:
-            name, _, revision = parts
-            if hub.status != 200:
-                self.send(
-                    hub.status, {"X-Error-Code": hub.error, "X-Error-Message": hub.message}, b"<html>a page</html>"
-                )
-            elif name != hub.id:
-                self.send(401, {"X-Error-Code": "RepoNotFound"}, b"")  # as the Hub answers for a missing one
-            elif revision not in ("", "main", "v1", hub.commit):
-                self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"")
-            else:
-                self.send(200, {"Content-Type": "application/json"}, json.dumps(hub.info()).encode())
-
-        def answer_resolve(self, name: str) -> None:
-            if hub.gated:
-                self.send(401, {"X-Error-Code": "GatedRepo"}, b"")
-                return
-            tag = hub.tags.get(name, hub.tag(name))
-            headers = {"X-Repo-Commit": hub.commit, "ETag": f'"{tag}"'}
-            if not hub.is_large(name):
-                self.send(200, headers, hub.sent.get(name, hub.files[name]))
-                return
-            port = hub.url.rpartition(":")[2]
-            size = str(len(hub.files[name]))
-            headers |= {"X-Linked-ETag": f'"{tag}"', "X-Linked-Size": size, "ETag": '"another"'}
-            self.send(302, headers | {"Location": f"http://localhost:{port}/large/{name}"}, b"")
-
-        def send_large(self, name: str) -> None:
-            body = hub.sent.get(name, hub.files[name])
-            asked = self.headers.get("Range", "")
-            hub.ranges.append(asked)
-            begin = int(asked.removeprefix("bytes=").removesuffix("-") or 0)
-            self.send_response(206 if begin else 200)
-            self.send_header("Content-Length", str(len(body) - begin))
-            self.end_headers()
-            for start in range(begin, min(len(body), begin + (hub.cut or len(body))), PIECE):
-                if done.is_set():
-                    return
-                try:
-                    self.wfile.write(body[start : start + PIECE])
-                except OSError:
-                    return
-                hub.after_piece()
-                done.wait(hub.pause)
-
-        def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http_server(Handler) as url:
+    with http_server(type("Handler", (HubHandler,), {"hub": hub, "done": done})) as url:
         hub.url = url
         try:
             yield hub
