@@ -204,14 +204,14 @@ def make_panel_tile(rows: int) -> Callable[..., None]:
             first = b.ptrtoint(x.data, I64)
             inputs = [b.add(first, b.mul(b.mul(b.add(r0, I64(r)), K), I64(4))) for r in range(rows)]
             acc = [[zero(b) for _ in range(rows)] for _ in range(COLUMNS)]
-            with loop(b, k0, k1, UNROLLED) as (k, _):
+            # not unrolled, one row of inputs at a time: else LLVM reads ahead, and lacks a register for each sum
+            with loop(b, k0, k1, LANES) as (k, _):
                 at = b.mul(b.sub(k, k0), I64(COLUMNS))
-                for step in range(UNROLLED // LANES):
-                    values = [load_floats(b, p, b.add(k, I64(LANES * step))) for p in inputs]
+                floats = [load_floats(b, weights, b.add(at, I64(LANES * c))) for c in range(COLUMNS)]
+                for r in range(rows):
+                    value = load_floats(b, inputs[r], k)
                     for c in range(COLUMNS):
-                        w = load_floats(b, weights, b.add(at, I64(LANES * (COLUMNS * step + c))))
-                        for r in range(rows):
-                            b.store(fma(b, w, values[r], b.load(acc[c][r])), acc[c][r])
+                        b.store(fma(b, floats[c], value, b.load(acc[c][r])), acc[c][r])
             # neighbours in a row of Y side by side: stored at once
             flat = [b.load(acc[c][r]) for r in range(rows) for c in range(COLUMNS)]
             totals = [sum_vector(b, flat[i : i + LANES]) for i in range(0, len(flat), LANES)]
