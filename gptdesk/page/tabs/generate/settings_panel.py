@@ -1,4 +1,4 @@
-"""Settings of the Generate tab: model, preset, samplers, length, sequences, seed, stop strings, constraints."""
+"""Settings of the Generate tab: model, preset, samplers, length, sequences, seed, stop strings, constraints, speed."""
 
 import gradio as gr
 from gradio.blocks import Block
@@ -9,6 +9,7 @@ from gptdesk.generation import GenerationRequest, read_word_bias, spelled_word_b
 from gptdesk.history import Entry
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values
 from gptdesk.page.pickers import MOST_TOKENS, ModelPicker, PresetBar, most_new_tokens
+from gptdesk.page.tabs.generate.reading_speed import FASTEST
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES
 from gptdesk.recipe import Recipe
 from gptdesk.stop_strings import escape, unescape
@@ -80,6 +81,15 @@ class SettingsPanel:
                 info="Special tokens typed in the prompt, such as <|endoftext|>, are those tokens, not plain text.",
                 elem_id="parse-special",
             )
+            self.reading_speed = gr.Slider(
+                0,
+                FASTEST,
+                value=0,
+                step=10,
+                label="Reading speed",
+                info="Words a minute at which new texts appear; 0 shows them as fast as they are written.",
+                elem_id="reading-speed",
+            )
 
     @property
     def remembered(self) -> dict[str, Component]:
@@ -97,6 +107,7 @@ class SettingsPanel:
             "word_bias": self.word_bias,
             "choices": self.choices,
             "parse_special": self.parse_special,
+            "reading_speed": self.reading_speed,
             "preset": self.presets.name,
         }
 

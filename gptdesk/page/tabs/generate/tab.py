@@ -45,7 +45,7 @@ class GenerateTab:
         self.kept = SavedState(desk, TITLE, remembered, {"chain": self.settings.panel})
         self.actions = LongActions(desk, buttons=(self.generate, self.undo), stop=self.stop, line=self.stats.line)
         self.writer = Writer(
-            desk, self.kept, texts=self.texts, stats=self.stats, seed=self.settings.seed, actions=self.actions
+            desk, self.kept, texts=self.texts, stats=self.stats, settings=self.settings, actions=self.actions
         )
         self._wire(page)
 
