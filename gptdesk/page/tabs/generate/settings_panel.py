@@ -12,7 +12,7 @@ from gptdesk.page.pickers import MOST_TOKENS, ModelPicker, PresetBar, most_new_t
 from gptdesk.page.tabs.generate.reading_speed import FASTEST
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES
 from gptdesk.recipe import Recipe
-from gptdesk.stop_strings import escape, unescape
+from gptdesk.stop_strings import escape, read_lines
 from models.manager import ModelKey
 
 # head of the sheet on a phone
@@ -159,9 +159,9 @@ class SettingsPanel:
             max_new_tokens=values[self.max_new_tokens],
             n=values[self.n] if n is None else n,
             seed=None if values[self.new_seed] else values[self.seed],
-            stop=_lines(values[self.stop_strings]),
-            banned_phrases=_lines(values[self.banned_phrases]),
-            choices=_lines(values[self.choices]),
+            stop=read_lines(values[self.stop_strings]),
+            banned_phrases=read_lines(values[self.banned_phrases]),
+            choices=read_lines(values[self.choices]),
             word_bias=read_word_bias(str(values[self.word_bias] or "").splitlines()),
             parse_special=bool(values[self.parse_special]),
         )
@@ -201,8 +201,3 @@ class SettingsPanel:
             self.parse_special: request.parse_special,
         }
         return updates | self.model.show(entry.model, entry.precision) | self.panel.show(request.chain)
-
-
-def _lines(text: object) -> tuple[str, ...]:
-    r"""Return the texts of a box, one a line, in which \n stands for a new line; empty lines are left out."""
-    return tuple(unescape(line) for line in str(text or "").splitlines() if line)
