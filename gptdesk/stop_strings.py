@@ -14,6 +14,11 @@ def escape(text: str) -> str:
     return text.replace(r"\n", r"\\n").replace("\n", r"\n")
 
 
+def read_lines(text: object) -> tuple[str, ...]:
+    r"""Return the texts of a box, one a line, each by `unescape`; empty lines are left out."""
+    return tuple(unescape(line) for line in str(text or "").splitlines() if line)
+
+
 class StopStrings:
     """Filter of streamed text up to the first stop string; holds back an end that may become one."""
 

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -43,6 +44,7 @@ class LoadedModels(Generic[Key, Value]):
     def __init__(self, budget: int | None) -> None:
         self.budget = budget
         self._slots: list[Slot[Key, Value]] = []
+        self._reserved: list[tuple[Key, int]] = []  # bytes of values that are not kept here
         self._lock = threading.Lock()  # held for moments
 
     def use(self, key: Key, signature: Signature | None) -> Slot[Key, Value] | None:
@@ -74,13 +76,22 @@ class LoadedModels(Generic[Key, Value]):
         with self._lock:
             for slot in [slot for slot in self._slots if slot.key == key]:
                 self._retire(slot)
-            for slot in [slot for slot in self._slots if not slot.users]:
-                if self.budget is None or self.memory_bytes() + value.memory_bytes <= self.budget:
-                    break
-                log.info("unloading %s to make room for %s", slot.key, key)
-                self._retire(slot)
+            self._make_room(key, value.memory_bytes)
             self._slots.append(new)
         return new
+
+    @contextmanager
+    def reserved(self, key: Key, size: int) -> Iterator[None]:
+        """Count `size` bytes of a value that is not kept here for this block; evict what there is no room for."""
+        reservation = (key, size)
+        with self._lock:
+            self._make_room(key, size)
+            self._reserved.append(reservation)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved.remove(reservation)
 
     def remove(self, key: Key | None) -> None:
         """Evict one value, or with None all; those in use are evicted when their last user is done."""
@@ -106,14 +117,24 @@ class LoadedModels(Generic[Key, Value]):
         with self._lock:
             return [slot.key for slot in self._slots if not slot.retired]
 
-    def in_use(self, *, but: Key | None) -> list[Value]:
-        """Return the values that have users, except those of the key `but`, if one is given."""
+    def in_use(self, *, but: Key | None) -> list[tuple[Key, int]]:
+        """Return keys and bytes of the values that have users, but those of the key `but`, and of the reserved ones."""
         with self._lock:
-            return [slot.value for slot in self._slots if slot.users and slot.key != but]
+            used = [slot for slot in self._slots if slot.users and slot.key != but]
+            return [(slot.key, slot.value.memory_bytes) for slot in used] + self._reserved
 
     def memory_bytes(self) -> int:
-        """Return the bytes that all values take together."""
-        return sum(slot.value.memory_bytes for slot in list(self._slots))
+        """Return the bytes that all values take together, the reserved ones included."""
+        kept = sum(slot.value.memory_bytes for slot in list(self._slots))
+        return kept + sum(size for _, size in list(self._reserved))
+
+    def _make_room(self, key: Key, size: int) -> None:
+        """Evict what nobody uses until the budget has room for `size` bytes more."""
+        for slot in [slot for slot in self._slots if not slot.users]:
+            if self.budget is None or self.memory_bytes() + size <= self.budget:
+                break
+            log.info("unloading %s to make room for %s", slot.key, key)
+            self._retire(slot)
 
     def _retire(self, slot: Slot[Key, Value]) -> None:
         slot.retired = True

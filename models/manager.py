@@ -16,7 +16,7 @@ import torch
 
 from models.batching import Batcher
 from models.engine import CPU, Engine
-from models.gpt import GPTConfig
+from models.gpt import GPT, GPTConfig
 from models.library import ModelLibrary
 from models.loaded_models import LoadedModels, Slot
 from models.model_key import ModelKey, runnable
@@ -102,15 +102,35 @@ class ModelManager:
         It is neither saved nor kept, and the memory budget must have room for it beside the models that are lent.
         Raises ValueError as `lend` and `mixed`, and for a model that is quantized already.
         """
-        with self._loading:
-            runnable(key)
-            checkpoint = self.library.checkpoint(key.name)
-            if checkpoint.quantized:
-                raise ValueError(f"{key.name} is quantized already, to {checkpoint.quantized.words}; take the original")
-            precision = mixed(key.precision, raised, checkpoint.config)
-            self._check_room(key, precision.memory_bytes(checkpoint.config), replaces=None)
-            model = checkpoint.load_engine(precision, tuner=self._tuner, device=precision.device(self._device))
-        yield model
+        with contextlib.ExitStack() as loan:
+            with self._loading:
+                runnable(key)
+                checkpoint = self.library.checkpoint(key.name)
+                if checkpoint.quantized:
+                    words = checkpoint.quantized.words
+                    raise ValueError(f"{key.name} is quantized already, to {words}; take the original")
+                precision = mixed(key.precision, raised, checkpoint.config)
+                self._check_room(key, precision.memory_bytes(checkpoint.config), replaces=None)
+                model = checkpoint.load_engine(precision, tuner=self._tuner, device=precision.device(self._device))
+                loan.enter_context(self._loaded_models.reserved(key, model.memory_bytes))
+            yield model
+
+    @contextmanager
+    def lend_network(self, name: str) -> Iterator[GPT]:
+        """Read the network of a float model, in float32 on the CPU, for this block.
+
+        It is not kept, and the memory budget must have room for it beside the models that are lent. Raises ValueError
+        as `lend`, and for a model that is quantized.
+        """
+        with contextlib.ExitStack() as loan:
+            with self._loading:
+                checkpoint, key = self.library.checkpoint(name), ModelKey(name)
+                size = 4 * checkpoint.parameters
+                if not checkpoint.quantized:  # else it is refused below
+                    self._check_room(key, size, replaces=None)
+                network = checkpoint.load_model()
+                loan.enter_context(self._loaded_models.reserved(key, size))
+            yield network
 
     def unload(self, key: ModelKey | None = None) -> None:
         """Free a model's memory, or that of all; one in use is evicted when its last user is done."""
@@ -226,8 +246,8 @@ class ModelManager:
         if self.memory_budget is None:
             return
         busy = self._loaded_models.in_use(but=replaces)
-        if needed + sum(loaded.memory_bytes for loaded in busy) > self.memory_budget:
-            names = ", ".join(sorted({str(loaded.key) for loaded in busy}))
+        if needed + sum(size for _, size in busy) > self.memory_budget:
+            names = ", ".join(sorted({str(used) for used, _ in busy}))
             hint = f"while {names} is in use; try again when that is done" if busy else "raise memory_gb"
             raise ValueError(
                 f"{key} needs {needed / 1e6:.0f} MB of memory and does not fit the budget of "

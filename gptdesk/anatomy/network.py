@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.gpt import GPT
-from models.library import ModelLibrary
+from models.manager import ModelManager
 from models.tokenizer import Tokenizer
 
 LARGEST = 200_000_000  # parameters; GPT-2 small has 124 million
@@ -40,18 +40,19 @@ class GivenTokens:
 
 
 @contextmanager
-def lend_network(library: ModelLibrary, name: str) -> Iterator[LentNetwork]:
-    """Read the float weights of a model for the length of the block; the desk's loaded models stay as they are.
+def lend_network(manager: ModelManager, name: str) -> Iterator[LentNetwork]:
+    """Read the float weights of a model for the length of the block.
 
-    Raises ValueError if there is no such model, if it is larger than LARGEST, is quantized or cannot be read.
+    Raises ValueError if it is larger than LARGEST, and as `ModelManager.lend_network`.
     """
-    checkpoint = library.checkpoint(name)
+    checkpoint = manager.library.checkpoint(name)
     if checkpoint.parameters > LARGEST:
         raise ValueError(
             f"{name} has {checkpoint.parameters / 1e6:,.0f} million parameters, and models of up to "
             f"{LARGEST / 1e6:,.0f} million are shown from the inside; choose a smaller one"
         )
-    yield LentNetwork(name, checkpoint.load_model(), checkpoint.load_tokenizer(library.cache_folder))
+    with manager.lend_network(name) as network:
+        yield LentNetwork(name, network, manager.library.tokenizer(name))
 
 
 def given_tokens(lent: LentNetwork, text: str, *, most: int = MOST_TOKENS) -> GivenTokens:

@@ -66,10 +66,9 @@ def read_raised(given: Sequence[str]) -> dict[str, str]:
 
 
 def _print_map(desk: Desk, key: ModelKey, text: str, text_name: str, *, as_json: bool) -> int:
-    checkpoint, tokenizer = desk.library.checkpoint(key.name), desk.tokenizer(key.name)
     with stop_on_interrupt() as stop:
         results: list[MatrixSensitivity] = []
-        for event in sensitivities(checkpoint, key.precision, text, tokenizer=tokenizer, stop=stop):
+        for event in sensitivities(desk.manager, key, text, stop=stop):
             if isinstance(event, MatrixSensitivity):
                 results.append(event)
                 if not as_json:

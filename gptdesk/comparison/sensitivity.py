@@ -16,8 +16,8 @@ from torch.func import functional_call
 from gptdesk.comparison import Stage
 from gptdesk.evaluation import already_read, check_enough, compare
 from gptdesk.text_windows import text_windows
-from models.checkpoint import Checkpoint
 from models.gpt import GPT
+from models.manager import ModelKey, ModelManager
 from models.precision import PRECISIONS
 from models.precision.mixed import check_base
 from models.tokenizer import Tokenizer
@@ -49,18 +49,27 @@ def first_windows(text: str, tokenizer: Tokenizer, *, context: int, most: int = 
 
 
 def sensitivities(
-    checkpoint: Checkpoint, precision: str, text: str, *, tokenizer: Tokenizer, stop: threading.Event | None = None
+    manager: ModelManager, key: ModelKey, text: str, *, stop: threading.Event | None = None
 ) -> Iterator[Stage | MatrixSensitivity]:
-    """Yield the sensitivity of every matrix at `precision`, "int4" or "int8", in the order of the network.
+    """Yield the sensitivity of every matrix at the precision of `key`, int4 or int8, in the order of the network.
 
     Only the first MOST_TOKENS tokens of the text are read. Ends early once `stop` is set. Raises ValueError for another
-    precision, for a checkpoint that is quantized already, and as `first_windows`.
+    precision, as `ModelManager.lend_network`, and as `first_windows`.
     """
-    check_base(precision)
-    config, scheme = checkpoint.config, PRECISIONS[precision]
-    rows = first_windows(text, tokenizer, context=config.block_size)
+    check_base(key.precision)
+    library = manager.library
+    context = library.checkpoint(key.name).config.block_size
+    rows = first_windows(text, library.tokenizer(key.name), context=context)
     yield Stage("reading the text with the float model", 0.0)
-    model = checkpoint.load_model()
+    with manager.lend_network(key.name) as model:
+        yield from _of_matrices(model, key.precision, rows, stop)
+
+
+def _of_matrices(
+    model: GPT, precision: str, rows: list[Tensor], stop: threading.Event | None
+) -> Iterator[Stage | MatrixSensitivity]:
+    """Yield the sensitivity of every matrix of a network on windows of a text, as `sensitivities`."""
+    config, scheme = model.config, PRECISIONS[precision]
     with torch.inference_mode():
         exact = [model(row[None, :-1]) for row in rows]  # (1, T, V) each
     matrices = scheme.matrices(config)

@@ -195,6 +195,11 @@ class History:
         with self._write_lock:
             self._write(lambda connection: trees.prune(connection, texts, pruned=pruned))
 
+    def bring_back(self, number: int) -> None:
+        """Bring the texts of an entry back into their tree, with those that they branch from."""
+        with self._write_lock:
+            self._write(lambda connection: trees.bring_back(connection, number))
+
     def delete(self, numbers: Sequence[int]) -> None:
         """Delete entries; `restore` brings them back within a day. Raises NotFound if one is missing."""
 

@@ -26,6 +26,19 @@ ORDER BY row
 """
 
 
+BRING_BACK = """
+WITH RECURSIVE above (generation, row) AS (
+    SELECT parent, row FROM branches WHERE generation = :number
+    UNION SELECT branches.parent, branches.row FROM branches JOIN above ON branches.generation = above.generation
+) DELETE FROM pruned WHERE generation = :number OR (generation, row) IN (SELECT generation, row FROM above)
+"""
+
+
+def bring_back(connection: sqlite3.Connection, number: int) -> None:
+    """Bring the texts of an entry back into their tree, with those that they branch from."""
+    connection.execute(BRING_BACK, {"number": number})
+
+
 def prune(connection: sqlite3.Connection, texts: Iterable[tuple[int, int]], *, pruned: bool) -> None:
     """Remove texts from their tree, or bring them back; those that are gone are left out."""
     if pruned:

@@ -18,7 +18,7 @@ STRENGTHS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 
 def _make(manager: ModelManager, source: random.Random) -> tuple[Task, ...]:
     text = story_beginning(source, words=24)
-    with lend_network(manager.library, MODEL) as lent:
+    with lend_network(manager, MODEL) as lent:
         given = given_tokens(lent, text)
         view = look_inside(lent, given)
         return _looks_at(lent, view, text, source), _settled(lent, view, source), _faded(lent, given, text, source)

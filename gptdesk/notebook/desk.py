@@ -152,8 +152,7 @@ class Desk:
         text, name = self._text([key], text)
         if text is None:
             raise ValueError(f"{name} by text=")
-        checkpoint, tokenizer = self._gate.library.checkpoint(key.name), self._gate.tokenizer(key.name)
-        events = sensitivities(checkpoint, key.precision, text, tokenizer=tokenizer)
+        events = sensitivities(self._gate.manager, key, text)
         found = tuple(event for event in events if isinstance(event, MatrixSensitivity))
         return Sensitivity(key.spelled, name, found)
 

@@ -19,10 +19,11 @@ FINISHES = {
 NOTHING = "The model takes the text as finished: it added nothing. Change the text or the seed, or write on by hand."
 
 
-def stats_line(result: GenerationResult, *, left_out: str = "") -> str:
+def stats_line(result: GenerationResult, *, left_out: str = "", pace: str = "") -> str:
     """Return number of new tokens, speed and finish reasons as a line of Markdown, and notes below it.
 
     These say that nothing was added, and that the prompt was cut, up to the words `left_out` if those are known.
+    `pace`: at which it is shown, if that is not how fast it was written.
     """
     start = result.start
     if start is None:
@@ -34,7 +35,7 @@ def stats_line(result: GenerationResult, *, left_out: str = "") -> str:
         ends = zip(result.finish_reasons, result.stop_strings, strict=True)
         reasons = dict.fromkeys(_end(reason, stop) for reason, stop in ends if reason)
         parts.append(f"ended: {', '.join(reasons)}")
-    line = " · ".join(parts)
+    line = " · ".join([*parts, pace] if pace else parts)
     if all(reason == "stop" for reason in result.finish_reasons) and not any([*result.texts, *result.stop_strings]):
         line += f"\n\n{NOTHING}"
     if cut := cut_prompt(start):

@@ -14,7 +14,7 @@ def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float =
     """Run `stream` in a thread of its own and yield its events in batches, at most one every `every` seconds.
 
     The reader's pace does not slow the engine down. Without events, an empty batch comes every IDLE seconds. Closing
-    this iterator sets `stop` and waits for the thread; an exception of the stream is raised here.
+    this iterator early sets `stop` and waits for the thread; an exception of the stream is raised here.
     """
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     done = threading.Event()
@@ -39,7 +39,8 @@ def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float =
                 yield [events.get_nowait() for _ in range(events.qsize())]
                 yielded = time.monotonic()
     finally:
-        stop.set()
+        if not done.is_set():
+            stop.set()
         worker.join()
     if failure:
         raise failure[0]

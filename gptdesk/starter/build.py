@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from gptdesk.starter import SOURCE
 from gptdesk.starter.losses import MANY, loss_on
 from gptdesk.starter.rows import StoryRows
 from gptdesk.starter.stories import generate_stories, stories
@@ -155,7 +156,7 @@ class _Builder:
         tokens = self._known_tokens + self.trainer.tokens
         rows = f"{tokens // self._context} rows of {self._context} tokens"
         return About(
-            source="gptdesk.starter",
+            source=SOURCE,
             data=f"{rows}: stories of gptdesk.starter.world, seed {self._options.seed}{measured}",
             steps=self._known_steps + self.trainer.step,
             tokens=tokens,

@@ -131,6 +131,29 @@ def test_what_does_not_fit_beside_the_models_in_use_is_refused_and_nothing_is_lo
         lent(small, "a")
 
 
+def test_a_float_network_counts_in_the_budget_while_it_is_lent(folder: Path) -> None:
+    size = 4 * CONFIG.parameters()
+    library = ModelLibrary(folder, cache_folder=folder.parent)
+    manager = ModelManager(library, memory_budget=BYTES + size - 1)
+    lent(manager, "a")
+    with manager.lend_network("b") as first:
+        assert manager.loaded() == []  # made room
+        assert manager.memory_bytes() == size
+        assert torch.equal(first(IDS), network(1)(IDS))
+        with pytest.raises(ValueError, match=r"c · float32 needs .* while b · float32 is in use; try again when that"):
+            lent(manager, "c")
+        with pytest.raises(ValueError, match=r"does not fit"), manager.lend(ModelKey("b")):
+            pass
+    assert manager.memory_bytes() == 0
+    with manager.lend(ModelKey("c")), pytest.raises(ValueError, match=r"while c · float32"), manager.lend_network("b"):
+        pass
+    spoil(folder / "b")
+    with pytest.raises(ValueError, match="not finite"), manager.lend_network("b"):
+        pass
+    assert manager.loaded() == [ModelKey("c")]  # a failure costs nothing
+    assert manager.memory_bytes() == lent(manager, "c").memory_bytes
+
+
 def test_a_failed_load_leaves_what_is_in_memory(folder: Path) -> None:
     manager = ModelManager(ModelLibrary(folder, cache_folder=folder), memory_budget=BYTES)
     first = lent(manager, "a")

@@ -15,7 +15,7 @@ from gptdesk.anatomy.passes import Fade, Past, layer_outputs, logits_of
 from gptdesk.anatomy.view import look_inside
 from gptdesk.generation import GenerationRequest, collect, generate
 from models.library import ModelLibrary
-from models.manager import LoadedModel
+from models.manager import LoadedModel, ModelManager
 from samplers import Chain, build
 
 TEXT = "Once upon a time there was a proud girl named Tilda, who hummed."
@@ -29,7 +29,7 @@ def library(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mode
 
 @pytest.fixture(scope="module")
 def lent(library: ModelLibrary) -> Iterator[LentNetwork]:
-    with lend_network(library, "tiny") as lent:
+    with lend_network(ModelManager(library), "tiny") as lent:
         yield lent
 
 
@@ -121,5 +121,5 @@ def test_bad_input_is_one_sentence(
     with pytest.raises(ValueError, match="not finite"):
         look_inside(broken, given)
     monkeypatch.setattr(anatomy_network, "LARGEST", 1_000)
-    with pytest.raises(ValueError, match="choose a smaller one"), lend_network(library, "tiny"):
+    with pytest.raises(ValueError, match="choose a smaller one"), lend_network(ModelManager(library), "tiny"):
         pass

@@ -9,7 +9,8 @@ from cli_checks import Capture, answer, complaint
 from gptdesk.__main__ import main
 from gptdesk.comparison.sensitivity import MatrixSensitivity, sensitivities
 from gptdesk.starter.stories import story
-from models.checkpoint import Checkpoint
+from models.library import ModelLibrary
+from models.manager import ModelKey, ModelManager
 
 TEXT = story(9, 0) + "\n\n" + story(9, 1)
 
@@ -24,8 +25,8 @@ def home(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_map_has_the_figures_of_the_library(home: Path, capsys: Capture) -> None:
-    checkpoint = Checkpoint.open(home / "models" / "tiny")
-    events = list(sensitivities(checkpoint, "int4", TEXT, tokenizer=checkpoint.load_tokenizer()))
+    manager = ModelManager(ModelLibrary(home / "models", cache_folder=home))
+    events = list(sensitivities(manager, ModelKey("tiny", "int4"), TEXT))
     expected = [event for event in events if isinstance(event, MatrixSensitivity)]
     found = answer(capsys, "sensitivity", "tiny", "--text", "text.txt")
     assert (found["model"], found["judged_by"]) == ("tiny:int4", "text.txt")

@@ -13,7 +13,6 @@ from gptdesk.comparison.quality import Quality, judge
 from gptdesk.comparison.raising import Raising, measure_raising, raising_sentences
 from gptdesk.comparison.sensitivity import MOST_TOKENS, MatrixSensitivity, first_windows, sensitivities
 from gptdesk.starter.stories import stories
-from models.checkpoint import Checkpoint
 from models.library import ModelLibrary
 from models.manager import ModelKey, ModelManager
 from models.precision import PRECISIONS
@@ -31,9 +30,8 @@ def manager(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mode
     return ModelManager(ModelLibrary(folder, cache_folder=folder.parent / "cache"))
 
 
-def measured(checkpoint: Checkpoint, precision: str, text: str = TEXT) -> dict[str, MatrixSensitivity]:
-    tokenizer = checkpoint.load_tokenizer()
-    events = sensitivities(checkpoint, precision, text, tokenizer=tokenizer)
+def measured(manager: ModelManager, model: str, text: str = TEXT) -> dict[str, MatrixSensitivity]:
+    events = sensitivities(manager, ModelKey.parse(model), text)
     return {event.matrix: event for event in events if isinstance(event, MatrixSensitivity)}
 
 
@@ -51,10 +49,10 @@ def rounded_to_int8(weight: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("precision", ["int4", "int8"])
 def test_the_divergence_of_a_matrix_is_that_of_a_network_changed_by_hand(
-    precision: str, tiny_folder: Path, tokenizer: Tokenizer
+    precision: str, manager: ModelManager, tokenizer: Tokenizer
 ) -> None:
-    checkpoint = Checkpoint.open(tiny_folder / "tiny")
-    found = measured(checkpoint, precision)
+    checkpoint = manager.library.checkpoint("tiny")
+    found = measured(manager, f"tiny:{precision}")
     assert list(found) == list(PRECISIONS[precision].matrices(checkpoint.config))
     rows = first_windows(TEXT, tokenizer, context=checkpoint.config.block_size)
     # first, middle and last: an earlier one that stayed quantized would show in a later one
@@ -84,10 +82,9 @@ def test_the_text_beyond_the_first_tokens_changes_nothing(tiny_folder: Path, tok
     assert torch.equal(torch.cat(short), torch.tensor(tokenizer.encode("Once upon a time")))
 
 
-def test_stop_ends_the_stream_with_what_was_measured(tiny_folder: Path, tokenizer: Tokenizer) -> None:
+def test_stop_ends_the_stream_with_what_was_measured(manager: ModelManager) -> None:
     stop, found = threading.Event(), []
-    checkpoint = Checkpoint.open(tiny_folder / "tiny")
-    for event in sensitivities(checkpoint, "int8", TEXT, tokenizer=tokenizer, stop=stop):
+    for event in sensitivities(manager, ModelKey("tiny", "int8"), TEXT, stop=stop):
         if isinstance(event, MatrixSensitivity):
             found.append(event.matrix)
         if len(found) == 2:
@@ -95,15 +92,14 @@ def test_stop_ends_the_stream_with_what_was_measured(tiny_folder: Path, tokenize
     assert found == ["wte", "wpe"]
 
 
-def test_what_cannot_be_measured_is_one_sentence(manager: ModelManager, tokenizer: Tokenizer) -> None:
-    tiny = manager.library.checkpoint("tiny")
+def test_what_cannot_be_measured_is_one_sentence(manager: ModelManager) -> None:
     manager.library.quantize("tiny", "int8", to="small")
     with pytest.raises(ValueError, match="small is quantized to int8 and only runs; take the original"):
-        measured(manager.library.checkpoint("small"), "int8")
+        measured(manager, "small:int8")
     with pytest.raises(ValueError, match="quantized to int4 or int8, not to 'bfloat16'"):
-        measured(tiny, "bfloat16")
+        measured(manager, "tiny:bfloat16")
     with pytest.raises(ValueError, match="the text is too short"):
-        measured(tiny, "int8", "a")
+        measured(manager, "tiny:int8", "a")
     for given, sentence in {
         (): "no matrix is raised; choose at least one",
         (("h.2.mlp.c_fc", "int8"),): "there is no matrix 'h.2.mlp.c_fc'; .* in the layers 0 to 1, and wte, wpe",

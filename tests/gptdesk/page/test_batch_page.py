@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, unfold, watched_page
 
 from gptdesk.batch.grid import Axis
 from gptdesk.page.tabs.batch.grid_table import Block, grid_html, merged_blocks
@@ -78,6 +79,26 @@ def test_a_csv_becomes_a_batch_that_pauses_resumes_and_exports_all_rows(
     page.locator("#batch-really").click()
     sync_api.expect(state).to_contain_text("No batch yet")
     assert not list((home / "batches").glob("2*"))
+
+
+def test_constraints_of_the_form_hold_for_every_row(page: "sync_api.Page") -> None:
+    page.locator("#batch-prompts textarea").fill("Is it so?\nIs it not?")
+    for name in ("batch-advanced", "batch-constraints"):
+        unfold(page, name)
+    page.locator("#batch-choices textarea").fill(" yes\n no")
+    page.locator("#batch-banned-phrases textarea").fill("yes")
+    page.locator("#batch-word-bias textarea").fill("no")
+    page.locator("#batch-start").click()
+    sync_api.expect(page.locator("#batch-line")).to_contain_text("a word bias is a word and a number")
+    page.locator("#batch-word-bias textarea").fill("maybe: 2")
+    page.locator("#batch-start").click()
+    sync_api.expect(page.locator("#batch-state")).to_contain_text("Finished: 2 of 2 rows", timeout=60_000)
+    page.get_by_label("First rows").check()
+    texts = page.locator("#batch-rows tbody tr")
+    sync_api.expect(texts).to_have_count(2)
+    for text in texts.all_inner_texts():
+        assert re.search(r"\bno\b", text)
+        assert "yes" not in text
 
 
 def test_the_grid_of_the_page_is_that_of_the_command_line(page: "sync_api.Page", desk: RunningDesk, home: Path) -> None:

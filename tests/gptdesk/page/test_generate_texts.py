@@ -7,6 +7,7 @@ import pytest
 import torch
 from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, put, unfold
 
+from gptdesk.history import History
 from models.checkpoint import About, save_checkpoint
 from models.gpt import GPT, GPTConfig
 from models.tokenizer import character_tokenizer
@@ -138,6 +139,50 @@ def test_a_reload_in_the_middle_keeps_the_text_so_far(browser: "sync_api.Browser
     page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 20")
     assert texts(page)[0].startswith("The fox")
     page.close()
+
+
+def test_a_reading_speed_slows_the_showing_alone(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> None:
+    page = browser.new_page()  # unwatched: Gradio complains of the connection that the reload cuts
+    open_page(page, desk)
+    box, figures = page.locator("#text-1 textarea"), page.locator("#figures")
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 60)
+    put(page, "n", 1)
+    prompt(page).fill("The fox")
+    unfold(page, "more")
+    put(page, "reading-speed", 10)  # a word each 6 s
+    page.locator("#generate").click()
+    sync_api.expect(figures).to_contain_text(" tokens/s · ended: max new tokens reached · shown at 10 words a minute")
+    page.keyboard.press("Escape")
+    sync_api.expect(figures).to_contain_text("The model had written more, which the history has.")
+    sync_api.expect(page.locator("#generate")).to_be_enabled()
+    written = written_last(home)
+    assert len(written) == len("The fox") + 60
+    shown = box.input_value()
+    assert "The fox" < shown < written
+    assert written.startswith(shown)
+    open_page(page, desk)
+    sync_api.expect(box).to_have_value(shown)
+    unfold(page, "more")
+    sync_api.expect(number(page, "reading-speed")).to_have_value("10")
+    page.locator("#generate").click()
+    sync_api.expect(figures).to_contain_text("ended: max new tokens reached")
+    assert len(box.input_value()) < len(written_last(home))
+    open_page(page, desk)  # what was not shown is not lost
+    sync_api.expect(box).to_have_value(written_last(home))
+    unfold(page, "more")
+    put(page, "reading-speed", 0)
+    run(page)
+    sync_api.expect(figures).not_to_contain_text("words a minute")
+    page.close()
+
+
+def written_last(home: Path) -> str:
+    """Return the prompt and text of the newest entry of the history."""
+    history = History(home / "history.sqlite")
+    entry = history.entry(history.search()[0].id)
+    history.close()
+    return entry.prompt + entry.sequences[0].text
 
 
 def test_a_pasted_seed_is_the_one_that_is_used(page: "sync_api.Page") -> None:

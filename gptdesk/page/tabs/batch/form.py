@@ -11,13 +11,13 @@ from gptdesk.batch.plan import MOST_CHAINS, MOST_MODELS
 from gptdesk.batch.prompts import COLUMN, read_columns
 from gptdesk.desk import Desk
 from gptdesk.formatting import plural
-from gptdesk.generation import draw_seed
+from gptdesk.generation import draw_seed, read_word_bias
 from gptdesk.markup import markdown_text
 from gptdesk.page.event_values import LONGEST_CHOICE
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.page.pickers import FIRST_PRESET, MOST_TOKENS, STARTER
 from gptdesk.page.tabs.batch.jobs import JobsView
-from gptdesk.stop_strings import unescape
+from gptdesk.stop_strings import read_lines
 from gptdesk.training.run_models import duplicates, title
 from models.manager import ModelKey
 
@@ -85,6 +85,22 @@ class BatchForm:
         self.stop_strings = gr.Textbox(
             label="Stop strings", info="One a line; a text ends before it.", lines=1, elem_id="batch-stop-strings"
         )
+        with gr.Accordion("Constraints", open=False, elem_id="batch-constraints"):
+            self.banned_phrases = gr.Textbox(
+                label="Banned phrases", info="One a line; no text has them.", lines=1, elem_id="batch-banned-phrases"
+            )
+            self.word_bias = gr.Textbox(
+                label="Word bias",
+                info="A word and a number a line, such as dragon: 3; above 0 more probable, below 0 less.",
+                lines=1,
+                elem_id="batch-word-bias",
+            )
+            self.choices = gr.Textbox(
+                label="Choices",
+                info="One a line, spaces included; the model writes exactly one of them.",
+                lines=1,
+                elem_id="batch-choices",
+            )
 
     @property
     def remembered(self) -> dict[str, Component]:
@@ -97,6 +113,9 @@ class BatchForm:
             "n": self.n,
             "seed": self.seed,
             "stop": self.stop_strings,
+            "banned_phrases": self.banned_phrases,
+            "word_bias": self.word_bias,
+            "choices": self.choices,
         }
 
     @property
@@ -217,14 +236,16 @@ class BatchForm:
         for key in keys:
             if problem := self._desk.model(key.name).problem:
                 raise ValueError(problem)
-        lines = str(values[self.stop_strings] or "").splitlines()
         return BatchPlan(
             models=[(key.name, key.precision) for key in keys],
             chains=[NamedChain(name=name, chain=self._desk.preset(name)) for name in presets],
             n=values[self.n],
             seed=str(values[self.seed] or "").strip() or draw_seed(),
             max_new_tokens=values[self.max_new_tokens],
-            stop=tuple(unescape(line) for line in lines if line),
+            stop=read_lines(values[self.stop_strings]),
+            banned_phrases=read_lines(values[self.banned_phrases]),
+            choices=read_lines(values[self.choices]),
+            word_bias=read_word_bias(str(values[self.word_bias] or "").splitlines()),
         )
 
 

@@ -89,9 +89,9 @@ class BitsView:
             given, text, text_name = self._measure.evaluation_text(values, [key])
             if text is None:
                 raise ValueError(text_name)
-            checkpoint, tokenizer = self._desk.library.checkpoint(key.name), self._desk.tokenizer(key.name)
+            config = self._desk.library.checkpoint(key.name).config
             title, found = f"{key}, {text_name}", list[MatrixSensitivity]()
-            stream = sensitivities(checkpoint, key.precision, text, tokenizer=tokenizer, stop=place.stop)
+            stream = sensitivities(self._desk.manager, key, text, stop=place.stop)
             yield {self._below: gr.update(visible=False), self.bought: "", self._raised: "{}", self._mapped: None}
             for events in in_batches(place.shared(stream, waiting=GenerationQueued), stop=place.stop, every=EVERY):
                 updates: Updates = {self._mapping.line: gr.skip()}
@@ -103,9 +103,9 @@ class BitsView:
                     else:
                         updates |= self._mapping.waiting(event.position)
                 if any(isinstance(event, MatrixSensitivity) for event in events):
-                    updates[self.map] = map_html(found, checkpoint.config, key.precision, title=title)
+                    updates[self.map] = map_html(found, config, key.precision, title=title)
                 yield updates
-            total = len(PRECISIONS[key.precision].matrices(checkpoint.config))
+            total = len(PRECISIONS[key.precision].matrices(config))
             said = "Measured" if len(found) == total else "You stopped it; measured so far"
             yield {
                 self._mapping.line: given.after(f"{said}: {len(found)} of {total} matrices."),

@@ -6,7 +6,8 @@ import gradio as gr
 from gradio.blocks import Block
 
 from gptdesk.page.option_widgets import Updates
-from gptdesk.page.pickers import STARTER
+from gptdesk.starter.derived import is_of_story_world
+from models.library import ModelLibrary
 
 EXAMPLES = (
     "Once upon a time",
@@ -17,9 +18,9 @@ EXAMPLES = (
 SHOWN_FIRST = EXAMPLES[1]  # by the button of the first visit
 
 
-def shown_for(model: str | None, blocks: Sequence[Block]) -> Updates:
+def shown_for(model: str | None, blocks: Sequence[Block], library: ModelLibrary) -> Updates:
     """Return updates that show blocks for a model of the story world, and hide them for another."""
-    return dict.fromkeys(blocks, gr.update(visible=model == STARTER))
+    return dict.fromkeys(blocks, gr.update(visible=model is not None and is_of_story_world(library, model)))
 
 
 def lay_out_examples() -> tuple[gr.Row, gr.Button, list[gr.Button]]:

@@ -1,4 +1,4 @@
-"""Settings of the Generate tab: model, preset, samplers, length, sequences, seed, stop strings, constraints."""
+"""Settings of the Generate tab: model, preset, samplers, length, sequences, seed, stop strings, constraints, speed."""
 
 import gradio as gr
 from gradio.blocks import Block
@@ -9,9 +9,10 @@ from gptdesk.generation import GenerationRequest, read_word_bias, spelled_word_b
 from gptdesk.history import Entry
 from gptdesk.page.option_widgets import QUIETLY, ChainPanel, Updates, Values
 from gptdesk.page.pickers import MOST_TOKENS, ModelPicker, PresetBar, most_new_tokens
+from gptdesk.page.tabs.generate.reading_speed import FASTEST
 from gptdesk.page.tabs.generate.texts import MOST_SEQUENCES
 from gptdesk.recipe import Recipe
-from gptdesk.stop_strings import escape, unescape
+from gptdesk.stop_strings import escape, read_lines
 from models.manager import ModelKey
 
 # head of the sheet on a phone
@@ -80,6 +81,15 @@ class SettingsPanel:
                 info="Special tokens typed in the prompt, such as <|endoftext|>, are those tokens, not plain text.",
                 elem_id="parse-special",
             )
+            self.reading_speed = gr.Slider(
+                0,
+                FASTEST,
+                value=0,
+                step=10,
+                label="Reading speed",
+                info="Words a minute at which new texts appear; 0 shows them as fast as they are written.",
+                elem_id="reading-speed",
+            )
 
     @property
     def remembered(self) -> dict[str, Component]:
@@ -97,6 +107,7 @@ class SettingsPanel:
             "word_bias": self.word_bias,
             "choices": self.choices,
             "parse_special": self.parse_special,
+            "reading_speed": self.reading_speed,
             "preset": self.presets.name,
         }
 
@@ -148,9 +159,9 @@ class SettingsPanel:
             max_new_tokens=values[self.max_new_tokens],
             n=values[self.n] if n is None else n,
             seed=None if values[self.new_seed] else values[self.seed],
-            stop=_lines(values[self.stop_strings]),
-            banned_phrases=_lines(values[self.banned_phrases]),
-            choices=_lines(values[self.choices]),
+            stop=read_lines(values[self.stop_strings]),
+            banned_phrases=read_lines(values[self.banned_phrases]),
+            choices=read_lines(values[self.choices]),
             word_bias=read_word_bias(str(values[self.word_bias] or "").splitlines()),
             parse_special=bool(values[self.parse_special]),
         )
@@ -190,8 +201,3 @@ class SettingsPanel:
             self.parse_special: request.parse_special,
         }
         return updates | self.model.show(entry.model, entry.precision) | self.panel.show(request.chain)
-
-
-def _lines(text: object) -> tuple[str, ...]:
-    r"""Return the texts of a box, one a line, in which \n stands for a new line; empty lines are left out."""
-    return tuple(unescape(line) for line in str(text or "").splitlines() if line)

@@ -45,7 +45,7 @@ class GenerateTab:
         self.kept = SavedState(desk, TITLE, remembered, {"chain": self.settings.panel})
         self.actions = LongActions(desk, buttons=(self.generate, self.undo), stop=self.stop, line=self.stats.line)
         self.writer = Writer(
-            desk, self.kept, texts=self.texts, stats=self.stats, seed=self.settings.seed, actions=self.actions
+            desk, self.kept, texts=self.texts, stats=self.stats, settings=self.settings, actions=self.actions
         )
         self._wire(page)
 
@@ -238,7 +238,7 @@ class GenerateTab:
         except ValueError:  # said below the prompt
             return {}
         new_tokens = self.settings.max_new_tokens
-        return {new_tokens: gr.update(maximum=most), **shown_for(name, self.of_stories)}
+        return {new_tokens: gr.update(maximum=most), **shown_for(name, self.of_stories, self.desk.library)}
 
     def _on_sampler(self, values: Values) -> Updates:
         """Keep the seed once a sampler moves after a text, so that the next text differs by the sampler alone."""
@@ -295,7 +295,7 @@ class GenerateTab:
         updates |= self.tree.restored()
         updates[self.undo] = gr.update(interactive=bool(updates[self.texts.history]))
         picked = self.settings.model.first_of(kept.get("model"))
-        updates |= shown_for(picked, self.of_stories)
+        updates |= shown_for(picked, self.of_stories, self.desk.library)
         wanted = self.settings.wanted(kept, most_new_tokens(self.desk, [picked]))
         prompt = str(kept.get("prompt") or "")
         updates[self.count] = self._on_prompt(prompt, picked, wanted, kept.get("parse_special"))

@@ -1,7 +1,7 @@
 """Streams of generations into the text cards, with their stats, steps for Undo and saved copies."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -16,11 +16,15 @@ from gptdesk.page.persistence import SavedState
 from gptdesk.page.stats import stats_details, stats_line
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tabs.generate.prompt_size import left_out
+from gptdesk.page.tabs.generate.reading_speed import ReadingPace
+from gptdesk.page.tabs.generate.settings_panel import SettingsPanel
 from gptdesk.page.tabs.generate.texts import TextCards
 from models.manager import ModelKey
 
 SAME_TEXT = "The text is the same as before: same seed. Tick “Draw a new seed” for another one."
 SAME_TEXT_CHANGED = "The text is the same as before: what you changed makes no difference with this seed."
+STOPPED = "You stopped the text where it is. The model had written more."
+STOPPED_KEPT = "You stopped the text where it is. The model had written more, which the history has."
 SAVE_EVERY = 0.5  # seconds between two saved copies of a text that is being generated
 
 
@@ -53,28 +57,32 @@ class Stats:
         """Widgets that `show` updates, but for the line, which is that of the tab's actions."""
         return [self.compare, self.panel, self.details]
 
-    def show(self, result: GenerationResult, key: ModelKey, *, left_out: str) -> Updates:
-        """Return updates that show the stats of a generation so far; `left_out` as in `stats_line`."""
-        return {self.line: stats_line(result, left_out=left_out), self.details: stats_details(result, key)}
+    def show(self, result: GenerationResult, key: ModelKey, *, left_out: str, pace: str) -> Updates:
+        """Return updates that show the stats of a generation so far; `left_out` and `pace` as in `stats_line`."""
+        line = stats_line(result, left_out=left_out, pace=pace)
+        return {self.line: line, self.details: stats_details(result, key)}
 
     def replace(self, line: str) -> Updates:
         """Return updates that show this line, since other texts are shown than those that were counted."""
         return {self.line: line, self.compare: gr.update(visible=False)}
 
 
-def texts_of(prompt: str, result: GenerationResult) -> list[str]:
-    """Return the texts of a generation so far, each with its prompt."""
-    return [prompt + new for new in result.texts]
-
-
 class Writer:
     """Generations of the tab: into all cards, or into one of them."""
 
     def __init__(
-        self, desk: Desk, kept: SavedState, *, texts: TextCards, stats: Stats, seed: gr.Textbox, actions: LongActions
+        self,
+        desk: Desk,
+        kept: SavedState,
+        *,
+        texts: TextCards,
+        stats: Stats,
+        settings: SettingsPanel,
+        actions: LongActions,
     ) -> None:
         self._desk, self._kept = desk, kept
-        self._texts, self._stats, self._seed, self._actions = texts, stats, seed, actions
+        self._texts, self._stats, self._actions = texts, stats, actions
+        self._seed, self._reading_speed = settings.seed, settings.reading_speed
 
     @property
     def outputs(self) -> list[Block]:
@@ -95,9 +103,11 @@ class Writer:
 
         With the index of a `card`, that one alone changes; one after those shown is added. `record` gets the result,
         and the card of its first text. The updates `begun` come once the text begins; there are some where the desk has
-        kept the seed. `branch`: as `Desk.generate`.
+        kept the seed. `branch`: as `Desk.generate`. A reading speed slows the showing alone: Stop leaves what is
+        shown in the cards, and a page that is closed finds the texts as written.
         """
         key, request, prompt, card = plan.key, plan.request, plan.prompt, plan.card
+        pace = ReadingPace(values[self._reading_speed])
         yield {self._stats.line: "Reading the prompt …", self._stats.compare: gr.update(visible=False)}
         result = GenerationResult(request.n)
         stream = self._desk.generate(key, request, stop=call.stop, owner=call.owner, branch=branch)
@@ -105,14 +115,18 @@ class Writer:
         count, first = (request.n, 0) if card is None else (max(len(before), card + 1), card)
         saved: float | None = None
         words = ""  # the last ones of those that do not fit the context
+        kept = result.texts  # those that the cards have at the end
         try:
             for events in in_batches(stream, stop=call.stop):
                 for event in events:
                     result.add(event)
                 if result.start and not words:
                     words = left_out(self._desk, key.name, request, dropped=result.start.dropped_tokens)
-                shown = self._progress(prompt, result, first=first) if result.start and events else {}
-                updates = shown | (self._stats.show(result, key, left_out=words) if shown else {})
+                updates: Updates = {}
+                if result.start and (events or pace.is_behind):
+                    updates = self._progress(prompt, pace.shown(result.texts), first=first)
+                    updates |= {self._seed: str(result.start.seed)}
+                    updates |= self._stats.show(result, key, left_out=words, pace=pace.note)
                 if events and isinstance(events[-1], GenerationQueued):
                     updates |= self._waiting(result, events[-1].position)
                 if result.start and saved is None:
@@ -124,15 +138,30 @@ class Writer:
                     saved = 0.0
                 yield updates or gr.skip()
                 if saved is not None and time.monotonic() > saved + SAVE_EVERY:
-                    self._save(prompt, result, first=first, count=count)
+                    self._save(prompt, kept, first=first, count=count)
                     saved = time.monotonic()
-            if card is None and request.seed is not None and any(before):
-                line = stats_line(result, left_out=words)
-                yield self._compared(line, is_same=before == texts_of(prompt, result), is_kept=bool(begun))
+            kept = yield from self._catch_up(pace, call, prompt, result.texts, first=first)
+            line = stats_line(result, left_out=words, pace=pace.note)
+            if kept != result.texts:
+                yield {self._stats.line: f"{line}\n\n{STOPPED_KEPT if self._desk.history else STOPPED}"}
+            elif card is None and request.seed is not None and any(before):
+                yield self._compared(line, is_same=before == [prompt + new for new in kept], is_kept=bool(begun))
         finally:  # also where the page was closed or loaded again
             if saved is not None:
-                self._save(prompt, result, first=first, count=count)
+                self._save(prompt, kept, first=first, count=count)
                 record(result, first)
+
+    def _catch_up(
+        self, pace: ReadingPace, call: Call, prompt: str, texts: Sequence[str], *, first: int
+    ) -> Generator[Updates, None, list[str]]:
+        """Yield updates until the new texts, which have ended, are shown whole, or until Stop; return what is shown."""
+        shown = pace.shown(texts)
+        if pace.note:
+            yield self._progress(prompt, shown, first=first)
+        while pace.is_behind and not call.stop.wait(pace.wait):
+            shown = pace.shown(texts)
+            yield self._progress(prompt, shown, first=first)
+        return shown
 
     def _begun(self, values: Values, updates: Updates, *, count: int | None) -> Updates:
         """Return the updates with a step more in the history, and with a layout of `count` cards, if any."""
@@ -144,8 +173,8 @@ class Writer:
                 layout[box] = update | {"value": updates[box]}
         return updates | layout | {self._texts.history: steps, self._stats.panel: gr.update(visible=True)}
 
-    def _save(self, prompt: str, result: GenerationResult, *, first: int, count: int) -> None:
-        texts = dict(enumerate(texts_of(prompt, result), first))
+    def _save(self, prompt: str, new: Sequence[str], *, first: int, count: int) -> None:
+        texts = dict(enumerate([prompt + one for one in new], first))
         self._texts.save_some(self._kept, texts, count=count)
 
     def _compared(self, line: str, *, is_same: bool, is_kept: bool) -> Updates:
@@ -157,13 +186,9 @@ class Writer:
             return {self._stats.line: f"{line}\n\n{SAME_TEXT_CHANGED if is_kept else SAME_TEXT}"}
         return {self._stats.compare: gr.update(visible=self._desk.history is not None)}
 
-    def _progress(self, prompt: str, result: GenerationResult, *, first: int) -> Updates:
-        """Return updates that show the texts so far, in the cards from index `first` on."""
-        boxes = self._texts.boxes[first:]
-        updates: Updates = dict(zip(boxes, texts_of(prompt, result), strict=False))
-        if result.start:
-            updates[self._seed] = str(result.start.seed)
-        return updates
+    def _progress(self, prompt: str, new: Sequence[str], *, first: int) -> Updates:
+        """Return updates that show new texts after their prompt, in the cards from index `first` on."""
+        return dict(zip(self._texts.boxes[first:], [prompt + one for one in new], strict=False))
 
     def _waiting(self, result: GenerationResult, position: int) -> Updates:
         """Return updates that show the position in the queue, after the stats of a text that has begun."""

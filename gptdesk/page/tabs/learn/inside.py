@@ -100,7 +100,7 @@ class InsideView:
             yield {self._show.line: "Reading the weights …"}
 
             def look() -> Iterator[Updates]:
-                with lend_network(self._desk.library, self.model.key(values).name) as lent:
+                with lend_network(self._desk.manager, self.model.key(values).name) as lent:
                     given = given_tokens(lent, text)
                     view = look_inside(lent, given)
                     updates = self._parts_of(lent)
@@ -137,7 +137,7 @@ class InsideView:
             yield {self._fade.line: "Reading the weights …"}
 
             def stream() -> Iterator[tuple[LentNetwork, GivenTokens, FadedText]]:
-                with lend_network(self._desk.library, self.model.key(values).name) as lent:
+                with lend_network(self._desk.manager, self.model.key(values).name) as lent:
                     given = given_tokens(lent, text)
                     texts = fade_texts(lent, given, fade, chain=default_chain(), seed=seed)
                     for one in place.shared(texts, every=SLICE, waiting=GenerationQueued):

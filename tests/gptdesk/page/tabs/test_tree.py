@@ -9,6 +9,7 @@ import pytest
 
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, GenerationResult, GenerationStart
+from gptdesk.history import Branch
 from gptdesk.inspection.tree import ROOT, BranchTree, Grown
 from gptdesk.page.tabs.generate.tree.drawing import tree_html
 from gptdesk.page.tabs.generate.tree.layout import MOST_BESIDE, MOST_DRAWN, MOST_LEVELS, Item, layout
@@ -172,6 +173,41 @@ def test_the_tree_of_a_visitor_is_full_after_500_texts() -> None:
         write(shown, plan("One a", source="One a", n=8), *[" b"] * 8, public=True)
     write(shown, plan("One", n=8), *[" a"] * 8, public=True)  # Generate is never refused
     assert shown.tree is not tree
+
+
+def test_an_entry_that_was_removed_is_brought_back_where_it_is_opened_as_a_tree(tmp_path: Path) -> None:
+    desk = Desk(Settings(home=tmp_path))
+    history = desk.history
+    assert history is not None
+
+    def write_entry(prompt: str, branch: Branch) -> list[str]:
+        request = GenerationRequest(prompt=prompt, max_new_tokens=3, seed=1, n=2)
+        made = GenerationResult(2)
+        for event in desk.generate(ModelKey("starter"), request, branch=branch):
+            made.add(event)
+        return [prompt + text for text in made.texts]
+
+    def opened(number: int, *, bring_back: bool) -> str:
+        open_tree = OpenTree()
+        open_tree.restore_entry(history, number, n=2, bring_back=bring_back)
+        assert open_tree.tree is not None
+        return open_tree.tree.text(open_tree.tree.current)
+
+    first = Branch(None, None, 0, "", "generated")
+    texts = write_entry("Once", first)
+    assert first.entry is not None
+    below = Branch(first.entry, 1, len(texts[1]), "", "generated")
+    more = write_entry(texts[1], below)
+    assert below.entry is not None
+    history.prune([(first.entry, 0)], pruned=True)
+    assert opened(first.entry, bring_back=True) == texts[1]  # the one that is in the tree; the other stays removed
+    history.prune([(first.entry, 1), (below.entry, 0), (below.entry, 1)], pruned=True)
+    assert opened(below.entry, bring_back=False) == "Once"
+    assert opened(below.entry, bring_back=True) == more[0]
+    tree = history.tree(first.entry)
+    assert {tree.text(node.id) for node in tree.nodes()} == {"Once", texts[1], *more}
+    assert opened(first.entry, bring_back=False) == texts[1]
+    history.close()
 
 
 def test_a_saved_tree_is_found_again_with_what_was_removed(tmp_path: Path) -> None:

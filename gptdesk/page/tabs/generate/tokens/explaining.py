@@ -4,11 +4,15 @@ from torch import Tensor
 
 from gptdesk.inspection import drawn_token, flip_points, key_of_draw, table
 from gptdesk.page.tabs.generate.tokens.drawing import explanation_html, heading_html
-from gptdesk.page.tabs.generate.tokens.opened_texts import OpenText
+from gptdesk.page.tabs.generate.tokens.opened_texts import OpenText, Written
 from models.tokenizer import Tokenizer
 from samplers import Chain
 
 LISTED = 10  # of the most probable tokens
+CONSTRAINED = (
+    "This text was written with banned phrases, choices or a word bias. They are not in this table, and its draws "
+    "cannot be repeated one by one, so no flip points are given."
+)
 
 
 def next_token_table(opened: OpenText, chain: Chain, tokenizer: Tokenizer) -> str:
@@ -29,7 +33,8 @@ def heading(opened: OpenText, chain: Chain, tokenizer: Tokenizer) -> str:
     place, key = opened.place, key_of(opened)
     assert place is not None
     if key is None:
-        return heading_html(opened, [], tokenizer, drawn=None)
+        note = CONSTRAINED if _is_drawn_under_constraints(opened) else ""
+        return heading_html(opened, [], tokenizer, drawn=None, note=note)
     before = opened.before(place.index)
     drawn = drawn_token(place.logits, before, chain, key)
     return heading_html(opened, flip_points(place.logits, before, chain, key), tokenizer, drawn=drawn)
@@ -40,8 +45,21 @@ def key_of(opened: OpenText) -> Tensor | None:
 
     None under constraints, too: tokens that were forbidden are in no table.
     """
+    drawn = _drawn(opened)
+    if drawn is None or drawn[0].request.constraints():
+        return None
+    written, step = drawn
+    return key_of_draw(written.seed, step=step, row=written.row)
+
+
+def _is_drawn_under_constraints(opened: OpenText) -> bool:
+    """Return whether the picked token was, or would be, drawn under constraints."""
+    drawn = _drawn(opened)
+    return drawn is not None and bool(drawn[0].request.constraints())
+
+
+def _drawn(opened: OpenText) -> tuple[Written, int] | None:
+    """Return the generation of the picked token, and which of its draws it is; None for one that was given."""
     if opened.written is None or opened.place is None or opened.place.index < opened.prompt:
         return None
-    if opened.written.request.constraints():
-        return None
-    return key_of_draw(opened.written.seed, step=opened.place.index - opened.prompt, row=opened.written.row)
+    return opened.written, opened.place.index - opened.prompt

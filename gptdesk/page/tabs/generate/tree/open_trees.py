@@ -39,6 +39,19 @@ class OpenTree:
             found = {one.entry: one.id for one in tree.nodes()}
             self.tree, self.recent = tree, [found[one] for one in wanted if one in found][:MOST_RECENT]
 
+    def restore_entry(self, history: History, number: int, *, n: int, bring_back: bool) -> None:
+        """Read the tree of an entry with `n` texts, opened at the first of them that is in it.
+
+        With `bring_back`, an entry whose texts were all removed from the tree is put into it again.
+        """
+        entries = [[number, row] for row in range(n)]
+        self.restore(history, entries)
+        if bring_back and not self.recent:
+            history.bring_back(number)
+            self.restore(history, entries)
+        if self.tree and self.recent:
+            self.tree.start_at(self.recent[0])
+
     def show(self, nodes: Iterable[int]) -> None:
         """Put nodes first among the recent ones."""
         nodes = list(nodes)

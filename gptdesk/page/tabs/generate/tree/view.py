@@ -158,7 +158,7 @@ class TreeView:
         with self._lock:
             before = self._opened(session)
             open_tree = OpenTree(is_shown=as_tree or before.is_shown)
-            open_tree.restore(history, [[entry.id, row] for row in range(entry.n)])
+            open_tree.restore_entry(history, entry.id, n=entry.n, bring_back=as_tree)
             self._keep(session, open_tree)
             return self._shown_tree() | ({self._panel: gr.update(visible=True, open=True)} if as_tree else {})
 
