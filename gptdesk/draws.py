@@ -1,6 +1,6 @@
 """Draws of a generation: the next tokens and their log-probabilities, for generations of equal chains together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeAlias, cast
 
 from torch import Tensor
@@ -14,9 +14,23 @@ Drawn: TypeAlias = tuple[Tensor, list[tuple[float, Alternatives]]]  # tokens (B,
 
 
 class Draws(Chooser[Drawn]):
-    """The draws of one generation, whose text is `tokens` (B, T) as far as `cache` goes; each is added to it."""
+    """The draws of one generation, whose text is `tokens` (B, T) as far as `cache` goes; each is added to it.
 
-    def __init__(self, sampling: Sampling, tokens: Tensor, cache: KVCache, *, top: int) -> None:
+    They go on until the text has `most` tokens, or every row has drawn one of `ends`.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        tokens: Tensor,
+        cache: KVCache,
+        *,
+        top: int,
+        most: int = 0,
+        ends: Collection[int] = (),
+    ) -> None:
+        self._most, self._ends = most, ends
+        self._running = set(range(len(tokens)))  # rows that have not drawn an end
         self._sampling, self._tokens, self._cache, self._top = sampling, tokens, cache, top
         self.key = sampling.key
 
@@ -32,6 +46,15 @@ class Draws(Chooser[Drawn]):
             drawn if isinstance(drawn, ValueError) else one._added(own, drawn)
             for one, own, drawn in zip(draws, logits, found, strict=True)
         ]
+
+    def following(self, choice: Drawn) -> Tensor | None:
+        """Return the tokens (B, 1) of a draw, which the model reads next; None if the text is complete with them."""
+        drawn, _ = choice
+        if self._ends:
+            self._running -= {row for row, token in enumerate(drawn.tolist()) if token in self._ends}
+        if not self._running or self._cache.length + 1 >= self._most:
+            return None
+        return drawn[:, None]
 
     def _added(self, logits: Tensor, drawn: Tensor) -> Drawn:
         """Add drawn tokens (B,) to the text; return them with their log-probabilities, in nats, and alternatives."""

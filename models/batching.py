@@ -1,10 +1,12 @@
 """Continuous batching: tokens of several generations that wait for one engine are computed in one step.
 
 There is no waiting window. Whoever finds the engine free leads: it computes its own rows and those of everybody who
-waits by then. While it samples, the next one leads, so that Python and the step overlap.
+waits by then, step after step. A generation that says what follows a choice is carried on without its thread, which is
+woken for several choices at once: to wake a thread for each takes longer than to compute it.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
@@ -29,21 +31,33 @@ class Chooser(Generic[Choice]):
         """Return what each of several choosers of this key returns for its logits (B, V), or the error it raises."""
         raise NotImplementedError
 
+    def following(self, choice: Choice) -> Tensor | None:
+        """Return the tokens (B, 1) to read after a choice, by which its generation goes on; None at its end."""
+        return None
 
+
+MOST_AHEAD, LONGEST_AHEAD = 16, 0.02  # steps, and seconds, after which the thread of a generation has its choices
 MOST_ROWS = 32  # of a step, unless one request has more: a token of each must not take long
 
 
 class _Item(Generic[Choice]):
-    """One step of one generation: tokens (B, 1) that continue a cache, and the function of the logits (B, V)."""
+    """Steps of one generation: tokens (B, 1) that continue a cache, and the function of the logits (B, V) after them.
 
-    def __init__(self, tokens: Tensor, cache: KVCache, choose: Callable[[Tensor], Choice]) -> None:
+    It ends after one step, or `goes_on` while the function says what follows, for a moment.
+    """
+
+    def __init__(
+        self, tokens: Tensor, cache: KVCache, choose: Callable[[Tensor], Choice], *, goes_on: bool = False
+    ) -> None:
         self.tokens, self.cache = tokens, cache
-        self.done = self.leads = False
+        self.done = self.leads = self.abandoned = False
         self.error: BaseException | None = None
         self.turn = threading.Lock()  # released when it is done, or when its thread is to lead
         self.turn.acquire()
         self.choose = choose
-        self._choice: Choice | None = None
+        self.choices: list[Choice] = []
+        self._following = choose.following if goes_on and isinstance(choose, Chooser) else None
+        self._late = time.perf_counter() + LONGEST_AHEAD
 
     @property
     def key(self) -> object:
@@ -53,28 +67,35 @@ class _Item(Generic[Choice]):
     def finish(self, logits: Tensor) -> None:
         """Call the function of the logits (B, V); what it raises is raised in the thread of this item."""
         try:
-            self._choice = self.choose(logits)
+            choice = self.choose(logits)
         except Exception as error:
-            self.error = error
-        self.done = True
+            self.fail(error)
+        else:
+            self.settle(choice)
 
     def settle(self, choice: Choice | Exception) -> None:
         """Keep what the function has returned or raised."""
         if isinstance(choice, Exception):
-            self.error = choice
+            self.fail(choice)
+            return
+        self.choices.append(choice)
+        following = None
+        if self._following and len(self.choices) < MOST_AHEAD and time.perf_counter() < self._late:
+            following = self._following(choice)
+        if following is None:
+            self.done = True
         else:
-            self._choice = choice
-        self.done = True
+            self.tokens = following
 
     def fail(self, error: BaseException) -> None:
         """Let its thread raise an error."""
         self.error, self.done = error, True
 
-    def outcome(self) -> Choice:
-        """Return what the function returned, or raise its error."""
+    def outcome(self) -> Iterator[Choice]:
+        """Yield what the function returned, then raise its error, if any."""
+        yield from self.choices
         if self.error is not None:
             raise self.error
-        return cast(Choice, self._choice)
 
 
 class Batcher:
@@ -97,14 +118,35 @@ class Batcher:
         """
         if not self._engine.rows_are_independent:
             return choose(self._engine(tokens, cache, last_only=True)[:, -1])
-        item = _Item(tokens, cache, choose)
+        [choice] = self._computed(_Item(tokens, cache, choose))
+        return choice
+
+    def steps(self, tokens: Tensor, cache: KVCache, choose: Chooser[Choice]) -> Iterator[Choice]:
+        """Yield the choices of `step` after `tokens` (B, 1), then after those that follow, until `choose` has none.
+
+        The cache, and what `choose` uses, may be some steps ahead of what has been yielded; the errors of a step come
+        after the choices of those before it.
+        """
+        following: Tensor | None = tokens
+        while following is not None:
+            if self._engine.rows_are_independent:
+                for choice in self._computed(_Item(following, cache, choose, goes_on=True)):  # at least one
+                    yield choice
+            else:
+                choice = choose(self._engine(following, cache, last_only=True)[:, -1])
+                yield choice
+            following = choose.following(choice)
+
+    def _computed(self, item: _Item[Choice]) -> Iterator[Choice]:
+        """Return the outcome of an item, which this thread or another one computes."""
+        own = cast("_Item[object]", item)
         with self._lock:
-            self._waiting.append(cast("_Item[object]", item))
+            self._waiting.append(own)
             leads, self._busy = not self._busy, True
         if not leads:
-            self._wait(cast("_Item[object]", item))
+            self._wait(own)
         if not item.done:
-            self._lead(cast("_Item[object]", item))
+            self._lead(own)
         return item.outcome()
 
     def _wait(self, item: _Item[object]) -> None:
@@ -113,6 +155,7 @@ class Batcher:
             item.turn.acquire()
         except BaseException:  # an interrupt from the keyboard
             with self._lock:
+                item.abandoned = True
                 if item in self._waiting:
                     self._waiting.remove(item)
                     if item.leads:
@@ -120,28 +163,34 @@ class Batcher:
             raise
 
     def _lead(self, own: _Item[object]) -> None:
-        """Compute the items that wait, of which the thread's own is the first."""
+        """Compute the items that wait, of which the thread's own is the first, until that is done."""
         batch: list[_Item[object]] = []
         try:
-            with self._lock:
-                batch = self._take()
-            try:
-                logits = self._compute(batch)
-            finally:
+            while not own.done:
                 with self._lock:
-                    self._pass_on()
-            for items, ready in _groups(batch, logits):
-                _finish(items, ready)
-                for item in items:
-                    if item is not own:
+                    batch = self._take()
+                for items, ready in _groups(batch, self._compute(batch)):
+                    _finish(items, ready)
+                with self._lock:
+                    # those that go on are computed next, with whoever has come meanwhile
+                    self._waiting[:0] = [item for item in batch if not (item.done or item.abandoned)]
+                for item in batch:
+                    if item.done and item is not own:
                         item.turn.release()
+                batch = []
         except BaseException as error:  # an interrupt: nobody must wait for this thread
             for item in batch:
-                if not item.done:
-                    item.fail(error)
-                    if item is not own:
+                if item is not own and item not in self._waiting:
+                    if not item.done:
+                        item.fail(error)
+                    if item.turn.locked():
                         item.turn.release()
             raise
+        finally:
+            with self._lock:
+                if own in self._waiting:
+                    self._waiting.remove(own)
+                self._pass_on()
 
     def _take(self) -> list[_Item[object]]:
         """Remove and return the first items with MOST_ROWS rows together, at least one; the lock must be held."""

@@ -69,12 +69,13 @@ async def respond(
     try:
         body = await json_body(request, public=desk.settings.public)
         answer = await asyncio.get_running_loop().run_in_executor(checks, lambda: check(desk, body()))
-        events = in_thread(answer.run(call), stop=stop)
         async with stopped_when_gone(request, stop):
             if not answer.is_stream:
-                async for event in events:
-                    answer.add(event)
+                # added up in the thread: to wake the event loop for each event takes longer than to compute it
+                async for _ in in_thread(_added(answer, call), stop=stop):
+                    pass
                 return Response(json.dumps(answer.to_data()), media_type="application/json")
+            events = in_thread(answer.run(call), stop=stop)
             chunks: list[Data] = []
             async for event in events:
                 chunks += answer.chunks(event)
@@ -86,6 +87,13 @@ async def respond(
             error.args = (str(error).replace(hidden, "<home>"),)
         raise
     return StoppingResponse(_frames(answer, chunks, events, hidden=hidden), stop=stop)
+
+
+def _added(answer: Answer[Event], call: Call) -> Iterator[Event]:
+    """Do the work of an answer and add its events to it; yield none of them."""
+    for event in answer.run(call):
+        answer.add(event)
+    yield from ()
 
 
 async def _frames(

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -56,24 +57,30 @@ def generate(
         cache, logits = cache.copy(rows=request.n), logits.expand(request.n, -1)
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
     tokens[:, : len(prompt)] = prompt
-    choose = Draws(request.chain.start(seed=seed, rows=request.n), tokens, cache, top=request.top_logprobs)
-    drawn, logprobs = choose(logits)
-    while True:
-        length = cache.length
+    choose = Draws(
+        request.chain.start(seed=seed, rows=request.n),
+        tokens,
+        cache,
+        top=request.top_logprobs,
+        most=min(context + 1, len(prompt) + request.max_new_tokens),
+        ends=loaded.tokenizer.special_ids.eos,
+    )
+    first = choose(logits)
+    draws = chain([first], loaded.batcher.steps(first[0][:, None], cache, choose))
+    for count, (drawn, logprobs) in enumerate(draws, 1):
+        if count > 1 and (late := clock.finish_reason()):
+            yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
+            return
         reason: FinishReason | None = clock.finish_reason()
-        if length + 1 - len(prompt) >= request.max_new_tokens:
+        if count >= request.max_new_tokens:
             reason = reason or "length"
-        if length >= context:
+        if len(prompt) + count > context:
             reason = reason or "context"
         seconds = clock.seconds()
-        for row in rows:
+        for row, token, found in zip(rows, drawn.tolist(), logprobs, strict=True):
             if not row.finished:
-                yield row.add_token(int(drawn[row.index]), *logprobs[row.index], reason, seconds)
+                yield row.add_token(token, *found, reason, seconds)
         if all(row.finished for row in rows):
-            return
-        drawn, logprobs = loaded.batcher.step(drawn[:, None], cache, choose)
-        if late := clock.finish_reason():
-            yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
             return
 
 

@@ -4,12 +4,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 
 import pytest
 import torch
 
 from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationStep, generate
-from models.batching import Batcher
+from models.batching import Batcher, Chooser
 from models.cache import KVCache
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
@@ -116,6 +117,37 @@ def test_same_bits_together_as_alone(loaded: LoadedModel) -> None:
     assert threading.active_count() == before
     assert not loaded.batcher._busy
     assert not loaded.batcher._waiting
+
+
+def test_a_generation_is_carried_on_without_its_thread(loaded: LoadedModel) -> None:
+    """Choices come for several steps at once and end where nothing follows; an error comes after those before it."""
+    engine, batcher = loaded.model, loaded.batcher
+
+    class Best(Chooser[int]):
+        def __init__(self, *, most: int, fails: bool) -> None:
+            self.calls, self.most, self.fails = 0, most, fails
+
+        def __call__(self, logits: torch.Tensor) -> int:
+            self.calls += 1
+            if self.fails and self.calls == 4:
+                raise ValueError("nothing can be drawn")
+            return int(logits.argmax())
+
+        def following(self, choice: int) -> torch.Tensor | None:
+            return torch.tensor([[choice]]) if self.calls < self.most else None
+
+    expected, cache, token = [], KVCache(CONFIG), torch.zeros(1, 1, dtype=torch.int64)
+    for _ in range(40):
+        expected.append(int(engine(token, cache, last_only=True).argmax()))
+        token = torch.tensor([[expected[-1]]])
+    first = torch.zeros(1, 1, dtype=torch.int64)
+    assert list(batcher.steps(first, KVCache(CONFIG), Best(most=40, fails=False))) == expected
+    failing = batcher.steps(first, KVCache(CONFIG), Best(most=9, fails=True))
+    assert list(islice(failing, 3)) == expected[:3]
+    with pytest.raises(ValueError, match="nothing can be drawn"):
+        next(failing)
+    assert not batcher._busy
+    assert not batcher._waiting
 
 
 def test_faults_stay_with_their_request(loaded: LoadedModel) -> None:
