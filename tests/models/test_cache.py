@@ -13,12 +13,25 @@ from models.precision import PRECISIONS
 CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    """One with weights so large that every part matters, biases and layer norms included."""
+@pytest.fixture(params=["native", "torch"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """One with weights so large that every part matters, biases and layer norms included; by each step."""
+    if request.param == "native":
+        pytest.importorskip("numba")
+    monkeypatch.setenv("GPTDESK_KERNELS", request.param)
     torch.manual_seed(0)
     model = shaken(GPT(CONFIG))
-    return Engine.of(model, PRECISIONS["float32"])
+    made = Engine.of(model, PRECISIONS["float32"])
+    assert made.rows_are_independent == (request.param == "native")
+    return made
+
+
+def check_same(engine: Engine, actual: Tensor, expected: Tensor) -> None:
+    """Check that logits have the same bits by the compiled step, and are close by torch's kernels."""
+    if engine.rows_are_independent:
+        assert torch.equal(actual, expected)
+    else:
+        torch.testing.assert_close(actual, expected)
 
 
 def tokens(*shape: int, seed: int = 1) -> Tensor:
@@ -34,9 +47,8 @@ def test_a_rewound_cache_is_as_if_the_rest_had_never_been(engine: Engine) -> Non
     engine(ids, fresh)
     fresh.length = 5
     assert torch.equal(engine(other, cache), engine(other, fresh))
-    torch.testing.assert_close(
-        engine(other[:, :1], cache), engine(torch.cat([ids[:, :5], other, other[:, :1]], 1))[:, -1:]
-    )
+    again = torch.cat([ids[:, :5], other, other[:, :1]], dim=1)
+    check_same(engine, engine(other[:, :1], cache), engine(again)[:, -1:])
     cache.rewind(0)
     assert torch.equal(engine(other, cache), engine(other))
     for length in (-1, 13):
@@ -51,9 +63,9 @@ def test_a_copied_cache_lets_its_rows_go_their_own_ways(engine: Engine) -> None:
     cache = shared.copy(rows=3)
     assert (cache.rows, cache.length, cache.capacity) == (3, 7, 12)
     full = engine(torch.cat([prompt.expand(3, -1), ends], dim=1))
-    torch.testing.assert_close(engine(ends, cache), full[:, 7:])
+    check_same(engine, engine(ends, cache), full[:, 7:])
     assert shared.length == 7
-    torch.testing.assert_close(engine(ends[:1], shared), full[:1, 7:])  # the copies left the original alone
+    check_same(engine, engine(ends[:1], shared), full[:1, 7:])  # the copies left the original alone
     with pytest.raises(ValueError, match="only a KV cache of one row can be copied, this one has 3"):
         cache.copy()
 
@@ -64,7 +76,7 @@ def test_the_start_of_a_cache_can_be_copied_to_a_larger_one(engine: Engine) -> N
     engine(ids, cache)
     copy = cache.copy(capacity=20, length=4)
     assert (copy.length, copy.capacity, copy.nbytes) == (4, 20, 2 * cache.nbytes)
-    torch.testing.assert_close(engine(ids[:, 4:], copy), engine(ids)[:, 4:])
+    check_same(engine, engine(ids[:, 4:], copy), engine(ids)[:, 4:])
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(engine: Engine) -> None:
@@ -91,7 +103,7 @@ def test_a_pass_that_is_interrupted_leaves_no_trace(engine: Engine) -> None:
     with pytest.raises(IndexError):
         engine(torch.full((1, 3), CONFIG.vocab_size), cache)
     assert cache.length == 6
-    torch.testing.assert_close(engine(ids, cache), engine(ids.repeat(1, 2))[:, 6:])
+    check_same(engine, engine(ids, cache), engine(ids.repeat(1, 2))[:, 6:])
 
 
 @pytest.mark.parametrize("capacity", [0, 25])

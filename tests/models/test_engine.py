@@ -71,13 +71,16 @@ def test_later_tokens_do_not_change_a_single_bit_of_earlier_logits() -> None:
 
 @pytest.mark.usefixtures("step")
 def test_last_only_is_the_last_position_of_all() -> None:
+    """With the same bits by the compiled step."""
     engine = Engine.of(network(), FLOAT32)
+    limit = {"rtol": 0.0, "atol": 0.0} if engine.rows_are_independent else {}
     for shape in ((1, 1), (1, 9), (2, 9), (3, 1)):
         ids = tokens(*shape)
-        torch.testing.assert_close(engine(ids, last_only=True), engine(ids)[:, -1:])
+        torch.testing.assert_close(engine(ids, last_only=True), engine(ids)[:, -1:], **limit)
         cache = KVCache(CONFIG, rows=shape[0])
         engine(ids, cache)
-        torch.testing.assert_close(engine(ids, cache, last_only=True)[:, 0], engine(ids.repeat(1, 2))[:, -1])
+        after = engine(ids.repeat(1, 2))[:, -1]
+        torch.testing.assert_close(engine(ids, cache, last_only=True)[:, 0], after, **limit)
 
 
 @pytest.mark.usefixtures("torch_kernels")

@@ -12,6 +12,7 @@ from gptdesk.desk import Desk
 from gptdesk.server import web_app
 from gptdesk.settings import load_settings
 from gptdesk.system.single_instance import home_id
+from models.native import compiled
 
 HERE = "127.0.0.1:7860"
 ROUTES = ("/", "/health", "/config", "/gradio_api/info", "/gradio_api/upload", "/gradio_api/queue/join")
@@ -84,11 +85,15 @@ def test_a_websocket_is_refused() -> None:
 # On the real application
 
 
-def test_health_tells_whose_desk_it_is(client: TestClient, tmp_path: Path) -> None:
+def test_health_tells_whose_desk_it_is_and_which_step_it_uses(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(compiled.SWITCH, "torch")
     answer = client.get("/health").json()
     assert answer["app"] == "gptdesk"
     assert len(answer["home"]) == len(home_id(tmp_path))
     assert answer["home"] != home_id(tmp_path)
+    assert answer["compiled_step"] == "not used (GPTDESK_KERNELS is torch)"
     asked = client.head("/health")
     assert (asked.status_code, asked.content) == (200, b"")
 
