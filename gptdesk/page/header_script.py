@@ -123,8 +123,8 @@ HEADER_CSS = """
 #title, #title > div, #title .prose, #actions .prose { display: flex; align-items: center; gap: 10px; min-width: 0; }
 .mark { display: flex; align-items: center; gap: 8px; white-space: nowrap; --mark: var(--primary-500); }
 .mark h1 { margin: 0; font-size: 1.15rem; letter-spacing: -.01em; }
-#top button { font-size: .875rem; line-height: 1; padding: 8px 11px; border-radius: 999px; white-space: nowrap;
-  border: 1px solid var(--border-color-primary); background: var(--block-background-fill);
+#top button { margin: 0; padding: 8px 11px; font-size: .875rem; line-height: 1; white-space: nowrap;
+  border-radius: 999px; border: 1px solid var(--border-color-primary); background: var(--block-background-fill);
   color: var(--body-text-color); cursor: pointer; }
 #top button:hover { border-color: var(--color-accent); }
 #model-chip { overflow: hidden; text-overflow: ellipsis; min-width: 0; }
@@ -157,7 +157,7 @@ HEADER_CSS = """
 @media (max-width: 640px) {
   .gradio-container :is(input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select) {
     font-size: 16px !important; }
-  #top { flex-wrap: wrap; height: 100px; align-content: center; }
+  #top { flex-wrap: wrap; height: auto; min-height: 100px; align-content: center; }
   #title { flex: 1 0 100%; height: 40px; }
   #training { order: 3; }
   #top button { padding: 8px; }
@@ -165,4 +165,5 @@ HEADER_CSS = """
   #share { flex: 0 0 auto; width: auto; min-width: 0; order: 2; }
   #settings-button { display: none; }  /* the tab is in the row below */
 }
+@media (max-width: 380px) { #top button { padding: 8px 6px; } }
 """

@@ -26,6 +26,7 @@ input { text-overflow: ellipsis; }
 }
 #tabs button.aside { flex: none; align-self: flex-start; width: auto; border-radius: 999px; padding: 4px 12px;
   font-weight: 400; }
+.note:has(.empty) { opacity: 1; }
 .empty { display: grid; place-content: center; min-height: 9rem; padding: 16px 24px !important; margin: 0;
   text-align: center; border: 1px dashed var(--border-color-primary); border-radius: var(--radius-lg);
   color: var(--body-text-color-subdued); }

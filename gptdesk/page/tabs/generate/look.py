@@ -238,8 +238,10 @@ html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its wa
   #canvas > .note, #under-prompt, #canvas #examples, #canvas #buttons, .card-actions {
     padding-left: 14px; padding-right: 14px; }
   #canvas :is(#prompt, .text-card > .form > .block, .text-card > .block) { padding-left: 14px; padding-right: 14px; }
-  #buttons { flex-wrap: nowrap; gap: 8px !important; }
-  #canvas #buttons button { min-width: 0; padding-left: 12px; padding-right: 12px; }
+  #buttons { gap: 8px !important; }
+  #canvas #buttons button { min-width: 0; padding-left: 10px; padding-right: 10px; }
+  #canvas #buttons :is(#undo, #rail-button) { font-size: .875rem; }
+  #buttons :is(#generate, #stop) { flex: 1 1 auto; max-width: 180px; }
   #canvas .quiet { padding-left: 14px; padding-right: 14px; }
 }
 @keyframes sheet { from { translate: 0 40px; opacity: 0; } }
