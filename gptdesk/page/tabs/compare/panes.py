@@ -29,6 +29,13 @@ CSS = """
 .prompt-results .whole { white-space: pre-wrap; overflow-wrap: anywhere; }
 .prompt-results summary { cursor: pointer; list-style: none; }
 .prompt-results summary::-webkit-details-marker { display: none; }
+#compare-given { position: relative; gap: 0; }
+#compare-given #compare-use-prompt { position: absolute; top: 6px; right: 10px; z-index: 1; }
+#compare-prompt > label > span { margin-bottom: 12px; }
+@media (max-width: 640px), (pointer: coarse) {
+  #compare-given #compare-use-prompt { top: 2px; }
+  #compare-prompt > label > span { margin-bottom: 18px; }
+}
 .prompt-results summary:focus-visible { outline: 2px solid var(--color-accent); }
 .prompt-results mark { background: var(--color-accent-soft); color: inherit; outline: 1px solid var(--color-accent); }
 .strip .tokens { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; }

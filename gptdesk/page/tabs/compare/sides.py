@@ -65,16 +65,17 @@ class SidesPanel:
                     )
                 )
         self.third = gr.Checkbox(label="Add a third side", container=False, elem_id="compare-third")
-        self.prompt = gr.Textbox(
-            label="Prompt",
-            placeholder="Text that every side continues; leave empty to start a new one.",
-            lines=2,
-            max_lines=8,
-            elem_id="compare-prompt",
-        )
-        self.use_prompt = gr.Button(
-            "Use the prompt of Generate", size="sm", elem_id="compare-use-prompt", elem_classes="aside"
-        )
+        with gr.Column(elem_id="compare-given"):
+            self.prompt = gr.Textbox(
+                label="Prompt",
+                placeholder="Text that every side continues; leave empty to start a new one.",
+                lines=2,
+                max_lines=8,
+                elem_id="compare-prompt",
+            )
+            self.use_prompt = gr.Button(
+                "Use the prompt of Generate", size="sm", elem_id="compare-use-prompt", elem_classes="aside"
+            )
         with gr.Accordion("Parameters", open=False, elem_id="compare-parameters"):
             self._lay_out_parameters(desk)
 
