@@ -47,6 +47,11 @@ def label(name: str) -> str:
     return " ".join(word.upper() if word.lower() in ACRONYMS else word for word in text.split(" "))
 
 
+def hint(description: str | None) -> str | None:
+    """Return the hint below a label: the description of an option, which a command shows too, with a capital."""
+    return f"{description[:1].upper()}{description[1:]}" if description else None
+
+
 def disable_gradio_checks() -> None:
     """Disable the checks of Gradio's widgets, so that the options' own checks explain a wrong value.
 
@@ -99,7 +104,7 @@ def widget(name: str, field: FieldInfo, *, value: object = None, sliders: bool =
     """
     common: dict[str, Any] = {
         "label": label(name),
-        "info": field.description,
+        "info": hint(field.description),
         "value": field.default if value is None else value,
     }
     kind = field.annotation

@@ -9,7 +9,16 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from gptdesk.desk import Desk
-from gptdesk.page.option_widgets import NO_NAME, QUIETLY, WITH_MESSAGES, ChainPanel, Updates, Values, shows_errors
+from gptdesk.page.option_widgets import (
+    NO_NAME,
+    QUIETLY,
+    WITH_MESSAGES,
+    ChainPanel,
+    Updates,
+    Values,
+    hint,
+    shows_errors,
+)
 from gptdesk.training.run_models import by_run
 from models.manager import ModelKey
 from models.precision import missing_here
@@ -48,7 +57,7 @@ class ModelPicker:
                 offered,
                 value=self._first(offered),
                 label="Precision",
-                info=_missing_precisions(),
+                info=hint(_missing_precisions()),
                 elem_id=f"{prefix}precision",
                 visible=with_precision,
                 scale=2,

@@ -28,7 +28,6 @@ class SavedItemsPanel:
     def __init__(self, desk: Desk) -> None:
         self._items: dict[str, SavedItems] = {"prompts": desk.prompts, "presets": desk.presets}
         self._deleted = gr.State(None)  # kind, name, value and place of what Undo brings back
-        gr.Markdown("### Prompts and presets")
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 with gr.Row():

@@ -11,7 +11,7 @@ from gptdesk.disk_usage import usage
 from gptdesk.formatting import file_size
 from gptdesk.installation import added_samplers, installation_facts
 from gptdesk.markup import html_table, markdown_text
-from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, Values, label, shows_errors
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, Values, hint, label, shows_errors
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.saved_items_panel import SavedItemsPanel
 from gptdesk.settings import FILE, Settings, save_settings, saved_settings
@@ -62,17 +62,29 @@ class SettingsTab:
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._settings = desk, desk.settings
+        with gr.Tabs():
+            with gr.Tab("Options", render_children=True):
+                self._widgets = self._lay_out_options()
+            with gr.Tab("Saved items", render_children=True):
+                self._saved_items = SavedItemsPanel(desk)
+            with gr.Tab("Installation", render_children=True):
+                self._lay_out_installation()
+
+    def _lay_out_options(self) -> dict[str, Component]:
+        """Lay out the options that a page may change, and the table of all with their sources; return the former."""
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 gr.Markdown("### For the next start")
-                self._widgets = self._lay_out_options()
+                widgets = self._option_widgets()
                 self.save = gr.Button("Save", variant="primary", elem_id="settings-save")
                 self.line = gr.Markdown(elem_id="settings-line", elem_classes="note")
             with gr.Column(scale=3, min_width=320):
                 gr.Markdown("### Options and their sources")
                 gr.Markdown(ORDER, elem_classes="note")
                 self.options = gr.HTML(elem_id="settings-options", elem_classes=["figures-table", "bare"])
-        self._saved_items = SavedItemsPanel(desk)
+        return widgets
+
+    def _lay_out_installation(self) -> None:
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 gr.Markdown("### This installation")
@@ -84,18 +96,18 @@ class SettingsTab:
                 self.disk = gr.HTML(elem_id="settings-disk", elem_classes=["figures-table", "bare"])
                 self.open = gr.Button("Open the home folder", size="sm", elem_id="settings-open")
 
-    def _lay_out_options(self) -> dict[str, Component]:
+    def _option_widgets(self) -> dict[str, Component]:
         """Lay out the options that a page may change: those that open the desk to others are not among them."""
 
         def common(name: str, info: str = "") -> dict[str, Any]:
-            info = info or (Settings.model_fields[name].description or "").partition(";")[0]
+            info = info or str(hint(Settings.model_fields[name].description)).partition(";")[0]
             return {"label": _label(name), "info": info, "elem_id": f"settings-{name.replace('_', '-')}"}
 
         with gr.Group():
             return {
                 "device": gr.Dropdown(["auto", "cuda", "mps", "cpu"], **common("device")),
-                "memory_gb": gr.Number(**common("memory_gb", "for loaded models; empty: half of all memory")),
-                "idle_minutes": gr.Number(**common("idle_minutes", "until an unused model leaves; 0: never")),
+                "memory_gb": gr.Number(**common("memory_gb", "For loaded models; empty: half of all memory")),
+                "idle_minutes": gr.Number(**common("idle_minutes", "Until an unused model leaves; 0: never")),
                 "history": gr.Checkbox(**common("history")),
                 "browser": gr.Checkbox(**common("browser")),
                 "app_window": gr.Checkbox(**common("app_window")),

@@ -32,7 +32,7 @@ def test_each_type_has_its_widget_with_bounds_value_and_explanation() -> None:
     bounded = widget("bounded", fields["bounded"])
     assert isinstance(bounded, gr.Slider)
     assert (bounded.minimum, bounded.maximum, bounded.step, bounded.value) == (0.05, 1, 0.05, 0.5)
-    assert (bounded.label, bounded.info) == ("Bounded", "between")
+    assert (bounded.label, bounded.info) == ("Bounded", "Between")
     whole = widget("whole", fields["whole"])
     assert isinstance(whole, gr.Slider)
     assert (whole.minimum, whole.maximum, whole.step, whole.value) == (0, 200, 1, 3)

@@ -31,9 +31,11 @@ def test_options_are_saved_for_the_next_start(page: "sync_api.Page", home: Path,
     sync_api.expect(idle).to_contain_text('GPTDESK_IDLE_MINUTES · "idle_minutes"')
     sync_api.expect(options.filter(has_text="Memory (GB)")).to_contain_text(re.compile(r"automatic: [1-9]\d*\.\d"))
     sync_api.expect(page.locator("#settings-idle-minutes input")).to_have_value("3")
+    page.get_by_role("tab", name="Installation").click()
     sync_api.expect(page.locator("#settings-facts")).to_contain_text(str(home))
     sync_api.expect(page.locator("#settings-samplers")).to_contain_text("<b>broken</b>")
     sync_api.expect(page.locator("#settings-disk")).to_contain_text("settings")
+    page.get_by_role("tab", name="Options").click()
 
     page.locator("#settings-idle-minutes input").fill("20")
     page.locator("#settings-memory-gb input").fill("-1")
@@ -50,6 +52,7 @@ def test_options_are_saved_for_the_next_start(page: "sync_api.Page", home: Path,
 
 def test_prompts_are_ordered_deleted_and_taken_along(page: "sync_api.Page", home: Path, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Settings").click()
+    page.get_by_role("tab", name="Saved items").click()
     sync_api.expect(page.locator("#saved-empty")).to_contain_text("No prompts yet")
     file = tmp_path / "mine.json"
     items = {"first": "one", "poems/sea": "<b>The sea</b>", "last": "three"}

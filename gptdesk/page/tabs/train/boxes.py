@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from gptdesk.encodings import AUTO, COMMON
-from gptdesk.page.option_widgets import Updates, Values, label, widget
+from gptdesk.page.option_widgets import Updates, Values, hint, label, widget
 from gptdesk.training import DataOptions
 from models.gpt import PRESETS
 from samplers import Options
@@ -71,11 +71,11 @@ class OptionBoxes:
         box: Component
         field = kind.model_fields[name]
         if _is_automatic(kind, name):
-            info = str(field.description).replace("; automatic: ", "; leave empty for automatic: ")
+            info = str(hint(field.description)).replace("; automatic: ", "; leave empty for automatic: ")
             decimals = 0 if field.annotation == int | None else None
             box = gr.Number(label=label(name), info=info, placeholder="auto", precision=decimals)
         elif (kind, name) in USUAL:
-            info = f"{field.description}; others can be typed"
+            info = f"{hint(field.description)}; others can be typed"
             box = gr.Dropdown(USUAL[kind, name], value=AUTO, allow_custom_value=True, label=label(name), info=info)
         else:
             box = widget(name, field, value=value, sliders=False)
