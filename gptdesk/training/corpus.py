@@ -23,6 +23,9 @@ VERSION = 2  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 SHORT = 20_000  # bytes below which readers prefer the last weights, closest to the text, to the best on unseen text
 LITTLE = 100_000  # bytes below which a text is too short to train a BPE on
+BOOK = 2_000_000  # bytes of a text that is not known yet
+MANY_CHARACTERS = 100  # distinct ones of such a text
+GPT2_TOKENS = 50_257
 LEARN_FROM = 50_000_000  # characters that a BPE is trained on at most
 LONG_WORD = re.compile(r"\S{100}(?=\S)")
 TRAIN, VALIDATION = "train.bin", "validation.bin"
@@ -161,6 +164,17 @@ def _write_meta(folder: Path, files: Sequence[TextFile], *, digest: str, split: 
 def suggested_size(characters: int) -> int:
     """Return how many tokens a BPE should have for a text of this length: so few that each occurs often."""
     return min(4096, max(512, 64 * round((256 + characters / 1000) / 64)))
+
+
+def expected_vocabulary(tokenizer: str, *, size: int, distinct: int) -> int:
+    """Return about how many tokens the vocabulary will have, for a text of `size` bytes and `distinct` characters.
+
+    A `size` of 0 is a text that is not known yet, and stands for a book of 2 MB.
+    """
+    kind = str(_resolve_tokenizer(tokenizer, size or BOOK))
+    if kind == "chars":
+        return distinct or MANY_CHARACTERS
+    return GPT2_TOKENS if kind == "gpt2" else int(kind.removeprefix("bpe:"))
 
 
 def _resolve_tokenizer(tokenizer: str | Tokenizer, size: int) -> str | Tokenizer:

@@ -12,7 +12,7 @@ from gptdesk.page.long_action import LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, Updates, Values
 from gptdesk.page.pickers import STARTER
 from gptdesk.page.tabs.train.boxes import SIZES, TOKENIZERS, OptionBoxes
-from gptdesk.page.tabs.train.choice import choice_sentence
+from gptdesk.page.tabs.train.choice import MEASURE, choice_sentence, measure_of
 from gptdesk.page.tabs.train.preview import PreviewPanel
 from gptdesk.page.tabs.train.text_source import PASTED, TextSourcePanel
 from gptdesk.scheduler import Place
@@ -176,9 +176,12 @@ class FormView:
         triggers = [box.change for box in typed]  # type: ignore[attr-defined]
         short = f"(text, ...rest) => [(text ?? '').slice(0, {2 * SHORT}), ...rest]"  # not all of it at each key
         gr.on(triggers, self._on_text, typed, [self.hint, self.use_starter], js=short, **QUIETLY)
-        chosen: list[Component] = [self.time, *self._timed, start]
-        self.time.input(self._on_time, [self.time, start], [*self._timed, self.choice], **QUIETLY)
-        gr.on([box.change for box in (*self._timed, start)], self._on_limits, chosen, self.choice, **QUIETLY)  # type: ignore[attr-defined]
+        text: list[Component] = [self.source.text, self.source.source]
+        by_time, limits = [*self._timed, self.choice], [*text, self.time, *self._timed, start]
+        self.time.input(self._on_time, [*text, self.time, start], by_time, js=MEASURE, **QUIETLY)
+        changes = [box.change for box in (*text, *self._timed, start)]  # type: ignore[attr-defined]
+        latest = QUIETLY | {"trigger_mode": "always_last"}
+        gr.on(changes, self._on_limits, limits, self.choice, js=MEASURE, **latest)
         self.use_starter.click(self._on_starter, None, [start, self._new], **QUIETLY)
         inputs: set[Block] = {*self.remembered.values(), *self.source.inputs}
         self.look.click(self._on_preview, inputs, [*self._actions.outputs, *self.preview.outputs], **STREAMING)
@@ -210,8 +213,10 @@ class FormView:
         dial, preset, tokenizer, minutes, steps = (
             kept.get(name, box.value) for name, box in zip(names, boxes, strict=True)
         )
-        updates[self.choice] = choice_sentence(self._desk, dial, preset, tokenizer, minutes, steps, base["value"])
-        updates |= self._on_text(kept.get("text"), base["value"], kept.get("source", PASTED))
+        text, source = str(kept.get("text") or ""), kept.get("source", PASTED)
+        chosen = (dial, preset, tokenizer, minutes, steps, base["value"])
+        updates[self.choice] = self._on_limits(measure_of(text), source, *chosen)
+        updates |= self._on_text(text, base["value"], source)
         return updates | self._boxes.restore(kept) | self.source.restore(kept)
 
     def fill(self, plan: RunPlan) -> Updates:
@@ -257,18 +262,17 @@ class FormView:
         model = [self._boxes.box(ModelOptions, name) for name in ("preset", "tokenizer")]
         return [*model, *(self._boxes.box(TrainingOptions, name) for name in ("max_minutes", "steps"))]
 
-    def _on_time(self, minutes: object, base: object) -> Updates:
+    def _on_time(self, measure: object, source: object, minutes: object, base: object) -> Updates:
         """Return the updates that set size, tokenizer and limits to what fits the time."""
         if (choice := TIME_CHOICES.get(str(minutes))) is None:
             return {}
         values = (choice.preset, choice.tokenizer, choice.minutes, choice.steps)
-        updates: Updates = {self.choice: self._on_limits(minutes, *values, base)}
+        updates: Updates = {self.choice: self._on_limits(measure, source, minutes, *values, base)}
         return updates | dict(zip(self._timed, values, strict=True))
 
-    def _on_limits(
-        self, dial: object, preset: object, tokenizer: object, minutes: object, steps: object, base: object
-    ) -> str:
-        return choice_sentence(self._desk, dial, preset, tokenizer, minutes, steps, base)
+    def _on_limits(self, measure: object, source: object, *chosen: object) -> str:
+        """Return the sentence of the choices; `measure` is that of the pasted text."""
+        return choice_sentence(self._desk, *chosen, measure=measure if source == PASTED else "")
 
     def _on_starter(self) -> Updates:
         """Return the updates that choose the starter as base model."""

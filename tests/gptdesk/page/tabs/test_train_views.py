@@ -11,8 +11,9 @@ import gradio as gr
 import pytest
 
 from gptdesk.desk import Desk
+from gptdesk.formatting import short
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.train.choice import choice_sentence
+from gptdesk.page.tabs.train.choice import choice_sentence, measure_of
 from gptdesk.page.tabs.train.form import MINUTES, FormView
 from gptdesk.page.tabs.train.library import STOPPED
 from gptdesk.page.tabs.train.listing import ListingView
@@ -29,6 +30,7 @@ from gptdesk.training.options import ResolvedTraining
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.run_directory import METRICS, Resolved, RunDirectory, RunStatus, Sample
 from gptdesk.training.text_input import TextInput
+from models.gpt import PRESETS
 
 LINES = [
     {"step": step, "tokens": 64 * step, "seconds": step / 2, "train_loss": 3.6, "val_loss": 3.5}
@@ -284,3 +286,17 @@ def test_a_few_steps_and_a_base_model_are_put_in_plain_words(views: Views) -> No
     dial = ("3", "mini", "auto", 3, 1500)
     assert choice_sentence(views.desk, *dial, "starter").startswith("Base model starter: about 2.62M parameters")
     assert choice_sentence(views.desk, *dial, "").startswith("New model mini")
+
+
+def test_the_choice_has_the_parameters_that_the_text_gives(views: Views) -> None:
+    def said(tokenizer: str, text: str) -> str:
+        return choice_sentence(views.desk, "3", "mini", tokenizer, 3, 1500, "", measure=measure_of(text))
+
+    letters = "abcdefghij " * 500
+    shape = PRESETS["mini"]
+    expected = short(replace(shape, vocab_size=11).parameters())
+    assert f"about {expected} parameters with 11 tokens." in said("auto", letters)
+    assert "with 512 tokens" in said("auto", letters * 20)  # long enough for a BPE
+    assert "with 50,257 tokens" in said("gpt2", letters)
+    assert "fewer for a short text" in said("auto", "")
+    assert said("wrong", letters) == ""
