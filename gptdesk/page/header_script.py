@@ -61,9 +61,30 @@ HEADER_SCRIPT = """<script>
     applyTheme();
     showModel();
     showSettings();
-    setTimeout(() => document.documentElement.classList.add("restored"), 50);
+    setTimeout(() => {
+      document.documentElement.classList.add("restored");
+      release();
+    }, 50);
   };
   appear();
+  // where that takes so long that the page is seen before, it takes no input that the saved state would overwrite
+  const APPEARS = 1500, GIVES_UP = 30000;  // milliseconds
+  let focused = null;
+  const release = () => {
+    const tabs = one("#tabs");
+    if (!tabs?.inert) return;
+    tabs.inert = false;
+    if (document.activeElement === document.body) focused?.focus({preventScroll: true});
+  };
+  const hold = () => {
+    const tabs = one("#tabs");
+    if (document.documentElement.matches(".restored")) return;
+    if (!tabs) return void setTimeout(hold, 50);
+    focused = document.activeElement;
+    tabs.inert = true;
+  };
+  setTimeout(hold, APPEARS - 100);
+  setTimeout(release, GIVES_UP);
   let wasRunning = false, wasTraining = false, isThemed = false, chosenTab = null;
   setInterval(() => {
     if (!isThemed && one("#theme-button")) { applyTheme(); isThemed = true; }
@@ -112,6 +133,7 @@ HEAD_STYLE = """<style>
 @keyframes appear { from { opacity: 0; } }
 #top, #tabs { animation: appear .12s 1.5s both; }  /* without the script, too */
 .restored :is(#top, #tabs) { animation-delay: 0s; }
+#tabs[inert] { opacity: .55; cursor: progress; }
 </style>"""
 
 HEADER_CSS = """

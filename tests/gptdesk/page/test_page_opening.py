@@ -74,9 +74,18 @@ def test_a_text_is_still_there_after_a_reload(page: "sync_api.Page", desk: Runni
     page.wait_for_timeout(2000)  # the page appears after 1.5 s even if nothing is restored
     sync_api.expect(page.locator("#prompt textarea")).to_be_visible()
     sync_api.expect(page.locator("#show-me")).to_be_hidden()  # it is for those who have no text yet
+    for name in ("#precision input", "#prompt textarea"):  # what is saved would overwrite a choice and a text
+        box = page.locator(name).bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + 20, box["y"] + 20)
+        page.keyboard.type("lost")
+    sync_api.expect(page.get_by_role("listbox")).to_have_count(0)
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("")
     page.unroute("**/run/predict*")  # which lets them go
     sync_api.expect(page.locator("#text-1 textarea")).to_have_value(shown)
     sync_api.expect(page.locator("#show-me")).to_be_hidden()
+    page.locator("#prompt textarea").fill("Ada")
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("Ada")
 
 
 def test_what_was_set_is_there_after_a_reload_and_a_restart(
