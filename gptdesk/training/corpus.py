@@ -23,7 +23,7 @@ VERSION = 2  # of the folders in the cache
 MANY = 20  # documents from which whole ones are held out
 SHORT = 20_000  # bytes below which readers prefer the last weights, closest to the text, to the best on unseen text
 LITTLE = 100_000  # bytes below which a text is too short to train a BPE on
-BOOK = 2_000_000  # bytes of a text that is not known yet
+BOOK = 1_792_000  # bytes of a text that is not known yet; its BPE has the 2,048 tokens of the presets
 MANY_CHARACTERS = 100  # distinct ones of such a text
 GPT2_TOKENS = 50_257
 LEARN_FROM = 50_000_000  # characters that a BPE is trained on at most
@@ -169,7 +169,7 @@ def suggested_size(characters: int) -> int:
 def expected_vocabulary(tokenizer: str, *, size: int, distinct: int) -> int:
     """Return about how many tokens the vocabulary will have, for a text of `size` bytes and `distinct` characters.
 
-    A `size` of 0 is a text that is not known yet, and stands for a book of 2 MB.
+    A `size` of 0 is a text that is not known yet, and stands for a book of BOOK bytes.
     """
     kind = str(_resolve_tokenizer(tokenizer, size or BOOK))
     if kind == "chars":
