@@ -90,6 +90,16 @@ class ModelPicker:
             self.precision: self._precisions(picked, precision),
         }
 
+    def list_again(self, name: object, precision: object) -> Updates:
+        """Return updates that list the models there are now; those of `show` if the picked one is gone.
+
+        A page that opens asks for it with what it showed first, and the answer may come after its saved state: so
+        what is picked is left alone.
+        """
+        if self.first_of(name) != name:
+            return self.show(name, precision)
+        return {self.name: gr.update(choices=self._listed(str(name)))}
+
     @shows_errors
     def _precisions(self, name: str | None, precision: object = None) -> object:
         offered = self._offered(name)
@@ -195,6 +205,11 @@ class PresetBar:
         """Return updates that list the presets there are now and pick this one, or the first if it is gone."""
         names = self._desk.preset_names()
         return {self.name: gr.update(choices=names, value=name if name in names else FIRST_PRESET)}
+
+    def list_again(self, name: object) -> Updates:
+        """Return updates that list the presets there are now, and leave the picked one alone unless it is gone."""
+        names = self._desk.preset_names()
+        return {self.name: gr.update(choices=names)} if name in names else self.show(name)
 
     def _label(self, name: str, values: Values) -> str:
         """Return the label, which says whether the samplers are still those of the preset."""

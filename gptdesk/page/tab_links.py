@@ -83,7 +83,7 @@ class TabLinks:
             return {
                 box: update
                 for picker in pickers
-                for box, update in picker.show(values[picker.name], values[picker.precision]).items()
+                for box, update in picker.list_again(values[picker.name], values[picker.precision]).items()
             }
 
         if pickers:

@@ -138,6 +138,8 @@ def test_a_reload_in_the_middle_keeps_the_text_so_far(browser: "sync_api.Browser
     open_page(page, desk)
     page.wait_for_function("document.querySelector('#text-1 textarea').value.length > 20")
     assert texts(page)[0].startswith("The fox")
+    page.wait_for_timeout(1000)  # the opened tab lists the models anew
+    assert page.locator("#model input").input_value() == "slow"
     page.close()
 
 

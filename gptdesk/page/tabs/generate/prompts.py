@@ -49,6 +49,11 @@ class SavedPrompts:
         names = list(self._desk.prompts.read())
         return {self.name: gr.update(choices=names, value=name if name in names else None)}
 
+    def list_again(self, name: object) -> Updates:
+        """Return updates that list the saved prompts, and leave the picked one alone unless it is gone."""
+        names = list(self._desk.prompts.read())
+        return {self.name: gr.update(choices=names)} if not name or name in names else self.show(name)
+
     @shows_errors
     def _on_pick(self, name: str | None) -> object:
         return str(self._desk.prompts.get(name or ""))

@@ -285,7 +285,7 @@ class GenerateTab:
     def _on_open(self, values: Values) -> Updates:
         presets, prompts = self.settings.presets, self.prompts
         assert prompts is not None, "a public desk has no saved prompts"
-        return presets.show(values[presets.name]) | prompts.show(values[prompts.name])
+        return presets.list_again(values[presets.name]) | prompts.list_again(values[prompts.name])
 
     def _on_load(self, sent: str | None = None) -> Updates:
         """Return updates for a page that opens: the models now, and the saved state (a visitor's is `sent`)."""

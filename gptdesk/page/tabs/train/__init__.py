@@ -38,7 +38,7 @@ def build(desk: Desk, links: TabLinks) -> None:
         started=[views, *watch.outputs],
         show_run=lambda name, values: {views: gr.update(selected="watch")} | watch.show(name, values),
     )
-    links.on_open(TITLE, form.list_models, form.base_model, [form.base_model])
+    links.on_open(TITLE, form.list_again, form.base_model, [form.base_model])
     watch.wire(watching)
     listing.wire(listed)
     kept.wire()

@@ -250,6 +250,11 @@ class FormView:
         models = self._models()
         return gr.update(choices=models, value=name if name in {value for _, value in models} else "")
 
+    def list_again(self, name: object) -> dict[str, object]:
+        """Return the update of `list_models`, which leaves the chosen one alone unless it is gone."""
+        update = self.list_models(name)
+        return gr.update(choices=update["choices"]) if update["value"] == name else update
+
     def _on_text(self, text: object, base: object, source: object) -> Updates:
         """Return the updates of the hint and its button, which are visible for a new model on a short pasted text."""
         is_short = 0 < len(str(text or "").strip()) < SHORT and not base and source == PASTED
