@@ -113,7 +113,6 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.train:build.open_run",
         "tabs.train.text_source:TextSourcePanel._on_source",
         "tabs.train.form:FormView.list_again",
-        "tabs.train.form:FormView.list_models",
         "tabs.train.form:FormView._on_base_model",
         "tabs.train.form:FormView._on_text",
         "tabs.train.form:FormView._on_starter",

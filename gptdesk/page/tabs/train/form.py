@@ -170,7 +170,7 @@ class FormView:
         self._actions.wire()
         self.source.wire()
         start = self._boxes.box(ModelOptions, "start")
-        tab.select(self.list_models, start, start, **QUIETLY)
+        tab.select(self.list_again, start, start, **QUIETLY)
         start.change(self._on_base_model, start, self._new, **QUIETLY)  # type: ignore[attr-defined]  # made by Gradio
         typed = [self.source.text, start, self.source.source]
         triggers = [box.change for box in typed]  # type: ignore[attr-defined]
