@@ -243,7 +243,7 @@ html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its wa
     overscroll-behavior: contain; animation: sheet .16s ease-out; }
   #generate-row[data-sheet]::before { content: ""; position: fixed; inset: 0; z-index: 49; background: #0009; }
   #generate-row[data-sheet] #rail > * { flex-shrink: 0; }
-  #rail-head { display: block; position: sticky; top: 0; z-index: 20;
+  #rail-head { display: block; position: sticky; top: 0; z-index: 41;  /* labels have 40 */
     background: var(--body-background-fill); padding: 12px 0 8px; }
   #rail-head .prose { display: flex; align-items: center; justify-content: space-between; padding: 0; }
   #rail-head h2 { margin: 0; font-size: 1.1rem; }
