@@ -234,8 +234,8 @@ html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its wa
 @media (max-width: 900px) {
   #generate-row { flex-wrap: wrap; }
   /* texts are as high as what they say, so that a finger scrolls the page alone */
-  #canvas .text-card textarea { field-sizing: content; height: var(--grown, auto) !important; max-height: none !important;
-    min-height: 7.5rem; overflow-y: hidden !important; }
+  #canvas .text-card textarea { field-sizing: content; min-height: 7.5rem; overflow-y: hidden !important;
+    height: var(--grown, auto) !important; max-height: none !important; }
   #rail, #generate-row[data-folded] #rail { display: none; }
   #generate-row[data-sheet] #rail { display: flex; position: fixed; inset: auto 0 0; z-index: 50; max-height: 92dvh;
     overflow: auto; flex-wrap: nowrap; background: var(--body-background-fill); padding: 0 16px 24px;

@@ -1,4 +1,4 @@
-"""Style sheet and script of the Tokens view: keys among tokens, tooltip line, colour choice, scrolling to what opens."""
+"""Style sheet and script of the Tokens view: keys among tokens, tooltip line, colours, scrolling to what opens."""
 
 # One of the tokens has tab index 0, and arrow keys move it. What is pressed goes to the server through hidden boxes.
 # The view is below all texts: once it is there, the page scrolls to it, and it gets the focus. A table is scrolled to
