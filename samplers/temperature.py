@@ -23,7 +23,7 @@ class Temperature(Sampler):
         0.8,
         ge=0,
         le=2,
-        description="0 always takes the most probable token; 1 changes nothing",
+        description="0 always takes the most probable token; 1 changes nothing; higher is more surprising",
         json_schema_extra={"step": 0.05},
     )
 

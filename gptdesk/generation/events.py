@@ -106,8 +106,8 @@ def cut_prompt(start: GenerationStart) -> str:
     if not start.dropped_tokens:
         return ""
     room = new_tokens_after(start.prompt_tokens, context=start.context)
-    left_out = "token was" if start.dropped_tokens == 1 else f"{start.dropped_tokens:,} tokens were"
+    first = "token" if start.dropped_tokens == 1 else f"{start.dropped_tokens:,} tokens"
     return (
-        f"the first {left_out} left out of the prompt, so that {plural(room, 'new token')} "
-        f"{'fits' if room == 1 else 'fit'} the context of {plural(start.context, 'token')}"
+        f"the model reads {plural(start.context, 'token')} at most, new ones included, so it did not read the first "
+        f"{first} of the prompt: that makes room for {plural(room, 'new token')}"
     )

@@ -62,7 +62,7 @@ def text_figures(
     figures = [TokenFigures(tokens[0], None, None, None)]
     read = torch.tensor(tokens[:-1], dtype=torch.int64)  # (T - 1,): nothing follows the last
     following = torch.tensor(tokens[1:], dtype=torch.int64)
-    cache = KVCache(loaded.config, capacity=len(tokens), device=engine.device)
+    cache = KVCache(loaded.config, capacity=max(1, len(read)), device=engine.device)
     chunks = zip(read.split(engine.chunk), following.split(engine.chunk), strict=True)
     for chunk, after in chunks if len(tokens) > 1 else ():
         if stop is not None and stop.is_set():

@@ -55,6 +55,13 @@ HEADER_SCRIPT = """<script>
     const settings = one("#settings-button");
     if (settings) settings.hidden = !one('[role=tab][data-tab-id="Settings"]');
   };
+  const openTabAgain = () => {  // after a change of the language
+    try {
+      const name = sessionStorage.getItem("gptdesk-tab");
+      sessionStorage.removeItem("gptdesk-tab");
+      if (name) openTab(name);
+    } catch {}
+  };
   // the page appears when its saved state has been restored, so that nothing moves under a finger
   const appear = () => {
     if (!one("#count")?.innerText.trim()) return requestAnimationFrame(appear);
@@ -64,6 +71,7 @@ HEADER_SCRIPT = """<script>
     setTimeout(() => {
       document.documentElement.classList.add("restored");
       release();
+      openTabAgain();
     }, 50);
   };
   appear();

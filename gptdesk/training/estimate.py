@@ -147,7 +147,7 @@ def estimate(options: TrainingOptions, rows: Rows, *, speed: float, memory: int,
 
 
 def outlook(options: TrainingOptions, *, base: str, steps: int, seconds: float) -> str:
-    """Return the sentence on the `steps` that the minutes are enough for; empty if those are all planned ones.
+    """Return the sentence on the `steps` that the minutes are enough for; empty if those reach the limit on steps.
 
     `seconds` are those of a step. Few steps teach a new model hardly a word, and change the `base` model little.
     """
@@ -156,10 +156,10 @@ def outlook(options: TrainingOptions, *, base: str, steps: int, seconds: float) 
     hours, minutes = divmod(max(1, round(options.steps * seconds / PLANNED / 60)), 60)
     whole = f"{hours} h {minutes:02} min" if hours else f"{minutes} minutes"
     unit = "minute is" if options.max_minutes == 1 else "minutes are"
-    text = f"{options.max_minutes:g} {unit} enough for about {steps:,} of the {options.steps:,} planned steps"
+    text = f"{options.max_minutes:g} {unit} enough for about {steps:,} steps, then the run ends"
     if steps < min(FEW, options.steps / 4):
         text += f": expect it to write much as {base} does still" if base else ": expect hardly a word that makes sense"
-    return f"{text}; all of them take about {whole}"
+    return f"{text}; its limit of {options.steps:,} steps would need about {whole}"
 
 
 def _speed(

@@ -64,6 +64,7 @@ def test_figures_of_a_text_are_those_of_its_distributions(chunked: LoadedModel) 
         differences(figures, text_figures(chunked, tokens[:-1]))
     with pytest.raises(ValueError, match="do not fit the context"):
         text_figures(chunked, [0] * 66)
+    assert text_figures(chunked, [0] * 65).tokens[-1].logprob is not None  # nothing follows the last, which is not read
 
 
 def test_the_table_is_what_the_chain_explains(tiny: LoadedModel) -> None:

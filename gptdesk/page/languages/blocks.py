@@ -31,6 +31,8 @@ SCRIPT = """<script>
   nameButton();
   addEventListener("click", event => {
     if (event.target.closest?.("#language-button")?.id === undefined) return;
+    const tab = document.querySelector("#tabs > .tab-wrapper [role=tab][aria-selected=true]");
+    try { sessionStorage.setItem("gptdesk-tab", tab.dataset.tabId); } catch {}  // to be opened again
     document.cookie = `%(cookie)s=${next}; path=/; max-age=%(age)d; samesite=lax`;
     location.reload();
   });

@@ -500,6 +500,23 @@ def test_tokens_of_a_text_are_explained_and_branched_from(page: "sync_api.Page")
     assert page.locator("#token-view img").count() == 0
 
 
+def test_tokens_and_their_table_are_scrolled_to_below_long_texts(page: "sync_api.Page") -> None:
+    choose(page, "model", "short")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#text-1 textarea").fill("The fox.\n" * 60)
+    box = page.locator("#text-1 textarea")
+    assert box.evaluate("box => box.scrollHeight <= box.clientHeight")  # the page scrolls, not the text
+    page.locator("#tokens-1").click()
+    is_seen = "element => { const {top} = element.getBoundingClientRect(); return top > -2 && top < innerHeight - 80; }"
+    view = page.locator(".token-view")
+    sync_api.expect(view).to_be_focused()
+    page.wait_for_function(f"({is_seen})(document.querySelector('.token-view'))")
+    page.locator(".tokens button:not(.cut)").nth(9).click()  # the first ones no longer fit the context
+    page.locator(".token-table tbody").first.wait_for()
+    page.wait_for_function(f"({is_seen})(document.querySelector('.token-table tbody'))")
+    sync_api.expect(page.locator("#live")).to_contain_text("Token 485")
+
+
 def test_contradictions_of_a_story_are_underlined_once_asked(page: "sync_api.Page") -> None:
     expect = sync_api.expect
     told = "Once upon a time, there was a shy boy named Tom. Tom had a red kite and took it everywhere."

@@ -255,7 +255,7 @@ def test_a_long_prompt_is_counted_and_cut_aloud(page: "sync_api.Page") -> None:
     sync_api.expect(page.locator("#count")).to_contain_text("so that 30 new ones fit")
     page.locator("#generate").click()
     finished(page)
-    assert "tokens were left out of the prompt, so that 30 new tokens fit the context of 256 tokens" in figures(page)
+    assert "tokens of the prompt: that makes room for 30 new tokens" in figures(page)
     assert "Left out is the beginning, up to “…" in figures(page)
 
 

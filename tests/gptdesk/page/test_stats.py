@@ -89,8 +89,10 @@ def test_a_cut_prompt_is_a_sentence_below_the_line() -> None:
     line, empty, cut = stats_line(result(replace(START, prompt_tokens=236, dropped_tokens=1200))).split("\n")
     assert line == "0 tokens"
     assert empty == ""
-    assert cut.startswith("⚠ The first 1,200 tokens were left out of the prompt")
-    assert cut.endswith("the context of 256 tokens.")
+    assert cut == (
+        "⚠ The model reads 256 tokens at most, new ones included, so it did not read the first 1,200 tokens of the "
+        "prompt: that makes room for 21 new tokens."
+    )
 
 
 def test_a_text_to_which_nothing_was_added_is_taken_as_finished() -> None:

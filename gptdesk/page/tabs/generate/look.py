@@ -22,8 +22,14 @@ SCRIPT = """<script>
     seen.set(box, {text, front});
     return front;
   };
+  const hasFieldSizing = CSS.supports("field-sizing", "content");
+  const grow = box => {  // as field-sizing does
+    box.style.setProperty("--grown", "0");
+    box.style.setProperty("--grown", box.scrollHeight + "px");
+  };
   const drawVeil = box => {
     if (seen.get(box)?.text !== box.value) {
+      if (!hasFieldSizing && phone.matches) grow(box);
       const front = promptOf(box), rest = box.value.slice(front.length).match(/^\\S*/)[0];
       let veil = box.parentElement.querySelector(".veil");
       if (!veil) {
@@ -76,7 +82,10 @@ SCRIPT = """<script>
   };
   const drawVeils = () => all("[id^=text-] textarea").forEach(drawVeil);
   addEventListener("input", event => { if (event.target.matches?.("[id^=text-] textarea")) drawVeils(); });
-  addEventListener("resize", drawVeils);
+  addEventListener("resize", () => {
+    if (!hasFieldSizing && phone.matches) all("[id^=text-] textarea").forEach(grow);
+    drawVeils();
+  });
 
   let sheetOpener = null, isFolded = false;
   const mark = (name, on) => one("#generate-row")?.toggleAttribute(`data-${name}`, on);  // for the style sheet
@@ -224,6 +233,9 @@ html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its wa
 .save-as > button { flex: 0 0 auto; margin-bottom: 10px; }
 @media (max-width: 900px) {
   #generate-row { flex-wrap: wrap; }
+  /* texts are as high as what they say, so that a finger scrolls the page alone */
+  #canvas .text-card textarea { field-sizing: content; min-height: 7.5rem; overflow-y: hidden !important;
+    height: var(--grown, auto) !important; max-height: none !important; }
   #rail, #generate-row[data-folded] #rail { display: none; }
   #generate-row[data-sheet] #rail { display: flex; position: fixed; inset: auto 0 0; z-index: 50; max-height: 92dvh;
     overflow: auto; flex-wrap: nowrap; background: var(--body-background-fill); padding: 0 16px 24px;
@@ -231,13 +243,16 @@ html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its wa
     overscroll-behavior: contain; animation: sheet .16s ease-out; }
   #generate-row[data-sheet]::before { content: ""; position: fixed; inset: 0; z-index: 49; background: #0009; }
   #generate-row[data-sheet] #rail > * { flex-shrink: 0; }
-  #rail-head { display: block; position: sticky; top: 0; z-index: 2; background: inherit; padding: 12px 0 8px; }
+  #rail-head { display: block; position: sticky; top: 0; z-index: 41;  /* labels have 40 */
+    background: var(--body-background-fill); padding: 12px 0 8px; }
   #rail-head .prose { display: flex; align-items: center; justify-content: space-between; padding: 0; }
   #rail-head h2 { margin: 0; font-size: 1.1rem; }
   #rail-close { padding: 8px 14px; border-radius: 999px; border: 1px solid var(--border-color-primary); }
   #canvas > .note, #under-prompt, #canvas #examples, #canvas #buttons, .card-actions {
     padding-left: 14px; padding-right: 14px; }
   #canvas :is(#prompt, .text-card > .form > .block, .text-card > .block) { padding-left: 14px; padding-right: 14px; }
+  .card-actions { gap: 6px !important; }
+  #canvas .card-actions button { padding-left: 8px; padding-right: 8px; }
   #buttons { gap: 8px !important; }
   #canvas #buttons button { min-width: 0; padding-left: 10px; padding-right: 10px; }
   #canvas #buttons :is(#undo, #rail-button) { font-size: .875rem; }

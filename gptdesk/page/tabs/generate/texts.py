@@ -54,7 +54,7 @@ class TextCards:
                     gr.Button("Tokens", size="sm", elem_id=f"tokens-{number}", elem_classes="looks", min_width=60)
                 )
                 self.keeps.append(
-                    gr.Button("Keep", size="sm", elem_id=f"keep-{number}", elem_classes="keeps", min_width=60)
+                    gr.Button("Keep only this", size="sm", elem_id=f"keep-{number}", elem_classes="keeps", min_width=60)
                 )
         self.boxes.append(box)
         return card

@@ -23,7 +23,7 @@ class RunButtons:
 
     def __init__(self, desk: Desk, links: TabLinks) -> None:
         self._desk, self._links = desk, links
-        with gr.Row():
+        with gr.Row(elem_id="run-buttons"):
             self.pause = _button("Pause", "run-pause")
             self.resume = _button("Resume", "run-resume", variant="primary")
             self.accept = _button("Resume with the changed text", "run-accept")

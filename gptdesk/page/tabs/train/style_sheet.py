@@ -20,4 +20,10 @@ CSS = """
 #runs-table button { color: inherit !important; background: none !important; padding: 0 !important; 
   text-decoration: underline; text-align: left; font-weight: 600; }
 .samples .pane .text { min-height: 6rem; }
+@media (max-width: 640px) {
+  #run-buttons { gap: 8px; }
+  #run-buttons button { flex: 1 1 40% !important; min-width: 0 !important; padding-left: 8px; padding-right: 8px; }
+  /* whole lines: 12, the padding above and the border */
+  #train-text textarea { line-height: 24px; padding-block: 10px 0; max-height: 300px !important; }
+}
 """

@@ -278,8 +278,8 @@ def test_a_few_steps_and_a_base_model_are_put_in_plain_words(views: Views) -> No
     options = TrainingOptions(steps=1500, max_minutes=3.0)
     few = outlook(options, base="starter", steps=20, seconds=1.6)
     assert few == (
-        "3 minutes are enough for about 20 of the 1,500 planned steps: expect it to write much as starter does still; "
-        "all of them take about 42 minutes"
+        "3 minutes are enough for about 20 steps, then the run ends: expect it to write much as starter does still; "
+        "its limit of 1,500 steps would need about 42 minutes"
     )
     assert "expect" not in outlook(options, base="", steps=900, seconds=0.2)
     assert outlook(options, base="", steps=1500, seconds=0.01) == ""

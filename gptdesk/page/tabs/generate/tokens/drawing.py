@@ -48,7 +48,7 @@ def text_html(opened: OpenText, tokenizer: Tokenizer) -> str:
     end = f'<button type="button" tabindex="-1" class="end" data-i="{len(opened.tokens)}">next …</button>'
     name = "Text" if opened.card == 0 else f"Text {opened.card + 1}"
     return (
-        f'<section class="token-view" data-card="{opened.card + 1}" data-first="{measure}" '
+        f'<section class="token-view" tabindex="-1" data-card="{opened.card + 1}" data-first="{measure}" '
         f'aria-label="Tokens of {name}">'
         f'<p class="token-head"><b>{name}</b> <span>{html.escape(_headline(opened))}</span></p>'
         f'<div class="token-bar">{_choice(measures, measure)}<span class="token-scale" aria-hidden="true">'

@@ -1,10 +1,38 @@
-"""Style sheet and script of the Tokens view: keys among tokens, tooltip line, colour choice."""
+"""Style sheet and script of the Tokens view: keys among tokens, tooltip line, colours, scrolling to what opens."""
 
 # One of the tokens has tab index 0, and arrow keys move it. What is pressed goes to the server through hidden boxes.
+# The view is below all texts: once it is there, the page scrolls to it, and it gets the focus. A table is scrolled to
+# and announced, while the focus stays on its token for the arrow keys.
 SCRIPT = """<script>
 (() => {
   const one = selector => document.querySelector(selector);
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let count = 0, measure = "probability";
+  let awaited = null;  // what was asked for and is not there yet: "view", or the place of a table
+  // scrolls no further than needed to show all from the first element to the last, or the beginning if that is too high
+  const reveal = (first, last) => {
+    const fits = last.getBoundingClientRect().bottom - first.getBoundingClientRect().top < innerHeight;
+    const behavior = calm.matches ? "instant" : "smooth";
+    if (fits) last.scrollIntoView({block: "nearest", behavior});
+    else first.scrollIntoView({block: "start", behavior});
+  };
+  const revealView = () => {
+    const view = one("#token-view :is(.token-view, .token-fault)"), isRead = view?.matches(".token-view");
+    if (!isRead && view?.role !== "alert") return;  // none, or a place in the queue
+    awaited = null;
+    reveal(view, view);
+    if (isRead) view.focus({preventScroll: true});
+  };
+  const revealTable = () => {
+    const heading = one("#token-heading h3"), table = one("#token-explanation .token-table");
+    const fault = one("#token-explanation [role=alert]");
+    if (fault) reveal(fault, fault);
+    else if (heading && table?.dataset.place === awaited) {
+      reveal(one("#token-heading"), table);
+      one("#live").textContent = heading.textContent;
+    } else return;
+    awaited = null;
+  };
   const send = (id, data) => {
     const box = one(`#${id} textarea, #${id} input`);
     box.value = JSON.stringify({...data, n: ++count});  // another text each time, so that it counts as changed
@@ -44,7 +72,10 @@ SCRIPT = """<script>
     addEventListener(kind, event => { const chip = event.target.closest?.(".tokens button"); if (chip) tell(chip); });
   addEventListener("click", event => {
     const chip = event.target.closest?.(".tokens button"), branch = event.target.closest?.(".branches");
+    const opener = event.target.closest?.(".looks");
+    if (opener) awaited = opener.getAttribute("aria-expanded") === "true" ? null : "view";
     if (chip) {
+      awaited = chip.dataset.i;
       for (const other of chips()) {
         other.tabIndex = other === chip ? 0 : -1;
         other.toggleAttribute("aria-current", other === chip);
@@ -85,6 +116,8 @@ SCRIPT = """<script>
       const open = String(view?.dataset.card === button.id.replace("tokens-", ""));
       if (button.getAttribute("aria-expanded") !== open) button.setAttribute("aria-expanded", open);
     }
+    if (awaited === "view") revealView();
+    else if (awaited !== null) revealTable();
   }, 200);
 })();
 </script>"""
