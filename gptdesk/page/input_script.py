@@ -5,7 +5,8 @@
 # unless a number comes with the new maximum: Gradio sets it a moment later.
 # All listen on the way down, before Gradio does.
 # The reset button of a sampler's slider gives back the value of the preset, and not what the page began with.
-# Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it.
+# Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it. The key
+# before may still be on its way there, so lists that are open without the focus are closed a little later.
 # Gradio's input event of a text box knows no paste, so the browser's own is used.
 INPUT_SCRIPT = """<script>
 const numbers = new WeakMap();  // number box of a slider -> the last number in it
@@ -69,8 +70,18 @@ addEventListener("click", event => {
   reset.click();
 }, true);
 addEventListener("keydown", event => {
-  if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) event.stopImmediatePropagation();
+  if (["Tab", "Shift"].includes(event.key) && event.target.matches?.("input[role=combobox]"))
+    event.stopImmediatePropagation();
 }, true);
+// closes the lists that are open, by default those without the focus; false if there are none
+window.closeLists = (isLeft = list => list !== document.activeElement) => {
+  const lists = [...document.querySelectorAll("input[role=combobox][aria-expanded=true]")].filter(isLeft);
+  for (const list of lists) list.dispatchEvent(new FocusEvent("blur"));
+  return lists.length > 0;
+};
+addEventListener("focusout", event => {
+  if (event.target.matches?.("input[role=combobox]")) for (const ms of [60, 300, 1000]) setTimeout(closeLists, ms);
+});
 // as if typed, so that Ctrl+Z in the box brings back what was there
 window.putText = (selector, text) => {
   const box = document.querySelector(selector);

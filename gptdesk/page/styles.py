@@ -35,20 +35,43 @@ input { text-overflow: ellipsis; }
 """
 
 # Ctrl/Cmd+Enter starts and Esc stops what the visible tab does, wherever the cursor is, if its buttons can be pressed.
+# Esc closes an open list first. Pressed before a run has begun, it stops the run once its Stop button can be pressed.
 # The button that starts an action gives the focus to the Stop button that takes its place, and gets it back.
 # Once a run of training begins, its Stop button has the focus, which the button that started it has lost.
 SCRIPT = """<script>
+let starting = null;  // Stop button of a run that has not begun
+let isStopAsked = false;  // for that run
 addEventListener("keydown", event => {
-  const wanted = event.key === "Escape" && !document.querySelector("[role=listbox]") ? ".halt"
-    : event.key === "Enter" && (event.ctrlKey || event.metaKey) ? ".go" : null;
-  const button = wanted && [...document.querySelectorAll(wanted)].find(one => one.offsetParent && !one.disabled);
-  if (button) { event.preventDefault(); event.stopPropagation(); button.click(); }
+  const isEscape = event.key === "Escape", isStart = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+  const isOpen = document.activeElement?.matches("input[role=combobox][aria-expanded=true]");
+  if (isEscape && (closeLists() || isOpen) || !isEscape && !isStart) return;
+  const buttons = [...document.querySelectorAll(isEscape ? ".halt" : ".go")];
+  const button = buttons.find(one => one.offsetParent && !one.disabled);
+  if (isEscape && !button && starting) isStopAsked = true;
+  if (!button) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (isStart) closeLists(() => true);
+  button.click();
 }, true);
+addEventListener("click", event => {
+  const start = event.target.closest?.(".starts, .branches");
+  if (!start) return;
+  starting = start.parentElement.querySelector(".halt") ?? document.getElementById("stop");
+  isStopAsked = false;
+  setTimeout(stop => { if (starting === stop) starting = null; }, 30_000, starting);  // it has failed, or never began
+}, true);
+new MutationObserver(changes => {
+  if (!starting || starting.disabled || !changes.some(({target}) => target === starting)) return;
+  if (isStopAsked) starting.click();
+  starting = null;
+}).observe(document, {subtree: true, attributeFilter: ["disabled"]});
 let held = null;  // a button that starts an action, or Stop, while it has the focus
 let starter = null;  // the button that started the action
 let looks = 0;  // for it, while the focus is nowhere
 let awaited = 0;  // looks that are left for the Stop button of a run that is being started
 addEventListener("focusin", event => { if (event.target.matches(".starts")) held = starter = event.target; });
+addEventListener("pointerdown", event => { if (!event.target.closest?.(".starts, .halt")) held = null; }, true);
 addEventListener("click", event => { if (event.target.closest?.("#train-start")) awaited = 600; }, true);
 setInterval(() => {
   const now = document.activeElement;
@@ -56,9 +79,9 @@ setInterval(() => {
   const stop = starter?.parentElement?.querySelector(".halt") ?? document.getElementById("stop");
   if (now?.matches(".starts")) held = now;
   else if (now === stop && stop) held = stop;
-  else if (held && !usable(held) && now === document.body) {
-    // the button that started it may come back a moment after Generate
-    const next = [stop, starter].find(usable) ?? (looks++ > 5 ? document.getElementById("generate") : null);
+  else if (held && now === document.body) {
+    // the button that started it may come back a moment after Generate, or has come back at once without the focus
+    const next = [stop, held, starter].find(usable) ?? (looks++ > 5 ? document.getElementById("generate") : null);
     if (usable(next)) {
       next.focus({preventScroll: true});
       held = next;  // now, since it may be gone before the next look

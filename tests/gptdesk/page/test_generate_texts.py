@@ -232,6 +232,45 @@ def test_tab_closes_the_lists_it_leaves_and_escape_stops(page: "sync_api.Page") 
     sync_api.expect(page.locator("#figures")).to_contain_text("you stopped it")
 
 
+def test_keys_in_quick_succession_leave_no_list_open_and_stop_a_run_that_has_not_begun(page: "sync_api.Page") -> None:
+    choose(page, "model", "slow")
+    put(page, "max-new-tokens", 1000)
+    opened = page.locator("input[role=combobox][aria-expanded=true]")
+    page.locator("#model input").focus()
+    for key in ("ArrowDown", "Tab", "ArrowDown", "Tab", "ArrowDown", "Tab", "ArrowDown", "Tab"):
+        page.keyboard.press(key)
+    sync_api.expect(opened).to_have_count(0)
+    page.wait_for_timeout(1_200)  # until nothing closes lists by itself
+    page.evaluate("""() => {  // each list opens although another input has the focus
+      document.querySelector("#prompt textarea").focus();
+      for (const list of document.querySelectorAll("#model input, #preset input"))
+        list.dispatchEvent(new FocusEvent("focus"));
+    }""")
+    sync_api.expect(opened).to_have_count(2)
+    page.keyboard.press("Escape")
+    sync_api.expect(opened).to_have_count(0)
+    number(page, "top-p").focus()
+    page.evaluate("""() => {
+      const press = (key, ctrlKey = false) => document.activeElement.dispatchEvent(
+        new KeyboardEvent("keydown", {key, ctrlKey, bubbles: true, cancelable: true}));
+      press("Enter", true);
+      press("Escape");
+    }""")
+    sync_api.expect(page.locator("#figures")).to_contain_text("you stopped it", timeout=60_000)
+    sync_api.expect(page.locator("#generate")).to_be_enabled()
+
+
+def test_the_focus_stays_on_a_button_whose_run_was_short(page: "sync_api.Page") -> None:
+    choose(page, "model", "short")
+    put(page, "max-new-tokens", 2)
+    prompt(page).fill("The fox")
+    run(page)
+    page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
+    page.locator("#continue-1").press("Enter")
+    sync_api.expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:")
+    sync_api.expect(page.locator("#continue-1")).to_be_focused()
+
+
 def test_numbers_that_are_cleared_or_out_of_range(page: "sync_api.Page") -> None:
     for name, before in (("top-p", "0.9"), ("max-new-tokens", "150")):
         number(page, name).fill(before)
