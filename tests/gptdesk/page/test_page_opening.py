@@ -12,7 +12,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
 
 
-def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", desk: RunningDesk) -> None:
+def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", desk: RunningDesk, home: Path) -> None:
     put(page, "temperature", 0.4)
     page.locator("#prompt textarea").press_sequentially("typed")
     page.wait_for_timeout(300)
@@ -20,12 +20,12 @@ def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", des
     page.keyboard.insert_text("Pasted")  # as a paste does, it presses no key
     page.locator("#temperature button").click()  # back to the preset's value
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
-    page.wait_for_timeout(500)
+    until_saved(page, home, '"Pasted"')
     open_page(page, desk)
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Pasted")
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
     page.get_by_role("button", name="Once upon a time").click()
-    page.wait_for_timeout(500)
+    until_saved(page, home, '"Once upon a time"')
     open_page(page, desk)
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Once upon a time")
 
@@ -98,7 +98,7 @@ def test_what_was_set_is_there_after_a_reload_and_a_restart(
     choose(page, "preset", "Adventurous")
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("1.2")
     put(page, "temperature", 0.45)
-    page.wait_for_timeout(500)
+    until_saved(page, home, "0.45")
     open_page(page, desk)
     assert_as_set(page)
     shutil.copy(home / "page.json", tmp_path)
@@ -108,6 +108,14 @@ def test_what_was_set_is_there_after_a_reload_and_a_restart(
     assert_as_set(page)
     page.close()
     restarted.close()
+
+
+def until_saved(page: "sync_api.Page", home: Path, text: str) -> None:
+    for _ in range(60):
+        if text in (home / "page.json").read_text("utf-8"):
+            return
+        page.wait_for_timeout(500)
+    raise AssertionError(f"{text} was not saved within 30 s")
 
 
 def assert_as_set(page: "sync_api.Page") -> None:
