@@ -69,7 +69,11 @@ def measure(cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under:
         bandwidth = max(bandwidth, run_bandwidth(under=under))
         for one in in_turn(cases, list(theirs)):
             if isinstance(one, Case):
-                ours[one].append(run(one, under=under))
+                try:
+                    ours[one].append(run(one, under=under))
+                except (ValueError, OSError) as error:  # the rounds that were measured count
+                    log.warning("a round is left out: %s", error)
+                    continue
                 log_row(ours[one][-1].row, f"round {i} of {rounds}")
                 continue
             try:
@@ -78,6 +82,9 @@ def measure(cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under:
             except (ValueError, OSError) as error:
                 log.warning("left out: %s", error)
                 del theirs[one]
+    ours = {case: found for case, found in ours.items() if found}
+    if not ours:
+        raise ValueError("no case of ours could be measured; see above")
     speeds = [[one.row.tokens_per_second for one in found] for found in ours.values()]
     speeds += [[row.tokens_per_second for row in found] for found in theirs.values()]
     spread = max(max(found) / min(found) - 1 for found in speeds)
