@@ -24,14 +24,16 @@ ACTIONS = """<button type="button" id="theme-button">Theme: system</button>
 <button type="button" id="help-button" aria-haspopup="dialog">Help</button>
 <button type="button" id="settings-button" hidden>Settings</button>
 <div id="live" role="status" class="unseen"></div>
-<dialog id="help" aria-labelledby="help-title"><h2 id="help-title">Help</h2>
+<dialog id="help" aria-labelledby="help-title"><h2 id="help-title" tabindex="-1" autofocus>Help</h2>
 <p>A GPT-2 model continues the text that you give it; it does not answer questions.</p>
 <p>Generate writes the continuation, and Sampling decides how the next token is drawn.</p>
 <p>Compare shows two models or precisions on the same prompt, and measures size, speed and quality.</p>
 {tabs}
 <p>Learn has lessons, shows the inside of a model and its tokens, and lets you guess the next word of a story.</p>
 <dl><dt>Ctrl+Enter</dt><dd>start what the open tab does</dd><dt>Esc</dt><dd>stop it</dd>
-<dt>Arrow keys</dt><dd>move between the tabs</dd></dl>
+<dt>Arrow keys</dt><dd>move between the tabs, the tokens of a text, the texts of a tree, and the choices of a list</dd>
+<dt>Home, End</dt><dd>move to the first or the last of them</dd>
+<dt>Enter</dt><dd>open a token or a text of a tree</dd></dl>
 <p><a href="./docs" target="_blank">The API for programs</a></p>
 <button type="button" id="help-close">Close</button></dialog>"""
 VISITORS_TABS = """<p>This desk is public: it keeps nothing that you write, and its visitors share one computer.</p>

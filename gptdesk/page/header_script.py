@@ -109,8 +109,9 @@ HEADER_SCRIPT = """<script>
     // below the page's one h1, the headings of a tab are of the second level, whatever their size
     for (const heading of document.querySelectorAll(".tabs :is(h3, h4):not([aria-level])"))
       heading.setAttribute("aria-level", "2");
-    // what scrolls can be scrolled by keys
-    for (const block of document.querySelectorAll(".tabs :is(.block, .html-container, .prose):not([tabindex])")) {
+    // what scrolls can be scrolled by keys; a closed accordion has its button
+    const scrolling = ":is(.block, .html-container, .prose):not([tabindex], :has(> .label-wrap))";
+    for (const block of document.querySelectorAll(`.tabs ${scrolling}`)) {
       const {overflowX, overflowY} = getComputedStyle(block);
       if (block.scrollWidth > block.clientWidth && overflowX !== "visible"
         || block.scrollHeight > block.clientHeight && overflowY !== "visible") block.tabIndex = 0;
@@ -169,9 +170,13 @@ HEADER_CSS = """
 #help p { margin: 8px 0; line-height: 1.5; }
 #help dl { display: grid; grid-template-columns: auto 1fr; gap: 6px 16px; margin: 16px 0; }
 #help dt { font-weight: 700; }
+#help h2:focus { outline: none; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .gradio-container :is(button, input:not([role=combobox]), summary, a):focus-visible {
   outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
+/* those whose surroundings would cut off what lies outside them */
+.gradio-container :is([role=tab], .label-wrap, .reset-button, #canvas textarea):focus-visible {
+  outline: 2px solid var(--color-accent) !important; outline-offset: -2px; }
 .gradio-container input[type=range]:focus-visible { outline-offset: 5px; border-radius: 4px; }
 .gradio-container :is(.min_value, .max_value) { color: var(--body-text-color-subdued) !important; }
 .gradio-container [role=tab].selected { color: var(--primary-600); font-weight: 700; }

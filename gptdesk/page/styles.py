@@ -93,5 +93,22 @@ setInterval(() => {
     run.focus();
     awaited = 0;
   }
+  const heading = wanted && document.querySelector(wanted);
+  if (wanted && now !== document.body && now !== asker) wanted = null;  // the reader has gone elsewhere
+  else if (heading && heading !== left && heading.checkVisibility()) {
+    heading.tabIndex = -1;
+    heading.focus();
+    wanted = null;
+  } else if (wanted && looksForHeading++ > 100) wanted = null;
 }, 100);
+// buttons after which something else is to be read: its heading gets the focus once it is there
+const HEADINGS = {"compare-before": "#history-compared :is(h2, h3)",
+  "lesson-next": ":is(#lesson-question h4, #lesson-start-line p)"};
+let wanted = null, asker = null, left = null, looksForHeading = 0;
+addEventListener("click", event => {
+  asker = event.target.closest?.("button");
+  wanted = HEADINGS[asker?.id] ?? null;
+  left = wanted && document.querySelector(wanted);
+  looksForHeading = 0;
+}, true);
 </script>"""

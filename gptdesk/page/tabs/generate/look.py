@@ -202,6 +202,7 @@ CSS = """
 #under-prompt > * { flex: 0 1 auto !important; width: auto; }
 #canvas #prompt-options { padding: 0; margin: 0 0 0 auto; }
 #canvas #prompt-options:has(> .open) { flex: 1 1 100% !important; }
+#prompt-options > .label-wrap { margin-left: auto; }
 #canvas #examples { padding: 4px 20px 8px; }
 #canvas #examples button, #canvas .card-actions button { border-radius: 999px; padding: 4px 12px; }
 #canvas #buttons { padding: 10px 20px; gap: 10px; border-bottom: 1px solid var(--border-color-primary);
@@ -225,7 +226,7 @@ html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its wa
 #generate-row[data-writing] :is(.card-actions, #show-me) { visibility: hidden; }
 .text-card:has(textarea:placeholder-shown) .card-actions, #canvas:not(:has(#text-2)) .keeps { display: none; }
 #canvas:has(#text-1 textarea:not(:placeholder-shown)) #show-me { display: none; }
-#compare-before { align-self: flex-start; margin: 4px 20px 0; padding: 4px 12px; border-radius: 999px; }
+#compare-before { align-self: flex-start; width: auto; margin: 4px 20px 0; padding: 4px 12px; border-radius: 999px; }
 #figures { font-variant-numeric: tabular-nums; }
 .quiet > button.label-wrap { font-size: .875rem; color: var(--body-text-color-subdued); width: auto; gap: 6px; }
 #canvas .quiet { padding: 4px 20px; }

@@ -90,7 +90,7 @@ def comparison_html(comparison: EntryComparison) -> str:
     """Return what differs in sentences, then the texts of both entries beside each other, row by row."""
     sentences = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in comparison.sentences())
     rows = "".join(_compared_row(comparison, text) for text in comparison.texts)
-    return f'<div class="note">{sentences}</div>{rows}'
+    return f'<h3 class="unseen">Comparison</h3><div class="note">{sentences}</div>{rows}'
 
 
 def _compared_row(comparison: EntryComparison, text: TextComparison) -> str:

@@ -84,6 +84,8 @@ SCRIPT = """<script>
     } else if (branch && one("#stop")?.disabled) {
       send("token-branched", {i: Number(branch.closest(".token-table").dataset.place),
         token: Number(branch.dataset.token)});
+      cards = shownCards().length;
+      looks = 0;
     }
   });
   addEventListener("change", event => {
@@ -104,7 +106,18 @@ SCRIPT = """<script>
     const radio = view.querySelector(`input[value=${measure}]`);
     if (!radio.checked) radio.checked = true;
   };
+  // the text of another token gets the focus, and is scrolled into view
+  let cards = null, looks = 0;  // cards before it, and looks for its own
+  const shownCards = () => [...document.querySelectorAll(".text-card")].filter(card => card.checkVisibility());
+  const followBranch = () => {
+    const card = shownCards()[cards];
+    if (!card && looks++ < 150) return;
+    card?.querySelector("textarea").focus({preventScroll: true});
+    card?.scrollIntoView({block: "nearest"});
+    cards = null;
+  };
   setInterval(() => {
+    if (cards !== null) followBranch();
     const view = one(".token-view");
     if (view && !view.dataset.painted) {
       if (view.dataset.first === "difference") measure = "difference";  // a second model was just chosen

@@ -62,6 +62,7 @@ SCRIPT = """<script>
     if (focus && tree !== drawn) {
       const button = tree.querySelector(`[data-do="${focus}"]:not(:disabled)`);
       (button ?? open).focus({preventScroll: true});
+      if (!button) one("#live").textContent = window.gptdeskTexts?.["Text opened."] ?? "Text opened.";
       focus = null;
     }
   }, 100);
