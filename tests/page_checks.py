@@ -101,12 +101,20 @@ def open_page(page: "sync_api.Page", desk: RunningDesk) -> None:
     """Go there and wait until it is ready."""
     page.goto(desk.url)
     page.locator("#generate").wait_for()
-    sync_api.expect(page.locator("#count")).not_to_be_empty()  # what was remembered has been restored
+    page.locator("html.restored").wait_for()
 
 
 def choose(page: "sync_api.Page", name: str, value: str) -> None:
-    page.locator(f"#{name} input").click()
-    page.locator(f"#{name}").get_by_role("option", name=value, exact=True).click()
+    """Choose from a list, by a second try if it opened where what arrives above it has pushed it out of sight."""
+    box, option = page.locator(f"#{name} input"), page.locator(f"#{name}").get_by_role("option", name=value, exact=True)
+    box.click()
+    try:
+        option.click(timeout=5_000)
+    except sync_api.TimeoutError:
+        box.press("Escape")
+        box.blur()
+        box.click()
+        option.click()
 
 
 def put(page: "sync_api.Page", name: str, value: object) -> None:

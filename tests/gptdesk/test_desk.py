@@ -161,8 +161,8 @@ def test_a_public_desk_does_not_tell_what_was_asked_before(tmp_path: Path) -> No
 
 
 def test_a_text_that_is_interrupted_by_another_is_the_same_text(settings: Settings) -> None:
-    """With one place and no time to keep it, two generations take turns token by token."""
-    request = GenerationRequest(prompt="Once", seed=5, n=2, max_new_tokens=20)
+    """With one place and no time to keep it, two generations take turns, a few tokens at a time."""
+    request = GenerationRequest(prompt="Once", seed=5, n=2, max_new_tokens=200)
     alone = collect(Desk(settings).generate(ModelKey("starter"), request), n=2)
     desk = Desk(settings)
     desk.scheduler = Scheduler(1)

@@ -83,7 +83,7 @@ def test_hostile_values_leave_no_trace(desk: RunningDesk) -> None:
     memory = threads = files = 0
     refused = accepted = 0
     for call in range(CALLS):
-        if call == CALLS // 4:  # all models and libraries that will be needed are loaded by now
+        if call == CALLS // 2:  # all models and libraries that will be needed are loaded by now
             memory, threads, files = process.memory_info().rss, process.num_threads(), process.num_fds()
         event, values = hostile_call(visitor, chance)
         answer = visitor.send(event, values)

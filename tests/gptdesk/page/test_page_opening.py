@@ -21,6 +21,7 @@ def test_whatever_way_it_was_changed_it_is_remembered(page: "sync_api.Page", des
     page.locator("#temperature button").click()  # back to the preset's value
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
     until_saved(page, home, '"Pasted"')
+    until_saved(page, home, '"temperature": 0.8')
     open_page(page, desk)
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Pasted")
     sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")

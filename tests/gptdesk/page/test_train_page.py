@@ -238,7 +238,7 @@ def test_an_answer_that_arrives_late_does_not_stay_on_the_page(page: "sync_api.P
 
     def hold_one(route: "sync_api.Route") -> None:
         """Let the server answer a tick that brings the state "training", and keep the answer back."""
-        answer = route.fetch()
+        answer = route.fetch(max_retries=3)  # the server closes connections that were idle
         if not held and "late trains" in answer.text().replace("*", ""):
             held.append((route, answer))
         else:
