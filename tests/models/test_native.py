@@ -1,8 +1,12 @@
 """The compiled step beside torch: the same logits within rounding, bits that no batch or chunk changes."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +84,80 @@ def test_bits_and_parity(config: GPTConfig, precision: str) -> None:
 
     cache.rewind(10)
     assert torch.equal(engine(tokens[:, 10:], cache)[0], whole[10:])
+
+
+# Print the largest tile, then for each precision a checksum of the logits of a prompt, of one row and of five.
+CHECKSUMS = """
+import hashlib
+import torch
+from models.cache import KVCache
+from models.engine import Engine
+from models.gpt import GPT, GPTConfig
+from models.precision import PRECISIONS
+config = GPTConfig(vocab_size=101, block_size=64, n_layer=2, n_head=3, n_embd=96)
+torch.manual_seed(1)
+model = GPT(config).eval()
+tokens = torch.randint(101, (5, 40))
+for name in ("float32", "int4"):
+    engine, cache = Engine.of(model, PRECISIONS[name]), KVCache(config)
+    logits = [engine(tokens[:1, :37], cache), engine(tokens[:1, 37:38], cache)]
+    logits.append(engine.step([(tokens[i : i + 1, i:], KVCache(config)) for i in range(5)]))
+    logits.append(engine(tokens[:, :1], KVCache(config, rows=5)))
+    flat = torch.cat([torch.cat([*part]).flatten() for part in logits])
+    from models.native import tile
+    print(engine.kernels, tile.COLUMNS, tile.MOST_ROWS, hashlib.sha256(flat.numpy().tobytes()).hexdigest())
+"""
+WIDE = ("avx512", "avx10", "evex", "amx", "avxvnni")  # features that a processor with AVX2 lacks
+
+
+def test_narrower_vectors_give_the_same_bits() -> None:
+    """AVX2 has half the lanes and another tile than AVX-512, and adds in the same order.
+
+    The precision of four bits has matrices of eight, too: the three types of weights that a kernel widens otherwise.
+    """
+    llvm = pytest.importorskip("llvmlite.binding")
+    features = llvm.get_host_cpu_features()
+    if not features.get("avx512f"):
+        pytest.skip("this processor has no AVX-512")
+    narrow = ",".join(f"{'+' if has and not name.startswith(WIDE) else '-'}{name}" for name, has in features.items())
+    found = []
+    for build in ({}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": narrow}):
+        variables = {**os.environ, "GPTDESK_KERNELS": "native", **build}
+        done = subprocess.run([sys.executable, "-c", CHECKSUMS], env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append([line.rsplit(" ", 1) for line in done.stdout.splitlines()])
+    wide, halved = found
+    assert [tile for tile, _ in wide] == ["compiled float32 4 6", "compiled int4 4 6"]
+    assert [tile for tile, _ in halved] == ["compiled float32 2 3", "compiled int4 2 3"]
+    assert [checksum for _, checksum in wide] == [checksum for _, checksum in halved]
+
+
+@pytest.mark.parametrize("precision", ["float32"], indirect=True)
+@torch.inference_mode()
+def test_a_computer_of_64_cores(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more threads than have something to do, on however few cores they run: one for a small model."""
+    tokens = torch.arange(T)[None]
+    monkeypatch.setattr("models.engine.THREADS", 64)
+    logits, used = [], []
+    for small in (ODD.parameters(), 0):
+        monkeypatch.setattr("models.engine.ONE_THREAD", small)
+        torch.manual_seed(1)
+        engine = Engine.of(GPT(ODD).eval(), PRECISIONS[precision])
+        assert isinstance(engine._step, NativeStep)
+        helpers = engine._step._network._helpers
+        run = helpers.run
+
+        def noted(*given: Any, threads: int, run: Callable[..., None] = run) -> None:
+            used.append(threads)
+            run(*given, threads=threads)
+
+        monkeypatch.setattr(helpers, "run", noted)
+        cache = KVCache(ODD)
+        for part in (tokens[:, :-1], tokens[:, -1:]):
+            assert in_time(lambda engine=engine, part=part: logits.append(engine(part, cache))) is None  # type: ignore[misc]
+    assert used == [1, 1, 32, 16]
+    assert torch.equal(logits[2], logits[0])
+    assert torch.equal(logits[3], logits[1])
 
 
 @pytest.mark.parametrize("precision", ["float32"], indirect=True)

@@ -50,6 +50,14 @@ def test_a_desk_that_starts_beside_another_program() -> None:
     assert found[300:].count(4) > 2_600
 
 
+@pytest.mark.parametrize("most", [16, 32, 64])
+def test_many_threads_on_half_a_core(most: int) -> None:
+    """Of a computer with many cores, of which a container may use half of one: after a while, one and rarely two."""
+    found = counts(ThreadCount(most), lambda count: 0.006 * (2 if count == 1 else 2 + count), 2_000)
+    assert found[300:].count(1) > 1_600
+    assert max(found[300:]) == 2
+
+
 def test_longer_contexts_and_late_steps_change_nothing() -> None:
     """A step becomes slower with its context, whatever the number of threads; a step of another number says nothing."""
     chosen = ThreadCount(2)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -222,6 +223,69 @@ def test_the_quota_is_the_least_of_all_groups(tmp_path: Path) -> None:
     ours.write_text("0::/somewhere/that/this/container/does/not/show\n")
     assert process.quota(tmp_path, ours) == 0.2
     assert process.quota(tmp_path, tmp_path / "missing") == 0.2
+
+
+@LINUX
+@pytest.mark.parametrize(("quota", "expected"), [("50000 100000", 1), ("150000 100000", 1), ("max 100000", 64)])
+def test_a_part_of_a_core_is_one_thread(
+    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a computer with 64 cores, in a container that may use half of one, one and a half, or all."""
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    (tmp_path / "cgroup").write_text("0::/\n")
+    monkeypatch.setattr(process, "quota", partial(process.quota, tmp_path, tmp_path / "cgroup"))
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr(process, "_siblings", str)
+    assert process.threads({}) == expected
+    assert process.lacking({})["OMP_NUM_THREADS"] == str(expected)
+
+
+# Runs the compiled step as a desk does, but with all its threads, or those asked for, for a tiny model, too.
+STEPS = """
+import os, sys
+from gptdesk.system.environment import lacking
+os.environ |= lacking(os.environ)
+import torch
+from models import engine
+from models.gpt import GPT, GPTConfig
+from models.native.helpers import Helpers
+from models.precision import PRECISIONS
+run, found = Helpers.run, set()
+def noted(*given, threads):
+    found.add(threads)
+    run(*given, threads=threads)
+Helpers.run, engine.ONE_THREAD = noted, 0
+engine.THREADS = int(sys.argv[1]) or engine.THREADS
+config = GPTConfig(vocab_size=65, block_size=64, n_layer=2, n_head=2, n_embd=64)
+torch.manual_seed(0)
+model = engine.Engine.of(GPT(config).eval(), PRECISIONS["float32"])
+tokens = torch.arange(40)[None]
+logits = [model(tokens), model(tokens[:, :1]), *(model(tokens[:, :20]) for _ in range(40))]
+print(model.kernels, max(found), float(torch.cat(logits, dim=1).double().sum()).hex())
+"""
+
+
+@LINUX
+def test_the_step_on_one_core_has_one_thread_and_never_hangs() -> None:
+    """As under `taskset -c 0`; with three threads there, which is too many, it gives the same bits."""
+    pytest.importorskip("numba")
+    core = min(os.sched_getaffinity(0))
+    found = []
+    for asked in ("0", "3"):
+        done = subprocess.run(
+            [sys.executable, "-c", STEPS, asked],
+            env=variables(GPTDESK_KERNELS="native"),
+            preexec_fn=lambda: os.sched_setaffinity(0, [core]),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.split())
+    one, three = found
+    assert one[:3] == ["compiled", "float32", "1"]
+    assert three == [*one[:2], "3", one[3]]
 
 
 # At rest
