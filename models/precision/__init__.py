@@ -13,6 +13,8 @@ from models.precision.int8 import INT8
 from models.precision.int8_dynamic import INT8_DYNAMIC, INT8_DYNAMIC_ROWS
 from models.precision.matrix import Encoding, first_missing
 
+# the compiled step pads a row of weights to a multiple of so many
+PADDING = 64
 # the matrices that are not of a layer
 WTE, WPE, HEAD = "wte", "wpe", "lm_head"
 _ANY = GPTConfig(vocab_size=64, block_size=64, n_layer=1, n_head=1, n_embd=64)  # for questions of kernels alone
@@ -50,11 +52,18 @@ class Precision:
         shapes.setdefault(HEAD, shapes[WTE])
         # float32 positions, the encoded token table for looking up, and every matrix as packed
         positions = 4 * config.block_size * config.n_embd
-        table = self.encoding(WTE, config).nbytes(*shapes[WTE])
-        # N * K weights of each matrix that is multiplied by
-        multiplied = {name: N * K for name, (N, K) in shapes.items() if name not in (WTE, WPE)}
-        packed = sum(count * self.encoding(name, config).most_per_weight for name, count in multiplied.items())
+        table = self._padded_bytes(WTE, shapes[WTE], config)
+        packed = 0.0
+        for name, (N, K) in shapes.items():
+            if name not in (WTE, WPE):
+                by_torch = N * K * self.encoding(name, config).most_per_weight
+                packed += max(by_torch, self._padded_bytes(name, (N, K), config))
         return round(positions + table + packed)
+
+    def _padded_bytes(self, name: str, shape: tuple[int, int], config: GPTConfig) -> int:
+        """Return the bytes of a matrix (N, K) whose rows are padded as for the compiled step."""
+        N, K = shape
+        return self.encoding(name, config).nbytes(N, -(-K // PADDING) * PADDING)
 
     @property
     def words(self) -> str:
