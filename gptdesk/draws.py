@@ -54,11 +54,11 @@ class Draws(Chooser[Drawn]):
             self._running -= {row for row, token in enumerate(drawn.tolist()) if token in self._ends}
         if not self._running or self._cache.length + 1 >= self._most:
             return None
-        return drawn[:, None]
+        return drawn.unsqueeze(1)
 
     def _added(self, logits: Tensor, drawn: Tensor) -> Drawn:
         """Add drawn tokens (B,) to the text; return them with their log-probabilities, in nats, and alternatives."""
-        self._tokens[:, self._cache.length] = drawn
+        self._tokens.select(1, self._cache.length).copy_(drawn)
         logits = logits.float().cpu()
         # row by row, which torch does on one thread: waking a second one may take a hundred times as long as the sum
         rows = zip(logits, drawn.tolist(), strict=True)

@@ -109,7 +109,6 @@ class Engine:
             # not the number before: a new thread begins with what any other has just set
             torch.set_num_threads(THREADS)
 
-    @torch.inference_mode()
     def __call__(self, tokens: Tensor, cache: KVCache | None = None, *, last_only: bool = False) -> Tensor:
         """Return logits (B, T, V) of the token after each of `tokens` (B, T), or (B, 1, V) of the last one only.
 
@@ -119,10 +118,8 @@ class Engine:
         self._check_fit(tokens, cache)
         B, T = tokens.shape
         cache = KVCache(self.config, rows=B, capacity=T, device=self.device) if cache is None else cache
-        with self._own_threads():
-            return self._step([(tokens, cache)], last_only=last_only)[0]
+        return self._computed([(tokens, cache)], last_only=last_only)[0]
 
-    @torch.inference_mode()
     def step(self, parts: Sequence[tuple[Tensor, KVCache]]) -> list[Tensor]:
         """Return for each part, tokens (B, T) that continue a cache of their own, the logits (B, V) after the last.
 
@@ -136,8 +133,14 @@ class Engine:
             raise ValueError("two parts of a step have the same KV cache; give each its own")
         if not parts:
             return []
-        with self._own_threads():
-            return [logits[:, -1] for logits in self._step(parts, last_only=True)]
+        return [logits[:, -1] for logits in self._computed(parts, last_only=True)]
+
+    def _computed(self, parts: Sequence[tuple[Tensor, KVCache]], *, last_only: bool) -> list[Tensor]:
+        """Return the logits of parts that fit, as the step returns them."""
+        if isinstance(self._step, NativeStep):  # which uses neither torch's threads nor its operators
+            return self._step(parts, last_only=last_only)
+        with self._own_threads(), torch.inference_mode():
+            return self._step(parts, last_only=last_only)
 
     def _check_fit(self, tokens: Tensor, cache: KVCache | None) -> None:
         """Raise ValueError if `tokens` are not (B, T), or do not fit the context or the cache."""

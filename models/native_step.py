@@ -43,18 +43,19 @@ class NativeStep:
         The tokens are appended to the cache of their part; they must fit. The weights are read once for all parts, and
         each part has the bits that it has alone. Raises IndexError for a token outside the vocabulary.
         """
-        logits = self._network([self._rows(*part) for part in parts], last_only=last_only)  # (rows wanted, V)
+        logits = self._network([_rows(*part) for part in parts], last_only=last_only)  # (rows wanted, V)
         for tokens, cache in parts:
             cache.advance(tokens.shape[1])
+        if len(parts) == 1:
+            return [logits.view(len(parts[0][0]), -1, self.config.vocab_size)]
         counts = [len(tokens) if last_only else tokens.numel() for tokens, _ in parts]
         split = zip(logits.split(counts), parts, strict=True)
         return [rows.view(len(tokens), -1, self.config.vocab_size) for rows, (tokens, _) in split]
 
-    def _rows(self, tokens: Tensor, cache: KVCache) -> Rows:
-        """Return tokens (B, T) and the cache that they continue; IndexError for a token outside the vocabulary."""
-        if not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocab_size:
-            raise IndexError("a token is outside the vocabulary")
-        return Rows(tokens.to(CPU, torch.int64), cache.length, cache.store)
+
+def _rows(tokens: Tensor, cache: KVCache) -> Rows:
+    """Return tokens (B, T) and the cache that they continue."""
+    return Rows(tokens.to(CPU, torch.int64), cache.length, cache.store)
 
 
 def _layer(weights: NetworkWeights, name: str) -> NativeLayer:

@@ -1,5 +1,6 @@
 """Network whose step is compiled: the addresses of its weights, and buffers for a step."""
 
+import functools
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ FEW_ROWS = 16  # up to so many, reading the weights takes most of the time
 # threads that have enough to do: for few rows, which memory bounds, and for many
 MOST_THREADS, MOST_FOR_FEW = 32, 16
 FLOAT_BYTES = 4
+OUTSIDE = "a token is outside the vocabulary"
 
 
 @dataclass(frozen=True)
@@ -160,17 +162,12 @@ class NativeNetwork:
         """Return the logits (M, V) after each token, or after the last of each row of each part, part by part.
 
         Keys and values are written after the tokens that the caches hold; callers then advance the caches. Raises
-        RuntimeError, with the caches as they were, if a thread fails.
+        IndexError for a token outside the vocabulary and RuntimeError, with the caches as they were, if a thread fails.
         """
-        rows, groups, wanted = _tables(parts, last_only=last_only)
+        rows, groups, wanted = _tables(parts, vocabulary=self.shape.vocabulary, last_only=last_only)
         logits = torch.empty(len(wanted), self.shape.vocabulary)
-        # of many rows, each takes about the same time
         many = len(rows) > FEW_ROWS
-        with self._lock:
-            count = self._counts.setdefault(
-                FEW_ROWS + 1 if many else len(rows),
-                ThreadCount(self._threads if many else min(self._threads, MOST_FOR_FEW)),
-            )
+        count = self._count(len(rows))
         threads, started = count.count, time.perf_counter()
         buffers = self._borrow(len(rows))
         buffers.addresses[-1] = logits.data_ptr()
@@ -180,11 +177,22 @@ class NativeNetwork:
         given = threads, counters, self._numbers, self._weights, self._layers, buffers.addresses.copy(), rows, groups
         given = *given, wanted, self._epsilon, *self._kinds
         self._helpers.run(self._code.step, given, counters, threads=threads)
+        # of many rows, each takes about the same time
         count.record(threads, (time.perf_counter() - started) / (len(rows) if many else 1))
         with self._lock:
             if len(self._free) < KEPT_BUFFERS:
                 self._free.append(buffers)
         return logits
+
+    def _count(self, rows: int) -> ThreadCount:
+        """Return the number of threads for steps of so many rows."""
+        many = rows > FEW_ROWS
+        size = FEW_ROWS + 1 if many else rows
+        if (known := self._counts.get(size)) is not None:
+            return known
+        with self._lock:
+            most = self._threads if many else min(self._threads, MOST_FOR_FEW)
+            return self._counts.setdefault(size, ThreadCount(most))
 
     def _borrow(self, rows: int) -> _Buffers:
         """Return buffers for so many rows, that nobody else uses."""
@@ -209,10 +217,13 @@ def _addresses(layer: NativeLayer) -> list[int]:
     return [address for matrix in matrices for address in matrix.addresses()] + [part.data_ptr() for part in norms]
 
 
-def _tables(parts: Sequence[Rows], *, last_only: bool) -> tuple[Any, Any, Any]:
-    """Return the tables of a step: rows (R, 6), groups of neighbours (G, 2), and the rows whose logits are wanted."""
+def _tables(parts: Sequence[Rows], *, vocabulary: int, last_only: bool) -> tuple[Any, Any, Any]:
+    """Return the tables of a step: rows (R, 6), groups of neighbours (G, 2), and the rows whose logits are wanted.
+
+    Raises IndexError for a token outside the vocabulary.
+    """
     if all(part.tokens.shape[1] == 1 for part in parts):
-        return _tables_of_single_tokens(parts)
+        return _tables_of_single_tokens(parts, vocabulary=vocabulary)
     rows, groups, wanted, first = [], [], [], 0
     for part in parts:
         B, T = part.tokens.shape
@@ -221,7 +232,9 @@ def _tables(parts: Sequence[Rows], *, last_only: bool) -> tuple[Any, Any, Any]:
         values, address = B * H * head, part.store.data_ptr()
         # columns: token, position, address of the keys, bytes from layer to layer, keys to values, head to head
         table = np.empty((B, T, 6), np.int64)
-        table[:, :, 0] = part.tokens.numpy()
+        table[:, :, 0] = ids = part.tokens.numpy()
+        if not 0 <= ids.min() <= ids.max() < vocabulary:
+            raise IndexError(OUTSIDE)
         table[:, :, 1] = np.arange(part.length, part.length + T)
         table[:, :, 2] = address + np.arange(B)[:, None] * (H * head)
         table[:, :, 3:] = 2 * values, values, head
@@ -236,7 +249,7 @@ def _tables(parts: Sequence[Rows], *, last_only: bool) -> tuple[Any, Any, Any]:
     return np.concatenate(rows), np.concatenate(groups), np.concatenate(wanted)
 
 
-def _tables_of_single_tokens(parts: Sequence[Rows]) -> tuple[Any, Any, Any]:
+def _tables_of_single_tokens(parts: Sequence[Rows], *, vocabulary: int) -> tuple[Any, Any, Any]:
     """Return the tables of `_tables` for parts of one token a row, by few calls: there is one such step for a token."""
     rows = []
     for part in parts:
@@ -244,6 +257,14 @@ def _tables_of_single_tokens(parts: Sequence[Rows]) -> tuple[Any, Any, Any]:
         head, address = capacity * D * FLOAT_BYTES, part.store.data_ptr()
         values = B * H * head
         for b, token in enumerate(part.tokens[:, 0].tolist()):
+            if not 0 <= token < vocabulary:
+                raise IndexError(OUTSIDE)
             rows.append((token, part.length, address + b * H * head, 2 * values, values, head))
-    numbers = np.arange(len(rows))
-    return np.array(rows, np.int64), np.stack([numbers, np.ones_like(numbers)], axis=1), numbers
+    return np.array(rows, np.int64), *_single_rows(len(rows))
+
+
+@functools.lru_cache(maxsize=64)
+def _single_rows(count: int) -> tuple[Any, Any]:
+    """Return the groups of so many rows that have no neighbours, and the rows wanted: all. The step only reads them."""
+    numbers = np.arange(count, dtype=np.int64)
+    return np.stack([numbers, np.ones_like(numbers)], axis=1), numbers
