@@ -169,8 +169,8 @@ class Sampling:
         """Draw ids by these keys: (B, V), (B, T), (B,) -> (B,)."""
         with torch.inference_mode():
             *_, (_, candidates) = _apply(self._steps, logits, tokens)
-            drawn = draw(candidates.finite(), keys)
-        return drawn.clone()  # an ordinary tensor again
+            left = candidates.finite()
+        return draw(left, keys)  # an ordinary tensor again
 
     def rewind(self, steps: int) -> None:
         """Go back: the noise of the last `steps` steps comes again. A sampler that keeps state keeps it as it is."""

@@ -6,20 +6,16 @@ tokens only where their distributions differ (common random numbers).
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from samplers.ranking import Shortlist
 
-
-def _word(bits: int) -> Tensor:
-    """Return 64 bits in torch's signed type, as a tensor: torch would make one of a number at every use."""
-    return torch.tensor(bits - (1 << 64) if bits >> 63 else bits)
-
-
-GOLDEN, FIRST, SECOND = map(_word, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-SHIFTS = {bits: (_word(bits), _word((1 << (64 - bits)) - 1)) for bits in (11, 27, 30, 31)}
-ONE, SCALE = _word(1), torch.tensor(2.0**-53, dtype=torch.float64)
+# torch has no unsigned words of 64 bits to compute with, and takes twice as long for an operation on a few numbers
+Words = npt.NDArray[np.uint64]
+GOLDEN, FIRST, SECOND = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 AHEAD = 16  # steps whose keys are made together
 
 
@@ -30,7 +26,9 @@ class KeyStream:
     """
 
     def __init__(self, seed: int, rows: int, *, first: int = 0) -> None:
-        self._salt = mix(mix(torch.tensor(seed)) + torch.arange(first, first + rows))  # (B,)
+        salt = np.arange(first, first + rows, dtype=np.uint64)
+        salt += mix(np.array([seed], np.uint64))
+        self._salt = torch.from_numpy(mix(salt).view(np.int64))  # (B,)
         self._generators = [torch.Generator().manual_seed(salt) for salt in self._salt.tolist()]
         self._keys: list[Tensor] = []  # of every step so far, and of some that follow: 8 bytes each
         self._step = 0
@@ -56,21 +54,21 @@ class KeyStream:
 
 
 def draw(shortlist: Shortlist, keys: Tensor) -> Tensor:
-    """Draw one id per row from softmax(values): (B, W), (B,) int64 -> (B,) int64.
+    """Draw one id per row from softmax(values): (B, W), (B,) int64 -> (B,) int64, a tensor of its own.
 
     An exponential race: with E(t) independent and exponential, the argmin of E(t) / p(t) is t with probability
     p(t). Tokens at -inf take no part; every row needs a finite one.
     """
     ids = shortlist.ids
     if ids.shape[1] == 1:
-        return ids[:, 0]
+        return ids[:, 0].clone()
     # The logarithm of p(t) / E(t), up to a constant of the row: its argmax is the winner. float64, because in float32
     # the noise of 50,000 tokens would have ties.
-    values = shortlist.values.double()
-    lead = values - values.amax(dim=1, keepdim=True)  # (B, W)
-    # E(t) = -log(uniform)
-    lead -= noise(keys[:, None], ids).log_().neg_().log_()
-    return ids.gather(1, lead.argmax(dim=1, keepdim=True)).squeeze(1)
+    lead = shortlist.values.numpy().astype(np.float64)  # (B, W)
+    lead -= lead.max(1, keepdims=True)
+    # E(t) = -log(uniform); the logarithms are torch's, whose last bits are not those of numpy
+    lead -= noise(keys[:, None], ids).log_().neg_().log_().numpy()
+    return torch.from_numpy(ids.numpy()[np.arange(len(ids)), lead.argmax(1)])
 
 
 def noise(keys: Tensor, ids: Tensor) -> Tensor:
@@ -78,19 +76,26 @@ def noise(keys: Tensor, ids: Tensor) -> Tensor:
 
     Each is output number `id` of SplitMix64 (Steele, Lea and Flood 2014) started at `key`.
     """
-    words = mix(ids * GOLDEN + (keys + GOLDEN))
-    words = _shift(words, 11).bitwise_or_(ONE)  # 53 bits, odd: never 0, and exact in float64
-    return words.double().mul_(SCALE)
+    words = _words(ids) * GOLDEN
+    words += GOLDEN
+    words = mix(words + _words(keys))
+    words >>= np.uint64(11)
+    words |= np.uint64(1)  # 53 bits, odd: never 0, and exact in float64
+    uniform = words.astype(np.float64)
+    uniform *= 2.0**-53
+    return torch.from_numpy(uniform)
 
 
-def mix(words: Tensor) -> Tensor:
+def mix(words: Words) -> Words:
     """Return SplitMix64's finaliser of 64-bit words: every bit of the result depends on every bit of the word."""
-    words = _shift(words, 30).bitwise_xor_(words).mul_(FIRST)
-    words = _shift(words, 27).bitwise_xor_(words).mul_(SECOND)
-    return _shift(words, 31).bitwise_xor_(words)
+    words = words ^ (words >> np.uint64(30))
+    words *= FIRST
+    words ^= words >> np.uint64(27)
+    words *= SECOND
+    words ^= words >> np.uint64(31)
+    return words
 
 
-def _shift(words: Tensor, bits: int) -> Tensor:
-    """Shift right as unsigned; torch's own shift repeats the sign."""
-    count, mask = SHIFTS[bits]
-    return (words >> count).bitwise_and_(mask)
+def _words(numbers: Tensor) -> Words:
+    """Return int64 numbers on the CPU as the words that they are in memory."""
+    return numbers.numpy().view(np.uint64)
