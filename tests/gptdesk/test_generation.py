@@ -25,7 +25,7 @@ from gptdesk.generation import (
     generate,
 )
 from gptdesk.page.streaming import in_batches
-from gptdesk.stop_strings import StopStrings
+from gptdesk.stop_strings import StopStrings, escape, read_lines
 from models.cache import KVCache
 from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
@@ -278,6 +278,15 @@ def test_stop_strings_never_leak_a_prefix(text: str, stops: list[str], sizes: li
         assert expected.startswith(out)
     assert out + filter_.flush() == expected
     assert filter_.hit in ([stop for stop in stops if text[: min(ends)[0]].endswith(stop)] if ends else [None])
+
+
+@given(st.lists(st.text(alphabet="a \\nrxud0c528\r\n\x0b\x85\u2028", min_size=1, max_size=12), max_size=3))
+def test_a_stop_string_is_typed_on_one_line_and_read_as_it_was(stops: list[str]) -> None:
+    assert read_lines("\n".join(map(escape, stops))) == tuple(stops)
+
+
+def test_what_ends_a_line_is_typed_as_a_code() -> None:
+    assert [escape(text) for text in ("\r\n", r"\right \n", "\\\n")] == [r"\x0d\n", r"\right \\n", r"\x5c\n"]
 
 
 # What goes wrong
