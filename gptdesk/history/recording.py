@@ -24,5 +24,7 @@ def recorded(events: Iterator[GenerationEvent], history: History, draft: Draft) 
                 history.save(draft, ended=False)
                 due = event.seconds + EVERY
     finally:
-        if draft.result.start is not None:  # a refused prompt is no generation
+        result = draft.result
+        is_stopped = "stopped" in result.finish_reasons and not any(result.tokens)
+        if result.start is not None and (draft.id or not is_stopped):  # a refused prompt is no generation, nor one without a token
             history.save(draft, ended=True)

@@ -349,6 +349,23 @@ def test_closing_the_batches_ends_the_stream(tiny: LoadedModel) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "generation"]
 
 
+def test_stop_before_the_first_event_leaves_a_thread_that_is_loading() -> None:
+    stop, loaded = threading.Event(), threading.Event()
+
+    def loads() -> Iterator[int]:
+        loaded.wait(30)
+        yield 1
+
+    batches = in_batches(loads(), stop=stop, every=0.001, leaves=True)
+    assert next(batches) == []
+    stop.set()
+    assert list(batches) == []
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "generation"]
+    loaded.set()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
 def test_an_error_in_the_thread_reaches_the_reader() -> None:
     def fails() -> Iterator[int]:
         yield 1
