@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 
-
 # all that ends a line for `str.splitlines`, as it is typed on one; \r alone would change what LaTeX's \right means
 _CODES = {
     "\n": "n",

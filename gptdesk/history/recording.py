@@ -26,5 +26,6 @@ def recorded(events: Iterator[GenerationEvent], history: History, draft: Draft) 
     finally:
         result = draft.result
         is_stopped = "stopped" in result.finish_reasons and not any(result.tokens)
-        if result.start is not None and (draft.id or not is_stopped):  # a refused prompt is no generation, nor one without a token
+        # a refused prompt is no generation, and neither is one that was stopped before its text
+        if result.start is not None and (draft.id or not is_stopped):
             history.save(draft, ended=True)

@@ -9,8 +9,8 @@ from gptdesk.inspection.tree import KINDS, MOST_NODES, ROOT, BranchTree, Grown, 
 # UNION, not UNION ALL, so that a cycle in a damaged file ends
 FIRST = """
 WITH RECURSIVE above (id) AS (
-    SELECT ? UNION SELECT parent FROM branches JOIN above ON generation = above.id JOIN generations ON parent = generations.id
-    WHERE row IS NULL OR deleted IS NULL
+    SELECT ? UNION SELECT parent FROM branches JOIN above ON generation = above.id
+    JOIN generations ON generations.id = parent WHERE row IS NULL OR deleted IS NULL
 ) SELECT min(id) FROM above
 """  # a parent is older than what branches from it; below a text that was deleted begins a tree of its own
 ALL = """
