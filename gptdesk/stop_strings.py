@@ -3,15 +3,39 @@
 import re
 from collections.abc import Iterable
 
+# all that ends a line for `str.splitlines`, as it is typed on one; \r alone would change what LaTeX's \right means
+_CODES = {
+    "\n": "n",
+    **{chr(number): f"x{number:02x}" for number in (0xB, 0xC, 0xD, 0x1C, 0x1D, 0x1E, 0x85)},
+    "\u2028": "u2028",
+    "\u2029": "u2029",
+}
+_BACKSLASH = "x5c"  # only where one is before the end of a line, whose code it would hide
+_CHARACTERS = {code: character for character, code in _CODES.items()} | {_BACKSLASH: "\\"}
+_CODE, _END = "|".join(_CHARACTERS), f"[{''.join(_CODES)}]"
+_TYPED = re.compile(rf"(\\?)\\({_CODE})")
+_TO_TYPE = re.compile(rf"\\+(?={_END})|\\(?={_CODE})|{_END}")
+
 
 def unescape(line: str) -> str:
-    r"""Return a typed line with each \n replaced by a new line, and each \\n by a backslash and an n."""
-    return re.sub(r"(\\?)\\n", lambda match: r"\n" if match[1] else "\n", line)
+    r"""Return a typed line with each \n replaced by a new line, and each \\n by a backslash and an n.
+
+    So are the other ends of lines, typed as \x0d (carriage return), \x0b, \x0c, \x1c, \x1d, \x1e, \x85, \u2028 and
+    \u2029, and \x5c, a backslash before one of them.
+    """
+    return _TYPED.sub(lambda match: f"\\{match[2]}" if match[1] else _CHARACTERS[match[2]], line)
 
 
 def escape(text: str) -> str:
-    r"""Return a stop string as it is typed on a line: the inverse of `unescape`."""
-    return text.replace(r"\n", r"\\n").replace("\n", r"\n")
+    """Return a stop string as it is typed on a line: the inverse of `unescape`."""
+
+    def typed(match: re.Match[str]) -> str:
+        if code := _CODES.get(match[0]):
+            return f"\\{code}"
+        is_before_end = text[match.end() : match.end() + 1] in _CODES
+        return f"\\{_BACKSLASH}" * len(match[0]) if is_before_end else r"\\"
+
+    return _TO_TYPE.sub(typed, text)
 
 
 def read_lines(text: object) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from gptdesk.generation import MAX_SEED, Constrained, GenerationRequest
+from gptdesk.generation import MAX_SEED, MOST_STOPS, Constrained, GenerationRequest, StopText
 from models.manager import ModelKey
 from samplers import Chain, Options
 
@@ -29,7 +29,7 @@ class BatchPlan(Constrained):
     n: int = Field(1, ge=1, le=16, description="sequences for each prompt")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="seed of the first prompt; the next one's is greater by one")
     max_new_tokens: int = Field(200, ge=1, le=100_000, description="most tokens to add to each prompt")
-    stop: tuple[str, ...] = Field((), max_length=16, description="strings at which a sequence ends")
+    stop: tuple[StopText, ...] = Field((), max_length=MOST_STOPS, description="strings at which a sequence ends")
     parse_special: bool = Field(False, description="special tokens typed in a prompt are those tokens")
 
     @model_validator(mode="after")

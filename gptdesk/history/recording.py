@@ -24,5 +24,8 @@ def recorded(events: Iterator[GenerationEvent], history: History, draft: Draft) 
                 history.save(draft, ended=False)
                 due = event.seconds + EVERY
     finally:
-        if draft.result.start is not None:  # a refused prompt is no generation
+        result = draft.result
+        is_stopped = "stopped" in result.finish_reasons and not any(result.tokens)
+        # a refused prompt is no generation, and neither is one that was stopped before its text
+        if result.start is not None and (draft.id or not is_stopped):
             history.save(draft, ended=True)

@@ -16,6 +16,7 @@ from samplers.ranking import best
 
 MOST_LISTED = 100  # tokens
 MOST_FOUND = 10  # tokens that a search lists
+LONGEST_ID = 20  # digits of a token id in a search; Python reads at most 4,300
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,9 @@ def find_tokens(tokenizer: Tokenizer, query: str) -> list[int]:
 
     At most MOST_FOUND; outer spaces of the query count unless nothing matches with them.
     """
-    if query.strip().isdecimal() and int(query) < tokenizer.vocab_size:
-        return [int(query)]
+    digits = query.strip()
+    if digits.isdecimal() and len(digits) <= LONGEST_ID and int(digits) < tokenizer.vocab_size:
+        return [int(digits)]
     found: list[int] = []
     for wanted in dict.fromkeys((query.encode(), query.strip().encode())):
         if not wanted or found:

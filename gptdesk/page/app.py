@@ -63,7 +63,7 @@ def build_app(desk: Desk) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             links = TabLinks(page, tabs)
             for tab in tabs_of(public=desk.settings.public):
-                with gr.Tab(tab.TITLE, id=tab.TITLE, render_children=True) as item:
+                with gr.Tab(tab.TITLE, id=tab.TITLE, elem_id=f"view-{tab.TITLE}", render_children=True) as item:
                     tab.build(desk, links)
                 links.wire(tab.TITLE, item)
     check_events(page.fns, public=desk.settings.public)

@@ -58,7 +58,7 @@ SCRIPT = (
   };
   const look = () => {
     const boxes = [...document.querySelectorAll(".text-card textarea")];
-    if (isCleared || !boxes.length || !document.documentElement.matches(".restored")) return;
+    if (isCleared || !boxes.length || !document.documentElement.matches(".appeared")) return;
     const copy = {settings: {...settings}, texts: boxes.map(box => box.value)}, now = JSON.stringify(copy);
     if (seen === null) tell(attempt(() => localStorage.getItem("KEY")));
     else if (now !== seen) write(copy);

@@ -62,17 +62,38 @@ HEADER_SCRIPT = """<script>
       if (name) openTab(name);
     } catch {}
   };
-  // the page appears when its saved state has been restored, so that nothing moves under a finger
+  // the page appears when the saved state of Generate has been restored, so that nothing moves under a finger
   const appear = () => {
     if (!one("#count")?.innerText.trim()) return requestAnimationFrame(appear);
     applyTheme();
     showModel();
     showSettings();
     setTimeout(() => {
-      document.documentElement.classList.add("restored");
+      document.documentElement.classList.add("appeared");
+      holdViews();
+      new MutationObserver(holdViews).observe(one("#tabs"), {childList: true});
       release();
       openTabAgain();
+      settle();
     }, 50);
+  };
+  // each other tab takes no input before its own state is there; html is "restored" once those are that need no opening
+  const isRestored = new Set();  // ids of views, by the events that restore them
+  let hasGivenUp = false;
+  const waiting = name => gradio_config.components.map(({props}) => props)
+    .filter(one => one.elem_classes?.includes(name) && !isRestored.has(one.elem_id)).map(one => one.elem_id);
+  const holdViews = () => {  // Gradio makes the view of a tab when it is opened first
+    const held = hasGivenUp ? [] : ["restored-at-once", "restored-when-opened"].flatMap(waiting);
+    for (const view of document.querySelectorAll("#tabs > [role=tabpanel]")) view.inert = held.includes(view.id);
+  };
+  const settle = () => {
+    const html = document.documentElement;
+    html.classList.toggle("restored", html.matches(".appeared") && !waiting("restored-at-once").length);
+  };
+  window.tabRestored = title => {
+    isRestored.add(`view-${title}`);
+    holdViews();
+    settle();
   };
   appear();
   // where that takes so long that the page is seen before, it takes no input that the saved state would overwrite
@@ -86,13 +107,17 @@ HEADER_SCRIPT = """<script>
   };
   const hold = () => {
     const tabs = one("#tabs");
-    if (document.documentElement.matches(".restored")) return;
+    if (document.documentElement.matches(".appeared")) return;
     if (!tabs) return void setTimeout(hold, 50);
     focused = document.activeElement;
     tabs.inert = true;
   };
   setTimeout(hold, APPEARS - 100);
-  setTimeout(release, GIVES_UP);
+  setTimeout(() => {
+    release();
+    hasGivenUp = true;
+    holdViews();
+  }, GIVES_UP);
   let wasRunning = false, wasTraining = false, isThemed = false, chosenTab = null;
   setInterval(() => {
     if (!isThemed && one("#theme-button")) { applyTheme(); isThemed = true; }
@@ -141,8 +166,10 @@ HEADER_SCRIPT = """<script>
 HEAD_STYLE = """<style>
 @keyframes appear { from { opacity: 0; } }
 #top, #tabs { animation: appear .12s 1.5s both; }  /* without the script, too */
-.restored :is(#top, #tabs) { animation-delay: 0s; }
+.appeared :is(#top, #tabs) { animation-delay: 0s; }
 #tabs[inert] { opacity: .55; cursor: progress; }
+@keyframes hold { to { opacity: .55; } }
+[role=tabpanel][inert] > * { animation: hold .1s .4s both; }
 </style>"""
 
 HEADER_CSS = """

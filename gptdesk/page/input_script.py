@@ -1,4 +1,4 @@
-"""Script of the page for its inputs: number boxes, lists, the seed, and texts edited by hand."""
+"""Script of the page for its inputs: number boxes, lists, radio groups, the seed, and texts edited by hand."""
 
 # A number box of a slider that was emptied gets back the number it had. One beyond the slider's range gets the nearest
 # number in it, as Gradio makes it, and a note that says so; so does one whose maximum falls with the model's context,
@@ -7,6 +7,8 @@
 # The reset button of a sampler's slider gives back the value of the preset, and not what the page began with.
 # Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it. The key
 # before may still be on its way there, so lists that are open without the focus are closed a little later.
+# The radios of a group get one name, by which the browser gives it one Tab stop and the arrow keys; Gradio gives each
+# radio a name of its own, and another one at every change.
 # Gradio's input event of a text box knows no paste, so the browser's own is used.
 INPUT_SCRIPT = """<script>
 const numbers = new WeakMap();  // number box of a slider -> the last number in it
@@ -82,6 +84,26 @@ window.closeLists = (isLeft = list => list !== document.activeElement) => {
 addEventListener("focusout", event => {
   if (event.target.matches?.("input[role=combobox]")) for (const ms of [60, 300, 1000]) setTimeout(closeLists, ms);
 });
+const groups = new WeakMap();  // radio group -> name of its radios
+let groupCount = 0;
+const nameRadios = group => {
+  if (!groups.has(group)) groups.set(group, `radios-${++groupCount}`);
+  for (const radio of group.querySelectorAll("input[type=radio]"))
+    if (radio.name !== groups.get(group)) radio.name = groups.get(group);
+};
+new MutationObserver(changes => {
+  const found = new Set();
+  for (const {type, target, addedNodes} of changes) {
+    if (type === "attributes") found.add(target.closest("fieldset"));
+    for (const node of addedNodes) {
+      if (node.matches?.("fieldset *")) found.add(node.closest("fieldset"));
+      else node.querySelectorAll?.("fieldset").forEach(group => found.add(group));
+      if (node.matches?.("fieldset")) found.add(node);
+    }
+  }
+  found.delete(null);
+  found.forEach(nameRadios);
+}).observe(document, {subtree: true, childList: true, attributeFilter: ["name"]});
 // as if typed, so that Ctrl+Z in the box brings back what was there
 window.putText = (selector, text) => {
   const box = document.querySelector(selector);

@@ -10,11 +10,14 @@ Event = TypeVar("Event")
 IDLE = 0.5  # seconds without an event after which a batch is empty: the page may have gone, and Gradio looks only then
 
 
-def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float = 0.04) -> Iterator[list[Event]]:
+def in_batches(
+    stream: Iterator[Event], *, stop: threading.Event, every: float = 0.04, leaves: bool = False
+) -> Iterator[list[Event]]:
     """Run `stream` in a thread of its own and yield its events in batches, at most one every `every` seconds.
 
     The reader's pace does not slow the engine down. Without events, an empty batch comes every IDLE seconds. Closing
-    this iterator early sets `stop` and waits for the thread; an exception of the stream is raised here.
+    this iterator early sets `stop` and waits for the thread; an exception of the stream is raised here. With `leaves`,
+    it ends as soon as `stop` is set before the first event, and leaves the thread, which may load a model, to itself.
     """
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     done = threading.Event()
@@ -31,16 +34,20 @@ def in_batches(stream: Iterator[Event], *, stop: threading.Event, every: float =
 
     worker = threading.Thread(target=run, name="generation", daemon=True)
     worker.start()
+    has_begun, is_last, yielded = False, False, time.monotonic()
     try:
-        last, yielded = False, time.monotonic()
-        while not last:
-            last = done.wait(every)
-            if last or not events.empty() or time.monotonic() > yielded + IDLE:
+        while not is_last:
+            is_last = done.wait(every)
+            has_begun = has_begun or not events.empty()
+            if leaves and not has_begun and stop.is_set():
+                return
+            if is_last or not events.empty() or time.monotonic() > yielded + IDLE:
                 yield [events.get_nowait() for _ in range(events.qsize())]
                 yielded = time.monotonic()
     finally:
         if not done.is_set():
             stop.set()
-        worker.join()
+        if has_begun or not leaves:
+            worker.join()
     if failure:
         raise failure[0]

@@ -7,6 +7,7 @@ from typing import Protocol
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
+from gradio.events import Dependency
 
 from gptdesk.history import Entry
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
@@ -21,6 +22,7 @@ class _Opened:
     handler: Callable[..., object]
     inputs: Component | set[Block]
     outputs: Sequence[Block]
+    restores: bool  # the saved values of the tab, the first time
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,42 @@ class TabLinks:
     _entries: list[EntryView] = field(default_factory=list)  # the one that opens entries of the history
     _forms: list[_PlanForm] = field(default_factory=list)  # the one that shows plans; a public desk has none
     _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab
+    _loads: dict[str, Dependency] = field(default_factory=dict)  # load events that restore a tab, by its TITLE
 
     def add_pickers(self, title: str, *pickers: ModelPicker) -> None:
         """Add model pickers of the tab `title`."""
         self.pickers.setdefault(title, []).extend(pickers)
 
     def on_open(
-        self, title: str, handler: Callable[..., object], inputs: Component | set[Block], outputs: Sequence[Block]
+        self,
+        title: str,
+        handler: Callable[..., object],
+        inputs: Component | set[Block],
+        outputs: Sequence[Block],
+        *,
+        restores: bool = False,
     ) -> None:
-        """Call `handler` whenever the tab `title` is opened."""
-        self._opened.setdefault(title, []).append(_Opened(handler, inputs, outputs))
+        """Call `handler` whenever the tab `title` is opened; one that `restores` its saved values does so at first.
+
+        The tab takes no input until the handler has returned for the first time.
+        """
+        self._opened.setdefault(title, []).append(_Opened(handler, inputs, outputs, restores))
+
+    def on_load(self, title: str, handler: Callable[[], Updates], outputs: Sequence[Block]) -> None:
+        """Call `handler`, which restores the saved values of the tab `title`, when the page loads.
+
+        The tab takes no input until it has returned.
+        """
+        self._loads[title] = self.page.load(handler, None, list(outputs), **QUIETLY)
 
     def wire(self, title: str, tab: gr.Tab) -> None:
         """List the models anew in the pickers of a tab whenever it is opened, and call its handlers."""
+        if title in self._loads:
+            self._hold(title, tab, until=self._loads[title], name="restored-at-once")
         for one in self._opened.get(title, []):
-            tab.select(one.handler, one.inputs, list(one.outputs), **QUIETLY)
+            event = tab.select(one.handler, one.inputs, list(one.outputs), **QUIETLY)
+            if one.restores:
+                self._hold(title, tab, until=event, name="restored-when-opened")
         pickers = self.pickers.get(title, [])
         boxes: list[Component] = [box for picker in pickers for box in (picker.name, picker.precision)]
 
@@ -88,6 +111,11 @@ class TabLinks:
 
         if pickers:
             tab.select(opened, set(boxes), boxes, **QUIETLY)
+
+    def _hold(self, title: str, tab: gr.Tab, *, until: Dependency, name: str) -> None:
+        """Let the script of the header keep a tab from taking input until an event has ended; `name` is a class."""
+        tab.elem_classes = [*tab.elem_classes, name]
+        until.then(None, js=f"() => {{ window.tabRestored({title!r}); return []; }}", **QUIETLY)
 
     def add_entry_view(self, view: EntryView) -> None:
         """Let this tab show entries of the history."""

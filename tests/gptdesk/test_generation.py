@@ -25,7 +25,7 @@ from gptdesk.generation import (
     generate,
 )
 from gptdesk.page.streaming import in_batches
-from gptdesk.stop_strings import StopStrings
+from gptdesk.stop_strings import StopStrings, escape, read_lines
 from models.cache import KVCache
 from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
@@ -280,6 +280,15 @@ def test_stop_strings_never_leak_a_prefix(text: str, stops: list[str], sizes: li
     assert filter_.hit in ([stop for stop in stops if text[: min(ends)[0]].endswith(stop)] if ends else [None])
 
 
+@given(st.lists(st.text(alphabet="a \\nrxud0c528\r\n\x0b\x85\u2028", min_size=1, max_size=12), max_size=3))
+def test_a_stop_string_is_typed_on_one_line_and_read_as_it_was(stops: list[str]) -> None:
+    assert read_lines("\n".join(map(escape, stops))) == tuple(stops)
+
+
+def test_what_ends_a_line_is_typed_as_a_code() -> None:
+    assert [escape(text) for text in ("\r\n", r"\right \n", "\\\n")] == [r"\x0d\n", r"\right \\n", r"\x5c\n"]
+
+
 # What goes wrong
 
 
@@ -338,6 +347,23 @@ def test_closing_the_batches_ends_the_stream(tiny: LoadedModel) -> None:
     batches.close()  # type: ignore[attr-defined]
     assert ended.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "generation"]
+
+
+def test_stop_before_the_first_event_leaves_a_thread_that_is_loading() -> None:
+    stop, loaded = threading.Event(), threading.Event()
+
+    def loads() -> Iterator[int]:
+        loaded.wait(30)
+        yield 1
+
+    batches = in_batches(loads(), stop=stop, every=0.001, leaves=True)
+    assert next(batches) == []
+    stop.set()
+    assert list(batches) == []
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "generation"]
+    loaded.set()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_an_error_in_the_thread_reaches_the_reader() -> None:

@@ -90,6 +90,7 @@ def test_the_table_is_what_the_chain_explains(tiny: LoadedModel) -> None:
 def test_tokens_are_found_by_id_and_by_text(tiny: LoadedModel) -> None:
     tokenizer = tiny.tokenizer
     assert find_tokens(tokenizer, "17") == [17]
+    assert find_tokens(tokenizer, "7" * 5_000) == []  # of more digits than Python reads as a number
     found = find_tokens(tokenizer, "the")
     assert tokenizer.decode([found[0]]) == " the"
     assert all("the" in tokenizer.decode([token]) for token in found)

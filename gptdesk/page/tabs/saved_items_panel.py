@@ -61,8 +61,9 @@ class SavedItemsPanel:
         chosen: set[Block] = {self.kind, self.names}
         shown: list[Block] = [self.empty, self.names, self.text, self.new_name, self.file, self.undo, self._deleted]
         links.on_open(title, self._on_open, chosen, shown)
-        self.kind.input(self._on_open, chosen, shown, **QUIETLY)
-        self.names.input(self._on_open, chosen, shown, **QUIETLY)
+        latest = QUIETLY | {"trigger_mode": "always_last"}
+        self.kind.input(self._on_open, chosen, shown, **latest)
+        self.names.input(self._on_open, chosen, shown, **latest)
         self.up.click(self._on_up, chosen, shown, **WITH_MESSAGES)
         self.down.click(self._on_down, chosen, shown, **WITH_MESSAGES)
         self.delete.click(self._on_delete, chosen, shown, **WITH_MESSAGES)

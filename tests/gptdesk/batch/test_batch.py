@@ -20,6 +20,7 @@ from gptdesk.batch import BatchPlan, NamedChain, create_job, read_prompt_file, r
 from gptdesk.batch.exporting import as_csv
 from gptdesk.batch.job import ROWS, BatchJob
 from gptdesk.desk import Desk
+from gptdesk.generation import GenerationRequest
 from gptdesk.settings import Settings
 from samplers import Chain, build
 
@@ -136,6 +137,15 @@ def test_a_row_that_fails_is_kept_apart_as_a_sentence(home: Path) -> None:
     assert "gone" in str(failure["error"])
     assert [row["model"] for row in job.rows()] == ["tiny"]
     assert (job.status().state, job.status().failed) == ("finished", 1)
+
+
+@pytest.mark.parametrize("stop", ["", "x" * 1_001], ids=["empty", "too long"])
+def test_stop_strings_are_refused_as_those_of_a_request(stop: str) -> None:
+    with pytest.raises(ValueError, match="stop") as of_request:
+        GenerationRequest(stop=(stop,))
+    with pytest.raises(ValueError, match="stop") as of_batch:
+        BatchPlan(models=(("tiny", "float32"),), chains=(COLD,), stop=(stop,))
+    assert str(of_batch.value) == str(of_request.value)
 
 
 def test_prompts_are_read_from_lines_csv_and_jsonl_in_any_encoding(tmp_path: Path) -> None:

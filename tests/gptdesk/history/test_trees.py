@@ -86,7 +86,7 @@ def test_deleted_entries_take_what_follows_out_of_the_tree(desk: Desk) -> None:
     assert middle.entry
     assert last.entry
     of(desk).delete([middle.entry])
-    assert len(of(desk).tree(last.entry)) == 2
+    assert len(of(desk).tree(root.entry)) == 2
     with pytest.raises(NotFound):
         of(desk).tree(middle.entry)
     of(desk).restore([middle.entry])
@@ -96,6 +96,27 @@ def test_deleted_entries_take_what_follows_out_of_the_tree(desk: Desk) -> None:
         connection.execute("DELETE FROM generations WHERE id = ?", (middle.entry,))
     tree = of(desk).tree(last.entry)
     assert (len(tree), tree.text(ROOT)) == (2, "one" + first.texts[0] + second.texts[0])  # a tree of its own
+
+
+def test_a_text_whose_parent_was_deleted_begins_a_tree_until_that_is_back(desk: Desk) -> None:
+    root, first = first_of(desk, "one")
+    prompt = "one" + first.texts[0]
+    below = Branch(root.entry, 0, len(prompt), "", "generated")
+    second = write(desk, prompt, below)
+    assert root.entry is not None
+    assert below.entry is not None
+    of(desk).delete([root.entry])
+    beside = Branch(below.entry, None, len(prompt), "", "generated")  # as a tree does that begins with it
+    third = write(desk, prompt, beside, seed=2)
+    assert beside.entry is not None
+    tree = of(desk).tree(below.entry)
+    assert (tree.text(ROOT), tree.text(tree.current)) == (prompt, prompt + second.texts[0])
+    assert {tree.text(one) for one in tree.children(ROOT)} == {prompt + second.texts[0], prompt + third.texts[0]}
+    of(desk).restore([root.entry])
+    tree = of(desk).tree(beside.entry)
+    assert (len(tree), tree.text(ROOT), tree.text(tree.current)) == (4, "one", prompt + third.texts[0])
+    of(desk).delete([below.entry])
+    assert len(of(desk).tree(beside.entry)) == 3  # its own place is not gone with the text beside it
 
 
 def test_a_parent_that_is_gone_and_damaged_links_are_survived(desk: Desk) -> None:

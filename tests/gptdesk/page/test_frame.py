@@ -167,10 +167,30 @@ def test_keys_move_between_the_tabs_and_help_closes_by_escape(page: "sync_api.Pa
     sync_api.expect(page.get_by_role("tab", name="Models")).to_have_attribute("aria-selected", "true")
 
 
+def test_radios_are_one_tab_stop_and_follow_the_arrow_keys(page: "sync_api.Page") -> None:
+    expect = sync_api.expect
+    for tab, group in (("Compare", "compare-differs"), ("Learn", "lesson-choice")):
+        page.get_by_role("tab", name=tab).click()
+        radios = page.locator(f"#{group} input")
+        expect(radios.first).to_be_checked()
+        page.locator(f"#{group} label").first.click()
+        page.keyboard.press("ArrowUp")
+        expect(radios.last).to_be_focused()
+        expect(radios.last).to_be_checked()
+        page.wait_for_timeout(500)  # what it changes on the page may give the radios names of their own again
+        page.keyboard.press("ArrowUp")
+        expect(radios.nth(-2)).to_be_checked()
+        expect(page.locator(f"#{group} input:checked")).to_have_count(1)
+        page.keyboard.press("Tab")
+        assert page.evaluate("group => document.activeElement.closest(`#${group}`)", group) is None
+        page.keyboard.press("Shift+Tab")
+        expect(radios.nth(-2)).to_be_focused()
+
+
 def test_a_phone_shows_the_chosen_tab_and_nothing_moves_while_the_page_opens(page: "sync_api.Page") -> None:
     page.set_viewport_size(PHONE)
     page.reload()
-    sync_api.expect(page.locator("html")).to_have_class("restored")
+    page.locator("html.restored").wait_for()
     page.wait_for_timeout(500)  # what events of the load may still change
     assert page.evaluate(SHIFT) < 0.05
     page.get_by_role("tab", name="Generate").focus()

@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     shutil.copytree(tiny_folder / "tiny", home / "models" / "tiny")
     desk = Desk(Settings(home=home))
     requests = [GenerationRequest(prompt=f"number {i}", seed=i, max_new_tokens=2) for i in range(32)]
-    newest = {"prompt": "<b>bold</b> fox", "n": 2, "seed": 77, "stop": ("a\nb", r"\n"), "chain": CHAIN}
+    newest = {"prompt": "<b>bold</b> fox", "n": 2, "seed": 77, "stop": ("a\nb", r"\n", "x\r\n"), "chain": CHAIN}
     newest |= {"banned_phrases": ("zeb\nra", "<i>"), "choices": (), "word_bias": {"fox": 2.5}}
     for request in (*requests, GenerationRequest(max_new_tokens=9, **newest)):
         collect(desk.generate(ModelKey("tiny"), request, origin="cli"), n=request.n)
@@ -101,7 +101,7 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("<b>bold</b> fox")
     assert page.locator("#seed input").input_value() == "77"
     page.get_by_role("button", name="More").click()
-    assert page.locator("#stop-strings textarea").input_value() == "a\\nb\n\\\\n"
+    assert page.locator("#stop-strings textarea").input_value() == "a\\nb\n\\\\n\nx\\x0d\\n"
     assert page.locator("#banned-phrases textarea").input_value() == "zeb\\nra\n<i>"
     assert page.locator("#word-bias textarea").input_value() == "fox: 2.5"
     assert not page.locator("#new-seed input").is_checked()
@@ -110,6 +110,46 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     page.locator("#generate").click()
     sync_api.expect(page.locator("#figures")).to_contain_text("ended:", timeout=30_000)
     assert [page.locator(f"#text-{i} textarea").input_value() for i in (1, 2)] == saved
+
+
+def expect_shown(page: "sync_api.Page", row: int) -> None:
+    """Wait until the entry in this row of the list is chosen, and its facts are shown."""
+    seed = re.search(r"seed (\d+)", page.locator("#history-list label").nth(row).inner_text())
+    assert seed
+    sync_api.expect(page.locator("#history-facts")).to_contain_text(re.compile(rf"Seed\s*{seed[1]}\s*Samplers"))
+    sync_api.expect(page.locator("#history-list input").nth(row)).to_be_checked()
+
+
+def test_arrow_keys_move_in_the_list_which_is_one_tab_stop(page: "sync_api.Page") -> None:
+    entries = page.locator("#history-list input")
+    entries.first.focus()
+    page.keyboard.press("Space")
+    expect_shown(page, 0)
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    sync_api.expect(entries.nth(3)).to_be_focused()
+    expect_shown(page, 3)  # of several in quick succession, the last
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#history-list')") is None
+    page.keyboard.press("Shift+Tab")
+    sync_api.expect(entries.nth(3)).to_be_focused()
+
+
+def test_an_entry_stays_chosen_while_the_list_is_read_again(page: "sync_api.Page") -> None:
+    entry, held = page.locator("#history-list input").first, list[sync_api.Route]()
+    page.get_by_role("tab", name="Generate").click()
+    page.wait_for_timeout(500)  # for what opening it asks for
+    page.route("**/run/predict*", lambda route: held.append(route))
+    page.get_by_role("tab", name="History").click()
+    entry.press("Space")  # its event takes the queue
+    expect_shown(page, 0)
+    assert held
+    with page.expect_response("**/run/predict*"):
+        for route in held:
+            route.continue_()
+    page.unroute("**/run/predict*")
+    page.wait_for_timeout(500)
+    expect_shown(page, 0)
 
 
 def test_ratings_notes_deletion_and_export(page: "sync_api.Page") -> None:

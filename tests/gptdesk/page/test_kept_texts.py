@@ -149,6 +149,7 @@ def test_keys_alone_lead_from_the_prompt_to_an_export(page: "sync_api.Page", tmp
     sync_api.expect(page.locator("#history-list label")).to_have_count(1)
     press_until(page, "Tab", "#history-list input")
     page.keyboard.press("Space")
+    sync_api.expect(page.locator("#history-list input")).to_be_checked()
     sync_api.expect(page.locator("#history-texts")).to_contain_text("Dear diary,")
     press_until(page, "Tab", "#history-export")
     with page.expect_download() as download:

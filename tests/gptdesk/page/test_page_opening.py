@@ -1,5 +1,6 @@
 """The page as it opens in a real browser: what was set before, after a reload and a restart; sizes and themes."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,39 @@ def test_a_text_is_still_there_after_a_reload(page: "sync_api.Page", desk: Runni
     sync_api.expect(page.locator("#show-me")).to_be_hidden()
     page.locator("#prompt textarea").fill("Ada")
     sync_api.expect(page.locator("#prompt textarea")).to_have_value("Ada")
+
+
+LOAD = """() => {
+  const {components, dependencies} = gradio_config;
+  const {id} = components.find(one => one.props.elem_id === "compare-differs");
+  return dependencies.find(one => one.targets.some(([, event]) => event === "load") && one.outputs.includes(id)).id;
+}"""
+
+
+def test_another_tab_takes_input_once_its_saved_state_is_there(page: "sync_api.Page", desk: RunningDesk) -> None:
+    load, held = page.evaluate(LOAD), list[sync_api.Route]()
+
+    def keep_back(route: "sync_api.Route") -> None:
+        is_load = json.loads(route.request.post_data or "{}").get("fn_index") == load
+        held.append(route) if is_load else route.continue_()
+
+    page.route("**/run/predict*", keep_back)
+    page.goto(desk.url)
+    page.locator("html.appeared").wait_for()
+    page.locator("#prompt textarea").fill("Ada")  # Generate waits for no other
+    page.get_by_role("tab", name="Compare").click()
+    label, radio = (page.locator(f"#compare-differs {part}").last for part in ("label", "input"))
+    box = label.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 20, box["y"] + 10)
+    sync_api.expect(radio).not_to_be_checked()
+    sync_api.expect(page.locator("html.restored")).to_have_count(0)
+    assert len(held) == 1
+    held[0].continue_()
+    page.locator("html.restored").wait_for()
+    label.click()
+    sync_api.expect(radio).to_be_checked()
+    page.unroute("**/run/predict*")
 
 
 def test_what_was_set_is_there_after_a_reload_and_a_restart(

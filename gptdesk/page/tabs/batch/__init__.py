@@ -48,4 +48,5 @@ def build(desk: Desk, links: TabLinks) -> None:
         return updates | kept.updates(saved) | form.restored(saved) | grid.restored(saved)
 
     controls: set[Block] = {*kept.controls, *jobs.inputs, kept.restored}
-    links.on_open(TITLE, opened, controls, [*kept.controls, form.count, *jobs.outputs, *grid.shown, kept.restored])
+    outputs = [*kept.controls, form.count, *jobs.outputs, *grid.shown, kept.restored]
+    links.on_open(TITLE, opened, controls, outputs, restores=True)

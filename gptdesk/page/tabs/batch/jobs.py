@@ -87,7 +87,8 @@ class JobsView:
     def wire(self) -> None:
         """Connect the widgets and the timer."""
         self.timer.tick(self._on_tick, self.inputs, self.outputs, **QUIETLY)
-        gr.on([self.name.input, self.order.input], self._on_choice, self.inputs, self.outputs, **WITH_MESSAGES)
+        latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
+        gr.on([self.name.input, self.order.input], self._on_choice, self.inputs, self.outputs, **latest)
         self.resume.click(self._on_resume, self.inputs, self.outputs, **WITH_MESSAGES)
         self.pause.click(self._on_pause, self.inputs, self.outputs, **WITH_MESSAGES)
         self.stop.click(self._on_stop, self.inputs, self.outputs, **WITH_MESSAGES)

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from gptdesk.desk import Desk
-from gptdesk.page.option_widgets import QUIETLY, Updates
+from gptdesk.page.option_widgets import Updates
 from gptdesk.page.persistence import SavedState
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.compare.bits import BitsView
@@ -49,4 +49,4 @@ def build(desk: Desk, links: TabLinks) -> None:
         remembered = kept.read()
         return kept.updates(remembered) | sides.show(remembered)
 
-    links.page.load(load, None, [*kept.controls, *sides.layout_outputs, kept.restored], **QUIETLY)
+    links.on_load(TITLE, load, [*kept.controls, *sides.layout_outputs, kept.restored])

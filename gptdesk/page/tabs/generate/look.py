@@ -211,7 +211,7 @@ CSS = """
 #buttons :is(#generate, #stop) { flex: 0 1 180px; }
 #buttons #rail-button { margin-left: auto; }
 #show-me { font-weight: 700 !important; }
-html:not(.restored) #show-me { visibility: hidden; }  /* a text may be on its way */
+html:not(.appeared) #show-me { visibility: hidden; }  /* a text may be on its way */
 .text-card { gap: 0 !important; }
 .text-card + .text-card { border-top: 1px solid var(--border-color-primary); }
 .text-card .input-container { position: relative; }

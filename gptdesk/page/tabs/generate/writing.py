@@ -25,6 +25,7 @@ SAME_TEXT = "The text is the same as before: same seed. Tick â€œDraw a new seedâ
 SAME_TEXT_CHANGED = "The text is the same as before: what you changed makes no difference with this seed."
 STOPPED = "You stopped the text where it is. The model had written more."
 STOPPED_KEPT = "You stopped the text where it is. The model had written more, which the history has."
+STOPPED_EARLY = "You stopped it before the text began."
 SAVE_EVERY = 0.5  # seconds between two saved copies of a text that is being generated
 
 
@@ -117,9 +118,11 @@ class Writer:
         words = ""  # the last ones of those that do not fit the context
         kept = result.texts  # those that the cards have at the end
         try:
-            for events in in_batches(stream, stop=call.stop):
+            for events in in_batches(stream, stop=call.stop, leaves=True):
                 for event in events:
                     result.add(event)
+                if saved is None and call.stop.is_set() and not any(result.tokens):
+                    break
                 if result.start and not words:
                     words = left_out(self._desk, key.name, request, dropped=result.start.dropped_tokens)
                 updates: Updates = {}
@@ -140,6 +143,9 @@ class Writer:
                 if saved is not None and time.monotonic() > saved + SAVE_EVERY:
                     self._save(prompt, kept, first=first, count=count)
                     saved = time.monotonic()
+            if saved is None:
+                yield {self._stats.line: STOPPED_EARLY}
+                return
             kept = yield from self._catch_up(pace, call, prompt, result.texts, first=first)
             line = stats_line(result, left_out=words, pace=pace.note)
             if kept != result.texts:

@@ -117,7 +117,7 @@ class HistoryView:
             change(self._show_list, of_list, lists, **(QUIETLY | LATEST))
         self.newest.click(self._show_list, of_list, lists, **QUIETLY)
         self.older.click(self._on_older, of_list | {self._last}, lists, **QUIETLY)
-        self.entries.input(self._on_entry, self.entries, entry, **WITH_MESSAGES)
+        self.entries.input(self._on_entry, self.entries, entry, **(WITH_MESSAGES | LATEST))
         marks = {self.mark, self.note, self.tags}
         self.save.click(self._on_save, of_list | marks, lists, **WITH_MESSAGES)
         after = [*both, self._deleted, self.undo]
@@ -137,7 +137,15 @@ class HistoryView:
     # The list
 
     def _on_open(self, values: Values) -> Updates:
-        """Return updates of the list and the entry; a comparison with the same entry stays."""
+        """Return updates of the list and the entry; a comparison with the same entry stays.
+
+        Without an entry they leave what is chosen in the list: it may be on its way here.
+        """
+        if values[self._shown] is None:
+            updates = self._show_list(values)
+            entries: dict[str, object] = updates[self.entries]  # type: ignore[assignment]
+            del entries["value"]
+            return updates
         both = self._show_both(values, values[self._shown])
         if both[self._shown] is not None:
             del both[self._compare.result]

@@ -44,4 +44,4 @@ def build(desk: Desk, links: TabLinks) -> None:
         return kept.updates(saved) | inside.restored(saved) | tokens.restored(saved) | lessons.restored(saved, kept)
 
     inputs: set[Block] = {*kept.controls, kept.restored}
-    links.on_open(TITLE, opened, inputs, [*kept.controls, *lessons.restored_outputs, kept.restored])
+    links.on_open(TITLE, opened, inputs, [*kept.controls, *lessons.restored_outputs, kept.restored], restores=True)

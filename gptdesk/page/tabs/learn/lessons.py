@@ -80,9 +80,8 @@ class LessonsView:
         self._kept = kept
         self._start.wire()
         shown = [self.question, self.choice, self.number, self.next, self.verdict, self.sitting]
-        self.lesson.input(
-            self._on_lesson, self.lesson, [*self.texts.values(), self.task, self.sitting], **WITH_MESSAGES
-        )
+        latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
+        self.lesson.input(self._on_lesson, self.lesson, [*self.texts.values(), self.task, self.sitting], **latest)
         self._start.start.click(self._on_start, {self.lesson}, [*self._start.outputs, self.task, *shown], **STREAMING)
         answered: set[Block] = {self.sitting, self.done, self.choice, self.number}
         outputs = [self.verdict, self.next, self.sitting, self.done, self.progress]

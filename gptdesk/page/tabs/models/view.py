@@ -102,11 +102,11 @@ class ModelsView:
 
     def wire(self, links: TabLinks) -> None:
         """Connect the widgets; the list is read again whenever the tab is opened."""
-        page, shown = links.page, self._shown
+        shown = self._shown
         chosen: set[Block] = {self.chosen, self.all}
         links.on_open(self._name, self._on_open, chosen, shown)
         # Gradio lays out an empty number box with a 0
-        page.load(self._on_load, None, [*shown, self.kept.restored, self._import_panel.n_head], **QUIETLY)
+        links.on_load(self._name, self._on_load, [*shown, self.kept.restored, self._import_panel.n_head])
         self.kept.wire()
         for box in (self.chosen, self.all):
             box.input(self._on_open, chosen, shown, **QUIETLY)

@@ -71,4 +71,4 @@ def build(desk: Desk, links: TabLinks) -> None:
         updates |= watch.show(busy or remembered.get("run"), values)
         return updates | ({views: gr.update(selected="watch")} if busy else {})
 
-    links.page.load(load, None, [*kept.controls, kept.restored, views, *form.outputs, *watch.outputs], **QUIETLY)
+    links.on_load(TITLE, load, [*kept.controls, kept.restored, views, *form.outputs, *watch.outputs])

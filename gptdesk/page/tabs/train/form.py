@@ -178,9 +178,9 @@ class FormView:
         gr.on(triggers, self._on_text, typed, [self.hint, self.use_starter], js=short, **QUIETLY)
         text: list[Component] = [self.source.text, self.source.source]
         by_time, limits = [*self._timed, self.choice], [*text, self.time, *self._timed, start]
-        self.time.input(self._on_time, [*text, self.time, start], by_time, js=MEASURE, **QUIETLY)
-        changes = [box.change for box in (*text, *self._timed, start)]  # type: ignore[attr-defined]
         latest = QUIETLY | {"trigger_mode": "always_last"}
+        self.time.input(self._on_time, [*text, self.time, start], by_time, js=MEASURE, **latest)
+        changes = [box.change for box in (*text, *self._timed, start)]  # type: ignore[attr-defined]
         gr.on(changes, self._on_limits, limits, self.choice, js=MEASURE, **latest)
         self.use_starter.click(self._on_starter, None, [start, self._new], **QUIETLY)
         inputs: set[Block] = {*self.remembered.values(), *self.source.inputs}

@@ -1,5 +1,6 @@
 """Generate tab without a browser: token count below the prompt, and state of a page that opens."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import gradio as gr
 import pytest
 
 from gptdesk.desk import Desk
+from gptdesk.page.long_action import Call
 from gptdesk.page.tabs.generate.tab import GenerateTab
+from gptdesk.page.tabs.generate.writing import Plan
 from gptdesk.settings import Settings
+from models.manager import LoadedModel, ModelKey
 
 FOUR = "… the the the the"
 
@@ -66,6 +70,36 @@ def test_the_count_is_that_of_parsed_special_tokens_if_they_are_parsed(tab: Gene
 
 def test_what_cannot_be_asked_for_is_told_in_place_of_the_count(tab: GenerateTab) -> None:
     assert "max\\_new\\_tokens must be" in tab._on_prompt("Once", "starter", None, False)
+
+
+def test_stop_while_the_model_loads_ends_at_once_and_leaves_the_texts(
+    tab: GenerateTab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, loading, go_on, manager = threading.Event(), threading.Event(), threading.Event(), tab.desk.manager
+    read = manager._read
+
+    def read_slowly(key: ModelKey, path: Path) -> LoadedModel:
+        loading.set()
+        go_on.wait(30)
+        return read(key, path)
+
+    monkeypatch.setattr(manager, "_read", read_slowly)
+    values = {one: getattr(one, "value", None) for one in (*tab.kept.controls, *tab.texts.inputs)}
+    plan = Plan(*tab.settings.request(values, "Once"), prompt="Once")
+    stream = tab.writer.stream(plan, Call(stop, None), values=values)
+    assert next(stream)[tab.stats.line] == "Reading the prompt …"
+    updates = [next(stream)]
+    assert loading.wait(30)
+    stop.set()
+    updates += stream
+    assert not [box for box in tab.texts.boxes for update in updates if box in update]
+    assert updates[-1] == {tab.stats.line: "You stopped it before the text began."}
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "generation"]
+    go_on.set()
+    thread.join(30)
+    assert manager.loaded() == [plan.key]
+    assert tab.desk.history is not None
+    assert tab.desk.history.count() == 0
 
 
 def test_steps_of_an_earlier_version_name_a_chosen_text_and_are_still_undone(tab: GenerateTab) -> None:
