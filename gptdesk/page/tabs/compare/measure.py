@@ -62,7 +62,7 @@ class MeasureView:
         self.repeats = gr.Slider(
             1, most, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
         )
-        self._actions = action_row(desk, "Measure", ident="measure", running=sides.running)
+        self._actions = action_row(desk, "Measure the models", ident="measure", running=sides.running)
         self.headlines = gr.HTML(elem_id="headlines", elem_classes="bare")
         self.nothing = gr.Markdown(NOTHING, elem_id="measure-nothing")  # until the first measurement begins
         self.summary = gr.Markdown(elem_id="summary", buttons=["copy"])
