@@ -1,4 +1,6 @@
-"""Numbers, counts and durations as people read them."""
+"""Numbers, counts, durations and ends of texts as people read them."""
+
+import re
 
 
 def clock(seconds: float) -> str:
@@ -30,3 +32,12 @@ def file_size(size: int) -> str:
     if size < 1000:
         return f"{size} bytes"
     return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
+
+
+def ending(text: str, most: int) -> str:
+    """Return the last `most` characters of a text; one that is cut begins at a word, after an ellipsis."""
+    if len(text) <= most:
+        return text
+    end = text[-most - 1 :]
+    rest_of_word = re.match(r"\S*\s+(?=\S)", end)
+    return f"… {end[rest_of_word.end() :] if rest_of_word else end[1:]}"

@@ -8,12 +8,13 @@ from typing import TypeVar
 
 import psutil
 
+from gptdesk.formatting import file_size
 from gptdesk.training import control
 from gptdesk.training.context import RunContext
 from gptdesk.training.lock import holder, starting_lock
 from models.library import ModelLibrary
 from models.listing import ModelInfo
-from models.manager import ModelManager
+from models.manager import ModelKey, ModelManager
 from models.names import same_as
 from models.precision import PRECISIONS
 from models.weight_reading import ReadingProgress, ReadingStopped
@@ -34,16 +35,19 @@ class ListedModel:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Memory that a model takes at one precision, in bytes, beside what there is."""
+    """Memory that the weights of a model take at one precision, in bytes, beside what there is."""
 
     precision: str
-    needed: int
+    needed: int  # at most, which is reserved to load it
+    loaded: int | None  # what they take now; None: it is not loaded
     free: int  # that the system has now
     budget: int | None  # for all loaded models
 
     @property
     def verdict(self) -> str:
-        """Reason why it does not fit, or "fits"."""
+        """What it takes if it is loaded, else the reason why it does not fit, or "fits"."""
+        if self.loaded is not None:
+            return f"loaded: {file_size(self.loaded)}"
         if self.budget is not None and self.needed > self.budget:
             return f"more than the {self.budget / 1e9:.1f} GB for loaded models (memory_gb)"
         return "fits" if self.needed <= self.free else f"more than the {self.free / 1e9:.1f} GB that are free now"
@@ -178,7 +182,10 @@ def memory_estimates(manager: ModelManager, info: ModelInfo) -> list[MemoryEstim
     checkpoint = manager.library.checkpoint(info.name)
     free, budget = int(psutil.virtual_memory().available), manager.memory_budget
     sizes = {name: checkpoint.runs_at(PRECISIONS[name]).memory_bytes(checkpoint.config) for name in info.precisions}
-    return [MemoryEstimate(name, size, free, budget) for name, size in sizes.items()]
+    loaded = manager.loaded_bytes()
+    return [
+        MemoryEstimate(name, size, loaded.get(ModelKey(info.name, name)), free, budget) for name, size in sizes.items()
+    ]
 
 
 def when(seconds: float | None) -> str:

@@ -117,6 +117,11 @@ class LoadedModels(Generic[Key, Value]):
         with self._lock:
             return [slot.key for slot in self._slots if not slot.retired]
 
+    def sizes(self) -> dict[Key, int]:
+        """Return the bytes of the values that are not retired, by key."""
+        with self._lock:
+            return {slot.key: slot.value.memory_bytes for slot in self._slots if not slot.retired}
+
     def in_use(self, *, but: Key | None) -> list[tuple[Key, int]]:
         """Return keys and bytes of the values that have users, but those of the key `but`, and of the reserved ones."""
         with self._lock:

@@ -158,6 +158,10 @@ class ModelManager:
         """Return the keys of the models in memory, the least recently used first."""
         return self._loaded_models.keys()
 
+    def loaded_bytes(self) -> dict[ModelKey, int]:
+        """Return the bytes of the weights of each model in memory, by key."""
+        return self._loaded_models.sizes()
+
     def memory_bytes(self) -> int:
         """Return the bytes of all weights in memory."""
         return self._loaded_models.memory_bytes()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gptdesk.cli.parsing import Parser, UsageError, path, verb_parser
 from gptdesk.desk import Desk
+from gptdesk.formatting import ending
 from gptdesk.history import History, HistoryFilter, Summary
 from gptdesk.history.comparing import compare_entries
 from gptdesk.history.exporting import EXPORTS
@@ -110,7 +111,7 @@ def _list(history: History, options: argparse.Namespace) -> int:
 
 def _line(summary: Summary) -> str:
     when = datetime.fromtimestamp(summary.created).strftime("%Y-%m-%d %H:%M")
-    prompt, text = " ".join(summary.prompt.split())[-WIDTH // 2 :], " ".join(summary.text.split())
+    prompt, text = ending(" ".join(summary.prompt.split()), WIDTH // 2), " ".join(summary.text.split())
     mark = {1: "+", -1: "-"}.get(summary.rating or 0, " ")
     model = f"{summary.model}:{summary.precision}"
     return f"{summary.id:>6} {mark} {when} {model:24} {f'{prompt} | {text}'[:WIDTH]}".rstrip()

@@ -93,7 +93,8 @@ def _show(desk: Desk, options: argparse.Namespace) -> int:
     _print_table("About", {name: str(value) for name, value in about.items() if value not in ("", None)})
     _print_table("Files", {name: file_size(size) for name, size in files.items()})
     _print_table("Tensors", {name: file_size(size) for name, size in groups.items()})
-    _print_table("Memory when loaded", {e.precision: f"{file_size(e.needed)}, {e.verdict}" for e in memory})
+    sizes = {e.precision: f"at most {file_size(e.needed)}, {e.verdict}" for e in memory}
+    _print_table("Memory of the weights", sizes)
     return 0
 
 

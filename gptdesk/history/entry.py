@@ -50,7 +50,7 @@ class Summary:
     rating: int | None
     note: str
     tags: tuple[str, ...]
-    prompt: str  # its end ...
+    prompt: str  # its end, as `ending` cuts it ...
     text: str  # ... and the beginning of the first sequence
     ended: bool  # False: the program ended while it was written, or it is being written
     seed: int

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gptdesk.errors import NotFound
+from gptdesk.formatting import ending
 from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationResult, GenerationStep
 from gptdesk.history import entry as entries
 from gptdesk.history.entry import Branch, Entry, HistoryFilter, Origin, Summary
@@ -31,7 +32,7 @@ BEGINNING = 300  # characters of prompt and text in a list
 SUMMARY_COLUMNS = {  # of a Summary, and their SQL
     **{name: name for name in ("id", "created", "origin", "model", "precision", "n", "tokens", "seconds", "rating")},
     **{name: name for name in ("note", "tags", "ended", "seed")},
-    "prompt": f"substr(prompt, -{BEGINNING})",
+    "prompt": f"substr(prompt, -{BEGINNING + 1})",  # one more than `ending` keeps, which tells it of a cut
     "text": f"(SELECT substr(text, 1, {BEGINNING}) FROM sequences WHERE generation = id AND row = 0)",
     # without the other options, of which the ids of a prompt may be many
     "chain": "CASE WHEN json_valid(request) THEN json_extract(request, '$.chain.samplers') END",
@@ -196,7 +197,8 @@ def summary_of(row: tuple[Any, ...]) -> Summary:
     tags, text, ended = _unpacked(values["tags"]), values["text"] or "", bool(values["ended"])
     links = json.loads(values["chain"] or "[]")
     chain = [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
-    return Summary(**values | {"tags": tags, "text": text, "ended": ended, "chain": chain})
+    more = {"prompt": ending(values["prompt"], BEGINNING), "tags": tags, "text": text, "ended": ended, "chain": chain}
+    return Summary(**values | more)
 
 
 def read_entry(connection: sqlite3.Connection, number: int) -> Entry:

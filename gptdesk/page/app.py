@@ -59,7 +59,7 @@ def build_app(desk: Desk) -> gr.Blocks:
             switch.wire(page)
         for warning in () if desk.settings.public else desk.warnings:  # the owner's, not a visitor's
             gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
-        # one row that scrolls: entries of Gradio's menu of further tabs are no tabs, by keys and for screen readers
+        # rows that wrap: entries of Gradio's menu of further tabs are no tabs, by keys and for screen readers
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             links = TabLinks(page, tabs)
             for tab in tabs_of(public=desk.settings.public):

@@ -118,14 +118,11 @@ HEADER_SCRIPT = """<script>
     hasGivenUp = true;
     holdViews();
   }, GIVES_UP);
-  let wasRunning = false, wasTraining = false, isThemed = false, chosenTab = null;
+  let wasRunning = false, wasTraining = false, isThemed = false;
   setInterval(() => {
     if (!isThemed && one("#theme-button")) { applyTheme(); isThemed = true; }
     showModel();
     showSettings();
-    const tab = one("#tabs > .tab-wrapper [role=tab][aria-selected=true]");
-    if (tab && tab !== chosenTab) tab.scrollIntoView({block: "nearest", inline: "center"});
-    chosenTab = tab;
     for (const reset of document.querySelectorAll(".reset-button:not([data-named])")) {
       const name = reset.closest(".block")?.querySelector("label")?.innerText.split("\\n")[0].trim();
       if (name) reset.setAttribute("aria-label", `${say("Reset")} ${name}`);
@@ -155,9 +152,6 @@ HEADER_SCRIPT = """<script>
       if (last === stop && !others.length)
         stop.setAttribute("aria-label", `${stop.textContent.trim()}: ${start.textContent.trim()}`);
     }
-    const row = one("#tabs > .tab-wrapper > .tab-container");
-    row?.toggleAttribute("data-more", row.scrollLeft + row.clientWidth < row.scrollWidth - 8);
-    row?.toggleAttribute("data-before", row.scrollLeft > 8);
   }, 500);
 })();
 </script>"""
@@ -170,6 +164,7 @@ HEAD_STYLE = """<style>
 #tabs[inert] { opacity: .55; cursor: progress; }
 @keyframes hold { to { opacity: .55; } }
 [role=tabpanel][inert] > * { animation: hold .1s .4s both; }
+@media (max-width: 640px) { .main.fillable { padding-inline: 16px !important; } }
 </style>"""
 
 HEADER_CSS = """
@@ -209,23 +204,22 @@ HEADER_CSS = """
 .gradio-container [role=tab].selected { color: var(--primary-600); font-weight: 700; }
 .dark .gradio-container [role=tab].selected, .dark.gradio-container [role=tab].selected { color: var(--primary-300); }
 .dark input[type=range] { --neutral-200: var(--neutral-600); }
-#tabs > .tab-wrapper > .tab-container { flex-wrap: nowrap; overflow: auto hidden; scrollbar-width: none;
-  background: none; }
-#tabs > .tab-wrapper > .tab-container > button { flex: none; }
-#tabs > .tab-wrapper > .tab-container { --fade-left: #000; --fade-right: #000;
-  mask-image: linear-gradient(to right, var(--fade-left), #000 36px calc(100% - 36px), var(--fade-right)); }
-#tabs > .tab-wrapper > .tab-container[data-more] { --fade-right: transparent; }
-#tabs > .tab-wrapper > .tab-container[data-before] { --fade-left: transparent; }
+#tabs .tab-container { background: none; }
 @media (max-width: 640px) {
   .gradio-container :is(input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select) {
     font-size: 16px !important; }
-  #top { flex-wrap: wrap; height: auto; min-height: 100px; align-content: center; }
+  #top { flex-wrap: wrap; height: auto; min-height: 92px; align-content: center; row-gap: 4px; }
   #title { flex: 1 0 100%; height: 40px; }
   #training { order: 3; }
   #top button { padding: 8px; }
   #top, #actions .prose { column-gap: 6px; }
   #share { flex: 0 0 auto; width: auto; min-width: 0; order: 2; }
-  #settings-button { display: none; }  /* the tab is in the row below */
+  #settings-button { display: none; }  /* the tab is in the rows below */
+  #tabs .tab-wrapper { padding-bottom: 0; }
+  #tabs .tab-container > button { padding-inline: 8px; font-size: .8125rem; }
+  /* all tabs at once, in two rows */
+  #tabs > .tab-wrapper > .tab-container { display: grid; grid-template-columns: repeat(4, auto); }
+  #tabs > .tab-wrapper > .tab-container > button { justify-content: center; padding-inline: 2px; }
 }
 @media (max-width: 380px) { #top button { padding: 8px 6px; } }
 """

@@ -18,7 +18,8 @@ input { text-overflow: ellipsis; }
   #tabs :is(button, .wrap > label) { min-height: 40px; }
   #tabs label.checkbox-container { min-height: 40px; align-items: center; }
   #tabs .tab-container.visually-hidden button { min-height: 0; }
-  #tabs .tab-container:not(.visually-hidden) { height: 40px; }
+  #tabs .tab-container:not(.visually-hidden) { height: auto; min-height: 40px; }
+  #tabs .tab-wrapper { height: auto; }
   #tabs .reset-button { min-width: 40px; }
   #tabs .tab-like-container { height: 40px; }
   #tabs button.label-wrap { align-items: center; margin-block: -10px; }

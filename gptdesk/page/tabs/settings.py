@@ -62,7 +62,7 @@ class SettingsTab:
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._settings = desk, desk.settings
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("Options", render_children=True):
                 self._widgets = self._lay_out_options()
             with gr.Tab("Saved items", render_children=True):

@@ -119,6 +119,14 @@ def test_public_desks_and_the_switch_save_nothing(home: Path) -> None:
     assert not (home / "history.sqlite").exists()
 
 
+def test_the_end_of_a_long_prompt_is_listed_from_a_word_on(desk: Desk) -> None:
+    prompts = [" fox" * 75, "x" + " fox" * 75, "over the hills " * 40, "x" * 301, "y" * 20 + "\n\n" + "z" * 300]
+    listed = [" fox" * 75, "…" + " fox" * 75, "… " + "over the hills " * 20, "… " + "x" * 300, "… " + "z" * 300]
+    for prompt in prompts:
+        write(desk, prompt)
+    assert [summary.prompt for summary in of(desk).search()] == listed[::-1]
+
+
 def test_search_finds_words_in_every_text(desk: Desk) -> None:
     history = of(desk)
     for prompt in ("The quick brown fox", "A naïve Café", "quick AND dirty", 'say "hello" NEAR(you)'):

@@ -415,6 +415,14 @@ def test_the_prompt_is_pale_in_the_text_also_when_another_is_typed(page: "sync_a
     assert abs(veil["x"] - box["x"]) + abs(veil["y"] - box["y"]) < 2
     run(page)
     sync_api.expect(marks).to_have_text(["The"] * 3)
+    # a short text after a long one leaves no empty lines
+    box, heights = page.locator("#text-1 textarea"), []
+    for text in ("a line\n" * 12, "one line"):
+        box.fill(text)
+        page.wait_for_timeout(300)
+        heights.append(box.bounding_box()["height"])  # type: ignore[index]
+    assert heights[0] > 200
+    assert heights[1] < 80
 
 
 def test_a_prompt_is_saved_and_put_in_again_with_undo(page: "sync_api.Page") -> None:

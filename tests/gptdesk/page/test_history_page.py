@@ -168,6 +168,9 @@ def test_ratings_notes_deletion_and_export(page: "sync_api.Page") -> None:
     choose(page, "history-rating", "liked")
     sync_api.expect(listed).to_have_count(1)
     choose(page, "history-format", "json")
+    boxes = [page.locator(f"#history-{name}").bounding_box() for name in ("format input", "export")]
+    middles = [box["y"] + box["height"] / 2 for box in boxes if box]
+    assert abs(middles[0] - middles[1]) < 4  # the button is in line with the box beside it
     with page.expect_download() as download:
         page.locator("#history-export").click()
     [entry] = json.loads(download.value.path().read_text("utf-8"))

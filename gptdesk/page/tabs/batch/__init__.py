@@ -26,7 +26,7 @@ def build(desk: Desk, links: TabLinks) -> None:
         grid.wire()
         links.add_pickers(TITLE, grid.model)
         return
-    with gr.Tabs():
+    with gr.Tabs(overflow_behavior="wrap"):
         with gr.Tab("Many prompts", render_children=True), gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 form = BatchForm(desk)

@@ -24,7 +24,7 @@ CSS = PANES_CSS + BITS_CSS
 def build(desk: Desk, links: TabLinks) -> None:
     """Lay out the tab inside the current container and wire it; saved widget state is restored when the page loads."""
     sides = SidesPanel(desk)
-    with gr.Tabs():
+    with gr.Tabs(overflow_behavior="wrap"):
         with gr.Tab("Watch", render_children=True):
             watch = SideBySideView(desk, sides)
         with gr.Tab("Measure", render_children=True):

@@ -14,6 +14,7 @@ from gptdesk.markup import markdown_text, pane
 from gptdesk.page.long_action import action_row
 from gptdesk.page.option_widgets import STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.streaming import in_batches
+from gptdesk.page.tabs.compare.panes import empty_pane
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.scheduler import Place
 
@@ -35,10 +36,7 @@ class BlindView:
         self._sides = sides
         self._actions = action_row(desk, "New round", ident="blind", running=sides.running)
         with gr.Row(equal_height=True, elem_classes="panes"):
-            self.panes = [
-                gr.HTML(pane(name, "", ""), min_width=280, elem_id=f"blind-{name.lower()}", elem_classes="bare")
-                for name in NAMES
-            ]
+            self.panes = [empty_pane(name, ident=f"blind-{name.lower()}") for name in NAMES]
         with gr.Row():
             self.votes = {
                 vote: gr.Button(label, interactive=False, min_width=90, elem_id=f"vote-{vote}")

@@ -62,7 +62,7 @@ class MeasureView:
         self.repeats = gr.Slider(
             1, most, value=5, step=1, label="Repeats", info="How often each side is timed.", elem_id="repeats"
         )
-        self._actions = action_row(desk, "Measure", ident="measure", running=sides.running)
+        self._actions = action_row(desk, "Measure the models", ident="measure", running=sides.running)
         self.headlines = gr.HTML(elem_id="headlines", elem_classes="bare")
         self.nothing = gr.Markdown(NOTHING, elem_id="measure-nothing")  # until the first measurement begins
         self.summary = gr.Markdown(elem_id="summary", buttons=["copy"])
@@ -76,7 +76,7 @@ class MeasureView:
             self.table = gr.HTML(elem_id="report", elem_classes=["figures-table", "bare"])
             self.plot = gr.HTML(elem_id="latencies", elem_classes="bare")
         with gr.Row(equal_height=True, elem_classes="panes"):
-            self.panes = [empty_pane(i, prefix="measured-", visible=i < 2) for i in range(MOST_SIDES)]
+            self.panes = [empty_pane("ABC"[i], ident=f"measured-{i + 1}", visible=i < 2) for i in range(MOST_SIDES)]
         with gr.Column(visible=False) as self.heat_map_box:
             with gr.Row():
                 self.part = gr.Slider(1, 2, value=1, step=1, label="Part of the text", elem_id="strip-part")

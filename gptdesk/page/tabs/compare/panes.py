@@ -71,10 +71,10 @@ def progress_line(stage: Stage) -> str:
     return f"{markdown_text(stage.text[:1].upper() + stage.text[1:])}{done} …"
 
 
-def empty_pane(i: int, *, prefix: str, visible: bool = True) -> gr.HTML:
-    """Return the pane of side `i` before it has a text."""
-    empty = html_pane("ABC"[i], "", f'<span class="given">{NO_TEXT}</span>')
-    return gr.HTML(empty, elem_id=f"{prefix}{i + 1}", elem_classes="bare", visible=visible, min_width=280)
+def empty_pane(name: str, *, ident: str, visible: bool = True) -> gr.HTML:
+    """Return the pane of a side, by its name, before it has a text."""
+    empty = html_pane(name, "", f'<span class="given">{NO_TEXT}</span>')
+    return gr.HTML(empty, elem_id=ident, elem_classes="bare", visible=visible, min_width=280)
 
 
 def divergence_marks(divergence: Divergence) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:

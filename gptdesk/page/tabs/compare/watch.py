@@ -34,7 +34,7 @@ class SideBySideView:
         self._sides = sides
         self._actions = action_row(desk, "Write side by side", ident="watch", running=sides.running)
         with gr.Row(equal_height=True, elem_classes="panes"):
-            self.panes = [empty_pane(i, prefix="watch-", visible=i < 2) for i in range(MOST_SIDES)]
+            self.panes = [empty_pane("ABC"[i], ident=f"watch-{i + 1}", visible=i < 2) for i in range(MOST_SIDES)]
         self.divergences = gr.Markdown(NOTHING, elem_id="watch-parting", elem_classes="note")
 
     def wire(self) -> None:

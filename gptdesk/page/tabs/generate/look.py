@@ -213,6 +213,7 @@ CSS = """
 #show-me { font-weight: 700 !important; }
 html:not(.appeared) #show-me { visibility: hidden; }  /* a text may be on its way */
 .text-card { gap: 0 !important; }
+#text-1 textarea:placeholder-shown { min-height: 10rem; }
 .text-card + .text-card { border-top: 1px solid var(--border-color-primary); }
 .text-card .input-container { position: relative; }
 .veil { position: absolute; z-index: 3; overflow: hidden; pointer-events: none; box-sizing: border-box;
@@ -235,7 +236,7 @@ html:not(.appeared) #show-me { visibility: hidden; }  /* a text may be on its wa
 @media (max-width: 900px) {
   #generate-row { flex-wrap: wrap; }
   /* texts are as high as what they say, so that a finger scrolls the page alone */
-  #canvas .text-card textarea { field-sizing: content; min-height: 7.5rem; overflow-y: hidden !important;
+  #canvas .text-card textarea { field-sizing: content; min-height: 3.5rem; overflow-y: hidden !important;
     height: var(--grown, auto) !important; max-height: none !important; }
   #rail, #generate-row[data-folded] #rail { display: none; }
   #generate-row[data-sheet] #rail { display: flex; position: fixed; inset: auto 0 0; z-index: 50; max-height: 92dvh;

@@ -40,7 +40,7 @@ class TextCards:
             box = gr.Textbox(
                 label="Text" if first else f"Text {number}",
                 placeholder="The text appears here; you can edit it, and continue it.",
-                lines=6 if first else 4,
+                lines=2,
                 max_lines=24,
                 interactive=True,
                 elem_id=f"text-{number}",

@@ -25,6 +25,8 @@ CSS = """
 #history-list label > span::first-line { font-size: .95rem; color: var(--body-text-color); }
 #history-list label.selected > span, #history-list label.selected > span::first-line { color: inherit; }
 #history-list label > input { flex: none; }
+#history-export-row { align-items: flex-end; }
+#history-export { align-self: flex-end; height: 40px; margin-bottom: 12px; }  /* in line with the box of the format */
 #history-texts .panes { display: flex; gap: 10px; }
 .compared { display: flex; gap: 10px; margin-top: 10px; }
 .compared .text { padding: 2px 4px; }

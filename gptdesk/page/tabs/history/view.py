@@ -59,7 +59,7 @@ class HistoryView:
         with gr.Row():
             self.older = gr.Button("Older", size="sm", min_width=80, elem_id="history-older")
             self.newest = gr.Button("Newest", size="sm", min_width=80, elem_id="history-newest")
-        with gr.Row():
+        with gr.Row(elem_id="history-export-row"):
             self.format = gr.Dropdown(list(EXPORTS), value="json", label="Export format", elem_id="history-format")
             self.export = gr.Button("Export what is found", size="sm", min_width=120, elem_id="history-export")
         self.file = gr.HTML(visible=False, elem_id="history-file", js_on_load=SAVE_AT_ONCE)

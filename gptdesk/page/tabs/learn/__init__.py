@@ -20,7 +20,7 @@ TITLE = "Learn"
 
 def build(desk: Desk, links: TabLinks) -> None:
     """Lay out the tab inside the current container and wire it; nothing is computed before a button is pressed."""
-    with gr.Tabs(elem_id="learn-tabs"):
+    with gr.Tabs(elem_id="learn-tabs", overflow_behavior="wrap"):
         with gr.Tab("Lessons", render_children=True):
             lessons = LessonsView(desk)
         with gr.Tab("Inside the model", render_children=True):

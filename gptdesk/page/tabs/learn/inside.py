@@ -37,7 +37,7 @@ class InsideView:
                     EXAMPLE,
                     label="Text to look at",
                     info="The first 64 tokens are read; 32 by a large model.",
-                    lines=2,
+                    lines=3,
                     max_lines=6,
                     elem_id="inside-text",
                 )

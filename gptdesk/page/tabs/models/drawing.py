@@ -114,8 +114,8 @@ def facts(model: ListedModel, about: About, files: Mapping[str, int], memory: It
         html_table(["Model", ""], shape),
         html_table(["about.json", ""], told or [["It says nothing.", ""]]),
         html_table(
-            ["Memory when loaded, at most", "", ""],
-            [[one.precision, file_size(one.needed), one.verdict] for one in memory],
+            ["Memory of the weights", "", ""],
+            [[one.precision, f"at most {file_size(one.needed)}", one.verdict] for one in memory],
         ),
         f"<details><summary>Files</summary>{html_table(['Name', 'Size'], listed)}</details>",
     ]

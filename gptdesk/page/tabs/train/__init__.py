@@ -24,7 +24,7 @@ OWNER_ONLY = True  # visitors of a public desk would share one computer
 def build(desk: Desk, links: TabLinks) -> None:
     """Lay out the tab inside the current container and connect it; saved values are restored when the page loads."""
     metrics = MetricsReader()
-    with gr.Tabs() as views:
+    with gr.Tabs(overflow_behavior="wrap") as views:
         with gr.Tab("New run", id="new", render_children=True) as new:
             form = FormView(desk)
         with gr.Tab("Watch", id="watch", render_children=True) as watching:

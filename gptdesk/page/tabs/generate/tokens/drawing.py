@@ -129,16 +129,21 @@ def _chip(
 
 
 def heading_html(
-    opened: OpenText, flips: Sequence[FlipPoints], tokenizer: Tokenizer, *, drawn: int | None, note: str = ""
+    opened: OpenText,
+    flips: Sequence[FlipPoints],
+    tokenizer: Tokenizer,
+    *,
+    drawn: int | None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the picked token, and the sentences about its flip points; `drawn` as in `explanation_html`.
 
-    A `note` is a sentence in their place.
+    The `notes` are sentences in their place.
     """
     own = opened.own
     number = opened.place.index + 1 if opened.place else 0
     title = "What comes next" if own is None else f"Token {number:,}: {html.escape(shown(own, tokenizer))}"
-    said = [note] if note else _flip_sentences(flips, drawn, own, tokenizer)
+    said = notes or _flip_sentences(flips, drawn, own, tokenizer)
     sentences = "".join(f"<li>{html.escape(text)}</li>" for text in said)
     lines = f"<ul>{sentences}</ul>" if sentences else ""
     return f'<div class="token-heading"><h3 aria-level="2">{title}</h3>{lines}</div>'

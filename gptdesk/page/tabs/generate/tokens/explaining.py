@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from gptdesk.formatting import plural
 from gptdesk.inspection import drawn_token, flip_points, key_of_draw, table
 from gptdesk.page.tabs.generate.tokens.drawing import explanation_html, heading_html
 from gptdesk.page.tabs.generate.tokens.opened_texts import OpenText, Written
@@ -12,6 +13,10 @@ LISTED = 10  # of the most probable tokens
 CONSTRAINED = (
     "This text was written with banned phrases, choices or a word bias. They are not in this table, and its draws "
     "cannot be repeated one by one, so no flip points are given."
+)
+SLID = (
+    "The text is longer than the model's context. The table shows what the model predicts after the last {read}, all "
+    "that fit; the seed of a text draws nothing here."
 )
 
 
@@ -33,8 +38,10 @@ def heading(opened: OpenText, chain: Chain, tokenizer: Tokenizer) -> str:
     place, key = opened.place, key_of(opened)
     assert place is not None
     if key is None:
-        note = CONSTRAINED if _is_drawn_under_constraints(opened) else ""
-        return heading_html(opened, [], tokenizer, drawn=None, note=note)
+        read = plural(len(opened.before(place.index)), "token")
+        notes = [SLID.format(read=read)] if opened.unread(place.index) else []
+        notes += [CONSTRAINED] if _is_drawn_under_constraints(opened) else []
+        return heading_html(opened, [], tokenizer, drawn=None, notes=notes)
     before = opened.before(place.index)
     drawn = drawn_token(place.logits, before, chain, key)
     return heading_html(opened, flip_points(place.logits, before, chain, key), tokenizer, drawn=drawn)
@@ -43,10 +50,11 @@ def heading(opened: OpenText, chain: Chain, tokenizer: Tokenizer) -> str:
 def key_of(opened: OpenText) -> Tensor | None:
     """Return the key (1,) of the draw of the picked token; None for one of the prompt or of an unknown generation.
 
-    None under constraints, too: tokens that were forbidden are in no table.
+    None under constraints, too: tokens that were forbidden are in no table. None as well where the beginning of the
+    text no longer fits the context: a generation ends there.
     """
     drawn = _drawn(opened)
-    if drawn is None or drawn[0].request.constraints():
+    if drawn is None or drawn[0].request.constraints() or (opened.place and opened.unread(opened.place.index)):
         return None
     written, step = drawn
     return key_of_draw(written.seed, step=step, row=written.row)

@@ -83,6 +83,7 @@ class OpenText:
     prompt: int  # first tokens, which were not drawn by this seed
     written: Written | None
     figures: TextFigures  # of the tokens after the dropped ones
+    context: int  # of the model
     place: Place | None = None
     beside: Beside | None = None
 
@@ -105,7 +106,10 @@ class OpenText:
         return tokenizer.decode(tokens[1:] if begins else tokens)
 
     def before(self, index: int) -> Sequence[int]:
-        """Return the tokens that the model has read at a place; ValueError as `branch`, and if there are none."""
+        """Return the tokens that the model reads for a place: the last ones that fit its context.
+
+        ValueError as `branch`, and if there are none.
+        """
         if not 0 <= index <= len(self.tokens):
             raise ValueError("there is no such token; choose one of those shown")
         if index < self.dropped:
@@ -117,4 +121,8 @@ class OpenText:
             raise ValueError(
                 "nothing comes before this token, so that the model does not predict it; choose a later one"
             )
-        return self.tokens[self.dropped : index]
+        return self.tokens[self.dropped + self.unread(index) : index]
+
+    def unread(self, index: int) -> int:
+        """Return how many tokens after the dropped ones no longer fit the context before a place."""
+        return max(0, index - self.dropped - self.context)

@@ -177,7 +177,7 @@ class TokensView:
             if isinstance(figures, GenerationQueued):
                 yield {self.heat_map: gr.update(visible=True, value=_waiting(figures))}
                 continue
-            opened = OpenText(card, key, tokens, dropped, len(given), written, figures)
+            opened = OpenText(card, key, tokens, dropped, len(given), written, figures, context)
             self._open.put(session, opened)
             shown = _shown(self.heat_map, text_html(opened, tokenizer))
             yield self._closed() | shown | self._beside.opened(key)
