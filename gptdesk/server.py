@@ -55,7 +55,7 @@ def web_app(desk: Desk, *, page: bool = True) -> FastAPI:
     """
     settings = desk.settings
     app = FastAPI(openapi_url=None)
-    add_health(app, settings, page=page)
+    add_health(app, desk, page=page)
     if not settings.public:
         desk.metrics = Metrics(desk.scheduler, desk.manager)
         add_metrics(app, desk.metrics)

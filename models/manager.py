@@ -154,6 +154,11 @@ class ModelManager:
             _return_memory()
         return due
 
+    @property
+    def device(self) -> torch.device:
+        """Device of precisions that run on any; some run on the processor alone."""
+        return self._device
+
     def loaded(self) -> list[ModelKey]:
         """Return the keys of the models in memory, the least recently used first."""
         return self._loaded_models.keys()

@@ -1,4 +1,4 @@
-"""GET /health: version of the desk, id of its home, whether it has a page, and whether the compiled step is used."""
+"""GET /health: whose desk it is, what it computes with, which models are in memory, and how many requests wait."""
 
 import functools
 import time
@@ -6,16 +6,29 @@ import time
 from fastapi import FastAPI
 
 from gptdesk import __version__
-from gptdesk.settings import Settings
+from gptdesk.api.native.fields import ModelFields
+from gptdesk.desk import Desk
 from gptdesk.system.single_instance import home_id
 from models.native import compiled
 
 FRESH = 10.0  # seconds for which what the disk says of the compiled step holds, however often it is asked for
 
 
-def add_health(app: FastAPI, settings: Settings, *, page: bool) -> None:
-    """Add the route, by which `find_running` recognises a desk that runs on the same home."""
-    answer: dict[str, object] = {"app": "gptdesk", "version": __version__, "home": home_id(settings.home), "page": page}
+def add_health(app: FastAPI, desk: Desk, *, page: bool) -> None:
+    """Add the route, by which `find_running` recognises a desk that runs on the same home.
+
+    It needs no key, so a desk that has one does not name its models here.
+    """
+    settings = desk.settings
+    answer: dict[str, object] = {
+        "status": "ok",
+        "app": "gptdesk",
+        "version": __version__,
+        "home": home_id(settings.home),
+        "page": page,
+        "model": ModelFields.model_fields["model"].default,
+        "device": str(desk.manager.device),
+    }
 
     @functools.lru_cache(maxsize=1)
     def step(period: int) -> str:
@@ -23,4 +36,6 @@ def add_health(app: FastAPI, settings: Settings, *, page: bool) -> None:
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, object]:
-        return {**answer, "compiled_step": step(int(time.monotonic() / FRESH))}
+        loaded = {} if settings.api_key else {"loaded": [key.spelled for key in desk.manager.loaded()]}
+        now = {"queue": desk.scheduler.waiting, "compiled_step": step(int(time.monotonic() / FRESH))}
+        return {**answer, **loaded, **now}

@@ -82,9 +82,9 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def add_openapi(app: FastAPI, routes: Sequence[BaseRoute], *, page: bool, keyed: bool) -> None:
-    """Add /openapi.json and /docs, which describe these routes, and, on a desk without a page, / that leads there.
+    """Add /openapi.json and /docs, which describe these routes.
 
-    The commands at /docs send a key if the desk is `keyed`.
+    /redoc leads there, and / on a desk without a page. The commands at /docs send a key if the desk is `keyed`.
     """
 
     @cache
@@ -102,6 +102,10 @@ def add_openapi(app: FastAPI, routes: Sequence[BaseRoute], *, page: bool, keyed:
     @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     def docs(request: Request) -> Response:
         return HTMLResponse(_page(document(), str(request.base_url).rstrip("/"), keyed=keyed))
+
+    @app.api_route("/redoc", methods=["GET", "HEAD"], include_in_schema=False)
+    def redoc() -> Response:
+        return RedirectResponse("/docs")
 
     if not page:
 

@@ -55,7 +55,7 @@ OPEN = (
     Route("rest", "GET HEAD", "/v1/models"),
     Route("rest", "GET HEAD", "/v1/models/.{1,300}"),
     Route("rest", "POST", "/generate(?:/batch)?|/compare|/logits|/tokenize|/detokenize"),
-    Route("api", "GET HEAD", "/openapi.json|/docs"),
+    Route("api", "GET HEAD", "/openapi.json|/docs|/redoc"),
     Route("api", "GET HEAD", "/metrics", public=False),
     Route("api", "GET HEAD", "/"),  # without a page: it leads to /docs
 )

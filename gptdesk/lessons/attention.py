@@ -8,6 +8,7 @@ from gptdesk.anatomy.fading import coupled_texts
 from gptdesk.anatomy.network import GivenTokens, LentNetwork, given_tokens, lend_network
 from gptdesk.anatomy.passes import Fade
 from gptdesk.anatomy.view import InsideView, look_inside
+from gptdesk.formatting import plural
 from gptdesk.lessons.material import MODEL, quoted, story_beginning, warm
 from gptdesk.lessons.tasks import ChoiceTask, Lesson, Option, Task, options
 from models.manager import ModelManager
@@ -46,7 +47,7 @@ def _looks_at(lent: LentNetwork, view: InsideView, text: str, source: random.Ran
     ]
     chosen = [seen, *source.sample(others, min(2, len(others)))]
     context = quoted(lent.tokenizer.decode(view.tokens[max(0, at - 4) : at + 1]))
-    reply = f"It gives {weights[seen]:.0%} of its attention to {shown[seen]}, {at - seen} tokens before."
+    reply = f"It gives {weights[seen]:.0%} of its attention to {shown[seen]}, {plural(at - seen, 'token')} before."
     return ChoiceTask(
         f"Head {head + 1} of layer {layer + 1} reads {shown[at]} at the end of {context}. Which token does it look "
         "at most? The map of this head, in Inside the model, shows it.",

@@ -82,19 +82,19 @@ def generate_work(desk: Desk, fields: GenerateFields) -> Work:
 
 def batch_work(desk: Desk, fields: BatchFields) -> Work:
     """Return the work of POST /generate/batch: a result or an error object for each request."""
-    sequences = sum(one.n for one in fields.requests)
-    seconds = desk.longest_request(prompts=len(fields.requests), sequences=sequences)
+    bodies = fields.bodies()
+    seconds = desk.longest_request(prompts=len(bodies), sequences=sum(one.n for one in bodies))
 
     def run(call: Call) -> Iterator[Data | GenerationQueued]:
         late, results = time.monotonic() + seconds, list[Data]()
-        for one in fields.requests:
+        for one in bodies:
             try:
                 results.append((yield from _last(_Generation.checked(desk, one).run(desk, call, late=late))))
             except Exception as error:
                 results.append(error_object(error, hidden=call.hidden))
             if call.stop.is_set():
                 return
-        yield {"results": results}
+        yield {"generated_texts": [one.get("generated_text") for one in results], "results": results}
 
     return lambda call: _admitted(desk, call, lambda: run(call))
 
@@ -120,7 +120,7 @@ def compare_work(desk: Desk, fields: CompareFields) -> Work:
 
 def logits_work(desk: Desk, fields: LogitsFields) -> Work:
     """Return the work of POST /logits: the next token under the model and after every sampler."""
-    key, tokenizer = _model(desk, fields.model)
+    key, tokenizer = _model(desk, fields.model, precision=fields.precision)
     request = GenerationRequest(**fields.options() | _preset(desk, fields))
     check_samplers(desk, request.chain)
     ids = encode_prompt(tokenizer, request)
@@ -166,11 +166,11 @@ class _Generation:
 
     @classmethod
     def checked(cls, desk: Desk, fields: GenerateFields) -> "_Generation":
-        key, tokenizer = _model(desk, fields.model)
+        key, tokenizer = _model(desk, fields.model, precision=fields.precision)
         request = fields.request(_preset(desk, fields).get("chain"))
         check_samplers(desk, request.chain)
-        encode_prompt(tokenizer, request)
-        return cls(key, tokenizer, desk.bounded(request), fields.stream)
+        most = fields.new_tokens(len(encode_prompt(tokenizer, request)))
+        return cls(key, tokenizer, desk.bounded(request.model_copy(update={"max_new_tokens": most})), fields.stream)
 
     def run(self, desk: Desk, call: Call, *, late: float) -> Iterator[Data | GenerationQueued]:
         """Yield positions in the queue, of a stream each token, and the answer."""
@@ -209,7 +209,16 @@ class _Generation:
             }
             for row, steps in enumerate(details)
         ]
+        ids, prompt = self.request.prompt_ids, self.request.prompt
+        prompt = prompt if ids is None else self.tokenizer.decode(ids)
+        whole = [prompt + text for text in result.texts]
         return {
+            "generated_text": whole[0],  # as in the tutorials' clients, the first text with its prompt
+            **({"generated_texts": whole} if len(whole) > 1 else {}),
+            "prompt": prompt,
+            "text": result.texts[0],
+            "tokens": sum(map(len, result.tokens)),
+            "finish_reason": result.finish_reasons[0],
             "model": self.key.spelled,
             "kernels": result.start.kernels,
             "seed": result.start.seed,
@@ -240,8 +249,8 @@ def _admitted(
         yield from run()
 
 
-def _model(desk: Desk, spelled: str) -> tuple[ModelKey, Tokenizer]:
-    key = find_model(desk, spelled)
+def _model(desk: Desk, spelled: str, *, precision: str | None = None) -> tuple[ModelKey, Tokenizer]:
+    key = find_model(desk, spelled, precision=precision)
     return key, desk.tokenizer(key.name)
 
 

@@ -98,6 +98,22 @@ def test_health_tells_whose_desk_it_is_and_which_step_it_uses(
     assert (asked.status_code, asked.content) == (200, b"")
 
 
+def test_health_tells_what_is_loaded_unless_there_is_a_key(
+    tmp_path: Path, in_event_loop: Callable, client: TestClient
+) -> None:
+    before = client.get("/health").json()
+    assert (before["status"], before["model"], before["device"], before["queue"]) == ("ok", "starter", "cpu", 0)
+    client.post("/generate", json={"model": "starter:int8", "prompt": "Once", "max_new_tokens": 1})
+    assert client.get("/health").json()["loaded"] == ["starter:int8"]
+    keyed = Desk(load_settings({"home": str(tmp_path), "api_key": "secret"}))
+    answer = TestClient(in_event_loop(lambda: web_app(keyed)), base_url=f"http://{HERE}").get("/health").json()
+    assert answer.keys() == before.keys() - {"loaded"}
+
+
+def test_the_address_of_the_tutorials_second_page_leads_to_the_first(client: TestClient) -> None:
+    assert client.get("/redoc").url.path == "/docs"
+
+
 @pytest.mark.parametrize("host", [HERE, "localhost", "localhost:1", "[::1]:7860", "127.9.9.9", "desk.localhost:80"])
 def test_hosts_of_this_computer_are_answered(client: TestClient, host: str) -> None:
     assert client.get("/health", headers={"host": host}).status_code == 200

@@ -20,7 +20,7 @@ from gptdesk.generation import GenerationRequest, collect
 from gptdesk.settings import load_settings
 from models.cache import KVCache
 from models.manager import ModelKey
-from samplers import Chain
+from samplers import Chain, chain_of, default_chain
 
 CHAIN = [{"name": "top_k", "top_k": 7}, {"name": "temperature", "temperature": 1.5}]
 ONCE = {"model": "tiny", "prompt": "Once upon a time", "seed": 3, "max_new_tokens": 12}
@@ -86,6 +86,45 @@ def test_a_batch_answers_each_as_alone_and_keeps_failures_apart(raw: httpx.Clien
     assert "there is no model 'nosuch'" in refused["error"]["message"]
 
 
+def test_the_fields_of_the_tutorials_are_those_of_the_default_chain(raw: httpx.Client, api_desk: Desk) -> None:
+    """prompt, max_length, temperature, top_k and top_p in; generated_text and the rest out."""
+    prompt, size = "Once upon a time", len(api_desk.tokenizer("tiny").encode("Once upon a time"))
+    sampling = {"temperature": 1.3, "top_k": 30, "top_p": 0.8, "min_p": 0.01, "repetition_penalty": 1.2}
+    chain = chain_of([sampler.name for sampler in default_chain().samplers], sampling)
+    fields = {"model": "tiny", "prompt": prompt, "seed": 3, "max_length": size + 9, **sampling}
+    request = GenerationRequest(prompt=prompt, seed=3, max_new_tokens=9, n=2, chain=chain)
+    expected = collect(api_desk.generate(ModelKey("tiny"), request), n=2)
+    one, two = post(raw, "/generate", **fields), post(raw, "/generate", **fields, n=2, precision="float32")
+    assert two["generated_texts"] == [prompt + text for text in expected.texts]
+    assert two["tokens"] == sum(map(len, expected.tokens)) > one["tokens"] == len(expected.tokens[0])
+    assert "generated_texts" not in one
+    assert (one["prompt"], one["text"]) == (prompt, expected.texts[0])
+    assert one["generated_text"] == prompt + expected.texts[0]
+    assert (one["finish_reason"], one["seed"]) == (expected.finish_reasons[0], 3)
+    assert one["texts"] == two["texts"][:1]
+    assert one["seconds"] > 0 < one["tokens_per_second"]
+    ids = api_desk.tokenizer("tiny").encode(prompt)
+    by_ids = post(raw, "/generate", **fields | {"prompt": "", "prompt_ids": ids})
+    assert by_ids["generated_text"] == one["generated_text"]
+    with raw.stream("POST", "/generate", json=fields | {"stream": True}) as found:
+        *_, answer, _ = [line.removeprefix("data: ") for line in found.iter_lines() if line]
+    assert json.loads(answer)["generated_text"] == one["generated_text"]
+    assert post(raw, "/generate", **fields | {"precision": "int8"})["model"] == "tiny:int8"
+    assert post(raw, "/generate", prompt="Once", max_new_tokens=1)["model"] == "starter:float32"  # none is named
+    table = post(raw, "/logits", model="tiny", prompt=prompt, top_k=7)
+    assert table["kept"][table["links"].index("top_k")] == 7
+
+
+def test_a_batch_of_prompts_shares_the_other_fields(raw: httpx.Client) -> None:
+    shared = {"model": "tiny", "seed": 3, "max_length": 20, "temperature": 1.3}
+    prompts = ["Once upon a time", "The dog", "word " * 40]
+    answer = post(raw, "/generate/batch", prompts=prompts, **shared)
+    alone = [post(raw, "/generate", prompt=prompt, **shared) for prompt in prompts[:2]]
+    assert answer["generated_texts"] == [*(one["generated_text"] for one in alone), None]
+    assert [one["texts"] for one in answer["results"][:2]] == [one["texts"] for one in alone]
+    assert "max_length counts prompt and text together" in answer["results"][2]["error"]["message"]
+
+
 def test_logits_equal_the_model_and_the_chain(raw: httpx.Client, api_desk: Desk) -> None:
     answer = post(raw, "/logits", model="tiny", prompt="Once upon", chain=CHAIN, top=20)
     with api_desk.manager.lend(ModelKey("tiny")) as loaded, torch.inference_mode():
@@ -139,6 +178,19 @@ def test_compare_uses_one_seed_and_counts_the_tokens_in_common(raw: httpx.Client
         ("/generate", ONCE | {"chain": []}, 400, "the sampler chain is empty"),
         ("/generate", ONCE | {"preset": "nosuch"}, 404, "there is no preset 'nosuch'"),
         ("/generate", ONCE | {"preset": "Careful", "chain": CHAIN}, 400, "either chain or preset"),
+        ("/generate", ONCE | {"preset": "Careful", "top_k": 3}, 400, "preset has all samplers, so top_k"),
+        ("/generate", ONCE | {"chain": CHAIN, "top_p": 0.5}, 400, "chain has all samplers, so top_p"),
+        ("/generate", ONCE | {"max_length": 20}, 400, "either max_length or max_new_tokens"),
+        ("/generate", {"model": "tiny", "prompt": "Once upon", "max_length": 1}, 400, "must be above the prompt's"),
+        ("/generate", {"model": "tiny", "max_length": 0}, 400, "max_length must be greater than"),
+        ("/generate", {"model": "tiny", "temperature": 2.1}, 400, "temperature must be less than"),
+        ("/generate", {"model": "tiny", "temperature": "1"}, 400, "temperature must be a valid number"),
+        ("/generate", {"model": "tiny:int8", "precision": "int4"}, 400, "model says 'int8' and precision 'int4'"),
+        ("/generate/batch", {"model": "tiny"}, 400, "either prompts"),
+        ("/generate/batch", {"prompts": ["a"], "requests": [ONCE]}, 400, "either prompts"),
+        ("/generate/batch", {"requests": [ONCE], "seed": 1}, 400, "seed is not allowed beside requests"),
+        ("/generate/batch", {"prompts": ["a"], "stream": True}, 400, "the request has no option 'stream'"),
+        ("/generate/batch", {"prompts": ["a"] * 65}, 400, "prompts may have at most 64 items"),
         ("/generate/batch", {"requests": []}, 400, "requests"),
         ("/generate/batch", {"requests": [ONCE] * 65}, 400, "requests may have at most 64 items"),
         ("/logits", {"model": "tiny", "prompt": "word " * 4000}, 400, "do not fit the context"),
@@ -186,6 +238,8 @@ def test_a_public_desk_has_tight_limits(tmp_path: Path, tiny_folder: Path, in_ev
         assert post(raw, "/generate", **ONCE)["texts"][0]["tokens"]
         assert raw.post("/generate", json=ONCE | {"n": 9}).status_code == 413
         assert raw.post("/generate", json=ONCE | {"max_new_tokens": 1001}).status_code == 413
+        assert raw.post("/generate", json={"model": "tiny", "prompt": "Once", "max_length": 2000}).status_code == 413
+        assert raw.post("/generate/batch", json={"prompts": ["a"] * 9}).status_code == 413
         assert raw.post("/generate", json=ONCE | {"banned_phrases": ["ab"] * 33}).status_code == 413
         assert raw.post("/generate", json=ONCE | {"choices": ["a" * 999] * 3}).status_code == 413
         assert raw.post("/generate/batch", json={"requests": [ONCE] * 9}).status_code == 413

@@ -8,8 +8,11 @@ from collections import Counter
 import pytest
 import torch
 
+from gptdesk.anatomy.network import given_tokens, lend_network
+from gptdesk.anatomy.view import look_inside
 from gptdesk.desk import Desk
-from gptdesk.lessons import LESSONS, overfitting, temperature, top_k_top_p
+from gptdesk.lessons import LESSONS, attention, overfitting, temperature, top_k_top_p
+from gptdesk.lessons.material import story_beginning
 from gptdesk.lessons.shannon import COUNTED, Game, guess, new_game
 from gptdesk.lessons.tasks import ChoiceTask, NumberTask
 from gptdesk.settings import Settings
@@ -106,6 +109,20 @@ def test_a_game_counts_the_bits_of_player_starter_and_unigram(desk: Desk, starte
     assert game.floor * len(game.story.split()) == pytest.approx(told.nats / math.log(2))
     assert missed.player > missed.unigram
     assert right.shown.startswith(before + word)
+
+
+def test_what_a_head_looks_at_may_be_one_token_before(desk: Desk) -> None:
+    replies = []
+    with lend_network(desk.manager, "starter") as lent:
+        for seed in range(12):
+            text = story_beginning(random.Random(seed), words=24)
+            view = look_inside(lent, given_tokens(lent, text))
+            task = attention._looks_at(lent, view, text, random.Random(seed))
+            assert isinstance(task, ChoiceTask)
+            replies += [option.reply for option in task.options if option.right]
+    assert any(reply.endswith(", 1 token before.") for reply in replies)
+    assert any(reply.endswith(" tokens before.") for reply in replies)
+    assert not any(", 1 tokens" in reply for reply in replies)
 
 
 def test_what_is_no_guess_is_one_sentence(desk: Desk) -> None:

@@ -41,7 +41,7 @@ ANSWERED = {
         ("POST", path): path
         for path in ("/generate", "/generate/batch", "/compare", "/logits", "/tokenize", "/detokenize")
     },
-    **{(method, path): path for method in ("GET", "HEAD") for path in ("/openapi.json", "/docs")},
+    **{(method, path): path for method in ("GET", "HEAD") for path in ("/openapi.json", "/docs", "/redoc")},
     ("GET", "/gradio_api/app_id"): "/gradio_api/app_id",
     ("GET", "/gradio_api/heartbeat/{session_hash}"): "/gradio_api/heartbeat/abc123",
     ("GET", "/gradio_api/queue/data"): "/gradio_api/queue/data",
