@@ -136,17 +136,17 @@ def test_arrow_keys_move_in_the_list_which_is_one_tab_stop(page: "sync_api.Page"
 
 
 def test_an_entry_stays_chosen_while_the_list_is_read_again(page: "sync_api.Page") -> None:
-    entry, held = page.locator("#history-list input").first, list[sync_api.Route]()
+    entry, held = page.locator("#history-list input").first, list[tuple[sync_api.Route, sync_api.APIResponse]]()
     page.get_by_role("tab", name="Generate").click()
     page.wait_for_timeout(500)  # for what opening it asks for
-    page.route("**/run/predict*", lambda route: held.append(route))
+    page.route("**/run/predict*", lambda route: held.append((route, route.fetch())))  # answered, but not here yet
     page.get_by_role("tab", name="History").click()
     entry.press("Space")  # its event takes the queue
     expect_shown(page, 0)
     assert held
     with page.expect_response("**/run/predict*"):
-        for route in held:
-            route.continue_()
+        for route, response in held:
+            route.fulfill(response=response)
     page.unroute("**/run/predict*")
     page.wait_for_timeout(500)
     expect_shown(page, 0)
