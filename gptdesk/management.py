@@ -45,7 +45,7 @@ class MemoryEstimate:
 
     @property
     def verdict(self) -> str:
-        """What it takes if it is loaded, else the reason why it does not fit, or "fits"."""
+        """Size of a loaded one, else the reason why it does not fit, or "fits"."""
         if self.loaded is not None:
             return f"loaded: {file_size(self.loaded)}"
         if self.budget is not None and self.needed > self.budget:

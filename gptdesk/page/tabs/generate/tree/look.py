@@ -52,6 +52,7 @@ SCRIPT = """<script>
     if (item) { move(item); send("open", Number(item.dataset.node)); }
     else if (button) send(button.dataset.do, Number(one(".tree-items [aria-selected=true]")?.dataset.node));
   });
+  addEventListener("resize", () => delete one(".branch-tree")?.dataset.painted);  // a phone that is turned
   setInterval(() => {
     const tree = one(".branch-tree"), open = tree?.querySelector("[aria-selected=true]");
     if (!open || tree.dataset.painted || !tree.checkVisibility()) return;
