@@ -101,7 +101,7 @@ def open_page(page: "sync_api.Page", desk: RunningDesk) -> None:
     """Go there and wait until it is ready."""
     page.goto(desk.url)
     page.locator("#generate").wait_for()
-    page.locator("html.restored").wait_for()
+    page.locator("html.appeared").wait_for()
 
 
 def choose(page: "sync_api.Page", name: str, value: str) -> None:
