@@ -1,5 +1,6 @@
 """The Generate tab in a real browser: no text is lost, and inputs keep to what was typed."""
 
+import json
 import re
 from pathlib import Path
 
@@ -331,6 +332,37 @@ def test_choices_and_banned_phrases_hold_on_the_page_and_a_mistake_is_said(page:
     page.locator("#word-bias textarea").fill("fox")
     page.locator("#generate").click()
     sync_api.expect(page.get_by_text("a word bias is a word and a number such as dragon: 3")).to_be_visible()
+
+
+CODE_EVENT = """() => {
+  const {components, dependencies} = gradio_config;
+  const button = components.find(one => one.props.elem_id === "code-update").id;
+  return dependencies.find(one => one.targets.some(([id]) => id === button)).id;
+}"""
+
+
+def test_code_follows_a_change_that_comes_before_the_answer_to_the_one_before(page: "sync_api.Page") -> None:
+    code, shown = page.evaluate(CODE_EVENT), page.locator("#request-code .cm-content")
+    prompt(page).fill("Before")
+    page.get_by_role("button", name="Use from code").click()
+    sync_api.expect(shown).to_contain_text("Before")
+    held: list[sync_api.Route] = []
+
+    def hold(route: "sync_api.Route") -> None:
+        if held or json.loads(route.request.post_data or "{}").get("fn_index") != code:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/gradio_api/run/predict", hold)
+    prompt(page).fill("While it is read")
+    while not held:
+        page.wait_for_timeout(100)
+    prompt(page).fill("After that")
+    page.wait_for_timeout(2_500)  # four looks of the script, of which one presses the button
+    held[0].continue_()
+    sync_api.expect(shown).to_contain_text("After that")
+    page.unroute_all()
 
 
 def test_hebrew_is_written_from_the_right(page: "sync_api.Page") -> None:

@@ -50,7 +50,9 @@ class UseFromCode:
         """
         self._read = read
         asked = [self._panel.expand, self._language.change, self._update.click]
-        gr.on(asked, self._on_ask, {*inputs, self._language}, [self._code, self._note], **QUIETLY)
+        # the button is pressed once for each change, also while an earlier one is being answered
+        latest = QUIETLY | {"trigger_mode": "always_last"}
+        gr.on(asked, self._on_ask, {*inputs, self._language}, [self._code, self._note], **latest)
 
     def _on_ask(self, values: Values, request: gr.Request) -> Updates:
         try:
