@@ -12,6 +12,7 @@ from gptdesk.inspection.next_token import (
     next_tokens,
     table,
 )
+from gptdesk.inspection.redrawing import Redrawn, first_redrawn
 from gptdesk.inspection.token_figures import TextFigures, TokenFigures, differences, text_figures
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "NextToken",
     "NextTokenTable",
     "NextTokens",
+    "Redrawn",
     "TextFigures",
     "TokenFigures",
     "branch",
     "differences",
     "drawn_token",
     "find_tokens",
+    "first_redrawn",
     "flip_points",
     "key_of_draw",
     "logits_after",

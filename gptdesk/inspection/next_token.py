@@ -64,30 +64,38 @@ def next_tokens(loaded: LoadedModel, tokens: Sequence[int], chain: Chain, *, top
     return table(logits_after(loaded, tokens), tokens, chain, top=top).distribution
 
 
-@torch.inference_mode()
 def logits_after(loaded: LoadedModel, tokens: Sequence[int]) -> Tensor:
     """Return the logits (1, V) float32 of the token after these, bit-exact as a generation computes them.
 
     What the prefix cache knows of them is not read again. Raises ValueError if they do not fit the context, or for
     logits that are not finite.
     """
+    logits, _ = read_tokens(loaded, torch.tensor(tokens, dtype=torch.int64), capacity=len(tokens))
+    return logits
+
+
+@torch.inference_mode()
+def read_tokens(loaded: LoadedModel, tokens: Tensor, *, capacity: int) -> tuple[Tensor, KVCache]:
+    """Return the logits (1, V) of `logits_after` for tokens (T,), and their KV cache with room for `capacity` in all.
+
+    Raises ValueError as `logits_after`.
+    """
     engine, context = loaded.model, loaded.config.block_size
-    if not 0 < len(tokens) <= context:
-        raise ValueError(f"{len(tokens):,} tokens do not fit the context of {context:,}; shorten the prompt")
-    read = torch.tensor(tokens, dtype=torch.int64)  # (T,)
-    known = loaded.prefixes.find(read, chunk=engine.chunk, capacity=len(tokens))
-    known = known or Prefix(KVCache(loaded.config, capacity=len(tokens), device=engine.device), None)
+    if not 0 < len(tokens) <= capacity <= context:
+        raise ValueError(f"{capacity:,} tokens do not fit the context of {context:,}; shorten the prompt")
+    known = loaded.prefixes.find(tokens, chunk=engine.chunk, capacity=capacity)
+    known = known or Prefix(KVCache(loaded.config, capacity=capacity, device=engine.device), None)
     logits = known.logits
     if logits is None:
-        for chunk in read[None, known.cache.length :].split(engine.chunk, dim=1):
+        for chunk in tokens[None, known.cache.length :].split(engine.chunk, dim=1):
             # (1, t) -> (1, V)
             logits = engine(chunk, known.cache, last_only=True)[:, -1]
         assert logits is not None
-        loaded.prefixes.keep(read, known.cache, logits)
+        loaded.prefixes.keep(tokens, known.cache, logits)
     logits = logits.float().cpu()
     if not logits.isfinite().all():
         raise ValueError("the model gives no usable prediction: some of its logits are not finite")
-    return logits
+    return logits, known.cache
 
 
 @torch.inference_mode()

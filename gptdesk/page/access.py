@@ -36,6 +36,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.generate.tokens.view:TokensView._on_search",
         "tabs.generate.tokens.view:TokensView._on_chain",
         "tabs.generate.tokens.view:TokensView._on_chain_flips",
+        "tabs.generate.tokens.view:TokensView._on_chain_text",
         "tabs.generate.tab:GenerateTab._on_branch",
     ),
     "check a story for contradictions": ("tabs.generate.story_check:StoryCheckPanel._on_open",),

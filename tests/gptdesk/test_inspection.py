@@ -11,6 +11,7 @@ from gptdesk.inspection import (
     branch,
     differences,
     find_tokens,
+    first_redrawn,
     flip_points,
     key_of_draw,
     logits_after,
@@ -168,6 +169,41 @@ def test_a_text_parts_at_the_first_token_whose_point_is_reached(tiny: LoadedMode
         tokens += length
     assert tokens == 200
     assert flips >= 50
+
+
+@pytest.mark.parametrize("kept", ["repetition_penalty", "none"])
+def test_a_text_is_left_where_its_generation_by_other_samplers_leaves_it(tiny: LoadedModel, kept: str) -> None:
+    samplers = [one for one in CHAIN.samplers if kept == "repetition_penalty" or one.name != "repetition_penalty"]
+    prompt, n, length = tuple(tiny.tokenizer.encode("The fox")), 3, 40
+    stayed = left = 0
+    for seed in range(5):
+
+        def written(chain: Chain, seed: int = seed) -> list[list[int]]:
+            request = GenerationRequest(prompt_ids=prompt, chain=chain, seed=seed, n=n, max_new_tokens=length)
+            return collect(generate(tiny, request), n=n).tokens
+
+        texts = written(Chain(samplers=tuple(samplers)))
+        for temperature in (0.9, 0.85, 0.3):
+            chain = Chain(
+                samplers=tuple(
+                    build("temperature", temperature=temperature) if one.name == "temperature" else one
+                    for one in samplers
+                )
+            )
+            for row, (text, other) in enumerate(zip(texts, written(chain), strict=True)):
+                found = first_redrawn(tiny, prompt, text, chain, seed=seed, row=row)
+                step = next((i for i, (a, b) in enumerate(zip(text, other, strict=True)) if a != b), None)
+                assert (None if found is None else (found.step, found.token)) == (
+                    None if step is None else (step, other[step])
+                )
+                stayed, left = stayed + (found is None), left + (found is not None)
+    assert stayed >= 15
+    assert left >= 5
+
+
+def test_what_is_redrawn_must_fit_the_context(tiny: LoadedModel) -> None:
+    with pytest.raises(ValueError, match="do not fit the context"):
+        first_redrawn(tiny, [1], [1] * (tiny.config.block_size + 1), CHAIN, seed=0)
 
 
 def _passed(points: FlipPoints, value: float) -> bool:

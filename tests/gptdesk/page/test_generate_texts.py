@@ -553,8 +553,19 @@ def test_tokens_of_a_text_are_explained_and_branched_from(page: "sync_api.Page")
     expect(table.filter(has_text="in the text")).to_have_count(1)
     # the table follows the slider on the logits that are there
     cells = table.first.inner_text()
+    redrawn = page.locator("#token-redrawn")
+    expect(redrawn).to_be_hidden()
     put(page, "temperature", 0.2)
     expect(table.first).not_to_have_text(cells, use_inner_text=True)
+    # and so does the text: the first token that is drawn otherwise is crossed out, and those after it are marked
+    expect(redrawn).to_contain_text("this seed writes the same text up to here")
+    lines = chips.evaluate_all("chips => chips.map(chip => getComputedStyle(chip).textDecorationLine)")
+    first = lines.index("line-through")
+    assert first >= 7  # none of the prompt
+    assert lines[:first] == ["none"] * first
+    assert lines[first + 1 : 17] == ["underline"] * (16 - first)
+    put(page, "temperature", 0.8)
+    expect(redrawn).to_contain_text("this seed writes the same text.")
     page.locator("#token-search input, #token-search textarea").first.fill("Q")
     expect(page.locator(".token-table tbody").get_by_text("Q", exact=True)).to_have_count(1)
     other = page.locator(".token-table tr:not(.own) .branches").first

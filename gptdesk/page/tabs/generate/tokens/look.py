@@ -135,14 +135,14 @@ SCRIPT = """<script>
 })();
 </script>"""
 
-# when a sampler changes: the server is asked only while there is a table, or the fault of a sampler in its place
+# when a sampler changes: the server is asked only while the tokens of a text are shown
 FOLLOW = """() => {
-  if (document.querySelector("#token-explanation :is(.token-table, .token-fault)"))
+  if (document.querySelector("#token-view .token-view"))
     document.querySelector("#token-chain").click();
 }"""
 
 CSS = """
-#token-view, #token-heading, #token-explanation { padding: 0 !important; }
+#token-view, #token-redrawn, #token-heading, #token-explanation { padding: 0 !important; }
 .token-view { border-top: 1px solid var(--border-color-primary); padding: 14px 20px 4px; --heat: #f0932b;
   --likelier: #6ea8fe; }
 .dark .token-view { --heat: #b4480f; --likelier: #1f5fbf; }
@@ -183,6 +183,7 @@ CSS = """
   outline: 2px solid var(--color-accent); outline-offset: 1px; }
 .token-tip { margin: 6px 0 8px; font-size: .875rem; min-height: 1.4em; color: var(--body-text-color-subdued);
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.token-redrawn { margin: 0; padding: 0 20px 10px; font-size: .9rem; overflow-wrap: anywhere; }
 .token-table { padding: 0 20px 6px; }
 .token-heading { padding: 10px 20px 0; border-top: 1px solid var(--border-color-primary); }
 .token-heading h3 { font-size: 1.05rem; margin: 0 0 6px; overflow-wrap: anywhere; }
@@ -215,7 +216,8 @@ CSS = """
   padding: 6px 10px; font-size: .95rem; }
 .text-card .looks[aria-expanded=true] { outline: 2px solid var(--color-accent); }
 @media (max-width: 900px) {
-  .token-view, .token-heading, .token-table, #token-beside-box { padding-left: 14px; padding-right: 14px; }
+  .token-view, .token-redrawn, .token-heading, .token-table, #token-beside-box {
+    padding-left: 14px; padding-right: 14px; }
   .token-table td:last-child { position: sticky; right: 0; min-width: 0; padding-left: 4px !important;
     background: var(--block-background-fill); }
   .token-table .branches span { display: none; }

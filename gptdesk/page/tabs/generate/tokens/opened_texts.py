@@ -87,6 +87,16 @@ class OpenText:
     place: Place | None = None
     beside: Beside | None = None
 
+    def draws(self) -> tuple[tuple[int, ...], Written] | None:
+        """Return the tokens that were read before the first draw, and the generation; None if it cannot be repeated.
+
+        So it is for a text that was not generated, under constraints, or where tokens that were read are not shown.
+        """
+        written, given = self.written, self.tokens[self.dropped : self.prompt]
+        if written is None or written.request.constraints() or self.dropped != written.dropped or not given:
+            return None
+        return (given, written) if len(given) + len(written.drawn) <= self.context + 1 else None
+
     @property
     def own(self) -> int | None:
         """Token of the text at the picked place; None at its end."""

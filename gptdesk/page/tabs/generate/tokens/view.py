@@ -22,6 +22,7 @@ from gptdesk.page.tabs.generate.tokens.drawing import fault_html, text_html
 from gptdesk.page.tabs.generate.tokens.explaining import heading, next_token_table
 from gptdesk.page.tabs.generate.tokens.look import FOLLOW
 from gptdesk.page.tabs.generate.tokens.opened_texts import BySession, OpenText, Place, Written
+from gptdesk.page.tabs.generate.tokens.redrawn import RedrawnLine
 from gptdesk.page.tabs.generate.writing import Plan
 from models.manager import LoadedModel, ModelKey
 
@@ -42,6 +43,7 @@ class TokensView:
         self._open: BySession[OpenText] = BySession()
         self._written: BySession[dict[int, Written]] = BySession()  # by card
         self.heat_map = gr.HTML(visible=False, elem_id="token-view", elem_classes="bare")
+        self._redrawn = RedrawnLine(desk)
         self._beside = BesidePicker(desk)
         self._heading = gr.HTML(visible=False, elem_id="token-heading", elem_classes="bare")
         self.explanation = gr.HTML(visible=False, elem_id="token-explanation", elem_classes="bare")
@@ -60,7 +62,8 @@ class TokensView:
     @property
     def outputs(self) -> list[Block]:
         """Widgets of the view."""
-        return [self.heat_map, *self._beside.outputs, self._heading, self.explanation, self._search_box, self._search]
+        table = [self._heading, self.explanation, self._search_box, self._search]
+        return [self.heat_map, self._redrawn.line, *self._beside.outputs, *table]
 
     def wire(self, settings: SettingsPanel, inputs: set[Block]) -> None:
         """Connect the events; `inputs` are those of a generation."""
@@ -75,9 +78,10 @@ class TokensView:
         self._search.change(self._on_search, {self._search, *chain}, self.explanation, **latest)
         moved = [component.change for component in settings.panel.components]  # type: ignore[attr-defined]
         gr.on(moved, None, js=FOLLOW, **QUIETLY)
-        # first the table, then the flip points, which take longer
+        # first the table, then the flip points and the text, which take longer
         changed = self._moved.click(self._on_chain, chain, self.explanation, **latest)
-        changed.then(self._on_chain_flips, chain, self._heading, **latest)
+        flips = changed.then(self._on_chain_flips, chain, self._heading, **latest)
+        flips.then(self._on_chain_text, chain, self._redrawn.line, **latest)
 
     # Generations
 
@@ -109,6 +113,7 @@ class TokensView:
     def _closed(self) -> Updates:
         return {
             self.heat_map: gr.update(visible=False, value=""),
+            **self._redrawn.closed(),
             **self._beside.closed(),
             self._heading: gr.update(visible=False, value=""),
             self.explanation: gr.update(visible=False, value=""),
@@ -262,6 +267,14 @@ class TokensView:
             return {self._heading: self._flips(opened, values)}
         except ValueError:
             return {}
+
+    def _on_chain_text(self, values: Values, request: gr.Request) -> Updates:
+        """Show where the same seed would leave the text now, if it was generated."""
+        opened = self._open.get(request.session_hash or "")
+        if opened is None:
+            return {}
+        chain = self._settings.panel.chain(values)
+        return self._redrawn.read(opened, chain, lambda key, work: self._computed(key, work, request))
 
     def _table(self, opened: OpenText, values: Values) -> str:
         return next_token_table(opened, self._settings.panel.chain(values), self._desk.tokenizer(opened.key.name))
