@@ -559,11 +559,12 @@ def test_tokens_of_a_text_are_explained_and_branched_from(page: "sync_api.Page")
     expect(table.first).not_to_have_text(cells, use_inner_text=True)
     # and so does the text: the first token that is drawn otherwise is crossed out, and those after it are marked
     put(page, "top-k", 1)
-    expect(redrawn).to_contain_text("this seed writes the same text up to here")
+    expect(redrawn).to_contain_text("this seed writes the same text up to token")
     lines = chips.evaluate_all("chips => chips.map(chip => getComputedStyle(chip).textDecorationLine)")
     first = lines.index("line-through")
     assert first >= 7  # none of the prompt
     assert lines[:first] == ["none"] * first
+    expect(redrawn).to_contain_text(f"up to token {first}, then")
     assert lines[first + 1 : 17] == ["underline"] * (16 - first)
     put(page, "top-k", 50)
     put(page, "temperature", 0.8)

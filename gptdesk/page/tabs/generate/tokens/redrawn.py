@@ -61,10 +61,10 @@ def redrawn_html(opened: OpenText, redrawn: Redrawn | None, tokenizer: Tokenizer
     else:
         index = opened.prompt + redrawn.step
         new, old = shown(redrawn.token, tokenizer), shown(opened.tokens[index], tokenizer)
-        sentence = f"{settings} up to here, then “{new}” instead of token {index + 1:,}, “{old}”; what follows is new."
+        sentence = f"{settings} up to token {index:,}, then “{new}” instead of “{old}”; what follows is new."
         chip = f'.tokens button[data-i="{index}"]'
         marks = (
             f"<style>{chip} {{ text-decoration: line-through; }}\n"
-            f"{chip} ~ button:not(.end) {{ background: none; text-decoration: underline dotted; }}</style>"
+            f"{chip} ~ button:not(.end) {{ text-decoration: underline dotted; }}</style>"
         )
     return f'<p class="token-redrawn" role="status">{html.escape(sentence)}</p>{marks}'
