@@ -68,7 +68,7 @@ def _headline(opened: OpenText) -> str:
     if opened.beside and (other := opened.beside.figures.perplexity) is not None:
         parts.append(f"{opened.beside.key.spelled}: perplexity {other:,.4g}")
     if opened.dropped:
-        parts.append(f"the first {opened.dropped:,} no longer fit the context")
+        parts.append(f"the first {opened.dropped:,} are not read here")
     return " · ".join(parts)
 
 
@@ -105,7 +105,7 @@ def _chip(
     tip = [text, f"id {token}"]
     if one is None:
         classes.append("cut")
-        tip.append("no longer fits the context")
+        tip.append("not read here")
     elif one.logprob is None or one.rank is None or one.entropy is None:
         tip.append("nothing before it, so no prediction")
     else:

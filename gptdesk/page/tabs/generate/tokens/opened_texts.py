@@ -79,7 +79,7 @@ class OpenText:
     card: int
     key: ModelKey
     tokens: tuple[int, ...]
-    dropped: int  # first tokens, which no longer fit the context
+    dropped: int  # first tokens, which are not read here: they do not fit the context, or are more than a page shows
     prompt: int  # first tokens, which were not drawn by this seed
     written: Written | None
     figures: TextFigures  # of the tokens after the dropped ones
@@ -124,8 +124,7 @@ class OpenText:
             raise ValueError("there is no such token; choose one of those shown")
         if index < self.dropped:
             raise ValueError(
-                f"token {index + 1:,} is among the first {self.dropped:,}, which no longer fit the model's context; "
-                "choose a later one"
+                f"token {index + 1:,} is among the first {self.dropped:,}, which are not read here; choose a later one"
             )
         if index == self.dropped:
             raise ValueError(
