@@ -21,8 +21,8 @@ def add_health(app: FastAPI, desk: Desk, *, page: bool) -> None:
     """
     settings = desk.settings
     answer: dict[str, object] = {
-        "status": "ok",
         "app": "gptdesk",
+        "status": "ok",
         "version": __version__,
         "home": home_id(settings.home),
         "page": page,
