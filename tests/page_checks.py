@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -89,8 +91,20 @@ def watched_page(browser: "sync_api.Browser", desk: RunningDesk) -> Iterator["sy
         for event, watch in watching.items():
             page.remove_listener(event, watch)
         page.goto("about:blank")
+        _wait_until_idle(desk)  # what it still saves would be the next test's state
     assert errors == []
     assert elsewhere == []
+
+
+def _wait_until_idle(desk: RunningDesk) -> None:
+    """Wait until a desk computes nothing, three seconds at most."""
+    with suppress(psutil.Error):  # it has ended
+        process = psutil.Process(desk.process.pid)
+        for _ in range(50):
+            before = sum(process.cpu_times()[:2])
+            time.sleep(0.06)
+            if sum(process.cpu_times()[:2]) - before < 0.015:
+                return
 
 
 def _is_ours(url: str, desk: RunningDesk) -> bool:

@@ -71,7 +71,10 @@ class Shared:
 
 
 def _is_of_link(process: psutil.Process) -> bool:
-    return bool({"gptdesk.page.tunnel", "--server_addr"} & set(process.cmdline()))
+    try:
+        return bool({"gptdesk.page.tunnel", "--server_addr"} & set(process.cmdline()))
+    except psutil.NoSuchProcess:  # it has ended
+        return False
 
 
 def _ident(component: Json) -> object:

@@ -356,8 +356,10 @@ def test_code_follows_a_change_that_comes_before_the_answer_to_the_one_before(pa
 
     page.route("**/gradio_api/run/predict", hold)
     prompt(page).fill("While it is read")
-    while not held:
-        page.wait_for_timeout(100)
+    for _ in range(300):
+        if not held:
+            page.wait_for_timeout(100)
+    assert held, "the code was not asked for within 30 s"
     prompt(page).fill("After that")
     page.wait_for_timeout(2_500)  # four looks of the script, of which one presses the button
     held[0].continue_()

@@ -168,7 +168,7 @@ SCRIPT = """<script>
     settings.push(...[...all("#chain .token")].map(token => token.innerText));
     const now = settings.join("\\n");
     if (isChanged && now === shownCode) one("#code-update").click();  // once it has stayed the same
-    isChanged = shownCode !== null && now !== shownCode;
+    isChanged = now !== shownCode;  // also at the first look: something may have changed since the code was asked for
     shownCode = now;
   };
   let look = 0;
