@@ -308,6 +308,7 @@ def test_a_stop_string_is_named(page: "sync_api.Page") -> None:
     put(page, "max-new-tokens", 64)
     page.get_by_role("button", name="More").click()
     page.locator("#stop-strings textarea").fill("\n".join("aeiou"))
+    page.locator("#stop-strings textarea").press("Tab")
     run(page)
     sync_api.expect(page.locator("#figures")).to_contain_text('ended: stop string "')
 
