@@ -12,10 +12,13 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 
+from benchmarks.decode import random_checkpoint
 from benchmarks.soak import running_desk
+from models.gpt import PRESETS
 
 GOAL = 2.5  # times the throughput of one client, for 8
 PROMPTS = ("Once upon a time", "The fox", "Dear diary,", "Title:", "Anna", "One day, a dog", "In the garden", "Tom")
@@ -52,8 +55,10 @@ def measure(url: str, bodies: Iterable[list[dict[str, object]]]) -> tuple[float,
 
 def compare(url: str, model: str, options: argparse.Namespace) -> bool:
     """Measure a model in turn, print the figures, and return whether the goal was met by the same texts."""
+    # the tokenizer of random weights spells no such prompts
+    prompts = [[*range(8 * i, 8 * i + 5)] for i in range(len(PROMPTS))] if model.startswith("random-") else PROMPTS
     bodies: list[dict[str, object]] = [
-        {"model": model, "prompt": PROMPTS[i % len(PROMPTS)], "seed": i, "max_tokens": options.tokens}
+        {"model": model, "prompt": prompts[i % len(prompts)], "seed": i, "max_tokens": options.tokens}
         | ({"stream": True, "stream_options": {"include_usage": True}} if options.stream else {})
         for i in range(options.clients)
     ]
@@ -78,15 +83,23 @@ def compare(url: str, model: str, options: argparse.Namespace) -> bool:
 
 
 def main() -> int:
-    """Measure the starter on a desk of this computer."""
+    """Measure models on a desk of this computer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=["starter:float32", "starter:int8"])
+    parser.add_argument(
+        "models",
+        nargs="*",
+        default=["starter:float32", "starter:int8", "random-gpt2:int8"],
+        help="starter, or random weights of the shape random-" + ", random-".join(PRESETS),
+    )
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=100, help="of each text, at most (default: 100)")
     parser.add_argument("--stream", action="store_true", help="ask for streams")
     options = parser.parse_args()
-    with running_desk() as desk:
+    with running_desk(threads=None) as desk:
+        for preset in PRESETS:
+            if any(model.startswith(f"random-{preset}:") for model in options.models):
+                random_checkpoint(preset, Path(desk.home) / "models")
         return 0 if all([compare(desk.url, model, options) for model in options.models]) else 1
 
 

@@ -70,10 +70,10 @@ class RunningDesk:
 
 
 @contextmanager
-def running_desk(*, host: str = "127.0.0.1") -> Iterator[RunningDesk]:
-    """Start a desk on a temporary home for the length of the block."""
+def running_desk(*, host: str = "127.0.0.1", threads: int | None = 1) -> Iterator[RunningDesk]:
+    """Start a desk on a temporary home for the length of the block; with None, it chooses its `threads` itself."""
     with tempfile.TemporaryDirectory() as home:
-        desk = _start("--port", "0", "--no-browser", "--home", home, "--host", host)
+        desk = _start("--port", "0", "--no-browser", "--home", home, "--host", host, threads=threads)
         log: list[str] = []
         try:
             assert desk.stderr is not None
@@ -89,9 +89,10 @@ def running_desk(*, host: str = "127.0.0.1") -> Iterator[RunningDesk]:
                 print("".join(log)[-2_000:])
 
 
-def _start(*arguments: str, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+def _start(*arguments: str, stderr: int = subprocess.PIPE, threads: int | None = 1) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "gptdesk", *arguments]
-    return subprocess.Popen(command, stderr=stderr, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    variables = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen(command, stderr=stderr, text=True, env=os.environ | variables)
 
 
 @contextmanager
