@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias
 
+import numpy as np
 import torch
 from pydantic import field_serializer, field_validator
 from torch import Tensor
@@ -26,6 +27,7 @@ from samplers.typical import Typical
 
 DEFAULT_ORDER = ("repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p")
 LARGEST_SEED = 2**63 - 1
+ONE_THREAD = 32_768  # numbers from which on torch computes on several threads
 MODEL = "model"
 
 
@@ -153,16 +155,13 @@ class Sampling:
         one for a single generation, which is many small operations.
         """
         keys = [sampling._next_keys() for sampling in samplings]
-        tokens = torch.empty(0, 0, dtype=torch.int64)  # which nobody looks at
         drawn: list[Tensor | ValueError] = []
-        with contextlib.suppress(ValueError):
-            drawn += samplings[0]._drawn(torch.cat([*logits]), tokens, torch.cat(keys)).split([*map(len, keys)])
-            return drawn
-        for sampling, one, own in zip(samplings, logits, keys, strict=True):
-            try:
-                drawn.append(sampling._drawn(one, tokens, own))
-            except ValueError as error:
-                drawn.append(error)
+        # few enough rows at a time for torch to compute them on one thread: to wake a second one may take a millisecond
+        rows = max(map(len, keys))
+        size = max(1, (ONE_THREAD - 1) // (rows * logits[0].shape[1])) if logits[0].shape[1] < ONE_THREAD else len(keys)
+        for first in range(0, len(keys), size):
+            part = slice(first, first + size)
+            drawn += _drawn_together(samplings[part], logits[part], keys[part])
         return drawn
 
     def _drawn(self, logits: Tensor, tokens: Tensor, keys: Tensor) -> Tensor:
@@ -175,6 +174,25 @@ class Sampling:
     def rewind(self, steps: int) -> None:
         """Go back: the noise of the last `steps` steps comes again. A sampler that keeps state keeps it as it is."""
         self._next_keys.rewind(steps)
+
+
+def _drawn_together(
+    samplings: Sequence[Sampling], logits: Sequence[Tensor], keys: Sequence[Tensor]
+) -> list[Tensor | ValueError]:
+    """Draw for several generations of the same `key` by one call, or one by one where that raises an error."""
+    tokens = torch.empty(0, 0, dtype=torch.int64)  # which nobody looks at
+    with contextlib.suppress(ValueError):
+        # by numpy, as on one thread
+        rows = np.concatenate([one.detach().to("cpu", torch.float32).numpy() for one in logits])
+        together = samplings[0]._drawn(torch.from_numpy(rows), tokens, torch.cat([*keys]))
+        return [*together.split([*map(len, keys)])]
+    drawn: list[Tensor | ValueError] = []
+    for sampling, one, own in zip(samplings, logits, keys, strict=True):
+        try:
+            drawn.append(sampling._drawn(one, tokens, own))
+        except ValueError as error:
+            drawn.append(error)
+    return drawn
 
 
 def default_chain() -> Chain:

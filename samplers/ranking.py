@@ -13,7 +13,6 @@ from typing import NamedTuple, Self, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 BLOCK = 32  # largest number of tokens looked at together: a block whose best token is too low is skipped as a whole
 FEW = 12_000  # up to here it is faster to look at tokens one by one
@@ -238,7 +237,10 @@ def _blocks(scores: Tensor) -> Tensor | None:
         return None
     size = _block_size(vocabulary)
     if missing := -vocabulary % size:
-        scores = functional.pad(scores, (0, missing), value=-math.inf)
+        # by numpy, on one thread: torch would wake a second one, which takes longer than the copy
+        padded = np.empty((rows, vocabulary + missing), scores.numpy().dtype)
+        padded[:, :vocabulary], padded[:, vocabulary:] = scores.numpy(), -math.inf
+        scores = torch.from_numpy(padded)
     return scores.view(rows, size, -1)
 
 
