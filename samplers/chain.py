@@ -156,9 +156,10 @@ class Sampling:
         """
         keys = [sampling._next_keys() for sampling in samplings]
         drawn: list[Tensor | ValueError] = []
-        # few enough rows at a time for torch to compute them on one thread: to wake a second one may take a millisecond
-        rows = max(map(len, keys))
-        size = max(1, (ONE_THREAD - 1) // (rows * logits[0].shape[1])) if logits[0].shape[1] < ONE_THREAD else len(keys)
+        most = max(one.numel() for one in logits)
+        # so few at a time that torch computes them on one thread: to wake a second one may take a millisecond. It has
+        # more for one of them alone with a large vocabulary, whose rows are looked at in blocks.
+        size = (ONE_THREAD - 1) // most or len(keys)
         for first in range(0, len(keys), size):
             part = slice(first, first + size)
             drawn += _drawn_together(samplings[part], logits[part], keys[part])

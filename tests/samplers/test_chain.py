@@ -310,3 +310,22 @@ def test_those_that_look_at_the_text_draw_by_themselves() -> None:
     ):
         assert Chain.from_data(data).start(seed=1).key is None
     assert default_chain().start(seed=1).key != Chain.from_data(LOGITS_ALONE[3]).start(seed=1).key
+
+
+@pytest.mark.parametrize("vocabulary", [5_000, 40_000])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_many_draws_together_are_those_of_each_alone(vocabulary: int, rows: int) -> None:
+    """More numbers than torch computes on one thread, with one among them that cannot be drawn from."""
+    torch.manual_seed(1)
+    logits = [3 * torch.randn(rows, vocabulary) for _ in range(9)]
+    logits[4][0, 7] = float("nan")
+    together = [default_chain().start(seed=seed, rows=rows) for seed in range(9)]
+    tokens = torch.zeros(rows, 1, dtype=torch.int64)
+    for _ in range(2):
+        found = Sampling.together(together, logits)
+        assert [isinstance(one, ValueError) for one in found] == [seed == 4 for seed in range(9)]
+    for seed, one in enumerate(found):
+        if seed != 4:
+            alone = default_chain().start(seed=seed, rows=rows)
+            alone(logits[seed], tokens)
+            assert torch.equal(alone(logits[seed], tokens), one)  # type: ignore[arg-type]
