@@ -51,6 +51,7 @@ def texts(page: "sync_api.Page") -> list[str]:
 
 def run(page: "sync_api.Page", button: str = "generate") -> list[str]:
     """Press a button, wait for the end of the generation, and return the texts."""
+    sync_api.expect(page.locator(f"#{button}")).to_be_enabled()  # a key would not wait for that
     page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
     page.locator(f"#{button}").press("Enter")  # a click so soon after an end was meant for Stop
     sync_api.expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:", timeout=60_000)
@@ -266,9 +267,7 @@ def test_the_focus_stays_on_a_button_whose_run_was_short(page: "sync_api.Page") 
     put(page, "max-new-tokens", 2)
     prompt(page).fill("The fox")
     run(page)
-    page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
-    page.locator("#continue-1").press("Enter")
-    sync_api.expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:")
+    run(page, "continue-1")
     sync_api.expect(page.locator("#continue-1")).to_be_focused()
 
 

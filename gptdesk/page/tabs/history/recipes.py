@@ -133,8 +133,9 @@ class RecipeBox:
     def _on_text(self, values: Values) -> Updates:
         return self._read(values[self.text])
 
-    def _on_link(self, values: Values) -> Updates:
-        return self._read(values[self.link])
+    def _on_link(self, values: Values) -> object:
+        """Open a link; one that was taken away closes nothing, for something else may have been pasted meanwhile."""
+        return self._read(values[self.link]) if values[self.link] else gr.skip()
 
     def _on_close(self) -> Updates:
         return self._closed("") | {self.text: "", self.link: ""}
