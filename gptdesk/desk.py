@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -122,10 +123,13 @@ class Desk:
         with self.scheduler.queue(stop=stop, owner=owner, memory=memory, model=key) as place:
             yield from map(GenerationQueued, place.positions())
             # on a public desk, the speed of a shared prefix would reveal prompts of others
-            with self.manager.lend(key, fresh=self.settings.public) as loaded:
+            with (
+                self.manager.lend(key, fresh=self.settings.public) as loaded,
+                closing(generate(loaded, request, stop=stop)) as written,
+            ):
                 if loaded.model.rows_are_independent:
                     place.share()
-                events = generate(loaded, request, stop=stop)
+                events: Iterator[GenerationEvent] = written
                 if self.metrics:
                     events = self.metrics.measured(events, key, rows=request.n, since=since)
                 if self.history and not home_fault(self.settings.home):

@@ -8,9 +8,16 @@ from torch import Tensor
 from gptdesk.token_logprobs import Alternatives, log_probability
 from models.batching import Chooser
 from models.cache import KVCache
-from samplers import Sampling
+from models.engine import Engine
+from samplers import Chain, Sampling
 
 Drawn: TypeAlias = tuple[Tensor, list[tuple[float, Alternatives]]]  # tokens (B,) and their log-probabilities
+
+
+def start_draws(chain: Chain, engine: Engine, *, seed: int, rows: int) -> Sampling:
+    """Return `chain.start`, with the compiled draw of the engine if there is one for the chain."""
+    steps = chain.steps()
+    return chain.start(seed=seed, rows=rows, fast=None if steps is None else engine.draw(steps))
 
 
 class Draws(Chooser[Drawn]):

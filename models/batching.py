@@ -1,13 +1,15 @@
-"""Continuous batching: tokens of several generations that wait for one engine are computed in one step.
+"""Continuous batching: tokens of several generations are computed in one step of their engine.
 
-There is no waiting window. Whoever finds the engine free leads: it computes its own rows and those of everybody who
-waits by then, step after step. A generation that says what follows a choice is carried on without its thread, which is
-woken for several choices at once: to wake a thread for each takes longer than to compute it.
+There is no waiting window. Whoever finds the engine free leads: it computes the next tokens of everybody, step after
+step, until it has choices of its own to take. A generation that says what follows a choice is carried on meanwhile,
+whatever its thread does, and its thread is woken for several choices at once: to wake a thread for each takes longer
+than to compute it.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 from torch import Tensor
@@ -36,66 +38,64 @@ class Chooser(Generic[Choice]):
         return None
 
 
-MOST_AHEAD, LONGEST_AHEAD = 16, 0.02  # steps, and seconds, after which the thread of a generation has its choices
+ENOUGH, LONGEST_WAIT = 16, 0.02  # choices, and seconds of waiting for at least one, after which a thread is woken
+MOST_AHEAD = 32  # choices that a thread has not taken yet, at which its generation pauses
 MOST_ROWS = 32  # of a step, unless one request has more: a token of each must not take long
 
 
 class _Item(Generic[Choice]):
     """Steps of one generation: tokens (B, 1) that continue a cache, and the function of the logits (B, V) after them.
 
-    It ends after one step, or `goes_on` while the function says what follows, for a moment.
+    It ends after one step, or `goes_on` while the function says what follows. Its thread takes the choices. All but
+    `is_due` needs the lock of the batcher.
     """
 
     def __init__(
         self, tokens: Tensor, cache: KVCache, choose: Callable[[Tensor], Choice], *, goes_on: bool = False
     ) -> None:
-        self.tokens, self.cache = tokens, cache
-        self.done = self.leads = self.abandoned = False
-        self.error: BaseException | None = None
-        self.turn = threading.Lock()  # released when it is done, or when its thread is to lead
+        self.tokens, self.cache, self.choose = tokens, cache, choose
+        self.has_ended = False  # there is nothing more to compute
+        self.has_left = False  # nobody takes its choices any more; set without the lock
+        self.error: BaseException | None = None  # at the end
+        self.choices: list[Choice] = []  # those that its thread has not taken yet
+        self.waits = self.leads = False  # whether its thread waits for `turn`; whether it leads, or is then to lead
+        self.turn = threading.Lock()
         self.turn.acquire()
-        self.choose = choose
-        self.choices: list[Choice] = []
+        self.late = 0.0  # when its thread has waited for LONGEST_WAIT
         self._following = choose.following if goes_on and isinstance(choose, Chooser) else None
-        self._late = time.perf_counter() + LONGEST_AHEAD
 
     @property
     def key(self) -> object:
         """Key of those whose functions can be called together with its own; None if there are none."""
         return self.choose.key if isinstance(self.choose, Chooser) else None
 
-    def finish(self, logits: Tensor) -> None:
-        """Call the function of the logits (B, V); what it raises is raised in the thread of this item."""
-        try:
-            choice = self.choose(logits)
-        except Exception as error:
-            self.fail(error)
-        else:
-            self.settle(choice)
+    @property
+    def pauses(self) -> bool:
+        """Whether it is as far ahead of its thread as it may be."""
+        return len(self.choices) >= MOST_AHEAD
 
-    def settle(self, choice: Choice | Exception) -> None:
+    @property
+    def is_due(self) -> bool:
+        """Whether its thread is to take what there is."""
+        made = len(self.choices)
+        return self.has_ended or made >= ENOUGH or bool(made and time.perf_counter() >= self.late)
+
+    def settle(self, choice: Choice | BaseException) -> None:
         """Keep what the function has returned or raised."""
-        if isinstance(choice, Exception):
-            self.fail(choice)
+        if isinstance(choice, BaseException):
+            self.error, self.has_ended = choice, True
             return
         self.choices.append(choice)
-        following = None
-        if self._following and len(self.choices) < MOST_AHEAD and time.perf_counter() < self._late:
-            following = self._following(choice)
+        following = self._following(choice) if self._following else None
         if following is None:
-            self.done = True
+            self.has_ended = True
         else:
             self.tokens = following
 
-    def fail(self, error: BaseException) -> None:
-        """Let its thread raise an error."""
-        self.error, self.done = error, True
-
-    def outcome(self) -> Iterator[Choice]:
-        """Yield what the function returned, then raise its error, if any."""
-        yield from self.choices
-        if self.error is not None:
-            raise self.error
+    def wake(self) -> None:
+        """Let its thread go on, which waits."""
+        self.waits = False
+        self.turn.release()
 
 
 class Batcher:
@@ -106,9 +106,10 @@ class Batcher:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: list[_Item[object]] = []  # in the order of arrival
+        # those with tokens to compute, in the order in which they came or were computed last
+        self._waiting: list[_Item[object]] = []
         self._busy = False  # whether a thread leads
-        self._lock = threading.Lock()  # of both; held for moments
+        self._lock = threading.Lock()  # of both, and of the items; held for moments
 
     def step(self, tokens: Tensor, cache: KVCache, choose: Callable[[Tensor], Choice]) -> Choice:
         """Return `choose(logits)`, of the logits (B, V) after `tokens` (B, 1) that continue `cache`.
@@ -121,139 +122,155 @@ class Batcher:
         [choice] = self._computed(_Item(tokens, cache, choose))
         return choice
 
-    def steps(self, tokens: Tensor, cache: KVCache, choose: Chooser[Choice]) -> Iterator[Choice]:
+    def steps(self, tokens: Tensor, cache: KVCache, choose: Chooser[Choice]) -> Generator[Choice, None, None]:
         """Yield the choices of `step` after `tokens` (B, 1), then after those that follow, until `choose` has none.
 
-        The cache, and what `choose` uses, may be some steps ahead of what has been yielded; the errors of a step come
-        after the choices of those before it.
+        The cache, and what `choose` uses, may be some steps ahead of what has been yielded, and go on until the
+        iterator is closed; the errors of a step come after the choices of those before it.
         """
+        if self._engine.rows_are_independent:
+            yield from self._computed(_Item(tokens, cache, choose, goes_on=True))
+            return
         following: Tensor | None = tokens
         while following is not None:
-            if self._engine.rows_are_independent:
-                for choice in self._computed(_Item(following, cache, choose, goes_on=True)):  # at least one
-                    yield choice
-            else:
-                choice = choose(self._engine(following, cache, last_only=True)[:, -1])
-                yield choice
+            choice = choose(self._engine(following, cache, last_only=True)[:, -1])
+            yield choice
             following = choose.following(choice)
 
     def _computed(self, item: _Item[Choice]) -> Iterator[Choice]:
-        """Return the outcome of an item, which this thread or another one computes."""
-        own = cast("_Item[object]", item)
-        with self._lock:
-            self._waiting.append(own)
-            leads, self._busy = not self._busy, True
-        if not leads:
-            self._wait(own)
-        if not item.done:
-            self._lead(own)
-        return item.outcome()
+        """Yield the choices of an item, which this thread or another one computes; then raise its error, if any."""
+        with self._member(cast("_Item[object]", item)):
+            while choices := self._taken(item):
+                yield from choices
+        if item.error is not None:
+            raise item.error
 
-    def _wait(self, item: _Item[object]) -> None:
-        """Wait until an item is done or its thread is to lead."""
+    @contextmanager
+    def _member(self, item: _Item[object]) -> Iterator[None]:
+        """Let an item be computed within the block."""
         try:
-            item.turn.acquire()
-        except BaseException:  # an interrupt from the keyboard
             with self._lock:
-                item.abandoned = True
-                if item in self._waiting:
-                    self._waiting.remove(item)
-                    if item.leads:
-                        self._pass_on()
-            raise
+                self._waiting.append(item)
+            yield
+        finally:
+            item.has_left = True
+            if item.leads:  # an interrupt from the keyboard has kept it from passing that on
+                with self._lock:
+                    self._pass_on()
+            # A generator that nobody closed is closed by the garbage collector, perhaps in a thread that holds the lock
+            # just then; the next step sweeps up what stays.
+            if self._lock.acquire(timeout=LONGEST_WAIT):
+                self._waiting = [other for other in self._waiting if not other.has_left]
+                self._lock.release()
 
-    def _lead(self, own: _Item[object]) -> None:
-        """Compute the items that wait, of which the thread's own is the first, until that is done."""
+    def _taken(self, item: _Item[Choice]) -> list[Choice]:
+        """Return the choices that an item has by now, at least one, or none at its end."""
+        while True:
+            with self._lock:
+                # who is to lead does so first, and not after what its thread makes of the choices: nobody else would
+                if not item.leads:
+                    if item.choices or item.has_ended:
+                        choices, item.choices = item.choices, []
+                        return choices
+                    item.late = time.perf_counter() + LONGEST_WAIT
+                    item.waits, item.leads, self._busy = self._busy, not self._busy, True
+            if item.leads:
+                self._lead(item)
+            else:
+                item.turn.acquire()
+
+    def _lead(self, own: _Item[Choice]) -> None:
+        """Compute all items, step after step, until the thread's own is due."""
         batch: list[_Item[object]] = []
         try:
-            while not own.done:
+            while not own.is_due:
                 with self._lock:
                     batch = self._take()
-                for items, ready in _groups(batch, self._compute(batch)):
-                    _finish(items, ready)
+                choices = self._choices(batch)
                 with self._lock:
-                    # those that go on are computed next, with whoever has come meanwhile
-                    self._waiting[:0] = [item for item in batch if not (item.done or item.abandoned)]
-                for item in batch:
-                    if item.done and item is not own:
-                        item.turn.release()
+                    self._settle(batch, choices)
                 batch = []
         except BaseException as error:  # an interrupt: nobody must wait for this thread
-            for item in batch:
-                if item is not own and item not in self._waiting:
-                    if not item.done:
-                        item.fail(error)
-                    if item.turn.locked():
-                        item.turn.release()
+            with self._lock:
+                lost = [item for item in batch if not item.has_ended and item not in self._waiting]
+                self._settle(lost, [error] * len(lost))
             raise
         finally:
             with self._lock:
-                if own in self._waiting:
-                    self._waiting.remove(own)
                 self._pass_on()
+                own.leads = False
 
     def _take(self) -> list[_Item[object]]:
         """Remove and return the first items with MOST_ROWS rows together, at least one; the lock must be held."""
-        rows = count = 0
+        batch: list[_Item[object]] = []
+        rows = 0
+        self._waiting = [item for item in self._waiting if not item.has_left]
         for item in self._waiting:
+            if item.pauses:
+                continue
             rows += len(item.tokens)
-            if count and rows > MOST_ROWS:
+            if batch and rows > MOST_ROWS:
                 break
-            count += 1
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+            batch.append(item)
+        self._waiting = [item for item in self._waiting if item not in batch]
         return batch
 
-    def _pass_on(self) -> None:
-        """Let the next one lead, if any waits; the lock must be held."""
-        if self._waiting:
-            self._waiting[0].leads = True
-            self._waiting[0].turn.release()
-        else:
-            self._busy = False
+    def _settle(self, batch: list[_Item[object]], choices: Sequence[object]) -> None:
+        """Keep the choices of items or their errors, and wake the threads that are to take them; with the lock."""
+        for item, choice in zip(batch, choices, strict=True):
+            item.settle(choice)
+            if not (item.has_ended or item.has_left):
+                self._waiting.append(item)
+            if item.waits and item.is_due:
+                item.wake()
 
-    def _compute(self, batch: list[_Item[object]]) -> list[Tensor | None]:
-        """Return the logits (B, V) of each item, None for one that the engine refuses."""
+    def _pass_on(self) -> None:
+        """Let the first thread that waits lead, if there is one; the lock must be held."""
+        item = next((item for item in self._waiting if item.waits), None)
+        self._busy = item is not None
+        if item is not None:
+            item.leads = True
+            item.wake()
+
+    def _choices(self, batch: list[_Item[object]]) -> list[object]:
+        """Compute a step, and return the choice of each item, or its error."""
+        outcomes: list[object] = list(self._logits(batch))
+        groups: dict[object, list[int]] = {}  # those whose functions can be called together
+        for i, (item, one) in enumerate(zip(batch, outcomes, strict=True)):
+            if isinstance(one, Tensor):
+                groups.setdefault(item if item.key is None else (item.key,), []).append(i)
+        for places in groups.values():
+            choosers = [batch[i].choose for i in places]
+            chosen = _called(choosers, [cast(Tensor, outcomes[i]) for i in places])
+            for i, choice in zip(places, chosen, strict=True):
+                outcomes[i] = choice
+        return outcomes
+
+    def _logits(self, batch: list[_Item[object]]) -> Sequence[Tensor | Exception]:
+        """Return the logits (B, V) of each item, or the error by which the engine refuses it."""
         try:
-            return list(self._engine.step([(item.tokens, item.cache) for item in batch]))
+            return self._engine.step([(item.tokens, item.cache) for item in batch])
         except (ValueError, IndexError):
             # refused before anything was written: each by itself, so that only the faulty one fails
-            return [self._alone(item) for item in batch]
+            return [self._logits_alone(item) for item in batch]
         except Exception as error:
             # the step itself failed, for all of them: to repeat it would hide that
-            for item in batch:
-                item.fail(error)
-            return [None] * len(batch)
+            return [error] * len(batch)
 
-    def _alone(self, item: _Item[object]) -> Tensor | None:
-        """Return the logits (B, V) of one item, None if the engine refuses it."""
+    def _logits_alone(self, item: _Item[object]) -> Tensor | Exception:
+        """Return the logits (B, V) of one item, or the error by which the engine refuses it."""
         try:
             return self._engine.step([(item.tokens, item.cache)])[0]
         except Exception as error:
-            item.fail(error)
-            return None
+            return error
 
 
-def _groups(
-    batch: list[_Item[object]], logits: list[Tensor | None]
-) -> Iterator[tuple[list[_Item[object]], list[Tensor | None]]]:
-    """Yield items whose functions can be called together, in the order of the first of each group, and their logits."""
-    groups: dict[object, tuple[list[_Item[object]], list[Tensor | None]]] = {}
-    for item, one in zip(batch, logits, strict=True):
-        key = (item.key,) if item.key is not None and one is not None else item
-        items, ready = groups.setdefault(key, ([], []))
-        items.append(item)
-        ready.append(one)
-    yield from groups.values()
-
-
-def _finish(items: list[_Item[object]], logits: list[Tensor | None]) -> None:
-    """Call the functions of one group; logits that are None are those of an item that has failed."""
-    given = [one for one in logits if one is not None]
-    if len(given) < 2:
-        for item, one in zip(items, logits, strict=True):
-            if one is not None:
-                item.finish(one)
-        return
-    choosers = [cast("Chooser[object]", item.choose) for item in items]
-    for item, choice in zip(items, choosers[0].together(choosers, given), strict=True):
-        item.settle(choice)
+def _called(choosers: list[Callable[[Tensor], object]], logits: list[Tensor]) -> Sequence[object]:
+    """Return the choices of functions that can be called together, for their logits (B, V), or their errors."""
+    try:
+        if len(choosers) == 1:
+            return [choosers[0](logits[0])]
+        together = [cast("Chooser[object]", one) for one in choosers]
+        return together[0].together(together, logits)
+    except Exception as error:
+        return [error] * len(choosers)

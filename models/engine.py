@@ -13,7 +13,7 @@ from torch import Tensor
 from models.cache import KVCache
 from models.gpt import GPT, GPTConfig
 from models.native import compiled
-from models.native_step import NativeStep
+from models.native_step import NativeDraw, NativeStep
 from models.network_weights import CPU, NetworkWeights
 from models.precision import Precision
 from models.precision.tuner import KernelTuner
@@ -93,6 +93,13 @@ class Engine:
     def rows_are_independent(self) -> bool:
         """True if `step` computes all parts at once, and each has the bits that it has alone."""
         return isinstance(self._step, NativeStep)
+
+    def draw(self, steps: Sequence[tuple[str, float]]) -> NativeDraw | None:
+        """Return the compiled draw from its logits for a chain, by the name and the number of each sampler.
+
+        None if there is none for these samplers, or with torch's step.
+        """
+        return self._step.draw(steps) if isinstance(self._step, NativeStep) else None
 
     @classmethod
     def of(cls, model: GPT, precision: Precision, *, device: torch.device | None = None) -> "Engine":

@@ -1,7 +1,8 @@
-"""Step of the network by compiled code: the weights as `models.native` reads them."""
+"""Step of the network by compiled code: the weights as `models.native` reads them, and draws from its logits."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,12 +14,29 @@ from models.network_weights import CPU, NetworkWeights
 from models.precision import HEAD, WTE
 
 
+class NativeDraw:
+    """Draw of tokens from logits by compiled code, for one chain: the `steps` of it and the number of each."""
+
+    def __init__(self, code: Code, steps: Sequence[tuple[str, float]]) -> None:
+        self._draw = code.draw
+        self._steps = np.array([code.draw_steps[name] for name, _ in steps], np.int64)
+        self._numbers = np.array([number for _, number in steps], np.float64)
+
+    def __call__(self, logits: Tensor, keys: Tensor) -> Tensor | None:
+        """Return the ids (B,) that `samplers` draws from logits (B, V) with keys (B,); None if it has to do so."""
+        drawn = np.empty(keys.shape[0], np.int64)
+        rows = logits if logits.is_contiguous() else logits.contiguous()
+        self._draw(rows.numpy(), self._steps, self._numbers, keys.contiguous().numpy(), drawn)
+        return None if min(drawn.tolist()) < 0 else torch.from_numpy(drawn)
+
+
 class NativeStep:
     """Weights for the compiled step, named by `kernels`; `memory_bytes` is what they take."""
 
     def __init__(self, weights: NetworkWeights, code: Code, *, threads: int) -> None:
         """Read all weights; ValueError as `NetworkWeights`."""
         config = self.config = weights.config
+        self._code = code
         shape = Shape(
             *(config.n_layer, config.n_embd, config.inner, config.n_head, config.vocab_size, config.block_size),
             activation=list(ACTIVATIONS).index(config.activation),
@@ -36,6 +54,11 @@ class NativeStep:
         )
         self.memory_bytes = self._network.nbytes
         self.kernels = f"compiled {weights.precision.name}"
+
+    def draw(self, steps: Sequence[tuple[str, float]]) -> NativeDraw | None:
+        """Return the draw for a chain, by the name and the number of each sampler; None if there is none for it."""
+        known = all(name in self._code.draw_steps for name, _ in steps)
+        return NativeDraw(self._code, steps) if known else None
 
     def __call__(self, parts: Sequence[tuple[Tensor, KVCache]], *, last_only: bool) -> list[Tensor]:
         """Return the logits (B, T, V) after each of the tokens (B, T) of each part, or (B, 1, V) after the last.

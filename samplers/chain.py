@@ -29,10 +29,13 @@ DEFAULT_ORDER = ("repetition_penalty", "presence_frequency", "temperature", "top
 LARGEST_SEED = 2**63 - 1
 ONE_THREAD = 32_768  # numbers from which on torch computes on several threads
 MODEL = "model"
-
+NO_TEXT = torch.empty(0, 0, dtype=torch.int64)  # for chains that do not look at it
 
 # (candidates, tokens (B, T), V) -> candidates: one sampler of a chain in one generation, called once per token.
 ChainStep: TypeAlias = Callable[[Candidates, Tensor, int], Candidates]
+
+# (logits (B, V), keys (B,)) -> ids (B,) as a chain draws them, but faster, or None where it cannot.
+FastDraw: TypeAlias = Callable[[Tensor, Tensor], Tensor | None]
 
 Shortcut: TypeAlias = Callable[[Rows | Ranked], Candidates]  # one sampler in one generation, called once per token
 
@@ -83,12 +86,27 @@ class Chain(Options):
         """Return the chain as plain data, for JSON: [{"name": "top_k", "top_k": 50}, ...]."""
         return [sampler.to_data() for sampler in self.samplers]
 
-    def start(self, *, seed: int, rows: int = 1, first: int = 0) -> "Sampling":
+    def start(self, *, seed: int, rows: int = 1, first: int = 0, fast: FastDraw | None = None) -> "Sampling":
         """Begin one generation of `rows` sequences: row i draws from its own generator, seeded by (seed, i).
 
-        The rows are those from `first` on: row 3 alone is drawn as it is among others.
+        The rows are those from `first` on: row 3 alone is drawn as it is among others. `fast` draws the same tokens
+        from `steps`, where it can.
         """
-        return Sampling(self, seed=seed, rows=rows, first=first)
+        return Sampling(self, seed=seed, rows=rows, first=first, fast=fast)
+
+    def steps(self) -> list[tuple[str, float]] | None:
+        """Return the name and the option of each sampler that changes something, 0 if it has none.
+
+        None if one has several, or is not one of ours.
+        """
+        steps = []
+        for sampler in self.samplers:
+            options = list(sampler.model_dump().values())
+            if not sampler.is_neutral and (type(sampler) not in SHORTCUTS or len(options) > 1):
+                return None
+            if not sampler.is_neutral:
+                steps.append((sampler.name, float(options[0]) if options else 0.0))
+        return steps
 
     def explain(self, logits: Tensor, tokens: Tensor) -> list[Link]:
         """Return the distribution of the model, then after every sampler: (B, V), (B, T) -> one Link for each."""
@@ -123,14 +141,14 @@ class Chain(Options):
 class Sampling:
     """State of one generation: call it once per step to draw the next token of every row."""
 
-    def __init__(self, chain: Chain, *, seed: int, rows: int = 1, first: int = 0) -> None:
+    def __init__(self, chain: Chain, *, seed: int, rows: int = 1, first: int = 0, fast: FastDraw | None = None) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
             raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}, not {seed!r:.60}")
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
             raise ValueError(f"rows must be a whole number of at least 1, not {rows!r:.60}")
         self._steps = _started(chain)
         self._next_keys = KeyStream(seed, rows, first=first)
-        self._rows = rows
+        self._rows, self._fast = rows, fast
         judged_by_logits = all(step is None or _is_shortcut(step) for _, step in self._steps)
         # what generations have in common that can be drawn together; None: the text so far counts, or a plugin's state
         self.key = repr(chain.to_data()) if judged_by_logits else None
@@ -155,6 +173,8 @@ class Sampling:
         one for a single generation, which is many small operations.
         """
         keys = [sampling._next_keys() for sampling in samplings]
+        if samplings[0]._fast is not None:
+            return _drawn_one_by_one(samplings, logits, keys)
         drawn: list[Tensor | ValueError] = []
         most = max(one.numel() for one in logits)
         # so few at a time that torch computes them on one thread: to wake a second one may take a millisecond. It has
@@ -167,6 +187,8 @@ class Sampling:
 
     def _drawn(self, logits: Tensor, tokens: Tensor, keys: Tensor) -> Tensor:
         """Draw ids by these keys: (B, V), (B, T), (B,) -> (B,)."""
+        if self._fast is not None and (drawn := self._fast(logits, keys)) is not None:
+            return drawn
         with torch.inference_mode():
             *_, (_, candidates) = _apply(self._steps, logits, tokens)
             left = candidates.finite()
@@ -181,16 +203,22 @@ def _drawn_together(
     samplings: Sequence[Sampling], logits: Sequence[Tensor], keys: Sequence[Tensor]
 ) -> list[Tensor | ValueError]:
     """Draw for several generations of the same `key` by one call, or one by one where that raises an error."""
-    tokens = torch.empty(0, 0, dtype=torch.int64)  # which nobody looks at
     with contextlib.suppress(ValueError):
         # by numpy, as on one thread
         rows = np.concatenate([one.detach().to("cpu", torch.float32).numpy() for one in logits])
-        together = samplings[0]._drawn(torch.from_numpy(rows), tokens, torch.cat([*keys]))
+        together = samplings[0]._drawn(torch.from_numpy(rows), NO_TEXT, torch.cat([*keys]))
         return [*together.split([*map(len, keys)])]
+    return _drawn_one_by_one(samplings, logits, keys)
+
+
+def _drawn_one_by_one(
+    samplings: Sequence[Sampling], logits: Sequence[Tensor], keys: Sequence[Tensor]
+) -> list[Tensor | ValueError]:
+    """Draw for each of several generations whose chains do not look at the text."""
     drawn: list[Tensor | ValueError] = []
     for sampling, one, own in zip(samplings, logits, keys, strict=True):
         try:
-            drawn.append(sampling._drawn(one, tokens, own))
+            drawn.append(sampling._drawn(one, NO_TEXT, own))
         except ValueError as error:
             drawn.append(error)
     return drawn

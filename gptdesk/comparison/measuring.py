@@ -127,7 +127,7 @@ def _load(manager: ModelManager, side: Side, runs: _Runs, *, times: int, stop: t
     for _ in range(times):
         if stop is not None and stop.is_set():
             return
-        manager.unload(side.key)
+        manager.unload(side.key)  # and with it the batcher of generations that stand back, with steps to compute
         started = time.perf_counter()
         with manager.lend(side.key) as lent:
             runs.load_seconds.append(time.perf_counter() - started)

@@ -61,10 +61,13 @@ def _interleaved(
 ) -> Iterator[SideEvent]:
     """Yield one event of each stream in turn, until all have ended."""
     streams = {i: generate(model, sides[i].request, stop=stop) for i, model in zip(group, loaded, strict=True)}
-    while streams:
-        for i in list(streams):
-            event = next(streams[i], None)
-            if event is None:
-                del streams[i]
-            else:
-                yield SideEvent(i, event)
+    with ExitStack() as stack:
+        for stream in streams.values():
+            stack.callback(stream.close)
+        while streams:
+            for i in list(streams):
+                event = next(streams[i], None)
+                if event is None:
+                    del streams[i]
+                else:
+                    yield SideEvent(i, event)

@@ -1,14 +1,15 @@
 """Decode loop from a prompt to a stream of text, used by the page, the API, the command line and Compare."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from itertools import chain
 
 import torch
 from torch import Tensor
 
 from gptdesk.context_window import dropped_tokens
-from gptdesk.draws import Draws
+from gptdesk.draws import Draws, start_draws
 from gptdesk.generation.constraints import Constraints, is_constrained
 from gptdesk.generation.events import FinishReason, GenerationEvent, GenerationStart
 from gptdesk.generation.guided import Beginning, write_guided
@@ -23,7 +24,7 @@ from models.tokenizer import Tokenizer
 @torch.inference_mode()
 def generate(
     loaded: LoadedModel, request: GenerationRequest, *, stop: threading.Event | None = None
-) -> Iterator[GenerationEvent]:
+) -> Generator[GenerationEvent, None, None]:
     """Yield one GenerationStart, then a GenerationStep for every token of every unfinished row, row by row.
 
     `stop` is checked before every token and every chunk of the prompt; text generated so far has been yielded.
@@ -58,7 +59,7 @@ def generate(
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
     tokens[:, : len(prompt)] = prompt
     choose = Draws(
-        request.chain.start(seed=seed, rows=request.n),
+        start_draws(request.chain, engine, seed=seed, rows=request.n),
         tokens,
         cache,
         top=request.top_logprobs,
@@ -66,22 +67,23 @@ def generate(
         ends=loaded.tokenizer.special_ids.eos,
     )
     first = choose(logits)
-    draws = chain([first], loaded.batcher.steps(first[0][:, None], cache, choose))
-    for count, (drawn, logprobs) in enumerate(draws, 1):
-        if count > 1 and (late := clock.finish_reason()):
-            yield from (row.end(late, clock.seconds()) for row in rows if not row.finished)
-            return
-        reason: FinishReason | None = clock.finish_reason()
-        if count >= request.max_new_tokens:
-            reason = reason or "length"
-        if len(prompt) + count > context:
-            reason = reason or "context"
-        seconds = clock.seconds()
-        for row, token, found in zip(rows, drawn.tolist(), logprobs, strict=True):
-            if not row.finished:
-                yield row.add_token(token, *found, reason, seconds)
-        if all(row.finished for row in rows):
-            return
+    with closing(loaded.batcher.steps(first[0][:, None], cache, choose)) as following:
+        for count, (drawn, logprobs) in enumerate(chain([first], following), 1):
+            if count > 1 and clock.finish_reason():
+                break
+            reason: FinishReason | None = clock.finish_reason()
+            if count >= request.max_new_tokens:
+                reason = reason or "length"
+            if len(prompt) + count > context:
+                reason = reason or "context"
+            seconds = clock.seconds()
+            for row, token, found in zip(rows, drawn.tolist(), logprobs, strict=True):
+                if not row.finished:
+                    yield row.add_token(token, *found, reason, seconds)
+            # before the next token is asked for, which might have to be computed
+            if all(row.finished for row in rows) or clock.finish_reason():
+                break
+    yield from (row.end(clock.finish_reason(), clock.seconds()) for row in rows if not row.finished)
 
 
 def prompt_tokens(loaded: LoadedModel, request: GenerationRequest) -> tuple[Tensor, int]:

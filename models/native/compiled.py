@@ -1,4 +1,4 @@
-"""Compiled code of the step: loaded from its cache or, in a process of its own, compiled anew.
+"""Compiled code of the step and of the draw: loaded from its cache or, in a process of its own, compiled anew.
 
 GPTDESK_KERNELS chooses: `torch`, never the compiled step; `native`, always, compiled first if need be; `auto`, if the
 code of all precisions is in the cache when a process makes its first engine. That is decided once for the process: both
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,11 @@ PRECISION_KINDS = {
 
 @dataclass(frozen=True)
 class Code:
-    """The compiled step."""
+    """The compiled step and draw."""
 
     step: Any
+    draw: Any  # of a token from logits
+    draw_steps: Mapping[str, int]  # of its chains, by the names of samplers
     _counters: int  # int64 of a layer's counters
     _more: int  # and of the rest
     panel: int  # floats that each thread needs to widen weights
@@ -253,12 +256,14 @@ def _specialize(precision: str, folder: str) -> Code:
     """Return the step, compiled for a precision by numba or loaded from its cache in `folder`."""
     numba = importlib.import_module("numba")
     numba.config.CACHE_DIR = folder  # read when the modules below are imported
-    names = ("step", "threads", "product")
-    step, threads, product = (importlib.import_module(f"models.native.{name}") for name in names)
-    code = Code(step.step, step.PHASES * threads.COUNTERS, step.OTHER_PHASES * threads.COUNTERS, product.PANEL)
+    names = ("step", "draw", "threads", "product")
+    step, draw, threads, product = (importlib.import_module(f"models.native.{name}") for name in names)
+    counters = step.PHASES * threads.COUNTERS, step.OTHER_PHASES * threads.COUNTERS
+    code = Code(step.step, draw.draw, draw.STEPS, *counters, product.PANEL)
     one, two = numba.int64[::1], numba.int64[:, ::1]
     kinds = [numba.typeof(_kind(name)) for name in PRECISION_KINDS[precision]]
     step.step.compile((numba.int64, numba.int64, one, one, one, two, one, two, two, one, numba.float32, *kinds))
+    draw.draw.compile((numba.float32[:, ::1], one, numba.float64[::1], one, one))
     return code
 
 

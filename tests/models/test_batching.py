@@ -1,6 +1,7 @@
 """Continuous batching: requests that compute together have the bits that they have alone, and no fault spreads."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from gptdesk.generation import GenerationEvent, GenerationRequest, GenerationStep, generate
-from models.batching import Batcher, Chooser
+from models.batching import ENOUGH, LONGEST_WAIT, MOST_AHEAD, Batcher, Chooser
 from models.cache import KVCache
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
@@ -48,9 +49,11 @@ class Recorded(Engine):
     sizes: list[int]
     crowd: threading.Event | None = None
     fault: Exception | None = None  # of the next step of several parts
+    seconds = 0.0  # that a step takes at least
 
     def step(self, parts):  # type: ignore[no-untyped-def]
         self.sizes.append(len(parts))
+        time.sleep(self.seconds)
         if self.crowd is not None:
             self.crowd.wait(10)
         if self.fault is not None and len(parts) > 1:
@@ -92,7 +95,7 @@ def test_same_bits_together_as_alone(loaded: LoadedModel) -> None:
             late.wait(10)
         own = stop if i == 5 else None
         found = []
-        with closing(generate(loaded, REQUESTS[i], stop=own)) as events:  # type: ignore[type-var]
+        with closing(generate(loaded, REQUESTS[i], stop=own)) as events:
             for event in events:
                 found += steps(iter([event]))
                 if len(found) == 6:
@@ -146,6 +149,76 @@ def test_a_generation_is_carried_on_without_its_thread(loaded: LoadedModel) -> N
     assert list(islice(failing, 3)) == expected[:3]
     with pytest.raises(ValueError, match="nothing can be drawn"):
         next(failing)
+    assert not batcher._busy
+    assert not batcher._waiting
+
+
+class Counted(Chooser[int]):
+    """Chooser of zeros that counts its calls and ends after `most`."""
+
+    def __init__(self, most: int) -> None:
+        self.calls, self.most = 0, most
+
+    def __call__(self, logits: torch.Tensor) -> int:
+        self.calls += 1
+        return 0
+
+    def following(self, choice: int) -> torch.Tensor | None:
+        return torch.zeros(1, 1, dtype=torch.int64) if self.calls < self.most else None
+
+
+def test_nobody_drops_out_of_a_step_while_its_thread_takes_choices(loaded: LoadedModel) -> None:
+    """Steps longer than threads wait are computed for all: each thread is woken, and computed meanwhile."""
+    engine, batcher, together = loaded.model, loaded.batcher, threading.Barrier(4)
+    assert isinstance(engine, Recorded)
+    engine.seconds = 1.5 * LONGEST_WAIT
+
+    def run(_: int) -> int:
+        together.wait(10)
+        return len(list(batcher.steps(torch.zeros(1, 1, dtype=torch.int64), KVCache(CONFIG), Counted(20))))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == [20] * 4
+    assert sum(engine.sizes) == 80
+    assert len(engine.sizes) <= 25
+
+
+def test_a_generation_whose_choices_nobody_takes_pauses_and_leaves_nothing(loaded: LoadedModel) -> None:
+    batcher, first = loaded.batcher, torch.zeros(1, 1, dtype=torch.int64)
+    held, other = Counted(60), Counted(60)
+    steps = batcher.steps(first, KVCache(CONFIG), held)
+    next(steps)
+    assert len(list(batcher.steps(first, KVCache(CONFIG), other))) == 60
+    assert MOST_AHEAD <= held.calls <= ENOUGH + MOST_AHEAD
+    assert len(batcher._waiting) == 1
+    steps.close()
+    assert not batcher._waiting
+    before = held.calls
+    assert len(list(batcher.steps(first, KVCache(CONFIG), Counted(30)))) == 30
+    assert held.calls == before
+
+
+def test_a_thread_that_leads_does_not_keep_others_waiting_while_it_takes_choices(loaded: LoadedModel) -> None:
+    """Some read slowly, one reads two generations in turn: nobody who is to lead waits for somebody else."""
+    batcher, token = loaded.batcher, torch.zeros(1, 1, dtype=torch.int64)
+
+    def read_slowly(_: int) -> int:
+        count = 0
+        for _ in batcher.steps(token, KVCache(CONFIG), Counted(60)):
+            count += 1
+            if count % 8 == 0:
+                time.sleep(0.002)
+        return count
+
+    def read_two() -> int:
+        pair = [batcher.steps(token, KVCache(CONFIG), Counted(60)) for _ in range(2)]
+        return sum(1 for choices in zip(*pair, strict=True) for _ in choices)
+
+    for _ in range(10):
+        with ThreadPoolExecutor(5) as pool:
+            slow, two = pool.map(read_slowly, range(4)), pool.submit(read_two)
+            assert two.result(timeout=60) == 120
+            assert list(slow) == [60] * 4
     assert not batcher._busy
     assert not batcher._waiting
 
