@@ -90,6 +90,7 @@ def watched_page(browser: "sync_api.Browser", desk: RunningDesk) -> Iterator["sy
     finally:
         for event, watch in watching.items():
             page.remove_listener(event, watch)
+        page.unroute_all(behavior="ignoreErrors")  # of a test that failed
         page.goto("about:blank")
         _wait_until_idle(desk)  # what it still saves would be the next test's state
     assert errors == []
@@ -103,8 +104,16 @@ def _wait_until_idle(desk: RunningDesk) -> None:
         for _ in range(50):
             before = sum(process.cpu_times()[:2])
             time.sleep(0.06)
-            if sum(process.cpu_times()[:2]) - before < 0.015:
+            if sum(process.cpu_times()[:2]) - before < 0.015 and not _is_writing(process):
                 return
+
+
+def _is_writing(process: psutil.Process) -> bool:
+    """Return whether a thread waits for the disk, as one does that saves without computing."""
+    with suppress(OSError):
+        threads = Path(f"/proc/{process.pid}/task").glob("*/stat")
+        return any(one.read_text().rpartition(")")[2].split()[0] == "D" for one in threads)
+    return False
 
 
 def _is_ours(url: str, desk: RunningDesk) -> bool:
@@ -116,6 +125,36 @@ def open_page(page: "sync_api.Page", desk: RunningDesk) -> None:
     page.goto(desk.url)
     page.locator("#generate").wait_for()
     page.locator("html.appeared").wait_for()
+
+
+@contextmanager
+def answered(page: "sync_api.Page") -> Iterator[None]:
+    """Wait at the end of the block until all that the page asked for within it is answered and shown."""
+    asked: list[sync_api.Request] = []
+    page.on("request", asked.append)
+    yield
+    page.wait_for_timeout(200)
+    page.remove_listener("request", asked.append)
+    for request in asked:
+        if response := request.response():
+            response.finished()
+    page.wait_for_timeout(100)
+
+
+def open_tab(page: "sync_api.Page", name: str) -> None:
+    """Open a tab, and wait for the answers to what that asks for: they draw anew what is done meanwhile."""
+    with answered(page):
+        page.get_by_role("tab", name=name).click()
+
+
+def until_saved(page: "sync_api.Page", home: Path, text: str) -> None:
+    """Wait until this is in the browser's own file, which is written after page.json and is read first."""
+    for _ in range(150):
+        files = sorted((home / "browsers").glob("*.json"), key=lambda file: file.stat().st_mtime)
+        if files and text in files[-1].read_text("utf-8"):
+            return page.wait_for_timeout(200)
+        page.wait_for_timeout(200)
+    raise AssertionError(f"{text} was not saved within 30 s")
 
 
 def choose(page: "sync_api.Page", name: str, value: str) -> None:
@@ -134,7 +173,7 @@ def choose(page: "sync_api.Page", name: str, value: str) -> None:
 def put(page: "sync_api.Page", name: str, value: object) -> None:
     """Type a number into the box of a slider or number field."""
     box = page.locator(f"#{name} input[type=number]")
-    for _ in range(2):
+    for _ in range(6):
         box.fill(str(value))
         box.press("Tab")
         if box.input_value() == str(value):
@@ -153,3 +192,9 @@ def unfold(page: "sync_api.Page", name: str) -> None:
     heading = page.locator(f"#{name} > button")
     if "open" not in (heading.get_attribute("class") or "").split():
         heading.click()
+        settle(page)
+
+
+def settle(page: "sync_api.Page") -> None:
+    """Wait until what was just opened has its first values, which come two frames later."""
+    page.evaluate("() => new Promise(d => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(d, 50))))")

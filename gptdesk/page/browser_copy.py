@@ -30,7 +30,8 @@ READ = """() => {
 
 # The texts are read off the page, whatever has changed them: a generation, a hand, Undo or Keep. Nothing is written
 # before something has changed since the page was restored. A browser may refuse its storage, or have no room in it.
-# The settings are those of the last event of a widget, at first those of the copy.
+# The settings are those of the last event of a widget, at first those of the copy; the prompt is read off the page,
+# too, whose event may come too late for a page that is left at once.
 # What is too long is left out: a setting, and of the texts the first ones, as what is continued or added comes last.
 SCRIPT = (
     """<script>
@@ -59,7 +60,8 @@ SCRIPT = (
   const look = () => {
     const boxes = [...document.querySelectorAll(".text-card textarea")];
     if (isCleared || !boxes.length || !document.documentElement.matches(".appeared")) return;
-    const copy = {settings: {...settings}, texts: boxes.map(box => box.value)}, now = JSON.stringify(copy);
+    const prompt = "prompt" in settings ? {prompt: document.querySelector("#prompt textarea").value} : {};
+    const copy = {settings: {...settings, ...prompt}, texts: boxes.map(box => box.value)}, now = JSON.stringify(copy);
     if (seen === null) tell(attempt(() => localStorage.getItem("KEY")));
     else if (now !== seen) write(copy);
     seen = now;

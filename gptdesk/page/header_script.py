@@ -108,7 +108,11 @@ HEADER_SCRIPT = """<script>
   const hold = () => {
     const tabs = one("#tabs");
     if (document.documentElement.matches(".appeared")) return;
-    if (!tabs) return void setTimeout(hold, 50);
+    if (!tabs) return void new MutationObserver((_, looking) => {
+      if (!one("#tabs")) return;
+      looking.disconnect();
+      hold();
+    }).observe(document, {subtree: true, childList: true});
     focused = document.activeElement;
     tabs.inert = true;
   };
@@ -118,7 +122,14 @@ HEADER_SCRIPT = """<script>
     hasGivenUp = true;
     holdViews();
   }, GIVES_UP);
-  let wasRunning = false, wasTraining = false, isThemed = false;
+  let wasRunning = false;
+  new MutationObserver(() => {  // at once: a short text ends before one would look twice
+    const stop = one("#stop"), live = one("#live");
+    const isRunning = Boolean(stop && !stop.disabled);  // also while another tab is open
+    if (live && isRunning !== wasRunning) live.textContent = say(isRunning ? "Generating." : "Generation ended.");
+    wasRunning = isRunning;
+  }).observe(document, {subtree: true, attributeFilter: ["disabled"]});
+  let wasTraining = false, isThemed = false;
   setInterval(() => {
     if (!isThemed && one("#theme-button")) { applyTheme(); isThemed = true; }
     showModel();
@@ -138,10 +149,7 @@ HEADER_SCRIPT = """<script>
       if (block.scrollWidth > block.clientWidth && overflowX !== "visible"
         || block.scrollHeight > block.clientHeight && overflowY !== "visible") block.tabIndex = 0;
     }
-    const stop = one("#stop"), live = one("#live");
-    const isRunning = Boolean(stop && !stop.disabled);  // also while another tab is open
-    if (live && isRunning !== wasRunning) live.textContent = say(isRunning ? "Generating." : "Generation ended.");
-    wasRunning = isRunning;
+    const live = one("#live");
     const isTraining = Boolean(one("#training-pill"));
     if (live && isTraining !== wasTraining)
       live.textContent = say(isTraining ? "Training started." : "Training ended.");

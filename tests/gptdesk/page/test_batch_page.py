@@ -20,7 +20,7 @@ from gptdesk.page.tabs.batch.grid_table import Block, grid_html, merged_blocks
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
 IMAGE = "<img src=x onerror=pwned=1>"
-ROWS = 40
+ROWS = 200
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, open_page, put, unfold, watched_page
+from page_checks import (
+    NEEDS_BROWSER,
+    WINDOW,
+    RunningDesk,
+    answered,
+    choose,
+    open_page,
+    put,
+    settle,
+    unfold,
+    watched_page,
+)
 
 from gptdesk.starter import CHECKPOINT
 from models.checkpoint import About, Checkpoint, save_checkpoint
@@ -55,10 +66,19 @@ def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator
 def compare(page: "sync_api.Page", view: str = "Watch") -> None:
     page.get_by_role("tab", name="Compare").click()
     page.get_by_role("tab", name=view).click()
+    settle(page)
+
+
+def choose_side(page: "sync_api.Page", letter: str, model: str, precision: str = "float32") -> None:
+    """Choose a model, and its precision once those that it has are listed, of which one is chosen then."""
+    with answered(page):
+        choose(page, f"compare-{letter}-model", model)
+    choose(page, f"compare-{letter}-precision", precision)
 
 
 def set_tokens(page: "sync_api.Page", count: int) -> None:
     page.locator("#compare-parameters button").first.click()
+    settle(page)
     put(page, "compare-max-new-tokens", count)
     page.locator("#compare-parameters button").first.click()
 
@@ -78,8 +98,7 @@ def pane(page: "sync_api.Page", name: str) -> str:
 
 
 def test_both_sides_write_and_the_first_difference_is_marked(page: "sync_api.Page") -> None:
-    choose(page, "compare-b-model", "damaged")
-    choose(page, "compare-b-precision", "float32")
+    choose_side(page, "b", "damaged")
     page.locator("#compare-prompt textarea").fill("Once upon a time")
     said = run(page, "watch", "Ended")
     assert "max new tokens reached" in said
@@ -185,8 +204,7 @@ def save(page: "sync_api.Page", name: str, folder: Path) -> bytes:
 
 
 def test_the_strip_shows_what_both_expected(page: "sync_api.Page") -> None:
-    choose(page, "compare-b-model", "damaged")
-    choose(page, "compare-b-precision", "float32")
+    choose_side(page, "b", "damaged")
     compare(page, "Measure")
     put(page, "repeats", 1)
     run(page, "measure", "Measured")  # by the starter's own held-out stories
@@ -222,7 +240,7 @@ def test_stop_ends_what_runs_and_keeps_what_is_there(page: "sync_api.Page") -> N
     page.locator("#measure").click()
     sync_api.expect(page.locator("#measure-line")).to_contain_text("easuring")
     page.locator("#measure-stop").click()
-    sync_api.expect(page.locator("#measure-line")).to_contain_text("You stopped it", timeout=10_000)
+    sync_api.expect(page.locator("#measure-line")).to_contain_text("You stopped it")
     sync_api.expect(page.locator("#measure")).to_be_enabled()
 
 
@@ -248,8 +266,7 @@ def test_a_reload_during_a_measurement_leaves_the_desk_usable(browser: "sync_api
 
 
 def test_five_blind_rounds_are_counted(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:
-    choose(page, "compare-b-model", "damaged")
-    choose(page, "compare-b-precision", "float32")
+    choose_side(page, "b", "damaged")
     set_tokens(page, 30)
     compare(page, "Blind test")
     expected = {"starter": 0, "damaged": 0, "ties": 0}
@@ -367,8 +384,7 @@ def test_rounds_are_numbered_equal_texts_not_voted_on_and_votes_reset(page: "syn
     for vote in ("left", "tie", "right"):
         sync_api.expect(page.locator(f"#vote-{vote}")).to_be_disabled()
     assert not (home / "votes.json").exists()
-    choose(page, "compare-b-model", "letters")
-    choose(page, "compare-b-precision", "float32")
+    choose_side(page, "b", "letters")
     for number in (1, 2):
         run(page, "blind", f"Round {number}: which one is better?")
         page.locator("#vote-left").click()
@@ -403,8 +419,7 @@ def test_models_too_large_together_are_loaded_in_turn(browser: "sync_api.Browser
         compare(page)
         page.locator("#compare-third input").check()
         for letter, name in zip("abc", ("one", "two", "three"), strict=True):
-            choose(page, f"compare-{letter}-model", name)
-            choose(page, f"compare-{letter}-precision", "float32")
+            choose_side(page, letter, name)
         set_tokens(page, 5)
         run(page, "watch", "Ended")
         assert all(pane(page, f"watch-{i}") for i in (1, 2, 3))

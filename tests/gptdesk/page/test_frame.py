@@ -43,7 +43,8 @@ def faults_of_axe(page: "sync_api.Page", where: str) -> list[str]:
         for size in (WINDOW, PHONE):
             page.set_viewport_size(size)
             page.wait_for_timeout(600)  # the page's script names what is new twice a second
-            page.wait_for_function("() => !document.querySelector('.tabs :is(h3, h4):not([aria-level])')")
+            page.wait_for_function("""() => !document.querySelector('.tabs :is(h3, h4):not([aria-level])')
+              && ![...document.querySelectorAll('[role=tabpanel][inert]')].some(view => view.checkVisibility())""")
             faults += [f"{where}, {theme}, {size['width']}: {fault}" for fault in page.evaluate(RULES)]
     page.set_viewport_size(WINDOW)
     return faults
@@ -73,7 +74,6 @@ def test_no_view_violates_a_rule_of_axe(page: "sync_api.Page") -> None:
     titles = page.locator("[role=tab][data-tab-id]").evaluate_all("tabs => tabs.map(tab => tab.dataset.tabId)")
     titles = list(dict.fromkeys(titles))
     assert {"Generate", "Compare", "Train", "Models", "History"} <= set(titles)
-    faults = []
     for title in titles:
         page.evaluate("title => document.querySelector(`[role=tab][data-tab-id='${title}']`).click()", title)
         faults += faults_of_axe(page, title)

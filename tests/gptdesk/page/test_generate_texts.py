@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, details, open_page, put, unfold
+from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, details, open_page, put, unfold, until_saved
 
 from gptdesk.history import History
 from models.checkpoint import About, save_checkpoint
@@ -51,9 +51,8 @@ def texts(page: "sync_api.Page") -> list[str]:
 
 def run(page: "sync_api.Page", button: str = "generate") -> list[str]:
     """Press a button, wait for the end of the generation, and return the texts."""
-    sync_api.expect(page.locator(f"#{button}")).to_be_enabled()  # a key would not wait for that
     page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
-    page.locator(f"#{button}").press("Enter")  # a click so soon after an end was meant for Stop
+    page.locator(f"#{button}").click()  # a key would not wait until it is shown and can be pressed
     sync_api.expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:", timeout=60_000)
     sync_api.expect(page.locator("#generate")).to_be_enabled()
     return texts(page)
@@ -109,7 +108,7 @@ def test_continue_extends_the_chosen_text_alone_and_undo_goes_back(page: "sync_a
     sync_api.expect(page.locator("#undo")).to_be_disabled()
 
 
-def test_a_reload_brings_back_cards_labels_edits_and_undo(page: "sync_api.Page", desk: RunningDesk) -> None:
+def test_a_reload_brings_back_cards_labels_edits_and_undo(page: "sync_api.Page", desk: RunningDesk, home: Path) -> None:
     first, second, third = three(page)
     box = page.locator("#text-2 textarea")
     box.focus()
@@ -117,15 +116,17 @@ def test_a_reload_brings_back_cards_labels_edits_and_undo(page: "sync_api.Page",
     for _ in range(3):
         box.press("Backspace")  # which Gradio does not take for input
     edited = second[:-3]
-    page.wait_for_timeout(900)
+    until_saved(page, home, json.dumps(edited))
     open_page(page, desk)
     sync_api.expect(page.locator("#text-2 textarea")).to_have_value(edited)
     assert texts(page) == [first, edited, third]
     assert labels(page) == ["Text 1", "Text 2", "Text 3"]
     assert run(page, "continue-3")[2].startswith(third)
-    for _ in range(2):
-        page.locator("#undo").click()
-        page.wait_for_timeout(300)
+    page.locator("#undo").click()
+    sync_api.expect(page.locator("#text-3 textarea")).to_have_value(third)
+    page.locator("#undo").click()
+    sync_api.expect(page.locator("#text-2")).to_be_hidden()
+    sync_api.expect(page.locator("#text-1 textarea")).to_have_value("")
     assert texts(page) == [""]
 
 
@@ -208,6 +209,7 @@ def test_an_example_can_be_taken_back(page: "sync_api.Page") -> None:
     prompt(page).press_sequentially(own)
     page.get_by_role("button", name=EXAMPLE).click()
     sync_api.expect(prompt(page)).to_have_value(EXAMPLE)
+    sync_api.expect(page.locator("#undo")).to_be_enabled()  # its event has ended
     page.keyboard.press("Control+z")
     sync_api.expect(prompt(page)).to_have_value(own)
     page.get_by_role("button", name=EXAMPLE).click()
@@ -287,7 +289,7 @@ def test_numbers_that_are_cleared_or_out_of_range(page: "sync_api.Page") -> None
         sync_api.expect(page.locator(f"#{name} .range-note")).to_have_count(0)
 
 
-def test_the_most_new_tokens_follow_the_model(page: "sync_api.Page", desk: RunningDesk) -> None:
+def test_the_most_new_tokens_follow_the_model(page: "sync_api.Page", desk: RunningDesk, home: Path) -> None:
     most = page.locator("#max-new-tokens input[type=range]")
     sync_api.expect(most).to_have_attribute("max", "256")
     choose(page, "model", "short")
@@ -297,7 +299,7 @@ def test_the_most_new_tokens_follow_the_model(page: "sync_api.Page", desk: Runni
     choose(page, "model", "slow")
     sync_api.expect(most).to_have_attribute("max", "1000")
     put(page, "max-new-tokens", 900)
-    page.wait_for_timeout(2_000)  # until it is saved, also by a busy machine: a request cut off is an error of the page
+    until_saved(page, home, '"max_new_tokens": 900')
     open_page(page, desk)
     sync_api.expect(number(page, "max-new-tokens")).to_have_value("900")
 
@@ -407,7 +409,7 @@ def test_a_moved_sampler_keeps_the_seed_for_one_text_and_marks_the_preset(
     sync_api.expect(new_seed).not_to_be_checked()
     note, kept = page.locator("#seed-note"), "The next text uses the same seed"
     sync_api.expect(note).to_contain_text(kept)
-    page.wait_for_timeout(900)  # until it is saved
+    until_saved(page, home, f'"kept_seed": "{drawn}"')
     open_page(page, desk)
     sync_api.expect(note).to_contain_text(kept)
     run(page)
@@ -526,6 +528,7 @@ def test_stop_takes_the_place_of_generate_and_the_focus(page: "sync_api.Page") -
     sync_api.expect(live).to_have_text("Generation ended.")
     sync_api.expect(stop).to_be_hidden()
     again = page.locator("#continue-1")
+    sync_api.expect(again).to_be_visible()
     again.focus()
     page.keyboard.press("Enter")
     sync_api.expect(stop).to_be_focused()
@@ -559,6 +562,9 @@ def test_tokens_of_a_text_are_explained_and_branched_from(page: "sync_api.Page")
     expect(redrawn).to_be_hidden()
     put(page, "temperature", 0.2)
     expect(table.first).not_to_have_text(cells, use_inner_text=True)
+    put(page, "temperature", 0.8)
+    expect(table.first).to_have_text(cells, use_inner_text=True)
+    expect(redrawn).to_contain_text("this seed writes the same text.")
     # and so does the text: the first token that is drawn otherwise is crossed out, and those after it are marked
     put(page, "top-k", 1)
     expect(redrawn).to_contain_text("this seed writes the same text up to token")
@@ -569,8 +575,8 @@ def test_tokens_of_a_text_are_explained_and_branched_from(page: "sync_api.Page")
     expect(redrawn).to_contain_text(f"up to token {first}, then")
     assert lines[first + 1 : 17] == ["underline"] * (16 - first)
     put(page, "top-k", 50)
-    put(page, "temperature", 0.8)
     expect(redrawn).to_contain_text("this seed writes the same text.")
+    expect(table.first).to_have_text(cells, use_inner_text=True)
     page.locator("#token-search input, #token-search textarea").first.fill("Q")
     expect(page.locator(".token-table tbody").get_by_text("Q", exact=True)).to_have_count(1)
     other = page.locator(".token-table tr:not(.own) .branches").first
@@ -743,10 +749,11 @@ def test_branches_are_a_tree_that_keys_walk_and_a_reload_finds(page: "sync_api.P
     expect(items).to_have_count(left)
     expect(head).to_contain_text(level)
     page.set_viewport_size({"width": 390, "height": 844})  # the open text stays in the middle
-    page.wait_for_timeout(400)
-    boxes = [open_item.bounding_box(), page.locator(".tree-scroll").bounding_box()]
-    middles = [box["x"] + box["width"] / 2 for box in boxes if box]
-    assert abs(middles[0] - middles[1]) < 20
+    page.wait_for_function("""() => {
+      const middles = [".tree-items [aria-selected=true]", ".tree-scroll"]
+        .map(one => document.querySelector(one).getBoundingClientRect()).map(box => box.x + box.width / 2);
+      return Math.abs(middles[0] - middles[1]) < 20;
+    }""")
     page.set_viewport_size(WINDOW)
     # also from the History tab, at the text that is chosen there
     page.get_by_role("tab", name="History").click()

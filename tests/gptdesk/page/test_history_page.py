@@ -165,6 +165,7 @@ def test_ratings_notes_deletion_and_export(page: "sync_api.Page") -> None:
     search(page, "remarkable")
     sync_api.expect(listed).to_have_count(1)
     search(page, "")
+    sync_api.expect(listed).to_have_count(30)
     choose(page, "history-rating", "liked")
     sync_api.expect(listed).to_have_count(1)
     choose(page, "history-format", "json")

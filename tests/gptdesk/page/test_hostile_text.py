@@ -190,6 +190,7 @@ def test_nothing_runs_and_nothing_is_fetched(page: "sync_api.Page", desk: Runnin
     sync_api.expect(page.locator("#train-line")).to_contain_text("⚠", timeout=60_000)
     unharmed(page, "the name of a file and of a run")
 
+    page.wait_for_timeout(500)  # until the stream of the event is closed
     open_page(page, desk)  # with all that was remembered
     page.wait_for_timeout(500)
     unharmed(page, "the page once more")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from format_checks import CHARACTERS, C, FusedGPT, H, L, T, V, difference, write_characters
 from hub_checks import FakeHub, repository, serving_hub
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, unfold, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, settle, unfold, watched_page
 
 from models.checkpoint import Checkpoint
 
@@ -117,6 +117,7 @@ def test_missing_numbers_are_asked_for_and_broken_files_refused(
     form.start()
     form.expect("It does not say how many heads it has and which activation")
     sync_api.expect(heads).to_be_visible()
+    settle(page)
     assert int(heads.input_value()) in (1, 2, 4)
     heads.fill(str(H))
     choose(page, "models-import-activation", "gelu_tanh")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, open_page, put
+from page_checks import NEEDS_BROWSER, open_page, put, settle
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
@@ -19,6 +19,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_view(page: "sync_api.Page", name: str) -> None:
     page.get_by_role("tab", name="Learn").click()
     page.get_by_role("tab", name=name).click()
+    settle(page)
 
 
 def test_a_model_is_looked_into_its_tokens_and_its_bits(page: "sync_api.Page") -> None:
@@ -69,9 +70,11 @@ def test_a_lesson_is_finished_and_remembered(page: "sync_api.Page", desk: object
         for answer in page.locator("#lesson-answer label").all():
             answer.click()
             page.locator("#lesson-check").click()
-            page.wait_for_timeout(400)
-            if page.locator("#lesson-next").is_enabled():
-                break
+            try:
+                expect(page.locator("#lesson-next")).to_be_enabled(timeout=3_000)
+            except AssertionError:  # not that one
+                continue
+            break
         expect(page.locator("#lesson-verdict .right")).to_be_visible()
         page.locator("#lesson-next").click()
     expect(page.locator("#lesson-start-line")).to_contain_text("3 of 3 tasks solved")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, unfold, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_tab, unfold, watched_page
 from training_checks import ended_run
 
 from models.checkpoint import Checkpoint
@@ -32,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
 def page(browser: "sync_api.Browser", desk: RunningDesk, home: Path) -> Iterator["sync_api.Page"]:
     (home / "page.json").unlink(missing_ok=True)
     with watched_page(browser, desk) as page:
-        page.get_by_role("tab", name="Models").click()
+        open_tab(page, "Models")
         sync_api.expect(page.locator("#models-table")).to_contain_text("tiny")
         yield page
 
@@ -82,6 +82,7 @@ def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", 
     page.locator("#models-new-name input").fill("tiny")
     page.locator("#models-rename").click()
     sync_api.expect(page.get_by_text("there is a model tiny already")).to_be_visible()
+    page.wait_for_timeout(500)  # until the event of the message has ended
     page.locator("#models-new-name input").fill("another")
     page.locator("#models-rename").click()
     sync_api.expect(page.locator("#models-chosen input")).to_have_value("another")
@@ -93,7 +94,7 @@ def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", 
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Generate").click()
     choose(page, "model", "another")
-    page.get_by_role("tab", name="Models").click()
+    open_tab(page, "Models")
 
     page.locator("#models-remove").click()
     really = page.locator("#models-really")
@@ -133,7 +134,7 @@ def test_the_recipe_of_a_model_fills_the_form_of_a_run_that_is_gone(
     recipe = {"run": "gone", "model": {"preset": "tiny"}, "split": {}, "training": {"steps": 777}, "text": "0" * 64}
     about.write_text(json.dumps(json.loads(about.read_text("utf-8")) | {"recipe": recipe | {"files": ["abc"]}}))
     page.get_by_role("tab", name="Generate").click()
-    page.get_by_role("tab", name="Models").click()
+    open_tab(page, "Models")
     expect(page.locator("#models-table")).to_contain_text("kept")
     choose(page, "models-chosen", "kept")
     page.locator("#models-again").click()
@@ -161,7 +162,7 @@ def test_a_run_has_two_names_in_the_lists_and_its_checkpoints_are_reached_by_the
     options = page.locator("#compare-a-model").get_by_role("option").filter(has_text="book")
     expect(options).to_have_count(2)
     page.keyboard.press("Escape")
-    page.get_by_role("tab", name="Models").click()
+    open_tab(page, "Models")
     page.get_by_label("Show all checkpoints of runs").uncheck()
     expect(rows).to_have_count(3)  # the chosen one stays
     page.get_by_role("button", name="Generate with it").click()

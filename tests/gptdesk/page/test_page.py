@@ -47,7 +47,7 @@ def figures(page: "sync_api.Page") -> str:
 def generate(page: "sync_api.Page", prompt: str) -> str:
     page.locator("#prompt textarea").fill(prompt)
     before = figures(page)
-    page.locator("#generate").press("Enter")  # a click so soon after an end was meant for Stop
+    page.locator("#generate").click()
     finished(page, before)
     return text(page)
 
@@ -210,6 +210,8 @@ def test_mistakes_are_one_sentence_and_lose_nothing(page: "sync_api.Page") -> No
     choose(page, "preset", "Balanced")
     for name, value, words in (("temperature", "-1", "temperature must be"), ("max-new-tokens", "0", "max_new_tokens")):
         box = page.locator(f"#{name} input[type=number]")
+        sync_api.expect(page.locator("#generate")).to_be_enabled()
+        page.wait_for_timeout(500)  # until the event before has ended
         box.fill(value)
         page.keyboard.press("Control+Enter")
         sync_api.expect(page.locator("#figures")).to_contain_text(words)
@@ -304,8 +306,11 @@ def test_a_closed_page_ends_its_generation(browser: "sync_api.Browser", desk: Ru
     page.locator("#stop").click()
     sync_api.expect(page.locator("#figures")).to_contain_text("you stopped it", timeout=30_000)
     process = psutil.Process(desk.process.pid)
-    page.wait_for_timeout(1_500)
-    before = sum(process.cpu_times()[:2])
-    page.wait_for_timeout(1_000)
-    assert sum(process.cpu_times()[:2]) - before < 0.5  # seconds: nothing is computed for the pages that were closed
+    for _ in range(8):
+        before = sum(process.cpu_times()[:2])
+        page.wait_for_timeout(1_000)
+        if sum(process.cpu_times()[:2]) - before < 0.5:  # seconds
+            break
+    else:
+        raise AssertionError("something is computed for the pages that were closed")
     page.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from page_checks import HIDDEN, NEEDS_BROWSER, WINDOW, RunningDesk, choose, open_page, put
+from page_checks import HIDDEN, NEEDS_BROWSER, WINDOW, RunningDesk, choose, open_page, put, settle
 
 from benchmarks.visitor import Visitor
 from models.checkpoint import About, save_checkpoint
@@ -76,7 +76,7 @@ def prompt(page: "sync_api.Page") -> "sync_api.Locator":
 def run(page: "sync_api.Page", button: str = "generate") -> list[str]:
     """Press a button, wait for the end of the generation, and return the texts."""
     page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
-    page.locator(f"#{button}").press("Enter")
+    page.locator(f"#{button}").click()
     sync_api.expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:", timeout=60_000)
     sync_api.expect(page.locator("#generate")).to_be_enabled()
     return texts(page)
@@ -143,7 +143,7 @@ def test_a_reload_in_the_middle_of_a_text_keeps_it_so_far(
     now = texts(page)
     assert [text[: len(before)] for text, before in zip(now, seen, strict=True)] == seen
     page.locator("#text-1 textarea").fill("Edited by hand")
-    page.wait_for_timeout(800)
+    page.wait_for_function("localStorage.getItem('gptdesk-visitor')?.includes('Edited by hand')")
     page.close()  # as when a phone kills the tab
     page = context.new_page()
     open_restored(page, desk)
@@ -330,11 +330,13 @@ def test_learn_is_bounded_shows_text_as_text_and_keeps_nothing(
     assert "train-text" not in page.content()  # the script of a form that is not there
     page.get_by_role("tab", name="Learn").click()
     page.get_by_role("tab", name="Inside the model").click()
+    settle(page)
     page.locator("#inside-text textarea").fill(f"{HOSTILE} " * 30)
     page.locator("#inside-show").click()
     expect(page.locator(".words button").first).to_be_visible(**slow)
     assert page.locator("#inside-maps .words button").count() == 64
     page.get_by_role("tab", name="Tokenizer").click()
+    settle(page)
     page.locator("#tokens-text :is(input, textarea)").fill(HOSTILE)
     page.locator("#tokens-show").click()
     expect(page.locator("#tokens-chips")).to_contain_text("<")

@@ -41,6 +41,7 @@ def test_options_are_saved_for_the_next_start(page: "sync_api.Page", home: Path,
     page.locator("#settings-memory-gb input").fill("-1")
     page.locator("#settings-save").click()
     sync_api.expect(page.get_by_text("memory_gb must be greater than 0")).to_be_visible()
+    page.wait_for_timeout(500)  # until the event of the message has ended
     assert json.loads((home / "settings.json").read_text()) == {"idle_minutes": 3}
 
     page.locator("#settings-memory-gb input").fill("2")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, put, watched_page
+from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, open_tab, put, settle, watched_page
 
 from gptdesk.page.tabs.train.text_source import LONGEST_PASTED
 from gptdesk.starter.stories import stories
@@ -41,12 +41,15 @@ def fill(page: "sync_api.Page", *, name: str, text: str = TEXT, steps: int = 100
     page.locator("#train-size input").click()
     page.get_by_role("option", name=re.compile("^tiny:")).click()
     page.locator("#train-advanced > button").click()
+    settle(page)
     page.locator("#train-tokenizer input").fill("chars")
     page.locator("#train-tokenizer input").press("Tab")
     put(page, "train-steps", steps)
     page.locator("#train-more-model > button").click()
+    settle(page)
     put(page, "train-block-size", 32)
     page.locator("#train-more-training > button").click()
+    settle(page)
     for option, value in {"batch-size": 4, "evaluate-every": 50, "patience": 0, "save-every": 100}.items():
         put(page, f"train-{option}", value)
 
@@ -162,8 +165,9 @@ def test_runs_end_and_are_compared(page: "sync_api.Page", home: Path) -> None:
     sync_api.expect(told).not_to_contain_text("Batch size")
     page.locator("#runs-chosen").get_by_label("short", exact=True).uncheck()
     page.locator("#runs-table").get_by_role("button", name="short", exact=True).click()
-    says(page, "saved as short")
-    page.get_by_role("tab", name="All runs").click()
+    sync_api.expect(page.locator("#run input")).to_have_value("short")
+    sync_api.expect(page.locator("#run-state")).to_contain_text(re.compile("saved as short(?!er)"), timeout=LONG)
+    open_tab(page, "All runs")
     page.locator("#runs-delete").click()
     sync_api.expect(page.locator("#runs-really")).to_contain_text("Delete shorter with all checkpoints")
     page.locator("#runs-really").click()

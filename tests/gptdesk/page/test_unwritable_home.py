@@ -61,6 +61,7 @@ def test_texts_are_generated_and_one_sentence_says_that_nothing_is_kept(
                 page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
                 page.locator("#generate").click()
                 expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:", timeout=60_000)
+                expect(page.locator("#generate")).to_be_enabled()  # all is saved
 
             generate()
             page.get_by_role("tab", name="Batch").click()

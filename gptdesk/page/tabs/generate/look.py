@@ -192,8 +192,9 @@ CSS = """
   border-radius: 14px; padding: 6px 0 10px; box-shadow: 0 1px 3px #0000000d; }
 #canvas .block, #canvas .form { border: 0 !important; box-shadow: none; background: none; border-radius: 0; }
 #canvas .form { gap: 0; }
-#canvas textarea { border: 0; box-shadow: none !important; background: none; border-radius: 0; padding: 4px 0;
-  font-size: 1.06rem; line-height: 1.6; }
+/* in line with what lies around it, with room for the ring of the focus beside the text */
+#canvas textarea { border: 0; box-shadow: none !important; background: none; border-radius: 4px; padding: 4px 8px;
+  margin: 0 -8px; width: calc(100% + 16px); font-size: 1.06rem; line-height: 1.6; }
 #canvas :is(#prompt, .text-card > .form > .block, .text-card > .block) { padding: 10px 20px 4px; }
 #canvas #prompt:focus-within, #canvas .text-card:focus-within { box-shadow: inset 3px 0 var(--color-accent); }
 #canvas .note { padding: 0; margin: 0; }

@@ -113,8 +113,9 @@ class HistoryView:
         lists, entry = self._list, self._entry
         of_list, both = self._filters | {self._shown}, list(dict.fromkeys([*lists, *entry]))
         links.on_open(self._name, self._on_open, of_list, both)
-        for change in (self.words.change, self.rating.input, self.model.input):
-            change(self._show_list, of_list, lists, **(QUIETLY | LATEST))
+        # one event for all: of two, the list of the earlier one might come last
+        filters = [self.words.change, self.rating.input, self.model.input]
+        gr.on(filters, self._show_list, of_list, lists, **(QUIETLY | LATEST))
         self.newest.click(self._show_list, of_list, lists, **QUIETLY)
         self.older.click(self._on_older, of_list | {self._last}, lists, **QUIETLY)
         self.entries.input(self._on_entry, self.entries, entry, **(WITH_MESSAGES | LATEST))

@@ -98,6 +98,8 @@ const quoted = token => "“" + token.dataset.text + "”";
 const show = () => {
   const head = pressed(".head-map"), token = pressed(".words button");
   if (!head || !token) return;
+  const image = head.querySelector("img");
+  if (!image.complete) return void image.addEventListener("load", show, {once: true});
   const tokens = all(".words button"), row = tokens.indexOf(token), weight = weights();
   one(".big img").src = head.querySelector("img").src;
   one(".big img").alt = one(".big-title").textContent = head.getAttribute("aria-label");

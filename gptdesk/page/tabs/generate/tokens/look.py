@@ -135,10 +135,11 @@ SCRIPT = """<script>
 })();
 </script>"""
 
-# when a sampler changes: the server is asked only while the tokens of a text are shown
+# when a sampler changes: the server is asked for what is shown, the table of a token or the text alone
 FOLLOW = """() => {
-  if (document.querySelector("#token-view .token-view"))
-    document.querySelector("#token-chain").click();
+  const isShown = selector => document.querySelector(selector);
+  if (isShown("#token-view .token-view"))
+    document.querySelector(isShown("#token-explanation .token-table") ? "#token-chain" : "#token-text-chain").click();
 }"""
 
 CSS = """

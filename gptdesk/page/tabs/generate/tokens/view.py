@@ -55,7 +55,9 @@ class TokensView:
                 max_length=200,
                 elem_id="token-search",
             )
-        self._moved = gr.Button(visible="hidden", elem_id="token-chain")  # pressed by FOLLOW
+        # pressed by FOLLOW
+        self._moved = gr.Button(visible="hidden", elem_id="token-chain")
+        self._moved_alone = gr.Button(visible="hidden", elem_id="token-text-chain")
         self._picked = gr.Textbox(visible="hidden", elem_id="token-picked")
         self.branched = gr.Textbox(visible="hidden", elem_id="token-branched")
 
@@ -82,6 +84,7 @@ class TokensView:
         changed = self._moved.click(self._on_chain, chain, self.explanation, **latest)
         flips = changed.then(self._on_chain_flips, chain, self._heading, **latest)
         flips.then(self._on_chain_text, chain, self._redrawn.line, **latest)
+        self._moved_alone.click(self._on_chain_text, chain, self._redrawn.line, **latest)
 
     # Generations
 
@@ -252,14 +255,14 @@ class TokensView:
         return {self.explanation: self._drawn(opened, values)}
 
     def _on_chain(self, values: Values, request: gr.Request) -> Updates:
-        """Draw the table anew from its logits, if one is shown."""
+        """Draw the table anew from its logits."""
         opened = self._open.get(request.session_hash or "")
         if opened is None or opened.place is None:
             return {}
         return {self.explanation: self._drawn(opened, values)}
 
     def _on_chain_flips(self, values: Values, request: gr.Request) -> Updates:
-        """Work out the flip points anew, if a table is shown; an error is shown in place of the table."""
+        """Work out the flip points anew; an error is shown in place of the table."""
         opened = self._open.get(request.session_hash or "")
         if opened is None or opened.place is None:
             return {}
