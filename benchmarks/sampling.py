@@ -8,6 +8,8 @@ from itertools import cycle
 
 import torch
 
+from models.native.compiled import load
+from models.native_step import NativeDraw
 from samplers import Chain, build, default_chain
 
 VOCABULARY = 50_257
@@ -31,17 +33,21 @@ def cases(rows: int, vocabulary: int) -> dict[str, Callable[[], object]]:
     turns = cycle([3 * torch.randn(rows, vocabulary, generator=generator) for _ in range(DIFFERENT)])
     tokens = torch.randint(0, vocabulary, (rows, 256), generator=generator)
 
-    def drawing(*links: tuple[str, dict[str, float]]) -> Callable[[], object]:
+    def drawing(*links: tuple[str, dict[str, float]], compiled: bool = False) -> Callable[[], object]:
         chain = Chain(samplers=tuple(build(name, **options) for name, options in links)) if links else default_chain()
-        sampling = chain.start(seed=0, rows=rows)
+        code, steps = load("float32") if compiled else None, chain.steps()
+        fast = NativeDraw(code, steps) if code is not None and steps is not None else None
+        sampling = chain.start(seed=0, rows=rows, fast=fast)
         return lambda: sampling(next(turns), tokens)
 
     penalties = ("repetition_penalty", {"repetition_penalty": 1.2}), ("presence_frequency", {"presence_penalty": 0.5})
     return {
         "default chain and draw": drawing(),
+        "default chain and draw, compiled": drawing(compiled=True),
         "the same with both penalties": drawing(*penalties, ("temperature", {}), ("top_k", {}), ("top_p", {})),
         "temperature 0": drawing(("temperature", {"temperature": 0.0})),
         "temperature alone": drawing(("temperature", {})),
+        "temperature alone, compiled": drawing(("temperature", {}), compiled=True),
         "top-p 0.95 alone": drawing(("top_p", {})),
         "min-p 0.05 alone": drawing(("min_p", {"min_p": 0.05})),
         "typical 0.95 alone": drawing(("typical", {"typical_p": 0.95})),

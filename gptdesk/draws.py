@@ -14,10 +14,10 @@ from samplers import Chain, Sampling
 Drawn: TypeAlias = tuple[Tensor, list[tuple[float, Alternatives]]]  # tokens (B,) and their log-probabilities
 
 
-def start_draws(chain: Chain, engine: Engine, *, seed: int, rows: int) -> Sampling:
+def start_draws(chain: Chain, engine: Engine, *, seed: int, rows: int = 1, first: int = 0) -> Sampling:
     """Return `chain.start`, with the compiled draw of the engine if there is one for the chain."""
     steps = chain.steps()
-    return chain.start(seed=seed, rows=rows, fast=None if steps is None else engine.draw(steps))
+    return chain.start(seed=seed, rows=rows, first=first, fast=None if steps is None else engine.draw(steps))
 
 
 class Draws(Chooser[Drawn]):

@@ -129,15 +129,26 @@ def open_page(page: "sync_api.Page", desk: RunningDesk) -> None:
 
 @contextmanager
 def answered(page: "sync_api.Page") -> Iterator[None]:
-    """Wait at the end of the block until all that the page asked for within it is answered and shown."""
-    asked: list[sync_api.Request] = []
-    page.on("request", asked.append)
+    """Wait at the end of the block until what the page asked for within it is answered and shown, ten seconds at most."""
+    asked: set[sync_api.Request] = set()
+
+    def begin(request: "sync_api.Request") -> None:
+        if "/run/predict" in request.url or "/queue/data" in request.url:
+            asked.add(request)
+
+    def end(request: "sync_api.Request") -> None:
+        asked.discard(request)
+
+    watching = {"request": begin, "requestfinished": end, "requestfailed": end}
+    for event, watch in watching.items():
+        page.on(event, watch)
     yield
-    page.wait_for_timeout(200)
-    page.remove_listener("request", asked.append)
-    for request in asked:
-        if response := request.response():
-            response.finished()
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        if not asked:
+            break
+    for event, watch in watching.items():
+        page.remove_listener(event, watch)
     page.wait_for_timeout(100)
 
 

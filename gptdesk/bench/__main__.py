@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gptdesk.bench import Case, Measured, Row, step_bytes
+from gptdesk.draws import start_draws
 from gptdesk.generation import GenerationRequest, GenerationStep, generate
 from gptdesk.system.cpu_load import CpuLoad
 from models.cache import KVCache
@@ -103,7 +104,7 @@ def step_times(loaded: LoadedModel, case: Case) -> Iterator[tuple[float, float]]
     cache, logits = cache.copy(rows=case.n), logits.expand(case.n, -1)
     tokens = torch.empty(case.n, cache.capacity, dtype=torch.int64)  # (B, T)
     tokens[:, : case.prompt] = prompt
-    draw = default_chain().start(seed=0, rows=case.n)
+    draw = start_draws(default_chain(), engine, seed=0, rows=case.n)
     for length in range(case.prompt, cache.capacity):
         started = time.perf_counter()
         drawn = draw(logits, tokens[:, :length])  # (B, V) -> (B,)

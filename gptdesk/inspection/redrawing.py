@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gptdesk.draws import start_draws
 from gptdesk.inspection.next_token import read_tokens
 from models.cache import KVCache
 from models.manager import LoadedModel
@@ -39,7 +40,7 @@ def first_redrawn(
     not finite, and as a sampler.
     """
     text = torch.tensor([*given, *drawn], dtype=torch.int64)[None]  # (1, T)
-    sampling = chain.start(seed=seed, first=row)
+    sampling = start_draws(chain, loaded.model, seed=seed, first=row)
     logits, cache = read_tokens(loaded, text[0, : len(given)], capacity=max(1, text.shape[1] - 1))
     rows = _logits(loaded, text[:, len(given) : -1], logits, cache, stop)
     for step, (token, one) in enumerate(zip(drawn, rows, strict=False)):

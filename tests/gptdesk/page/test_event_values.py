@@ -83,8 +83,9 @@ def test_hostile_values_leave_no_trace(desk: RunningDesk) -> None:
     memory = threads = files = 0
     refused = accepted = 0
     for call in range(CALLS):
-        if call == CALLS // 2:  # all models and libraries that will be needed are loaded by now
-            memory, threads, files = process.memory_info().rss, process.num_threads(), process.num_fds()
+        if call <= CALLS // 2:  # all models and libraries that will be needed are loaded by then
+            memory, files = process.memory_info().rss, process.num_fds()
+            threads = max(threads, process.num_threads())  # those that wait for work come and go
         event, values = hostile_call(visitor, chance)
         answer = visitor.send(event, values)
         assert answer.status_code in (200, 400), (event["id"], values, answer.status_code, answer.text)

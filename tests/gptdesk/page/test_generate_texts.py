@@ -393,7 +393,7 @@ def test_hebrew_is_written_from_the_right(page: "sync_api.Page") -> None:
 
 
 def test_a_moved_sampler_keeps_the_seed_for_one_text_and_marks_the_preset(
-    page: "sync_api.Page", desk: RunningDesk
+    page: "sync_api.Page", desk: RunningDesk, home: Path
 ) -> None:
     seed = page.locator("#seed input, #seed textarea").first
     new_seed = page.locator("#new-seed input")
@@ -749,10 +749,12 @@ def test_branches_are_a_tree_that_keys_walk_and_a_reload_finds(page: "sync_api.P
     expect(items).to_have_count(left)
     expect(head).to_contain_text(level)
     page.set_viewport_size({"width": 390, "height": 844})  # the open text stays in the middle
-    page.wait_for_function("""() => {
-      const middles = [".tree-items [aria-selected=true]", ".tree-scroll"]
-        .map(one => document.querySelector(one).getBoundingClientRect()).map(box => box.x + box.width / 2);
-      return Math.abs(middles[0] - middles[1]) < 20;
+    page.wait_for_function("""() => {  // where the tree goes on to both sides
+      const open = document.querySelector(".tree-items [aria-selected=true]"), around = document.querySelector(".tree-scroll");
+      const [inner, outer] = [open, around].map(one => one.getBoundingClientRect());
+      const left = inner.left - outer.left, right = outer.right - inner.right;
+      const isAtEnd = around.scrollLeft < 1 || around.scrollLeft > around.scrollWidth - around.clientWidth - 1;
+      return isAtEnd ? left >= 0 && right >= 0 : Math.abs(left - right) < 40;
     }""")
     page.set_viewport_size(WINDOW)
     # also from the History tab, at the text that is chosen there
