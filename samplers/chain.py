@@ -1,64 +1,29 @@
 """Chain: samplers applied in order, then one draw per row."""
 
 import contextlib
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from types import MappingProxyType
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 import torch
 from pydantic import field_serializer, field_validator
 from torch import Tensor
 
-from samplers.base import OptionValue, Sampler, Step
+from samplers.base import OptionValue, Sampler
 from samplers.draw import KeyStream, draw
-from samplers.greedy import Greedy
-from samplers.min_p import MinP
 from samplers.options import Options
-from samplers.ranking import Candidates, Ranked, Rows, Shortlist, spread
+from samplers.ranking import Shortlist, spread
 from samplers.registry import build, get, names
-from samplers.temperature import Temperature
-from samplers.top_k import TopK
-from samplers.top_p import TopP
-from samplers.typical import Typical
+from samplers.steps import SHORTCUTS, apply, is_shortcut, started
 
 DEFAULT_ORDER = ("repetition_penalty", "presence_frequency", "temperature", "top_k", "top_p", "min_p")
 LARGEST_SEED = 2**63 - 1
 ONE_THREAD = 32_768  # numbers from which on torch computes on several threads
-MODEL = "model"
 NO_TEXT = torch.empty(0, 0, dtype=torch.int64)  # for chains that do not look at it
-
-# (candidates, tokens (B, T), V) -> candidates: one sampler of a chain in one generation, called once per token.
-ChainStep: TypeAlias = Callable[[Candidates, Tensor, int], Candidates]
 
 # (logits (B, V), keys (B,)) -> ids (B,) as a chain draws them, but faster, or None where it cannot.
 FastDraw: TypeAlias = Callable[[Tensor, Tensor], Tensor | None]
-
-Shortcut: TypeAlias = Callable[[Rows | Ranked], Candidates]  # one sampler in one generation, called once per token
-
-
-def _temperature(sampler: Temperature) -> Shortcut:
-    if sampler.temperature == 0:
-        return lambda candidates: candidates.best(1)
-    scaling = sampler.scaling()
-    return lambda candidates: candidates.changed(scaling)
-
-
-# Shortcuts of built-in samplers, which judge by the logits alone: the same result as their `__call__`, from the tokens
-# that are left instead of whole rows. Every row keeps its best token, finite, so the results need no check.
-SHORTCUTS: Mapping[type[Sampler], Callable[[Any], Shortcut]] = MappingProxyType(
-    {
-        Greedy: lambda sampler: lambda candidates: candidates.best(1),
-        MinP: lambda sampler: lambda candidates: candidates.reaching(sampler.floor(candidates.top)),
-        Temperature: _temperature,
-        TopK: lambda sampler: lambda candidates: candidates.best(sampler.top_k),
-        TopP: lambda sampler: lambda candidates: candidates.nucleus(sampler.top_p),
-        Typical: lambda sampler: lambda candidates: candidates.heaviest(sampler.scores, sampler.typical_p),
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +76,7 @@ class Chain(Options):
     def explain(self, logits: Tensor, tokens: Tensor) -> list[Link]:
         """Return the distribution of the model, then after every sampler: (B, V), (B, T) -> one Link for each."""
         links = []
-        for name, candidates in _apply(_started(self), logits, tokens):
+        for name, candidates in apply(started(self.samplers), logits, tokens):
             links.append(Link(name, spread(candidates, logits.shape[1]).softmax(dim=1)))
         return links
 
@@ -120,7 +85,7 @@ class Chain(Options):
 
         `samplers.draw.draw` draws from them as a generation does.
         """
-        *_, (_, candidates) = _apply(_started(self), logits, tokens)
+        *_, (_, candidates) = apply(started(self.samplers), logits, tokens)
         return candidates.finite()
 
     @field_validator("samplers", mode="before")
@@ -146,10 +111,10 @@ class Sampling:
             raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}, not {seed!r:.60}")
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
             raise ValueError(f"rows must be a whole number of at least 1, not {rows!r:.60}")
-        self._steps = _started(chain)
+        self._steps = started(chain.samplers)
         self._next_keys = KeyStream(seed, rows, first=first)
         self._rows, self._fast = rows, fast
-        judged_by_logits = all(step is None or _is_shortcut(step) for _, step in self._steps)
+        judged_by_logits = all(step is None or is_shortcut(step) for _, step in self._steps)
         # what generations have in common that can be drawn together; None: the text so far counts, or a plugin's state
         self.key = repr(chain.to_data()) if judged_by_logits else None
 
@@ -190,7 +155,7 @@ class Sampling:
         if self._fast is not None and (drawn := self._fast(logits, keys)) is not None:
             return drawn
         with torch.inference_mode():
-            *_, (_, candidates) = _apply(self._steps, logits, tokens)
+            *_, (_, candidates) = apply(self._steps, logits, tokens)
             left = candidates.finite()
         return draw(left, keys)  # an ordinary tensor again
 
@@ -248,70 +213,3 @@ def _built(data: object) -> Sampler:
         raise ValueError(f'a sampler in a chain is written {{"name": "top_k", "top_k": 50}}, not {data!r:.60}')
     options = {str(option): value for option, value in data.items() if option != "name"}
     return build(data["name"], **options)
-
-
-def _started(chain: Chain) -> list[tuple[str, ChainStep | None]]:
-    """Return every sampler's name and what to call once per token; None for one that would change nothing."""
-    return [(sampler.name, None if sampler.is_neutral else _step(sampler)) for sampler in chain.samplers]
-
-
-def _step(sampler: Sampler) -> ChainStep:
-    """Begin one generation of a sampler: by its shortcut if it has one, else on whole rows."""
-    shortcut = SHORTCUTS.get(type(sampler))  # a derived class may do otherwise, so it has none
-    if shortcut is None:
-        return partial(_on_whole_rows, sampler.name, sampler.start())
-    return partial(_on_candidates, shortcut(sampler))
-
-
-def _is_shortcut(step: ChainStep) -> bool:
-    """Return whether a step judges by the logits alone."""
-    return isinstance(step, partial) and step.func is _on_candidates
-
-
-def _apply(
-    steps: Iterable[tuple[str, ChainStep | None]], logits: Tensor, tokens: Tensor
-) -> Iterator[tuple[str, Candidates]]:
-    """Yield the model's name and candidates, then those that every step leaves."""
-    candidates: Candidates = require_drawable(Rows.of(logits.detach().to("cpu", torch.float32)), "the model")
-    yield MODEL, candidates
-    for name, step in steps:
-        if step is not None:
-            candidates = step(candidates, tokens, logits.shape[1])
-        yield name, candidates
-
-
-def _on_candidates(shortcut: Shortcut, candidates: Candidates, tokens: Tensor, vocabulary: int) -> Candidates:
-    """Carry along only the tokens that are left."""
-    if isinstance(candidates, Rows | Ranked):
-        return shortcut(candidates)
-    return candidates.narrowed(shortcut)
-
-
-def _on_whole_rows(name: str, step: Step, candidates: Candidates, tokens: Tensor, vocabulary: int) -> Candidates:
-    """Call a sampler as its interface says, (B, V), (B, T) -> (B, V), and check what it returns."""
-    logits = spread(candidates, vocabulary)
-    try:
-        changed = step(logits, tokens.to("cpu"))
-        if not isinstance(changed, Tensor) or changed.shape != logits.shape:
-            shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-            raise TypeError(f"it returned {shape} for logits of shape {tuple(logits.shape)}")
-        rows = Rows.of(changed.to(logits))
-    except Exception as error:  # whatever a plugin does, the message says whose fault it is
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"the sampler {name} failed with {type(error).__name__}: {reason}") from error
-    return require_drawable(rows, f"the sampler {name}")
-
-
-def require_drawable(rows: Rows, source: str) -> Rows:
-    """Return rows without NaN or +inf that have something finite each, or raise ValueError that names their source."""
-    top = rows.top  # (B, 1), NaN if the row has one
-    if all(-math.inf < best < math.inf for (best,) in top.tolist()):
-        return rows
-    if top.isnan().any():
-        raise ValueError(f"{source} gave NaN (not a number) for the next token, so nothing can be drawn")
-    if (top == -math.inf).any():
-        raise ValueError(f"{source} left no token that can be drawn: every logit in a row is -inf")
-    # The limit of logits that grow: those at +inf share everything.
-    logits = rows.whole()
-    certain = torch.where(logits == math.inf, 0.0, -math.inf)
-    return Rows.of(torch.where(top == math.inf, certain, logits))

@@ -129,7 +129,7 @@ def open_page(page: "sync_api.Page", desk: RunningDesk) -> None:
 
 @contextmanager
 def answered(page: "sync_api.Page") -> Iterator[None]:
-    """Wait at the end of the block until what the page asked for within it is answered and shown, ten seconds at most."""
+    """Wait at the end of the block, ten seconds at most, until what the page asked for within it is shown."""
     asked: set[sync_api.Request] = set()
 
     def begin(request: "sync_api.Request") -> None:

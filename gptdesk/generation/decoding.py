@@ -56,16 +56,7 @@ def generate(
         return
     if request.n > 1:
         cache, logits = cache.copy(rows=request.n), logits.expand(request.n, -1)
-    tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
-    tokens[:, : len(prompt)] = prompt
-    choose = Draws(
-        start_draws(request.chain, engine, seed=seed, rows=request.n),
-        tokens,
-        cache,
-        top=request.top_logprobs,
-        most=min(context + 1, len(prompt) + request.max_new_tokens),
-        ends=loaded.tokenizer.special_ids.eos,
-    )
+    choose = _draws(loaded, request, prompt, cache, seed=seed)
     first = choose(logits)
     with closing(loaded.batcher.steps(first[0][:, None], cache, choose)) as following:
         for count, (drawn, logprobs) in enumerate(chain([first], following), 1):
@@ -84,6 +75,20 @@ def generate(
             if all(row.finished for row in rows) or clock.finish_reason():
                 break
     yield from (row.end(clock.finish_reason(), clock.seconds()) for row in rows if not row.finished)
+
+
+def _draws(loaded: LoadedModel, request: GenerationRequest, prompt: Tensor, cache: KVCache, *, seed: int) -> Draws:
+    """Return the draws of a request after its prompt (T,), which each row of the cache holds."""
+    tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
+    tokens[:, : len(prompt)] = prompt
+    return Draws(
+        start_draws(request.chain, loaded.model, seed=seed, rows=request.n),
+        tokens,
+        cache,
+        top=request.top_logprobs,
+        most=min(loaded.config.block_size + 1, len(prompt) + request.max_new_tokens),
+        ends=loaded.tokenizer.special_ids.eos,
+    )
 
 
 def prompt_tokens(loaded: LoadedModel, request: GenerationRequest) -> tuple[Tensor, int]:

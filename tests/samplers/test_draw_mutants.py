@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samplers import chain, draw
+from samplers import chain, draw, steps
 from samplers.draw import KeyStream
 from samplers.ranking import Shortlist
 
@@ -160,15 +160,15 @@ def test_a_stream_that_rests_when_one_token_is_left_is_caught(monkeypatch: pytes
 
 
 def test_unnoticed_nan_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "require_drawable", lambda rows, source: rows)
+    monkeypatch.setattr(steps, "require_drawable", lambda rows, source: rows)
     with pytest.raises(AssertionError):
         draw_checks.check_names_the_model()
 
 
 def test_an_error_found_too_late_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = chain.require_drawable
+    real = steps.require_drawable
     monkeypatch.setattr(
-        chain, "require_drawable", lambda rows, source: rows if source == "the model" else real(rows, source)
+        steps, "require_drawable", lambda rows, source: rows if source == "the model" else real(rows, source)
     )
     with pytest.raises(AssertionError):
         draw_checks.check_names_the_model()

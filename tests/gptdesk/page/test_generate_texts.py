@@ -750,7 +750,8 @@ def test_branches_are_a_tree_that_keys_walk_and_a_reload_finds(page: "sync_api.P
     expect(head).to_contain_text(level)
     page.set_viewport_size({"width": 390, "height": 844})  # the open text stays in the middle
     page.wait_for_function("""() => {  // where the tree goes on to both sides
-      const open = document.querySelector(".tree-items [aria-selected=true]"), around = document.querySelector(".tree-scroll");
+      const open = document.querySelector(".tree-items [aria-selected=true]");
+      const around = document.querySelector(".tree-scroll");
       const [inner, outer] = [open, around].map(one => one.getBoundingClientRect());
       const left = inner.left - outer.left, right = outer.right - inner.right;
       const isAtEnd = around.scrollLeft < 1 || around.scrollLeft > around.scrollWidth - around.clientWidth - 1;
