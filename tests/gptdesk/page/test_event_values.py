@@ -98,7 +98,7 @@ def test_hostile_values_leave_no_trace(desk: RunningDesk) -> None:
         visitor.received.clear()
     assert refused > CALLS / 5
     assert accepted > CALLS / 5
-    assert process.num_threads() <= threads + 3
+    assert process.num_threads() <= threads + 8  # a pool grows with the events that overlap: 5 to 10 threads in all
     assert process.num_fds() <= files + 10
     assert process.memory_info().rss < memory + 150e6
     generate = visitor.event("generate")
