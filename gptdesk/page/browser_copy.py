@@ -60,7 +60,7 @@ SCRIPT = (
   const look = () => {
     const boxes = [...document.querySelectorAll(".text-card textarea")];
     if (isCleared || !boxes.length || !document.documentElement.matches(".appeared")) return;
-    const prompt = "prompt" in settings ? {prompt: document.querySelector("#prompt textarea").value} : {};
+    const prompt = settings.prompt === undefined ? {} : {prompt: document.querySelector("#prompt textarea").value};
     const copy = {settings: {...settings, ...prompt}, texts: boxes.map(box => box.value)}, now = JSON.stringify(copy);
     if (seen === null) tell(attempt(() => localStorage.getItem("KEY")));
     else if (now !== seen) write(copy);
