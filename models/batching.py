@@ -71,12 +71,12 @@ class _Item(Generic[Choice]):
 
     @property
     def pauses(self) -> bool:
-        """Whether it is as far ahead of its thread as it may be."""
+        """True if it is as far ahead of its thread as it may be."""
         return len(self.choices) >= MOST_AHEAD
 
     @property
     def is_due(self) -> bool:
-        """Whether its thread is to take what there is."""
+        """True if its thread is to take what there is."""
         made = len(self.choices)
         return self.has_ended or made >= ENOUGH or bool(made and time.perf_counter() >= self.late)
 
