@@ -1,4 +1,4 @@
-"""Samplers: from the logits of a model to the next token. Needs torch and pydantic only."""
+"""Samplers: from the logits of a model to the next token. Needs torch, numpy and pydantic only."""
 
 from samplers.base import Sampler
 from samplers.chain import Chain, Link, Sampling, chain_of, default_chain

@@ -1,8 +1,9 @@
 """Draw of the next token by compiled code, for chains of temperature, top-k, top-p, min-p and greedy.
 
 It draws the tokens that `samplers` draws: the same ones are left, of equal ones those of the lowest ids, and the race
-between them has the same noise. What it does not do it leaves to them: a row with NaN or without a finite best logit,
-and a rank or a share among more than MOST_RANKED tokens. V vocabulary, R rows.
+between them (`samplers.draw`) has the same noise, of SplitMix64 (Steele, Lea and Flood 2014). What it does not do it
+leaves to them: a row with NaN or an infinity, and a rank or a share among more than MOST_RANKED tokens.
+V vocabulary, R rows.
 """
 
 import math
