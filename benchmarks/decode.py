@@ -112,7 +112,7 @@ def report(outcome: Outcome, checkpoint: Checkpoint) -> Iterator[str]:
     if outcome.rounds > 1:
         yield f"Between {outcome.rounds} rounds, the decode speed of one case differed by up to {outcome.spread:.0%}."
     yield f"While ours was measured, other programs took up to {others:.0%} of the processors."
-    yield f"Of each peak of ours, {empty:.0f} MB are there before the model: Python, torch and this program."
+    yield f"Of each peak of ours, {empty:.0f} MB are there before the model: Python, torch, numba and this program."
     for prompt in dict.fromkeys(one.row.prompt for one in ours):
         yield from ("", f"With a prompt, and so a context, of {prompt} tokens:", "")
         yield "| | n | first token, ms | tokens/s | of the limit | load, s | peak, MB | file, MB | kernel |"

@@ -1,15 +1,18 @@
 """Draws of a generation: the next tokens and their log-probabilities, for generations of equal chains together."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import TypeAlias, cast
 
+import torch
 from torch import Tensor
 
-from gptdesk.token_logprobs import Alternatives, log_probability
+from gptdesk.token_logprobs import Alternatives, log_probabilities
 from models.batching import Chooser
 from models.cache import KVCache
 from models.engine import Engine
 from samplers import Chain, Sampling
+from samplers.chain import join_rows
 
 Drawn: TypeAlias = tuple[Tensor, list[tuple[float, Alternatives]]]  # tokens (B,) and their log-probabilities
 
@@ -28,6 +31,7 @@ class Draws(Chooser[Drawn]):
 
     def __init__(
         self,
+        engine: Engine,
         sampling: Sampling,
         tokens: Tensor,
         cache: KVCache,
@@ -38,20 +42,26 @@ class Draws(Chooser[Drawn]):
     ) -> None:
         self._most, self._ends = most, ends
         self._running = set(range(len(tokens)))  # rows that have not drawn an end
-        self._sampling, self._tokens, self._cache, self._top = sampling, tokens, cache, top
-        self.key = sampling.key
+        self._engine, self._sampling, self._tokens, self._cache, self._top = engine, sampling, tokens, cache, top
+        self.key = None if sampling.key is None else (sampling.key, top)
 
     def __call__(self, logits: Tensor) -> Drawn:
         """Draw the next tokens (B,) from the logits (B, V), and return their log-probabilities, too."""
-        return self._added(logits, self._sampling(logits, self._tokens[:, : self._cache.length]))
+        drawn = self._sampling(logits, self._tokens[:, : self._cache.length])
+        return self._added(drawn, self._log_probabilities(logits.float().cpu(), drawn))
 
     def together(self, choosers: Sequence[Chooser[Drawn]], logits: Sequence[Tensor]) -> list[Drawn | Exception]:
         """Draw for several generations of equal chains at once: each as alone, from its logits (B, V)."""
         draws = [cast(Draws, chooser) for chooser in choosers]
-        found = Sampling.together([one._sampling for one in draws], logits)
+        drawn = Sampling.together([one._sampling for one in draws], logits)
+        pairs = [(one, rows) for one, rows in zip(drawn, logits, strict=True) if not isinstance(one, ValueError)]
+        found: Iterator[tuple[float, Alternatives]] = iter(())
+        if pairs:
+            tokens, rows = torch.cat([one for one, _ in pairs]), join_rows([rows for _, rows in pairs])
+            found = iter(self._log_probabilities(rows, tokens))
         return [
-            drawn if isinstance(drawn, ValueError) else one._added(own, drawn)
-            for one, own, drawn in zip(draws, logits, found, strict=True)
+            one if isinstance(one, ValueError) else own._added(one, [*islice(found, len(one))])
+            for own, one in zip(draws, drawn, strict=True)
         ]
 
     def following(self, choice: Drawn) -> Tensor | None:
@@ -63,10 +73,11 @@ class Draws(Chooser[Drawn]):
             return None
         return drawn.unsqueeze(1)
 
-    def _added(self, logits: Tensor, drawn: Tensor) -> Drawn:
-        """Add drawn tokens (B,) to the text; return them with their log-probabilities, in nats, and alternatives."""
+    def _log_probabilities(self, logits: Tensor, drawn: Tensor) -> list[tuple[float, Alternatives]]:
+        """Return those of drawn tokens (B,) under logits (B, V), in nats, with as many alternatives as wanted."""
+        return log_probabilities(self._engine, logits, drawn, top=self._top)
+
+    def _added(self, drawn: Tensor, found: list[tuple[float, Alternatives]]) -> Drawn:
+        """Add drawn tokens (B,) to the text; return them with their log-probabilities."""
         self._tokens.select(1, self._cache.length).copy_(drawn)
-        logits = logits.float().cpu()
-        # row by row, which torch does on one thread: waking a second one may take a hundred times as long as the sum
-        rows = zip(logits, drawn.tolist(), strict=True)
-        return drawn, [log_probability(row, token, top=self._top) for row, token in rows]
+        return drawn, found

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.cache import KVCache
+from models.engine import Engine
 from models.manager import LoadedModel
 from samplers.ranking import best
 
@@ -23,14 +24,24 @@ class TokenLogprob:
     top: Alternatives = ()
 
 
-def log_probability(row: Tensor, token: int, *, top: int = 0) -> tuple[float, Alternatives]:
-    """Return the log-probability of `token` under logits (V,) float32 on the CPU, and the `top` most probable tokens.
+def log_probabilities(
+    engine: Engine, logits: Tensor, tokens: Tensor, *, top: int = 0
+) -> list[tuple[float, Alternatives]]:
+    """Return the log-probability of one of `tokens` (B,) under each row of logits (B, V), and the `top` most probable.
 
-    Of tokens that are equally probable the lowest ids come first.
+    In nats; the logits are float32 on the CPU. Of tokens that are equally probable the lowest ids come first.
     """
-    values = row.log_softmax(0)  # (V,) -> (V,)
-    ids = best(row[None], top).ids[0].tolist() if top else []  # (top,)
-    return float(values[token]), tuple((one, float(values[one])) for one in ids)
+    normalizers = engine.log_normalizers(logits).tolist()
+    values = logits.gather(1, tokens[:, None])[:, 0].tolist()
+    found: list[tuple[float, Alternatives]] = []
+    for row, value, normalizer in zip(logits, values, normalizers, strict=True):
+        alternatives: Alternatives = ()
+        if top:
+            most = best(row[None], top)  # ids and values (1, top)
+            ranked = zip(most.ids[0].tolist(), most.values[0].tolist(), strict=True)
+            alternatives = tuple((token, logit - normalizer) for token, logit in ranked)
+        found.append((value - normalizer, alternatives))
+    return found
 
 
 @torch.inference_mode()
@@ -50,9 +61,10 @@ def score_tokens(
     for chunk in read.split(engine.chunk, dim=1) if len(tokens) > 1 else ():
         if stop is not None and stop.is_set():
             return
-        following = tokens[cache.length + 1 :]
+        following = tokens[cache.length + 1 :][: chunk.shape[1]]  # (t,)
         logits = engine(chunk, cache)[0].float().cpu()  # (1, t) -> (t, V)
         if not logits.isfinite().all():
             raise ValueError("the model gives no usable prediction: some of its logits are not finite")
-        for row, token in zip(logits, following, strict=False):
-            yield TokenLogprob(token, *log_probability(row, token, top=top))
+        found = log_probabilities(engine, logits, torch.tensor(following), top=top)
+        for token, figures in zip(following, found, strict=True):
+            yield TokenLogprob(token, *figures)

@@ -101,6 +101,16 @@ class Engine:
         """
         return self._step.draw(steps) if isinstance(self._step, NativeStep) else None
 
+    def log_normalizers(self, logits: Tensor) -> Tensor:
+        """Return log(sum(exp(x))) of each row x of logits (R, V), float32 on the CPU: (R,) float64.
+
+        A logit less that of its row is the log-probability of its token. A row's result does not depend on the others.
+        """
+        if isinstance(self._step, NativeStep):
+            return self._step.log_normalizers(logits)
+        # row by row, which torch does on one thread: waking a second one may take a hundred times as long as the sum
+        return torch.stack([row.logsumexp(0) for row in logits]).double()
+
     @classmethod
     def of(cls, model: GPT, precision: Precision, *, device: torch.device | None = None) -> "Engine":
         """Return an engine of `model` as its weights are now; later changes by training may or may not be seen."""

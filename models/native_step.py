@@ -1,4 +1,4 @@
-"""Step of the network by compiled code: the weights as `models.native` reads them, and draws from its logits."""
+"""Step of the network by compiled code: the weights as `models.native` reads them, and what is done with its logits."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,7 @@ class NativeDraw:
     def __call__(self, logits: Tensor, keys: Tensor) -> Tensor | None:
         """Return the ids (B,) that `samplers` draws from logits (B, V) with keys (B,); None if it has to do so."""
         drawn = np.empty(keys.shape[0], np.int64)
-        rows = logits if logits.is_contiguous() else logits.contiguous()
-        self._draw(rows.numpy(), self._steps, self._numbers, keys.contiguous().numpy(), drawn)
+        self._draw(logits.contiguous().numpy(), self._steps, self._numbers, keys.contiguous().numpy(), drawn)
         return None if min(drawn.tolist()) < 0 else torch.from_numpy(drawn)
 
 
@@ -59,6 +58,12 @@ class NativeStep:
         """Return the draw for a chain, by the name and the number of each sampler; None if there is none for it."""
         known = all(name in self._code.draw_steps for name, _ in steps)
         return NativeDraw(self._code, steps) if known else None
+
+    def log_normalizers(self, logits: Tensor) -> Tensor:
+        """Return log(sum(exp(x))) of each row x of logits (R, V): (R,) float64."""
+        found = np.empty(len(logits))
+        self._code.log_normalizers(logits.contiguous().numpy(), found)
+        return torch.from_numpy(found)
 
     def __call__(self, parts: Sequence[tuple[Tensor, KVCache]], *, last_only: bool) -> list[Tensor]:
         """Return the logits (B, T, V) after each of the tokens (B, T) of each part, or (B, 1, V) after the last.

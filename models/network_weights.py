@@ -41,7 +41,10 @@ class NetworkWeights:
             # at a precision with a head of its own, that of a tied network is encoded from the token table
             stored_as = WTE if name == HEAD and self.config.tied else name
             weight = read_weight(self.source, f"{stored_as}.weight", shape)
-            parts = encoding.encode(weight.to(self.device, torch.float32))
+            if encoding.stored(*shape) == {"weight": (shape, weight.dtype)}:
+                parts = {"weight": weight}  # float weights of this very type
+            else:
+                parts = encoding.encode(weight.to(self.device, torch.float32))
         return {part: value.to(self.device) for part, value in parts.items()}
 
     def positions(self) -> Tensor:

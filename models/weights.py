@@ -5,6 +5,8 @@ reader of a foreign format.
 """
 
 import json
+import math
+import mmap
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -105,12 +107,16 @@ class StoredTensors:
         # only the base of a network has names without the prefix
         self.prefix = layout.PREFIX if any(key.startswith(layout.PREFIX) for key in self.headers) else ""
 
-    def read(self, key: str) -> Tensor:
-        """Return one tensor, in memory of its own; ValueError if the file is damaged, or another one by now."""
+    def read(self, key: str, *, briefly: bool = False) -> Tensor:
+        """Return one tensor, in memory of its own; ValueError if the file is damaged, or another one by now.
+
+        Of one that is read `briefly`, to be copied, all memory goes back to the system: a hole in the heap would not
+        be filled by the copies, a third of a model.
+        """
         name, (shape, kind) = self._files[key], self.headers[key]
         if kind not in TYPES:
             raise ValueError(f"{key} in {name} is of the type {kind}, not one of {', '.join(TYPES)}")
-        data = torch.empty(shape, dtype=TYPES[kind])
+        data = _brief_tensor(shape, TYPES[kind]) if briefly else torch.empty(shape, dtype=TYPES[kind])
         try:
             with open(self._folder / name, "rb") as file:
                 begin, end = self._find(file, name).get(key, (0, -1))
@@ -150,6 +156,14 @@ class StoredTensors:
             return safe_open(self._folder / name, framework="pt")
         except (SafetensorError, OSError) as error:
             raise _incomplete(name, error) from error
+
+
+def _brief_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return a tensor in pages of its own, outside the heap."""
+    count = math.prod(shape)
+    if not count:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)
 
 
 def _incomplete(name: str, reason: object) -> ValueError:
@@ -219,8 +233,9 @@ class WeightFile:
         if name not in self._keys:
             return None
         key, tensor = self._keys[name]
-        value = self._stored.read(key)
-        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+        value = self._stored.read(key, briefly=tensor.transposed)
+        # the smallest and the largest, which are NaN if any is: no copies of a large tensor
+        if value.is_floating_point() and value.numel() and not torch.stack(value.aminmax()).isfinite().all():
             raise ValueError(f"{WEIGHTS} holds values that are not finite numbers, in {name}")
         value = (value.t() if tensor.transposed else value).contiguous()
         if self._query_scales and ".attn.c_attn." in name:

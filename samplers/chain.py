@@ -138,7 +138,10 @@ class Sampling:
         one for a single generation, which is many small operations.
         """
         keys = [sampling._next_keys() for sampling in samplings]
-        if samplings[0]._fast is not None:
+        if (fast := samplings[0]._fast) is not None:
+            together = fast(join_rows(logits), torch.cat(keys))
+            if together is not None:
+                return [*together.split([*map(len, keys)])]
             return _drawn_one_by_one(samplings, logits, keys)
         drawn: list[Tensor | ValueError] = []
         most = max(one.numel() for one in logits)
@@ -164,14 +167,18 @@ class Sampling:
         self._next_keys.rewind(steps)
 
 
+def join_rows(logits: Sequence[Tensor]) -> Tensor:
+    """Return the rows of several logits (B, V) below each other, in float32 on the CPU."""
+    # by numpy, which does it on one thread: torch would wake others
+    return torch.from_numpy(np.concatenate([one.detach().to("cpu", torch.float32).numpy() for one in logits]))
+
+
 def _drawn_together(
     samplings: Sequence[Sampling], logits: Sequence[Tensor], keys: Sequence[Tensor]
 ) -> list[Tensor | ValueError]:
     """Draw for several generations of the same `key` by one call, or one by one where that raises an error."""
     with contextlib.suppress(ValueError):
-        # by numpy, as on one thread
-        rows = np.concatenate([one.detach().to("cpu", torch.float32).numpy() for one in logits])
-        together = samplings[0]._drawn(torch.from_numpy(rows), NO_TEXT, torch.cat([*keys]))
+        together = samplings[0]._drawn(join_rows(logits), NO_TEXT, torch.cat([*keys]))
         return [*together.split([*map(len, keys)])]
     return _drawn_one_by_one(samplings, logits, keys)
 

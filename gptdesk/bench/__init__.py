@@ -65,7 +65,7 @@ class Measured:
     """Row with further figures of its case."""
 
     row: Row
-    empty_mb: float  # most memory before the model was loaded: Python, torch and this program
+    empty_mb: float  # most memory before the model was loaded: Python, torch, numba and this program
     engine_seconds: float  # of one step: n tokens in, n rows of logits out
     sampler_seconds: float  # to draw n tokens with the default chain
     default_tokens_per_second: float  # with the default chain instead of the greedy one

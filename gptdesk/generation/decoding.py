@@ -82,6 +82,7 @@ def _draws(loaded: LoadedModel, request: GenerationRequest, prompt: Tensor, cach
     tokens = torch.empty(request.n, cache.capacity + 1, dtype=torch.int64)  # (B, T): prompt and what was drawn
     tokens[:, : len(prompt)] = prompt
     return Draws(
+        loaded.model,
         start_draws(request.chain, loaded.model, seed=seed, rows=request.n),
         tokens,
         cache,

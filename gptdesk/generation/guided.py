@@ -11,7 +11,7 @@ from gptdesk.generation.constraints import Constraints
 from gptdesk.generation.events import FinishReason, GenerationStep
 from gptdesk.generation.request import GenerationRequest
 from gptdesk.generation.row import Clock, Row
-from gptdesk.token_logprobs import Alternatives, log_probability
+from gptdesk.token_logprobs import Alternatives, log_probabilities
 from models.batching import Batcher
 from models.cache import KVCache
 from models.manager import LoadedModel
@@ -56,7 +56,7 @@ class GuidedRow:
         self._row = Row(index, loaded, request.stop)
         self._request, self._constraints, self._tokenizer = request, constraints, loaded.tokenizer
         self._sampling = request.chain.start(seed=seed, first=index)
-        self._cache, self._first_logits, self._prompt = cache, logits, len(prompt)
+        self._engine, self._cache, self._first_logits, self._prompt = loaded.model, cache, logits, len(prompt)
         self._ids = torch.empty(1, cache.capacity + 1, dtype=torch.int64)  # (1, T): prompt and what was drawn
         self._ids[:, : len(prompt)] = prompt
         self._drawn: list[_Drawn] = []
@@ -113,7 +113,9 @@ class GuidedRow:
         length = self._prompt + len(self._drawn)
         token = int(self._sampling(self._allowed(logits), self._ids[:, :length]))
         self._ids[0, length] = token
-        logprob, top = log_probability(logits[0].float().cpu(), token, top=self._request.top_logprobs)
+        [(logprob, top)] = log_probabilities(
+            self._engine, logits.float().cpu(), torch.tensor([token]), top=self._request.top_logprobs
+        )
         self._drawn.append(_Drawn(token, logprob, top, end=len(self._text)))
 
     def _allowed(self, logits: Tensor) -> Tensor:

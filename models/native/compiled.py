@@ -1,9 +1,9 @@
-"""Compiled code of the step and of the draw: loaded from its cache or, in a process of its own, compiled anew.
+"""Compiled code of the step, and of what is done with its logits: loaded from its cache, or compiled anew.
 
-GPTDESK_KERNELS chooses: `torch`, never the compiled step; `native`, always, compiled first if need be; `auto`, if the
-code of all precisions is in the cache when a process makes its first engine. That is decided once for the process: both
-steps compute the same network, but round differently, and one seed must give one text as long as a desk runs. Nothing
-here imports numba before an engine is made.
+It is compiled in a process of its own. GPTDESK_KERNELS chooses: `torch`, never the compiled step; `native`, always,
+compiled first if need be; `auto`, if the code of all precisions is in the cache when a process makes its first engine.
+That is decided once for the process: both steps compute the same network, but round differently, and one seed must give
+one text as long as a desk runs. Nothing here imports numba before an engine is made.
 """
 
 import atexit
@@ -48,11 +48,12 @@ PRECISION_KINDS = {
 
 @dataclass(frozen=True)
 class Code:
-    """The compiled step and draw."""
+    """The compiled step, and what is done with its logits."""
 
     step: Any
     draw: Any  # of a token from logits
     draw_steps: Mapping[str, int]  # of its chains, by the names of samplers
+    log_normalizers: Any  # of logits
     _counters: int  # int64 of a layer's counters
     _more: int  # and of the rest
     panel: int  # floats that each thread needs to widen weights
@@ -256,14 +257,15 @@ def _specialize(precision: str, folder: str) -> Code:
     """Return the step, compiled for a precision by numba or loaded from its cache in `folder`."""
     numba = importlib.import_module("numba")
     numba.config.CACHE_DIR = folder  # read when the modules below are imported
-    names = ("step", "draw", "threads", "product")
-    step, draw, threads, product = (importlib.import_module(f"models.native.{name}") for name in names)
+    names = ("step", "draw", "normalizer", "threads", "product")
+    step, draw, normalizer, threads, product = (importlib.import_module(f"models.native.{name}") for name in names)
     counters = step.PHASES * threads.COUNTERS, step.OTHER_PHASES * threads.COUNTERS
-    code = Code(step.step, draw.draw, draw.STEPS, *counters, product.PANEL)
-    one, two = numba.int64[::1], numba.int64[:, ::1]
+    code = Code(step.step, draw.draw, draw.STEPS, normalizer.log_normalizers, *counters, product.PANEL)
+    one, two, logits = numba.int64[::1], numba.int64[:, ::1], numba.float32[:, ::1]
     kinds = [numba.typeof(_kind(name)) for name in PRECISION_KINDS[precision]]
     step.step.compile((numba.int64, numba.int64, one, one, one, two, one, two, two, one, numba.float32, *kinds))
-    draw.draw.compile((numba.float32[:, ::1], one, numba.float64[::1], one, one))
+    draw.draw.compile((logits, one, numba.float64[::1], one, one))
+    normalizer.log_normalizers.compile((logits, numba.float64[::1]))
     return code
 
 

@@ -1,4 +1,4 @@
-"""Compiled draws: the tokens that `samplers` draws, and what they leave to it."""
+"""Compiled draws: the tokens that `samplers` draws, what they leave to it, and log-probabilities."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptdesk.draws import start_draws
+from gptdesk.token_logprobs import log_probabilities
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.precision import PRECISIONS
@@ -118,6 +119,28 @@ def test_the_rest_is_left_to_the_samplers(
                 sampling(logits, TEXT.expand(2, 1))
     else:
         assert torch.equal(fast(logits, TEXT.expand(2, 1)), plain(logits, TEXT.expand(2, 1)))
+
+
+@pytest.mark.parametrize("size", [1, 15, 64, 300, 4_096, 50_257])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 40.0])
+def test_log_probabilities_are_those_of_float64(engine: Engine, size: int, scale: float) -> None:
+    """Whatever the rows beside, equal tokens by id among the most probable."""
+    logits = (scale * torch.randn(3, size, generator=torch.Generator().manual_seed(2))).round(decimals=1)
+    expected = logits.double().log_softmax(1)
+    tokens = torch.tensor([0, size // 2, size - 1])
+    found = log_probabilities(engine, logits, tokens, top=min(5, size))
+    for row, (token, (logprob, top)) in enumerate(zip(tokens.tolist(), found, strict=True)):
+        assert logprob == pytest.approx(float(expected[row, token]), abs=2e-6)
+        best = sorted(range(size), key=lambda i: (-float(logits[row, i]), i))[: len(top)]
+        assert [id for id, _ in top] == best
+        assert [value for _, value in top] == pytest.approx([float(expected[row, i]) for i in best], abs=2e-6)
+        assert log_probabilities(engine, logits[row : row + 1], tokens[row : row + 1], top=len(top)) == [(logprob, top)]
+
+
+def test_logits_that_are_no_numbers_have_no_log_probabilities(engine: Engine) -> None:
+    logits = torch.zeros(4, 70)
+    logits[0, 5], logits[1, 66], logits[2] = math.nan, math.inf, -math.inf
+    assert engine.log_normalizers(logits).isnan().tolist() == [True, True, True, False]
 
 
 def test_chains_that_look_at_the_text_or_are_not_known_have_none(engine: Engine) -> None:
