@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from gptdesk.api.openai.fields import CompletionFields
 from gptdesk.api.openai.work import check_work
 from gptdesk.api.openapi import KEY
+from gptdesk.context_window import dropped_tokens
 from gptdesk.desk import Desk
-from gptdesk.generation import Constrained, GenerationRequest
+from gptdesk.generation import Constrained, GenerationRequest, encode_prompt
 from models.manager import ModelKey
 
 Body = Mapping[str, object]
@@ -27,15 +28,18 @@ class Address:
 def completion_body(desk: Desk, key: ModelKey, request: GenerationRequest) -> dict[str, object]:
     """Return the body of a POST to /v1/completions that gives the same texts as this request.
 
-    Raises ValueError, or Refused, with the sentence of the API where it would refuse the body.
+    Of a prompt that does not fit the context it has the token ids that the desk would read, and `max_tokens` are those
+    that fit after it. Raises ValueError, or Refused, with the sentence of the API where it would refuse the body.
     """
     prompt: object = request.prompt
-    if request.parse_special and request.prompt:  # the API reads special tokens as plain text, but takes ids
-        prompt = desk.tokenizer(key.name).encode_prompt(request.prompt, parse_special=True)
+    ids, context = encode_prompt(desk.tokenizer(key.name), request), desk.model(key.name).context
+    dropped = dropped_tokens(len(ids), wanted=request.max_new_tokens, context=context)
+    if dropped or (request.parse_special and request.prompt):  # the API reads special tokens as plain text
+        prompt = ids[dropped:]
     body: dict[str, object] = {
         "model": key.spelled,
         "prompt": prompt,
-        "max_tokens": request.max_new_tokens,
+        "max_tokens": min(request.max_new_tokens, context - len(ids) + dropped),
         "seed": request.seed,
         "chain": request.chain.to_data(),
     }

@@ -27,7 +27,7 @@ def read_prompts(text: str) -> list[str]:
     r"""Return the prompts in `text`, one a line, `unescape`d; ValueError if there are none, or too many."""
     prompts = [unescape(line) for line in text.splitlines() if line.strip()]
     if not prompts:
-        raise ValueError("there are no prompts; write one a line, or choose a file of them")
+        raise ValueError("there are no prompts; write one in each line")
     if len(prompts) > MOST_PROMPTS:
         raise ValueError(f"there are {len(prompts):,} prompts, and at most {MOST_PROMPTS} are compared in one go")
     return prompts

@@ -48,7 +48,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
     ),
     "see the request on screen as code": ("tabs.generate.use_from_code:UseFromCode._on_ask",),
     "pick one of the desk's models, a precision, a built-in preset and samplers": (
-        "pickers:ModelPicker._precisions",
+        "pickers:ModelPicker._on_name",
         "pickers:PresetBar._on_restore",
         "pickers:PresetBar._on_reset",
         "pickers:PresetBar._on_change",
@@ -154,6 +154,7 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.history.view:HistoryView._show_list",
         "tabs.history.view:HistoryView._on_older",
         "tabs.history.view:HistoryView._on_newest",
+        "tabs.history.view:HistoryView._on_newest_recipe",
         "tabs.history.view:HistoryView._on_entry",
         "tabs.history.view:HistoryView._on_generate",
         "tabs.history.view:HistoryView._on_tree",

@@ -17,6 +17,7 @@ INTERVAL = 3.0  # seconds between looks at the runs
 MARK = """<div class="mark"><svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true">
 <rect width="24" height="24" rx="6" fill="var(--mark)"/><path d="M6 8h12M6 12h7" stroke="#fff" stroke-width="2"
 stroke-linecap="round"/><rect x="15.5" y="11" width="2.5" height="6" rx="1" fill="#fff"/></svg><h1>GPT Desk</h1></div>
+<p id="tagline">A small GPT-2 model continues the text that you write.</p>
 <button type="button" id="model-chip" hidden title="Open the list of models"></button>"""
 
 ACTIONS = """<button type="button" id="theme-button">Theme: system</button>
@@ -27,6 +28,7 @@ ACTIONS = """<button type="button" id="theme-button">Theme: system</button>
 <dialog id="help" aria-labelledby="help-title"><h2 id="help-title" tabindex="-1" autofocus>Help</h2>
 <p>A GPT-2 model continues the text that you give it; it does not answer questions.</p>
 <p>Generate writes the continuation, and Sampling decides how the next token is drawn.</p>
+<p>Tokens, below a text, shows what else could have come at each place, and writes on from there.</p>
 <p>Compare shows two models or precisions on the same prompt, and measures size, speed and quality.</p>
 {tabs}
 <p>Learn has lessons, shows the inside of a model and its tokens, and lets you guess the next word of a story.</p>

@@ -27,7 +27,9 @@ HEADER_SCRIPT = """<script>
     if (id === "help-button") one("#help").showModal();
     if (id === "help-close") one("#help").close();
     if (id !== "theme-button") return;
-    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    // the one that looks otherwise comes first
+    const order = system.matches ? ["system", "light", "dark"] : ["system", "dark", "light"];
+    theme = order[(order.indexOf(theme) + 1) % order.length];
     try { localStorage.setItem("gptdesk-theme", theme); } catch {}
     applyTheme();
   });
@@ -184,6 +186,9 @@ HEADER_CSS = """
 #title, #title > div, #title .prose, #actions .prose { display: flex; align-items: center; gap: 10px; min-width: 0; }
 .mark { display: flex; align-items: center; gap: 8px; white-space: nowrap; --mark: var(--primary-500); }
 .mark h1 { margin: 0; font-size: 1.15rem; letter-spacing: -.01em; }
+#tagline { margin: 0; font-size: .875rem; color: var(--body-text-color-subdued); overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
+@media (max-width: 1000px) { #tagline { display: none; } }
 #top button { margin: 0; padding: 8px 11px; font-size: .875rem; line-height: 1; white-space: nowrap;
   border-radius: 999px; border: 1px solid var(--border-color-primary); background: var(--block-background-fill);
   color: var(--body-text-color); cursor: pointer; }

@@ -3,6 +3,7 @@
 # A number box of a slider that was emptied gets back the number it had. One beyond the slider's range gets the nearest
 # number in it, as Gradio makes it, and a note that says so; so does one whose maximum falls with the model's context,
 # unless a number comes with the new maximum: Gradio sets it a moment later.
+# A number box that gets the focus has its number selected, so that what is typed replaces it.
 # All listen on the way down, before Gradio does.
 # The reset button of a sampler's slider gives back the value of the preset, and not what the page began with.
 # Tab leaves a list without Gradio's key handler, which would open the list again after the focus has left it. The key
@@ -18,6 +19,16 @@ addEventListener("focus", event => {
   const box = numberBox(event);
   if (box && box.value !== "") numbers.set(box, box.value);
 }, true);
+let entered = null;  // number box that has just got the focus: what is typed replaces its number
+addEventListener("focusin", event => {
+  entered = event.target.matches?.("input[type=number]") ? event.target : null;
+  entered?.select();
+});
+addEventListener("mouseup", event => {  // which would take the selection back
+  const box = event.target;
+  if (box === entered) setTimeout(() => { if (document.activeElement === box) box.select(); });
+  entered = null;
+});
 addEventListener("input", event => {
   numberBox(event)?.closest(".block").querySelector(".range-note")?.remove();
   const seed = event.target.closest?.("#seed") && document.querySelector("#new-seed input");

@@ -66,7 +66,7 @@ class ModelPicker:
 
     def wire(self) -> Dependency:
         """List the precisions of a model when it is picked."""
-        return self.name.input(self._precisions, self.name, self.precision, **WITH_MESSAGES)
+        return self.name.input(self._on_name, [self.name, self.precision], self.precision, **WITH_MESSAGES)
 
     def key(self, values: Values) -> ModelKey:
         """Return the picked model; ValueError if there is none."""
@@ -101,6 +101,14 @@ class ModelPicker:
         return {self.name: gr.update(choices=self._listed(str(name)))}
 
     @shows_errors
+    def _on_name(self, name: str | None, precision: object) -> object:
+        """List the precisions of the picked model; one that it has stays.
+
+        The list of models sends this event, too, when it is left with the model that it had.
+        """
+        offered = self._offered(name)
+        return gr.update(choices=offered) if precision in offered else self._precisions(name)
+
     def _precisions(self, name: str | None, precision: object = None) -> object:
         offered = self._offered(name)
         return gr.update(choices=offered, value=precision if precision in offered else self._first(offered))

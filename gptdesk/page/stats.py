@@ -32,9 +32,15 @@ def stats_line(result: GenerationResult, *, left_out: str = "", pace: str = "") 
     if (speed := result.tokens_per_second) is not None:
         parts.append(f"{speed:,.0f} tokens/s")
     if all(result.finish_reasons):
-        ends = zip(result.finish_reasons, result.stop_strings, strict=True)
-        reasons = dict.fromkeys(_end(reason, stop) for reason, stop in ends if reason)
-        parts.append(f"ended: {', '.join(reasons)}")
+        texts: dict[str, list[str]] = {}  # the numbers of those that ended for a reason
+        for number, (reason, stop) in enumerate(zip(result.finish_reasons, result.stop_strings, strict=True), 1):
+            if reason:
+                texts.setdefault(_end(reason, stop), []).append(str(number))
+        ends = [
+            end if len(texts) == 1 else f"{end} (text{'s' * (len(which) > 1)} {', '.join(which)})"
+            for end, which in texts.items()
+        ]
+        parts.append(f"ended: {', '.join(ends)}")
     line = " · ".join([*parts, pace] if pace else parts)
     if all(reason == "stop" for reason in result.finish_reasons) and not any([*result.texts, *result.stop_strings]):
         line += f"\n\n{NOTHING}"

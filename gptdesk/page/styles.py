@@ -1,7 +1,11 @@
 """Style sheet and script of the page."""
 
 CSS = """
+html { scrollbar-gutter: stable; }  /* nothing moves sideways from a short tab to a long one */
+.gradio-container .block:has(> .label-wrap:not(.open)) { overflow: visible !important; }  /* its icon sticks out */
 .gradio-container { width: 100% !important; max-width: 1600px !important; margin: 0 auto !important; }
+.dark { color-scheme: dark; }  /* scrollbars, too */
+.gradio-container input[type=range]::-webkit-slider-thumb { box-shadow: 0 0 0 1px var(--neutral-400), 0 1px 3px #0003; }
 input { text-overflow: ellipsis; }
 .gradio-container input[role=combobox] { padding-right: 24px; }
 .note { padding: 0 4px; opacity: .85; overflow-wrap: anywhere; }
@@ -71,7 +75,10 @@ let held = null;  // a button that starts an action, or Stop, while it has the f
 let starter = null;  // the button that started the action
 let looks = 0;  // for it, while the focus is nowhere
 let awaited = 0;  // looks that are left for the Stop button of a run that is being started
-addEventListener("focusin", event => { if (event.target.matches(".starts")) held = starter = event.target; });
+addEventListener("focusin", event => {
+  if (event.target.matches(".starts")) held = starter = event.target;
+  else if (!event.target.matches(".halt")) held = null;  // the reader has gone elsewhere
+});
 addEventListener("pointerdown", event => { if (!event.target.closest?.(".starts, .halt")) held = null; }, true);
 addEventListener("click", event => { if (event.target.closest?.("#train-start")) awaited = 600; }, true);
 setInterval(() => {
@@ -97,19 +104,20 @@ setInterval(() => {
   const heading = wanted && document.querySelector(wanted);
   if (wanted && now !== document.body && now !== asker) wanted = null;  // the reader has gone elsewhere
   else if (heading && heading !== left && heading.checkVisibility()) {
-    heading.tabIndex = -1;
+    if (!heading.matches("button, textarea")) heading.tabIndex = -1;
     heading.focus();
     wanted = null;
   } else if (wanted && looksForHeading++ > 100) wanted = null;
 }, 100);
 // buttons after which something else is to be read: its heading gets the focus once it is there
-const HEADINGS = {"compare-before": "#history-compared :is(h2, h3)",
+const HEADINGS = {"compare-before": "#history-compared :is(h2, h3)", "share-text": "#history-copy-link",
+  "history-open": "#text-1 textarea", "history-tree": "#text-1 textarea",
   "lesson-next": ":is(#lesson-question h4, #lesson-start-line p)"};
 let wanted = null, asker = null, left = null, looksForHeading = 0;
 addEventListener("click", event => {
   asker = event.target.closest?.("button");
   wanted = HEADINGS[asker?.id] ?? null;
-  left = wanted && document.querySelector(wanted);
+  left = wanted && [...document.querySelectorAll(wanted)].find(one => one.checkVisibility());
   looksForHeading = 0;
 }, true);
 </script>"""

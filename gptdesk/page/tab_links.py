@@ -60,6 +60,7 @@ class TabLinks:
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
     prompts: dict[str, gr.Textbox] = field(default_factory=dict)  # by the TITLE of their tab
     compare_buttons: list[gr.Button] = field(default_factory=list)  # that open the comparison of the newest two entries
+    recipe_buttons: list[gr.Button] = field(default_factory=list)  # that show the recipe of the newest entry
     _entries: list[EntryView] = field(default_factory=list)  # the one that opens entries of the history
     _forms: list[_PlanForm] = field(default_factory=list)  # the one that shows plans; a public desk has none
     _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab

@@ -256,7 +256,7 @@ def test_prompts_are_the_lines_that_are_not_empty() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "^there are no prompts; write one a line, or choose a file of them$"),
+        ("", "^there are no prompts; write one in each line$"),
         (" \n\n\t\n", "^there are no prompts"),
         ("x\n" * (MOST_PROMPTS + 1), "^there are 501 prompts, and at most 500 are compared in one go$"),
     ],

@@ -85,7 +85,7 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     page.locator("#history-compare input").click()
     page.locator("#history-compare").get_by_role("option", name="number 19").click()
     compared = page.locator("#history-compared")
-    sync_api.expect(compared).to_contain_text("prompt (<b>bold</b> fox and number 19)")
+    sync_api.expect(compared).to_contain_text("prompt (number 19 and <b>bold</b> fox)")
     sync_api.expect(compared.locator(".pane")).to_have_count(2)
     sync_api.expect(compared.locator("b")).to_have_count(0)
     page.locator("#history-recipe").click()
@@ -110,6 +110,44 @@ def test_a_text_is_found_opened_in_generate_and_repeated(page: "sync_api.Page") 
     page.locator("#generate").click()
     sync_api.expect(page.locator("#figures")).to_contain_text("ended:", timeout=30_000)
     assert [page.locator(f"#text-{i} textarea").input_value() for i in (1, 2)] == saved
+    undo, figures = page.locator("#undo"), page.locator("#figures")
+    for text in (saved[0], ""):  # of the text, then of the entry, with its prompt and settings
+        undo.click()
+        sync_api.expect(figures).to_have_text("")
+        sync_api.expect(page.locator("#text-1 textarea")).to_have_value(text or "")
+    sync_api.expect(undo).to_be_disabled()
+    sync_api.expect(page.locator("#text-2")).to_be_hidden()
+    sync_api.expect(page.locator("#prompt textarea")).to_have_value("")
+    sync_api.expect(page.locator("#temperature input[type=number]")).to_have_value("0.8")
+    sync_api.expect(page.locator("#new-seed input")).to_be_checked()
+    assert page.locator("#stop-strings textarea").input_value() == ""
+
+
+def test_the_newest_text_is_shared_and_compared_with_what_differs(page: "sync_api.Page") -> None:
+    """Both open beside the newest entry, whichever was chosen before; entries of one prompt differ in the list."""
+    listed = page.locator("#history-list label")
+    listed.nth(3).click()
+    expect_shown(page, 3)
+    page.get_by_role("tab", name="Generate").click()
+    page.locator("#prompt textarea").fill("a rather long prompt of a fox, which two texts have")
+    page.locator("#max-new-tokens input[type=number]").fill("4")
+    for temperature in ("0.5", "1.5"):
+        page.locator("#temperature input[type=number]").fill(temperature)
+        page.locator("#temperature input[type=number]").press("Tab")
+        page.evaluate("document.querySelectorAll('#figures p').forEach(p => p.dataset.old = 1)")
+        page.locator("#generate").click()
+        sync_api.expect(page.locator("#figures p:not([data-old])").first).to_contain_text("ended:", timeout=30_000)
+    written = page.locator("#text-1 textarea").input_value()
+    page.locator("#share-text").click()
+    sync_api.expect(page.locator("#history-copy-link")).to_be_focused()
+    sync_api.expect(page.locator("#history-texts")).to_contain_text(written[-6:].strip())
+    row = listed.first.locator("span").text_content() or ""
+    assert row.startswith("a rather long prompt of … " + written[51:].split()[0])
+    page.get_by_role("tab", name="Generate").click()
+    page.locator("#compare-before").click()
+    sync_api.expect(page.locator("#history-compared .pane")).to_have_count(2)
+    names = page.locator("#history-compared .pane").all_inner_texts()
+    assert ["temperature 0.5" in names[0], "temperature 1.5" in names[1]] == [True, True]  # the older one first
 
 
 def expect_shown(page: "sync_api.Page", row: int) -> None:

@@ -268,14 +268,18 @@ def test_the_request_as_code_gives_the_text_on_screen(page: "sync_api.Page", des
     page.get_by_role("button", name="Use from code").click()
     code = page.locator("#request-code .cm-content")
     sync_api.expect(code).to_contain_text(f"curl {desk.url}/v1/completions")
-    sync_api.expect(page.locator("#code-note")).to_contain_text("Generate draws a new one")
+    note = page.locator("#code-note")
+    sync_api.expect(note).to_contain_text("The request that wrote the text shown, with its seed")
+    sync_api.expect(note).to_contain_text("Generate draws a new seed")
     page.locator("#code-language").get_by_text("Python", exact=True).click()
     sync_api.expect(code).to_contain_text("httpx.post(")
     source = "\n".join(page.locator("#request-code .cm-line").all_inner_texts())
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=60)
     assert "Once upon a time" + done.stdout.removesuffix("\n") == shown
-    page.locator("#prompt textarea").fill("fox " * 300)
-    sync_api.expect(page.locator("#code-note")).to_contain_text("the context of starter is 256 tokens")
+    page.locator("#prompt textarea").fill("fox " * 300)  # which does not fit the context
+    sync_api.expect(note).to_contain_text("the text shown was written by another one")
+    run_code = [sys.executable, "-c", "\n".join(page.locator("#request-code .cm-line").all_inner_texts())]
+    assert subprocess.run(run_code, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_text_is_never_run(page: "sync_api.Page") -> None:

@@ -66,7 +66,7 @@ def test_one_token_has_no_speed() -> None:
     [
         (("stopped",), "you stopped it"),
         (("length", "length"), "max new tokens reached"),
-        (("stop", "length", "stop"), "end of text, max new tokens reached"),
+        (("stop", "length", "stop"), "end of text (texts 1, 3), max new tokens reached (text 2)"),
         (("context",), "context is full"),
         (("deadline",), "time limit reached"),
     ],
@@ -82,7 +82,7 @@ def test_the_end_is_told_once_all_have_ended(reasons: tuple[str, ...], words: st
 def test_a_stop_string_is_named_as_one_would_type_it() -> None:
     found = result(START, replace(step(0, 0.1, ended="stop"), stop_string='a*"\n'), step(1, 0.1, ended="stop"), n=2)
     assert found.finish_reasons == ["stop", "stop"]
-    assert 'ended: stop string "a\\*\\\\"\\\\n", end of text' in parts(found)
+    assert 'ended: stop string "a\\*\\\\"\\\\n" (text 1), end of text (text 2)' in parts(found)
 
 
 def test_a_cut_prompt_is_a_sentence_below_the_line() -> None:

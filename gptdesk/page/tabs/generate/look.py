@@ -10,7 +10,7 @@ SCRIPT = """<script>
 (() => {
   const one = selector => document.querySelector(selector), all = selector => [...document.querySelectorAll(selector)];
   const say = text => window.gptdeskTexts?.[text] ?? text;  // in the page's language
-  const phone = matchMedia("(max-width: 900px)");
+  const phone = matchMedia("(max-width: 900px)"), calm = matchMedia("(prefers-reduced-motion: reduce)");
   const isWriting = () => Boolean(one("#stop") && !one("#stop").disabled);
 
   const seen = new WeakMap();  // text box -> its text and the prompt in front
@@ -64,10 +64,14 @@ SCRIPT = """<script>
   let late = 100;  // looks since the end, which may be drawn after Stop has been disabled
   const follow = () => {
     late = isWriting() ? 0 : late + 1;
+    if (late > 5) { grown.clear(); hasScrolled = false; }
     for (const box of all("[id^=text-] textarea")) {
       const isAtEnd = box.scrollTop >= (ends.get(box) ?? 0) - 40;
       if (late <= 5) {
-        if (lengths.get(box) !== box.value.length) grown.add(box);
+        if (lengths.get(box) !== box.value.length) {
+          if (!grown.size && !hasScrolled && phone.matches) showNewWords(box);
+          grown.add(box);
+        }
         if (grown.has(box) && isAtEnd) box.scrollTop = box.scrollHeight;
       } else if (late === 6 && grown.has(box) && isAtEnd) {
         const mark = box.parentElement.querySelector(".veil mark"), {lineHeight} = getComputedStyle(box);
@@ -78,7 +82,14 @@ SCRIPT = """<script>
       ends.set(box, box.scrollTop);
       lengths.set(box, box.value.length);
     }
-    if (late > 5) grown.clear();
+  };
+  let hasScrolled = false;  // the reader, while a text is written
+  for (const kind of ["wheel", "touchmove"]) addEventListener(kind, () => { hasScrolled = true; }, {passive: true});
+  const showNewWords = box => {  // on a phone the text is as high as its prompt: its first new word comes into view
+    drawVeil(box);
+    const mark = box.parentElement.querySelector(".veil mark")?.getBoundingClientRect();
+    if (mark && mark.bottom > innerHeight - 80)
+      scrollBy({top: mark.bottom - innerHeight / 3, behavior: calm.matches ? "instant" : "smooth"});
   };
   const drawVeils = () => all("[id^=text-] textarea").forEach(drawVeil);
   addEventListener("input", event => { if (event.target.matches?.("[id^=text-] textarea")) drawVeils(); });
@@ -171,8 +182,11 @@ SCRIPT = """<script>
     isChanged = now !== shownCode;  // also at the first look: something may have changed since the code was asked for
     shownCode = now;
   };
-  let look = 0;
+  let look = 0, isOpen = false;
   setInterval(() => {
+    // the button of the first visit: not there if a text was, but it stays where it is once there is one
+    if (!isOpen) mark("returning", Boolean(one("#text-1 textarea:not(:placeholder-shown)")));
+    isOpen = document.documentElement.matches(".appeared");
     mark("writing", isWriting());
     follow();
     if (look++ % 5 === 0) { showRail(); nameCards(); updateCode(); }
@@ -211,7 +225,11 @@ CSS = """
 #buttons button { flex: 0 1 auto; }
 #buttons :is(#generate, #stop) { flex: 0 1 180px; }
 #buttons #rail-button { margin-left: auto; }
-#show-me { font-weight: 700 !important; }
+#canvas:has(#text-1 textarea:placeholder-shown) #show-me { font-weight: 700 !important; }
+#canvas:has(#text-1 textarea:not(:placeholder-shown)) #show-me { color: var(--button-secondary-text-color);
+  background: var(--button-secondary-background-fill); }  /* an example like the others, once there is a text */
+#generate-row[data-returning] #show-me,
+html:not(.appeared) #canvas:has(#text-1 textarea:not(:placeholder-shown)) #show-me { display: none; }
 html:not(.appeared) #show-me { visibility: hidden; }  /* a text may be on its way */
 .text-card { gap: 0 !important; }
 #text-1 textarea:placeholder-shown { min-height: 10rem; }
@@ -227,8 +245,12 @@ html:not(.appeared) #show-me { visibility: hidden; }  /* a text may be on its wa
 .card-actions button { flex: 0 0 auto !important; }
 #generate-row[data-writing] :is(.card-actions, #show-me) { visibility: hidden; }
 .text-card:has(textarea:placeholder-shown) .card-actions, #canvas:not(:has(#text-2)) .keeps { display: none; }
-#canvas:has(#text-1 textarea:not(:placeholder-shown)) #show-me { display: none; }
-#compare-before { align-self: flex-start; width: auto; margin: 4px 20px 0; padding: 4px 12px; border-radius: 999px; }
+#after-text { padding: 4px 20px 0; gap: 8px; }
+#after-text:not(:has(button)) { display: none; }
+#after-text button { flex: 0 0 auto; padding: 4px 12px; border-radius: 999px; }
+/* Stop stays in reach of a text further down */
+#generate-row[data-writing] #buttons { position: sticky; inset-block: 0; z-index: 5;
+  background: var(--block-background-fill); }
 #figures { font-variant-numeric: tabular-nums; }
 .quiet > button.label-wrap { font-size: .875rem; color: var(--body-text-color-subdued); width: auto; gap: 6px; }
 #canvas .quiet { padding: 4px 20px; }
@@ -251,7 +273,7 @@ html:not(.appeared) #show-me { visibility: hidden; }  /* a text may be on its wa
   #rail-head .prose { display: flex; align-items: center; justify-content: space-between; padding: 0; }
   #rail-head h2 { margin: 0; font-size: 1.1rem; }
   #rail-close { padding: 8px 14px; border-radius: 999px; border: 1px solid var(--border-color-primary); }
-  #canvas > .note, #under-prompt, #canvas #examples, #canvas #buttons, .card-actions {
+  #canvas > .note, #under-prompt, #after-text, #canvas #examples, #canvas #buttons, .card-actions {
     padding-left: 14px; padding-right: 14px; }
   #canvas :is(#prompt, .text-card > .form > .block, .text-card > .block) { padding-left: 14px; padding-right: 14px; }
   .card-actions { gap: 6px !important; }

@@ -1,6 +1,6 @@
 """Widgets of the Generate tab, their events, and what the tab shows when the page opens."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -94,18 +94,23 @@ class GenerateTab:
         outputs += self.tree.outputs
         self.generate.click(self._on_generate, inputs, outputs, **STREAMING)
         self.show_me.click(self._on_show_me, inputs, [*outputs, self.prompt], **STREAMING)
-        taken_back = [*texts.outputs, self.undo, self.stats.line, self.stats.compare]
+        taken_back = [*texts.outputs, self.undo, *self._of_other_texts]
         for i, (continue_, keep) in enumerate(zip(texts.continues, texts.keeps, strict=True)):
             continue_.click(self._continuing(i), inputs, outputs, **STREAMING)
             keep.click(self._keeping(i), texts.inputs, taken_back, **WITH_MESSAGES)
         self.tokens.branched.change(self._on_branch, inputs | {self.tokens.branched}, outputs, **STREAMING)
         self.actions.wire()
-        self.code.wire(inputs, lambda values: settings.shown_request(values, str(values[self.prompt] or "")))
+        self.code.wire(
+            inputs,
+            lambda values: settings.shown_request(values, str(values[self.prompt] or "")),
+            lambda values, key, request: self.tokens.wrote(texts.texts(values), key, request),
+        )
         self.story.wire()
         put = [texts.history, self.undo]
         for button in self.examples:
             button.click(self._on_example, [button, self.prompt, texts.history], put, js=PUT_TEXT, **QUIETLY)
-        self.undo.click(self._on_undo, {texts.history}, [*taken_back, self.prompt], **WITH_MESSAGES)
+        undone = [*taken_back, *controls, settings.seed_note]
+        self.undo.click(self._on_undo, {texts.history}, undone, **WITH_MESSAGES)
         latest = QUIETLY | {"trigger_mode": "always_last"}
         if not self.desk.settings.public:
             texts.edited.click(self._on_edit, texts.inputs | {self.kept.restored}, None, **latest)
@@ -134,6 +139,7 @@ class GenerateTab:
         links.prompts[TITLE] = self.prompt
         if self.desk.history:
             links.compare_buttons.append(self.stats.compare)
+            links.recipe_buttons.append(self.stats.recipe)
         if self.prompts:
             preset = self.settings.presets.name
             links.on_open(TITLE, self._on_open, {preset, self.prompts.name}, [preset, self.prompts.name])
@@ -195,7 +201,8 @@ class GenerateTab:
         @shows_errors
         def keep(values: Values) -> object:
             updates = self.texts.keep(self.kept, values, index) | {self.undo: gr.update(interactive=True)}
-            return updates | self.stats.replace(f"Text {index + 1} was kept. Undo brings back the others.")
+            line = f"Text {index + 1} was kept. Undo brings back the others."
+            return updates | self._without_others(line, [self.texts.text(values, index)])
 
         return keep
 
@@ -216,10 +223,25 @@ class GenerateTab:
         *rest, last = steps
         self.texts.save_history(self.kept, rest)
         updates: Updates = {self.texts.history: rest, self.undo: gr.update(interactive=bool(rest))}
+        if "settings" in last:
+            kept = self.kept.read({TITLE: last["settings"]})
+            updates |= self.kept.updates(kept) | (self.settings.show(kept) if "model" in kept else {})
+            del updates[self.kept.restored]
         if "prompt" in last:
-            return updates | {self.prompt: last["prompt"]}
-        self.texts.save(self.kept, last["texts"])
-        return updates | self.texts.show(last["texts"]) | self.stats.replace("")
+            updates[self.prompt] = last["prompt"]
+        if "texts" in last:
+            self.texts.save(self.kept, last["texts"])
+            updates |= self.texts.show(last["texts"]) | self._without_others("", last["texts"])
+        return updates
+
+    @property
+    def _of_other_texts(self) -> list[Block]:
+        """Widgets that `_without_others` updates."""
+        return [self.stats.line, *self.stats.outputs, *self.tokens.outputs]
+
+    def _without_others(self, line: str, texts: Sequence[str]) -> Updates:
+        """Return updates that close stats and tokens of other texts than these; `line` takes the place of the stats."""
+        return self.stats.replace(line) | self.tokens.close_unless_among(texts)
 
     def _on_edit(self, values: Values) -> None:
         """Save the texts after an edit by hand."""
@@ -257,28 +279,30 @@ class GenerateTab:
     @property
     def entry_inputs(self) -> set[Block]:
         """Inputs of an event that calls `show_entry`."""
-        return {self.prompt, *self.texts.inputs}
+        return {*self.kept.controls, *self.texts.inputs}
 
     @property
     def entry_outputs(self) -> list[Block]:
         """Outputs of an event that returns the updates of `show_entry`."""
-        return [*self.kept.controls, *self.texts.outputs, self.undo, self.settings.seed_note, *self.tree.outputs]
+        settings = [*self.kept.controls, self.settings.seed_note]
+        return [*settings, *self.texts.outputs, self.undo, *self._of_other_texts, *self.tree.outputs]
 
     def show_entry(self, entry: Entry, values: Values, *, as_tree: bool = False) -> Updates:
-        """Return updates that show an entry of the history, so that Generate writes it once more; Undo takes it back.
+        """Return updates that show an entry of the history, so that Generate writes it once more.
 
-        With `as_tree`, the tree that it belongs to is drawn.
-        Raises ValueError if one of its samplers or options is not known here.
+        Undo brings back the texts, the prompt and the settings that were there. With `as_tree`, the tree that
+        it belongs to is drawn. Raises ValueError if one of its samplers or options is not known here.
         """
         settings = self.settings.show_entry(entry)
-        steps = self.texts.with_step(values[self.texts.history], {"prompt": str(values[self.prompt] or "")})
-        steps = self.texts.with_step(steps, self.texts.step(values))
+        before = {"prompt": str(values[self.prompt] or ""), "settings": self.kept.saved(values)}
+        steps = self.texts.with_step(values[self.texts.history], self.texts.step(values) | before)
         texts = [entry.prompt + sequence.text for sequence in entry.sequences[:MOST_SEQUENCES]]
         self.texts.save_history(self.kept, steps)
         self.texts.save(self.kept, texts)
         updates: Updates = {self.prompt: entry.prompt, self.undo: gr.update(interactive=True)}
         tree = self.tree.show_entry(entry, as_tree=as_tree)
-        return updates | self.texts.show(texts) | {self.texts.history: steps} | settings | tree
+        updates |= self.texts.show(texts) | {self.texts.history: steps} | self._without_others("", texts)
+        return updates | settings | tree
 
     # Saved state
 

@@ -12,8 +12,9 @@ from gptdesk.page.persistence import MOST_KEPT, SavedState
 
 MOST_SEQUENCES = 8  # cards that are laid out; the engine and the command line take more
 MOST_STEPS = 20  # that can be undone
-Step = dict[str, object]  # {"texts": ...} before a generation, {"prompt": ...} before another prompt was put in
-KEYS = ({"texts"}, {"texts", "chosen"})  # of a step with texts; earlier versions saved the number of a chosen text, too
+# what was there before: {"texts": ...}, {"prompt": ...}, or both with the {"settings": ...} by which they were written
+Step = dict[str, object]
+KEYS = {"texts", "prompt", "settings", "chosen"}  # earlier versions saved the number of a chosen text, too
 
 
 class TextCards:
@@ -156,9 +157,13 @@ def _steps(history: object) -> list[Step]:
 
 
 def _is_step(step: Step) -> bool:
-    if set(step) == {"prompt"}:
-        return isinstance(step["prompt"], str)
-    return set(step) in KEYS and _are_texts(step["texts"])
+    return (
+        step.keys() <= KEYS
+        and bool(step.keys() & {"texts", "prompt"})
+        and _are_texts(step.get("texts", []))
+        and isinstance(step.get("prompt", ""), str)
+        and isinstance(step.get("settings", {}), dict)
+    )
 
 
 def _are_texts(texts: object) -> TypeGuard[list[str]]:

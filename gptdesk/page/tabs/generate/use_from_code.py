@@ -15,8 +15,11 @@ from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from models.manager import ModelKey
 
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
-NOTE = "The request on screen, with the seed {seed}{drawn}. [The API's pages](docs) list the other fields."
-DRAWN = ", that of the text shown; Generate draws a new one"
+NOTE = "{which}.{drawn} [The API's pages](docs) list the other fields."
+OF_TEXT = "The request that wrote the text shown, with its seed {seed}"
+OF_SETTINGS = "The request on screen, with the seed {seed}"
+OTHERWISE = f"{OF_SETTINGS}; the text shown was written by another one"
+DRAWN = " Generate draws a new seed."
 
 
 class UseFromCode:
@@ -42,13 +45,19 @@ class UseFromCode:
             )
             self._note = gr.Markdown(elem_id="code-note", elem_classes="note")
 
-    def wire(self, inputs: set[Block], read: Callable[[Values], tuple[ModelKey, GenerationRequest, bool]]) -> None:
+    def wire(
+        self,
+        inputs: set[Block],
+        read: Callable[[Values], tuple[ModelKey, GenerationRequest, bool]],
+        wrote: Callable[[Values, ModelKey, GenerationRequest], bool | None],
+    ) -> None:
         """Connect the events.
 
         `read` returns the request that the values of `inputs` stand for, with the seed that is shown, and whether
-        Generate draws another one.
+        Generate draws another one. `wrote` returns whether this request wrote the texts shown, None if that is not
+        known.
         """
-        self._read = read
+        self._read, self._wrote = read, wrote
         asked = [self._panel.expand, self._language.change, self._update.click]
         # the button is pressed once for each change, also while an earlier one is being answered
         latest = QUIETLY | {"trigger_mode": "always_last"}
@@ -60,7 +69,8 @@ class UseFromCode:
             body = completion_body(self._desk, key, generation)
         except (ValueError, Refused) as error:
             return {self._code: "", self._note: f"⚠ {markdown_text(str(error))}"}
-        note = NOTE.format(seed=generation.seed, drawn=DRAWN if draws else "")
+        words = {True: OF_TEXT, False: OTHERWISE, None: OF_SETTINGS}[self._wrote(values, key, generation)]
+        note = NOTE.format(which=words.format(seed=generation.seed), drawn=DRAWN if draws else "")
         address = Address(_origin(request), keyed=bool(self._desk.settings.api_key))
         return {self._code: SNIPPETS[str(values[self._language])](body, address), self._note: note}
 

@@ -47,16 +47,21 @@ class Stats:
     def __init__(self) -> None:
         self.line = gr.Markdown(elem_id="figures", elem_classes="note")
         # shown after a text with the seed of the one before; the History tab shows both
-        self.compare = gr.Button(
-            "Compare with the text before", size="sm", visible=False, elem_id="compare-before", min_width=120
-        )
+        with gr.Row(elem_id="after-text"):
+            self.compare = gr.Button(
+                "Compare with the text before", size="sm", visible=False, elem_id="compare-before", min_width=120
+            )
+            # the History tab shows the recipe of the newest entry
+            self.recipe = gr.Button(
+                "Share: a link that repeats it", size="sm", visible=False, elem_id="share-text", min_width=120
+            )
         with gr.Accordion("Details", open=False, visible=False, elem_id="details", elem_classes="quiet") as self.panel:
             self.details = gr.Markdown(elem_id="all-stats", elem_classes="note")
 
     @property
     def outputs(self) -> list[Block]:
         """Widgets that `show` updates, but for the line, which is that of the tab's actions."""
-        return [self.compare, self.panel, self.details]
+        return [self.compare, self.recipe, self.panel, self.details]
 
     def show(self, result: GenerationResult, key: ModelKey, *, left_out: str, pace: str) -> Updates:
         """Return updates that show the stats of a generation so far; `left_out` and `pace` as in `stats_line`."""
@@ -65,7 +70,13 @@ class Stats:
 
     def replace(self, line: str) -> Updates:
         """Return updates that show this line, since other texts are shown than those that were counted."""
-        return {self.line: line, self.compare: gr.update(visible=False)}
+        return {self.line: line} | {one: gr.update(visible=False) for one in (self.compare, self.recipe, self.panel)}
+
+    def begin(self) -> Updates:
+        """Return updates for the time until a generation begins."""
+        return {self.line: "Reading the prompt …"} | {
+            one: gr.update(visible=False) for one in (self.compare, self.recipe)
+        }
 
 
 class Writer:
@@ -109,7 +120,7 @@ class Writer:
         """
         key, request, prompt, card = plan.key, plan.request, plan.prompt, plan.card
         pace = ReadingPace(values[self._reading_speed])
-        yield {self._stats.line: "Reading the prompt …", self._stats.compare: gr.update(visible=False)}
+        yield self._stats.begin()
         result = GenerationResult(request.n)
         stream = self._desk.generate(key, request, stop=call.stop, owner=call.owner, branch=branch)
         before = self._texts.texts(values)
@@ -147,6 +158,8 @@ class Writer:
                 yield {self._stats.line: STOPPED_EARLY}
                 return
             kept = yield from self._catch_up(pace, call, prompt, result.texts, first=first)
+            if self._desk.history is not None:
+                yield {self._stats.recipe: gr.update(visible=True)}
             line = stats_line(result, left_out=words, pace=pace.note)
             if kept != result.texts:
                 yield {self._stats.line: f"{line}\n\n{STOPPED_KEPT if self._desk.history else STOPPED}"}
@@ -171,7 +184,8 @@ class Writer:
 
     def _begun(self, values: Values, updates: Updates, *, count: int | None) -> Updates:
         """Return the updates with a step more in the history, and with a layout of `count` cards, if any."""
-        steps = self._texts.with_step(values[self._texts.history], self._texts.step(values))
+        before = self._texts.step(values) | {"settings": {"seed": str(values[self._seed] or "")}}
+        steps = self._texts.with_step(values[self._texts.history], before)
         self._texts.save_history(self._kept, steps)
         layout = {} if count is None else self._texts.layout(count)
         for box, update in layout.items():

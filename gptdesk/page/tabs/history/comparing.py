@@ -54,8 +54,9 @@ class ComparePanel:
         return {self.other: gr.update(value=None), self.result: ""}
 
     def compared(self, first: Entry, second: Entry) -> Updates:
-        """Return updates that show the first entry beside the second."""
-        result = comparison_html(compare_entries(first, second))
+        """Return updates that show the first entry beside the second, the older one on the left."""
+        older, newer = sorted((first, second), key=lambda entry: entry.id)
+        result = comparison_html(compare_entries(older, newer))
         return {self.other: gr.update(value=str(second.id)), self.result: result}
 
     @shows_errors

@@ -16,10 +16,12 @@ from models.tokenizer import Tokenizer
 from samplers import default_chain, get, names
 
 LONGEST_PROMPT = 300  # characters of a recipe's prompt
+LONGEST_NAME = 60  # characters of what differs, above a text that is compared
+LONGEST_BEGINNING = 24  # characters of a prompt in the list: entries with equal prompts differ after it
 RATED = {1: "liked · ", -1: "disliked · "}
 CSS = """
 #history-list .wrap { flex-direction: column; flex-wrap: nowrap; gap: 4px; max-height: 36rem; overflow-y: auto; }
-#history-list label { width: 100%; padding: 6px 10px; }
+#history-list label { width: 100%; padding: 6px 10px; flex: none; }
 #history-list label > span { white-space: pre; overflow: hidden; text-overflow: ellipsis; min-width: 0; display: block;
   font-size: .85rem; line-height: 1.5; color: var(--body-text-color-subdued); }
 #history-list label > span::first-line { font-size: .95rem; color: var(--body-text-color); }
@@ -47,10 +49,19 @@ def entry_row(summary: Summary) -> str:
     The second has what differs from the default samplers.
     """
     when = datetime.fromtimestamp(summary.created).strftime("%d %b %H:%M")
-    words = " ".join(f"{summary.prompt}{summary.text}".split()) or "(empty)"
+    words = _first_words(summary) or "(empty)"
     more = [f"{summary.n} texts"] if summary.n > 1 else []
     facts = [when, summary.model, *more, f"seed {summary.seed}", *chain_differences(summary.chain)]
     return f"{words}\n{RATED.get(summary.rating or 0, '')}{' · '.join(facts)}"
+
+
+def _first_words(summary: Summary) -> str:
+    """Return the beginning of the prompt and the text in one line."""
+    prompt, whole = " ".join(summary.prompt.split()), " ".join(f"{summary.prompt}{summary.text}".split())
+    if len(prompt) <= LONGEST_BEGINNING or prompt == whole:
+        return whole
+    cut = prompt[:LONGEST_BEGINNING].rsplit(" ", 1)[0]
+    return f"{cut} … {whole[len(prompt) :].strip()}"
 
 
 def chain_differences(chain: Sequence[Mapping[str, object]]) -> list[str]:
@@ -74,7 +85,7 @@ def _neutral(name: str) -> Mapping[str, object]:
 def entry_title(summary: Summary) -> str:
     """Return an entry as one line of a list of choices."""
     when = datetime.fromtimestamp(summary.created).strftime("%d %b %H:%M")
-    words = " ".join(f"{summary.prompt}{summary.text}".split())
+    words = _first_words(summary)
     more = f" (x {summary.n})" if summary.n > 1 else ""
     return f"{RATED.get(summary.rating or 0, '')}{when} · {summary.model} · {words[:90] or '(empty)'}{more}"
 
@@ -98,9 +109,14 @@ def comparison_html(comparison: EntryComparison) -> str:
 def _compared_row(comparison: EntryComparison, text: TextComparison) -> str:
     """Return one text of both entries; the beginning that they share is tinted, and the first difference marked."""
     panes = []
-    for entry in (comparison.first, comparison.second):
+    for entry, values in ((comparison.first, "first"), (comparison.second, "second")):
         which = f", text {text.row + 1}" if entry.n > 1 else ""
-        name = f"Entry {entry.id}{which} · {entry.model} · {entry.precision}"
+        different = [f"{one.name} {getattr(one, values)}" for one in comparison.settings]
+        # what differs is what they are called by, if that is short
+        facts = " · ".join(different)
+        if not 0 < len(facts) <= LONGEST_NAME:
+            facts = f"{entry.model} · {entry.precision}"
+        name = f"Entry {entry.id}{which} · {facts}"
         panes.append(_shared_pane(name, entry.prompt, entry.sequences[text.row].text, text.same_characters))
     return f'<div class="panes compared">{"".join(f"<div>{one}</div>" for one in panes)}</div>'
 

@@ -10,7 +10,7 @@ from gradio.blocks import Block
 from gptdesk.desk import Desk
 from gptdesk.errors import NotFound
 from gptdesk.generation import GenerationResult
-from gptdesk.history import History
+from gptdesk.history import Entry, History
 from gptdesk.markup import markdown_text
 from gptdesk.page.downloads import file_name, hand_out
 from gptdesk.page.long_action import Call, action_row
@@ -69,7 +69,10 @@ class RecipeExport:
         number = values[self._shown]
         if not isinstance(number, int):
             raise ValueError("no entry is chosen; choose one in the list")
-        entry = self._history.entry(number)
+        return self.made_of(self._history.entry(number))
+
+    def made_of(self, entry: Entry) -> Updates:
+        """Return updates that show the recipe of an entry; ValueError if its file cannot be written."""
         recipe, name = Recipe.of(entry), file_name("recipe", entry.prompt, seed=entry.seed, ending="json")
         try:
             file = hand_out(recipe.to_json().encode(), name)

@@ -26,6 +26,12 @@ RATINGS = {"liked": 1, "disliked": -1}
 MARKS = [("none", 0), ("liked", 1), ("disliked", -1)]
 ENDINGS = {"json": "json", "csv": "csv", "markdown": "md"}
 EMPTY = "Nothing yet: each text that you generate appears here, with all that repeats it."
+# on a phone the entry is below the list
+REVEAL = """() => {
+  if (matchMedia("(max-width: 900px)").matches)
+    document.getElementById("history-texts")?.scrollIntoView({block: "start", behavior: "smooth"});
+  return [];
+}"""
 NOTHING_FITS = "Nothing fits; use fewer words, or clear the filters."
 
 
@@ -118,7 +124,8 @@ class HistoryView:
         gr.on(filters, self._show_list, of_list, lists, **(QUIETLY | LATEST))
         self.newest.click(self._show_list, of_list, lists, **QUIETLY)
         self.older.click(self._on_older, of_list | {self._last}, lists, **QUIETLY)
-        self.entries.input(self._on_entry, self.entries, entry, **(WITH_MESSAGES | LATEST))
+        picked = self.entries.input(self._on_entry, self.entries, entry, **(WITH_MESSAGES | LATEST))
+        picked.then(None, js=REVEAL, **QUIETLY)
         marks = {self.mark, self.note, self.tags}
         self.save.click(self._on_save, of_list | marks, lists, **WITH_MESSAGES)
         after = [*both, self._deleted, self.undo]
@@ -132,13 +139,15 @@ class HistoryView:
         self._compare.wire(self._shown)
         for button in links.compare_buttons:
             button.click(self._on_newest, of_list, [links.tabs, *both], **WITH_MESSAGES)
+        for button in links.recipe_buttons:
+            button.click(self._on_newest_recipe, of_list, [links.tabs, *both], **WITH_MESSAGES)
         self._repeating.wire()
         self._repeating.start.click(self._on_repeat, {self._shown}, self._repeating.outputs, **STREAMING)
 
     # The list
 
     def _on_open(self, values: Values) -> Updates:
-        """Return updates of the list and the entry; a comparison with the same entry stays.
+        """Return updates of the list and the entry; the recipe of the same entry, or a comparison with it, stays.
 
         Without an entry they leave what is chosen in the list: it may be on its way here.
         """
@@ -149,7 +158,7 @@ class HistoryView:
             return updates
         both = self._show_both(values, values[self._shown])
         if both[self._shown] is not None:
-            del both[self._compare.result]
+            del both[self._compare.result], both[self._recipe.made]
             listed: dict[str, object] = both[self._compare.other]  # type: ignore[assignment]
             del listed["value"]
         return both
@@ -166,6 +175,16 @@ class HistoryView:
         other = self._compare.other
         both[other] = {**both[other], **compared.pop(other)}  # type: ignore[dict-item]
         return both | compared | {self._links.tabs: gr.update(selected=self._name)}
+
+    @shows_errors
+    def _on_newest_recipe(self, values: Values) -> object:
+        """Open the newest entry with its recipe."""
+        newest = self._history.search(limit=1)
+        if not newest:
+            raise ValueError("the history has no text to share; generate one")
+        entry = self._history.entry(newest[0].id)
+        both = self._show_both({**values, self._shown: entry.id}, entry.id)
+        return both | self._recipe.made_of(entry) | {self._links.tabs: gr.update(selected=self._name)}
 
     def _on_older(self, values: Values) -> Updates:
         last = values[self._last]

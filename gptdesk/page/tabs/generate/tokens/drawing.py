@@ -163,9 +163,20 @@ def explanation_html(opened: OpenText, table: NextTokenTable, tokenizer: Tokeniz
         rows += f'</tbody><tbody><tr><th scope="rowgroup" colspan="{len(links) + 2}">Others</th></tr>{asked}'
     return (
         f'<section class="token-table" aria-label="Next-token table" data-place="{place.index}">'
+        f'<p class="token-legend">{_legend(links)}</p>'
         '<div class="figures-table" tabindex="0" role="group" aria-label="Table"><table><thead><tr>'
         f'<th scope="col">Token</th>{head}<td></td></tr></thead><tbody>{rows}</tbody>'
         f"<tfoot>{_feet(links, table)}</tfoot></table></div>{_idle_links(links, table)}</section>"
+    )
+
+
+def _legend(links: Sequence[int]) -> str:
+    """Return how the columns of the table are read."""
+    if len(links) == 1:
+        return "No sampler changes anything here: the next token is drawn by these probabilities of the model."
+    return (
+        "Probabilities of the model, then after each sampler, from left to right. "
+        "By those of the last column the next token is drawn."
     )
 
 

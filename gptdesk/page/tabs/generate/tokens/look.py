@@ -190,6 +190,7 @@ CSS = """
 .token-heading h3 { font-size: 1.05rem; margin: 0 0 6px; overflow-wrap: anywhere; }
 .token-heading ul { margin: 0 0 10px; padding: 0; list-style: none; font-size: .9rem; line-height: 1.6; }
 .token-table table { border-collapse: collapse; font-size: .9rem; }
+.token-legend { margin: 0 0 6px; font-size: .875rem; color: var(--body-text-color-subdued); }
 .token-table :is(th, td) { padding: 5px 10px !important; vertical-align: middle !important; }
 .token-table thead th { color: var(--body-text-color-subdued); font-weight: 600; white-space: nowrap; }
 .token-table tbody th { font-weight: 400; opacity: 1; min-width: 8em; overflow-wrap: anywhere; }
@@ -219,6 +220,8 @@ CSS = """
 @media (max-width: 900px) {
   .token-view, .token-redrawn, .token-heading, .token-table, #token-beside-box {
     padding-left: 14px; padding-right: 14px; }
+  .token-table tr > th:first-child { position: sticky; left: 0; z-index: 1; min-width: 0; max-width: 9rem;
+    background: var(--block-background-fill) !important; }
   .token-table td:last-child { position: sticky; right: 0; min-width: 0; padding-left: 4px !important;
     background: var(--block-background-fill); }
   .token-table .branches span { display: none; }

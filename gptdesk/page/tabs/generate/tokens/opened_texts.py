@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -52,6 +52,24 @@ class Written:
     dropped: int  # tokens cut from the front of the prompt
     text: str  # of the card
     drawn: tuple[int, ...]
+
+
+def written_by(
+    written: Mapping[int, Written], texts: Sequence[str], key: ModelKey, request: GenerationRequest
+) -> bool | None:
+    """Return whether a request with a seed has written the texts of the cards; None if it is not known what has.
+
+    `written` are the generations of the cards, by index.
+    """
+    known = [one for one in map(written.get, range(len(texts))) if one is not None]
+    if not known or not any(texts):
+        return None
+    unseeded = request.model_copy(update={"seed": None})
+    return len(known) == len(texts) == request.n and all(
+        (one.key, one.seed, one.row, one.text) == (key, request.seed, row, text)
+        and one.request.model_copy(update={"seed": None}) == unseeded
+        for row, (one, text) in enumerate(zip(known, texts, strict=True))
+    )
 
 
 @dataclass(frozen=True)

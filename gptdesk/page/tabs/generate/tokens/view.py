@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,9 +21,10 @@ from gptdesk.page.tabs.generate.tokens.beside import BesidePicker
 from gptdesk.page.tabs.generate.tokens.drawing import fault_html, text_html
 from gptdesk.page.tabs.generate.tokens.explaining import heading, next_token_table
 from gptdesk.page.tabs.generate.tokens.look import FOLLOW
-from gptdesk.page.tabs.generate.tokens.opened_texts import BySession, OpenText, Place, Written
+from gptdesk.page.tabs.generate.tokens.opened_texts import BySession, OpenText, Place, Written, written_by
 from gptdesk.page.tabs.generate.tokens.redrawn import RedrawnLine
 from gptdesk.page.tabs.generate.writing import Plan
+from gptdesk.page.visitors import event_session
 from models.manager import LoadedModel, ModelKey
 
 Result = TypeVar("Result")
@@ -108,9 +109,22 @@ class TokensView:
 
         return record
 
-    def close(self, request: gr.Request) -> Updates:
-        """Close the view; return its updates."""
-        self._open.put(request.session_hash or "", None)
+    def wrote(self, texts: Sequence[str], key: ModelKey, request: GenerationRequest) -> bool | None:
+        """Return whether a request with a seed has written the texts of the cards; None if none is known to have."""
+        return written_by(self._written.get(event_session()) or {}, texts, key, request)
+
+    def close_unless_among(self, texts: Sequence[str]) -> Updates:
+        """Close the view unless its text is that of its card among these."""
+        opened = self._open.get(event_session())
+        if opened is not None and opened.card < len(texts):
+            whole = opened.text_before(len(opened.tokens), self._desk.tokenizer(opened.key.name))
+            if whole == texts[opened.card]:
+                return {}
+        return self.close()
+
+    def close(self) -> Updates:
+        """Close the view of the present event's page; return its updates."""
+        self._open.put(event_session(), None)
         return self._closed()
 
     def _closed(self) -> Updates:
@@ -158,10 +172,10 @@ class TokensView:
             before = self._open.get(session)
             text = values[self._texts.boxes[card]]
             if before is not None and before.card == card:
-                yield self.close(request)
+                yield self.close()
                 return
             updates = self._read_text(card, str(text or ""), values, request)
-            yield from self._explained(updates, lambda fault: self.close(request) | _shown(self.heat_map, fault))
+            yield from self._explained(updates, lambda fault: self.close() | _shown(self.heat_map, fault))
 
         return toggle
 

@@ -113,7 +113,7 @@ class TreeView:
         branch, grow = self._grow(plan)
         tokens, settings = self._tab.tokens, self._tab.settings
         if plan.card is None:
-            yield tokens.close(request)
+            yield tokens.close()
         keep = tokens.recorder(request, plan.key, plan.request, plan.prompt)
 
         def record(result: GenerationResult, first: int) -> None:
