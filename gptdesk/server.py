@@ -27,6 +27,7 @@ from gptdesk.api.native import add_native
 from gptdesk.api.openai import add_openai
 from gptdesk.api.openapi import add_openapi
 from gptdesk.api.page_key import PageKey, keyed_link
+from gptdesk.api.reference import add_reference
 from gptdesk.desk import Desk
 from gptdesk.metrics import Metrics
 from gptdesk.settings import Settings
@@ -55,13 +56,13 @@ def web_app(desk: Desk, *, page: bool = True) -> FastAPI:
     """
     settings = desk.settings
     app = FastAPI(openapi_url=None)
-    add_health(app, desk, page=page)
+    checks = ThreadPoolExecutor(CHECKS, thread_name_prefix="checks")
+    routes = [*add_openai(app, desk, checks=checks), *add_native(app, desk, checks=checks)]
+    routes += add_health(app, desk, page=page)
     if not settings.public:
         desk.metrics = Metrics(desk.scheduler, desk.manager)
-        add_metrics(app, desk.metrics)
-    checks = ThreadPoolExecutor(CHECKS, thread_name_prefix="checks")
-    routes = [*add_native(app, desk, checks=checks), *add_openai(app, desk, checks=checks)]
-    add_openapi(app, routes, page=page, keyed=bool(settings.api_key))
+        routes += add_metrics(app, desk.metrics)
+    add_reference(app, desk, add_openapi(app, routes, keyed=bool(settings.api_key)), page=page)
     if page:
         from gptdesk.page.app import mount_page  # gradio takes a second and 90 MB, which `gptdesk serve` saves
 

@@ -1,20 +1,28 @@
 """GET /metrics: metrics for Prometheus, on a desk of one's own; counts of requests by route and status."""
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import PlainTextResponse
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gptdesk.api.openapi import PLAIN_REFUSAL
 from gptdesk.api.routes import find_route
 from gptdesk.metrics import CONTENT_TYPE, Metrics
 
 CLOSED = "closed"  # the route of all requests that the guard answers with 404 or 405
 
 
-def add_metrics(app: FastAPI, metrics: Metrics) -> None:
-    """Add the route."""
+def add_metrics(app: FastAPI, metrics: Metrics) -> list[BaseRoute]:
+    """Add the route and return it."""
+    router = APIRouter(tags=["desk"], default_response_class=PlainTextResponse)
 
-    @app.api_route("/metrics", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.head("/metrics", include_in_schema=False)
+    @router.get("/metrics", summary="Give metrics for Prometheus", responses=PLAIN_REFUSAL)
     def text() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    app.include_router(router)
+    return router.routes
 
 
 class CountRequests:

@@ -27,7 +27,7 @@ from gptdesk.desk import Desk
 from samplers import Options
 
 Fields = TypeVar("Fields", bound=Options)
-ONCE = {"model": "starter", "prompt": "Once upon a time", "max_new_tokens": 20, "seed": 1}
+ONCE = {"model": "starter", "prompt": "Once upon a time", "max_new_tokens": 6, "seed": 1}
 
 
 def add_native(app: FastAPI, desk: Desk, *, checks: Executor) -> list[BaseRoute]:
@@ -51,7 +51,7 @@ def add_native(app: FastAPI, desk: Desk, *, checks: Executor) -> list[BaseRoute]
     async def compare(request: Request) -> Response:
         return await _answer(desk, request, checks, CompareFields, works.compare_work)
 
-    logits_example = {"model": "starter", "prompt": "Once upon a", "preset": "Careful", "top": 3}
+    logits_example = {"model": "starter", "prompt": "Once upon a time, there was a", "preset": "Careful", "top": 3}
 
     @router.post("/logits", **described(LogitsFields, "Show the next token before and after samplers", logits_example))
     async def logits(request: Request) -> Response:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from gptdesk.api.answering import SHORTEST, Call, Data, check_time
-from gptdesk.api.errors import error_object
+from gptdesk.api.errors import Refused, error_object
 from gptdesk.api.names import check_samplers, find_model, token_name
 from gptdesk.api.native.fields import (
     BatchFields,
@@ -18,6 +18,7 @@ from gptdesk.api.native.fields import (
     TokenizeFields,
 )
 from gptdesk.desk import Desk
+from gptdesk.errors import NotFound
 from gptdesk.generation import (
     GenerationQueued,
     GenerationRequest,
@@ -255,7 +256,13 @@ def _model(desk: Desk, spelled: str, *, precision: str | None = None) -> tuple[M
 
 
 def _preset(desk: Desk, fields: PromptFields) -> dict[str, Chain]:
-    return {} if fields.preset is None else {"chain": desk.preset(fields.preset)}
+    """Return the chain of the preset, if one is named; Refused with 404 if there is none of that name."""
+    if fields.preset is None:
+        return {}
+    try:
+        return {"chain": desk.preset(fields.preset)}
+    except NotFound as error:
+        raise Refused(404, str(error), param="preset") from None
 
 
 def _same_tokens(reference: Data, other: Data) -> int:

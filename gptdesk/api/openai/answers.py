@@ -154,12 +154,14 @@ class Answer:
         return options is not None and options.include_usage
 
     def _head(self) -> dict[str, object]:
+        """Return what every chunk has, and the whole answer: with the seed, which may have been drawn."""
         return {
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
             "model": self.work.key.spelled,
             "system_fingerprint": f"gptdesk-{__version__}",
+            "seed": self.work.seed,
         }
 
     def _usage(self) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Fields of POST /v1/completions: those of OpenAI's API with its ranges, and ours beside them."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
@@ -13,6 +14,7 @@ from samplers import Chain, OptionError, Options, build
 from samplers.logit_bias import MOST as MOST_BIASES
 from samplers.logit_bias import spelled
 
+MOST_STOPS = 4  # as OpenAI's API has them; the desk's own routes allow more
 MOST_ROWS = 16  # sequences of one prompt, as in a GenerationRequest
 SAMPLING = [
     "frequency_penalty",
@@ -50,7 +52,12 @@ def _prompts(prompt: object) -> object:
 
 
 def _texts(stop: object) -> object:
-    return [stop] if isinstance(stop, str) else stop
+    """Return stop strings as a list; ValueError for what is neither a text nor a list of a few."""
+    if isinstance(stop, str):
+        return [stop]
+    if isinstance(stop, list) and len(stop) <= MOST_STOPS and all(isinstance(one, str) for one in stop):
+        return stop
+    raise ValueError(f"stop must be a text or a list of up to {MOST_STOPS} texts, not {reprlib.repr(stop)}")
 
 
 class CompletionFields(ConstraintFields):
@@ -59,7 +66,9 @@ class CompletionFields(ConstraintFields):
     model_config = ConfigDict(extra="ignore", strict=True)
     name: ClassVar[str] = REQUEST
 
-    model: str = Field(max_length=300, description="name of a model, of the list at /v1/models")
+    model: str = Field(
+        max_length=300, description="NAME, or NAME:PRECISION as in starter:int8, of the list at /v1/models"
+    )
     prompt: Annotated[list[str] | list[list[int]], BeforeValidator(_prompts)] = Field(
         description="text to continue, or token ids, or a list of either; null: a new text"
     )
@@ -81,7 +90,7 @@ class CompletionFields(ConstraintFields):
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="taken from a token's logit if it occurs already")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="same seed, same text; none: a new one is drawn")
     stop: Annotated[list[StopText], BeforeValidator(_texts)] = Field(
-        default_factory=list, max_length=4, description="text, or list of texts, at which a sequence ends"
+        default_factory=list, max_length=MOST_STOPS, description="text, or list of texts, at which a sequence ends"
     )
     stream: bool = Field(False, description="answer with server-sent events, a token each")
     stream_options: StreamOptions | None = Field(

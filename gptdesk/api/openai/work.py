@@ -41,6 +41,7 @@ class Work:
     tokenizer: Tokenizer
     texts: tuple[str, ...]
     requests: tuple[GenerationRequest, ...]  # one for each prompt, by token ids
+    seed: int  # of each prompt, given or drawn
     seconds: float  # that all of it may take
 
     @property
@@ -118,7 +119,7 @@ def check_work(desk: Desk, fields: CompletionFields) -> Work:
             )
         requests.append(desk.bounded(request.model_copy(update={"prompt": "", "prompt_ids": tuple(ids)})))
         texts.append(prompt if isinstance(prompt, str) else tokenizer.decode(prompt))
-    return Work(fields, key, tokenizer, tuple(texts), tuple(requests), seconds)
+    return Work(fields, key, tokenizer, tuple(texts), tuple(requests), seed, seconds)
 
 
 def _refuse(param: str, sentence: str) -> None:

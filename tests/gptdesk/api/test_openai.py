@@ -282,6 +282,26 @@ def test_prompts_of_all_forms(raw: httpx.Client, tokenizer: Tokenizer) -> None:
     assert alone == [choice["text"] for choice in texts["choices"]]
 
 
+@pytest.mark.parametrize("value", [5, [5], list("abcde"), {"a": 1}])
+def test_stop_says_what_it_takes(raw: httpx.Client, value: object) -> None:
+    fault = error(ask(raw, stop=value), 400)
+    assert fault["message"].startswith("stop must be a text or a list of up to 4 texts, not ")
+    assert fault["param"] == "stop"
+
+
+def test_a_drawn_seed_is_returned_and_repeats_the_texts(raw: httpx.Client, client: openai.OpenAI) -> None:
+    drawn = answer(raw, prompt=["Once", "The fox"], seed=None, n=2)
+    again = answer(raw, prompt=["Once", "The fox"], seed=drawn["seed"], n=2)
+    assert again["choices"] == drawn["choices"]
+    assert answer(raw, seed=2**63 - 1)["seed"] == 2**63 - 1
+    parts = chunks(raw, seed=None, stream_options={"include_usage": True})
+    assert len({part["seed"] for part in parts}) == 1
+    stream = client.completions.create(model="tiny", prompt=PROMPT, seed=parts[0]["seed"], stream=True)
+    read = list(stream)
+    assert [part.choices[0].text for part in read] == [part["choices"][0]["text"] for part in parts[:-1]]
+    assert read[0].seed == parts[0]["seed"]  # type: ignore[attr-defined]
+
+
 def test_seeds(raw: httpx.Client) -> None:
     texts = [answer(raw, seed=seed)["choices"][0]["text"] for seed in (1, 1, 2, None, None)]
     assert texts[0] == texts[1]
