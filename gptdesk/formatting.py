@@ -2,6 +2,8 @@
 
 import re
 
+VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
+
 
 def clock(seconds: float) -> str:
     """Return a duration as a clock shows it: 5:30 or 1:05:30."""
@@ -25,6 +27,16 @@ def short(value: float) -> str:
         if abs(rounded) >= (10 if letter == "k" else 1):
             return f"{rounded:g}{letter}"
     return f"{value:.4g}" if abs(value) >= 1e-3 or not value else f"{value:.2g}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share of 1 in percent: 62 %; 97.9 % with one digit."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def visible(text: str) -> str:
+    """Return a text with its white space visible: ·little⏎."""
+    return text.translate(VISIBLE)
 
 
 def file_size(size: int) -> str:

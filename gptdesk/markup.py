@@ -16,7 +16,7 @@ CSS = """
   padding: 3px; }
 .pane .given { color: var(--body-text-color-subdued); }
 .pane mark { background: var(--color-accent-soft); color: inherit; outline: 2px solid var(--color-accent);
-  border-radius: 3px; }
+  border-radius: 3px; margin-inline: 2px; }
 .figures-table { overflow-x: auto; }
 .figures-table table { width: 100%; font-size: .9rem; }
 .figures-table :is(table, thead, tbody, tr) { border: 0 !important; }
@@ -39,9 +39,18 @@ def markdown_text(text: str) -> str:
 
 def pane(name: str, prompt: str, text: str, *, mark: tuple[int, int] | None = None) -> str:
     """Return a text under its name, the prompt paler; `mark` is the start and the end of a highlight."""
-    start, end = mark or (len(text), len(text))
-    marked = f"<mark>{html.escape(text[start:end])}</mark>" if mark else ""
-    return html_pane(name, prompt, f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}")
+    return html_pane(name, prompt, marked_html(text, mark))
+
+
+def marked_html(text: str, mark: tuple[int, int] | None) -> str:
+    """Return a text with a highlight from the start to the end of `mark`, without the white space around its word."""
+    if mark is None:
+        return html.escape(text)
+    start, end = mark
+    if word := text[start:end].strip():
+        start = text.index(word, start)
+        end = start + len(word)
+    return f"{html.escape(text[:start])}<mark>{html.escape(text[start:end])}</mark>{html.escape(text[end:])}"
 
 
 def html_pane(name: str, prompt: str, body: str) -> str:

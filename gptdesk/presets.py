@@ -4,6 +4,8 @@ from typing import TypeGuard
 
 from samplers import Chain, build, default_chain
 
+PENALTIES = ("repetition_penalty", "presence_frequency", "dry", "logit_bias")  # samplers that precede a temperature
+
 
 def built_in_presets() -> dict[str, Chain]:
     """Return the presets that every desk has."""
@@ -21,6 +23,20 @@ def built_in_presets() -> dict[str, Chain]:
             )
         ),
     }
+
+
+def with_temperature(chain: Chain, temperature: float) -> Chain:
+    """Return the chain with another temperature; one that has none gets it after its penalties.
+
+    Raises ValueError for a value that is no temperature, and for greedy, which none can change.
+    """
+    hotter = build("temperature", temperature=temperature)
+    links = [hotter if link.name == hotter.name else link for link in chain.samplers]
+    if any(link.name == "greedy" for link in links):
+        raise ValueError("greedy always takes the most probable token, so leave its temperature empty")
+    if hotter not in links:
+        links.insert(max((i for i, link in enumerate(links, 1) if link.name in PENALTIES), default=0), hotter)
+    return Chain(samplers=tuple(links))
 
 
 def check_chain(links: object) -> Chain:

@@ -19,7 +19,7 @@ CLOSE = 1.25  # ratio of a token's probabilities under two models up to which th
 
 @dataclass(frozen=True)
 class Chances:
-    """Probabilities of both candidates at the divergence, under both models, before any sampler."""
+    """Probabilities of both candidates at the divergence, under both models: before any sampler, or after all."""
 
     reference_own: float  # the reference's probability of the token that it wrote ...
     reference_other: float  # ... and of the one that the candidate wrote
@@ -27,6 +27,11 @@ class Chances:
     candidate_other: float  # ... and of the one that the reference wrote
     reference_cut: str | None = None  # sampler of the reference that left out the candidate's token, if one did
     candidate_cut: str | None = None  # sampler of the candidate that left out the reference's token
+
+    @property
+    def same_model(self) -> bool:
+        """True if both sides give each token exactly the same probability, as one model under both does."""
+        return (self.reference_own, self.reference_other) == (self.candidate_other, self.candidate_own)
 
     @property
     def nearly_equal(self) -> bool:
@@ -54,6 +59,7 @@ class Divergence:
     candidate: str | None
     chances: Chances | None
     cut_short: bool = False  # one text was stopped early, and is a beginning of the other
+    after_samplers: Chances | None = None  # what the samplers of each side left of `chances`, 0 where they cut it off
 
     @property
     def identical(self) -> bool:
@@ -70,6 +76,15 @@ class _Candidates:
 
     context: list[int]
     tokens: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Both candidates as one side sees them, in their order."""
+
+    raw: list[float]  # probabilities before any sampler
+    left: list[float]  # after all of them
+    cuts: list[str | None]  # sampler that left the token out; None: it could be drawn
 
 
 def diverge(
@@ -95,7 +110,7 @@ def diverge_all(manager: ModelManager, prompts: Sequence[Continuations]) -> list
                 continue
             divergences[row, i], tokens = _token_divergence(*pair, tokenizers[0])
             candidates |= {(row, i): tokens} if tokens else {}
-    found: dict[tuple[int, int, int], tuple[list[float], list[str | None]]] = {}  # by prompt, side, and model
+    found: dict[tuple[int, int, int], _Judged] = {}  # by prompt, side, and model
     for model, side in enumerate(models):
         needed = [(key, tokens) for key, tokens in candidates.items() if model in (0, key[1])]
         if needed:
@@ -103,16 +118,12 @@ def diverge_all(manager: ModelManager, prompts: Sequence[Continuations]) -> list
                 for (row, i), tokens in needed:
                     found[row, i, model] = _chances(loaded, prompts[row][0][model], tokens)
     for row, i in candidates:
-        (p, p_cuts), (q, q_cuts) = found[row, i, 0], found[row, i, i]
-        chances = Chances(
-            reference_own=p[0],
-            reference_other=p[1],
-            candidate_own=q[1],
-            candidate_other=q[0],
-            reference_cut=p_cuts[1],
-            candidate_cut=q_cuts[0],
+        ours, theirs = found[row, i, 0], found[row, i, i]
+        cuts = ours.cuts[1], theirs.cuts[0]
+        before, after = (
+            Chances(p[0], p[1], q[1], q[0], *cuts) for p, q in ((ours.raw, theirs.raw), (ours.left, theirs.left))
         )
-        divergences[row, i] = replace(divergences[row, i], chances=chances)
+        divergences[row, i] = replace(divergences[row, i], chances=before, after_samplers=after)
     return [tuple(divergences[row, i] for i in range(1, len(models))) for row in range(len(prompts))]
 
 
@@ -159,11 +170,8 @@ def token_text(token: int, tokenizer: Tokenizer) -> str:
     return END if token in tokenizer.special_ids.eos else tokenizer.decode([token])
 
 
-def _chances(loaded: LoadedModel, side: Side, candidates: _Candidates) -> tuple[list[float], list[str | None]]:
-    """Return a side's probabilities of both candidates, before any sampler, and the samplers that left them out.
-
-    Both are judged after the side's prompt and the generated context; None: the token could be drawn.
-    """
+def _chances(loaded: LoadedModel, side: Side, candidates: _Candidates) -> _Judged:
+    """Return a side's probabilities of both candidates, after the side's prompt and the generated context."""
     prompt, _ = prompt_tokens(loaded, side.request)
     ids = torch.cat([prompt, torch.tensor(candidates.context, dtype=torch.int64)])[None]  # (1, T)
     logits = _next_logits(loaded, ids)  # (1, V)
@@ -171,8 +179,9 @@ def _chances(loaded: LoadedModel, side: Side, candidates: _Candidates) -> tuple[
     links = side.request.chain.explain(logits, ids)[1:]  # after each sampler
     # another network with the same tokenizer may have more rows, and have drawn one of them
     known = [token if token < len(distribution) else None for token in candidates.tokens]
-    return (
+    return _Judged(
         [0.0 if token is None else float(distribution[token]) for token in known],
+        [0.0 if token is None else float(links[-1].probabilities[0, token]) for token in known],
         [
             next((link.name for link in links if token is not None and link.probabilities[0, token] == 0), None)
             for token in known

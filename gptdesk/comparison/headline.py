@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gptdesk.comparison.report import Report
 from gptdesk.comparison.verdict import ratio_words, speed_words, verdict
+from gptdesk.formatting import percent
 
 UNKNOWN = "not measured"
 
@@ -49,7 +50,7 @@ def _quality(report: Report, i: int) -> Headline:
     if pair.perplexity_ratio is not None:
         details.append(f"perplexity x {pair.perplexity_ratio:.4f}")
     if pair.closeness:
-        details.append(f"same next word {pair.closeness.same_top1:.1%} of the time")
+        details.append(f"same next word {percent(pair.closeness.same_top1, 1)} of the time")
         return Headline("Quality", verdict(pair.closeness), ", ".join(details))
     if pair.bits and None not in pair.bits:
         first = pair.bits[1] or 0.0, pair.bits[0] or 0.0

@@ -17,6 +17,7 @@ from gptdesk.evaluation import (
     compare,
     perplexity_ratio,
 )
+from gptdesk.formatting import percent
 from gptdesk.text_windows import text_windows
 from models.manager import ModelKey, ModelManager
 
@@ -90,7 +91,7 @@ def raising_sentences(raising: Raising) -> list[str]:
         f"({_interval(raising.perplexity_ratio, error)}, 95 %): {meaning}",
         f"Beside float32: perplexity x {after.perplexity_ratio:.5f} instead of x {before.perplexity_ratio:.5f}, KL "
         f"divergence {after.kl_mean:.2g} instead of {before.kl_mean:.2g} nats, same next word "
-        f"{after.same_top1:.1%} instead of {before.same_top1:.1%} of the time",
+        f"{percent(after.same_top1, 1)} instead of {percent(before.same_top1, 1)} of the time",
         f"Memory of the weights: {megabytes[2]} MB instead of {megabytes[1]} MB; float32 takes {megabytes[0]} MB",
         f"Tokens scored: {after.reference.tokens:,}",
     ]

@@ -14,6 +14,7 @@ from gptdesk.comparison.divergence import Divergence, diverge
 from gptdesk.comparison.measuring import Measurement, measure
 from gptdesk.comparison.quality import Pair, Quality, check_text, judge
 from gptdesk.comparison.verdict import divergence_sentence, summary
+from gptdesk.formatting import percent
 from gptdesk.recipe import Recipe
 from gptdesk.system.cpu_load import QUIET
 from models.engine import THREADS
@@ -160,7 +161,7 @@ def disturbance(report: Report, *, public: bool = False) -> list[str]:
     if others <= QUIET:
         return []
     advice = "speeds are uncertain; measure again later" if public else "close them and measure again"
-    return [f"Other programs took {others:.0%} of the processors meanwhile: {advice}."]
+    return [f"Other programs took {percent(others)} of the processors meanwhile: {advice}."]
 
 
 def to_json(report: Report) -> Json:

@@ -8,6 +8,7 @@ from gptdesk.comparison.quality import GREEDY_TOKENS, Pair
 from gptdesk.comparison.report import Report
 from gptdesk.comparison.verdict import band
 from gptdesk.evaluation import Closeness, Evaluation
+from gptdesk.formatting import percent
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ CLOSENESS: dict[str, Callable[[Pair], str]] = {
     "KL divergence, median": lambda p: f"{_nats(_of(p).kl_median)} nats",
     "KL divergence, 99 %": lambda p: f"{_nats(_of(p).kl_p99)} nats",
     "KL divergence, largest": lambda p: f"{_nats(_of(p).kl_max)} nats",
-    "Same most likely token": lambda p: f"{_of(p).same_top1:.2%} ± {_of(p).same_top1_se:.2%}",
-    "Top 5 shared": lambda p: f"{_of(p).top5_overlap:.1%}",
-    "Change of a probability, RMS": lambda p: f"{_of(p).probability_change_rms:.2%}",
+    "Same most likely token": lambda p: f"{percent(_of(p).same_top1, 2)} ± {percent(_of(p).same_top1_se, 2)}",
+    "Top 5 shared": lambda p: percent(_of(p).top5_overlap, 1),
+    "Change of a probability, RMS": lambda p: percent(_of(p).probability_change_rms, 2),
 }
 
 

@@ -6,6 +6,7 @@ from gptdesk.comparison.divergence import Chances, Divergence
 from gptdesk.comparison.measuring import Spread, Timing
 from gptdesk.comparison.quality import Pair
 from gptdesk.evaluation import Closeness
+from gptdesk.formatting import percent, visible
 
 # Mean KL divergence in nats a token up to which a difference goes by this name.
 BANDS = ((0.01, "negligible"), (0.05, "small"), (0.15, "moderate"))
@@ -62,7 +63,7 @@ def summary(
         parts.append(f"{pair.bits[1]:.3f} bits a character against {pair.bits[0]:.3f}")
     ending = ""
     if pair and pair.closeness:
-        parts.append(f"same next word {pair.closeness.same_top1:.1%} of the time")
+        parts.append(f"same next word {percent(pair.closeness.same_top1, 1)} of the time")
         ending = f": {verdict(pair.closeness)}"
     return f"{name}: {', '.join(parts)}{ending}" if parts else f"{name}: nothing was measured"
 
@@ -79,46 +80,81 @@ def divergence_sentence(divergence: Divergence, reference: str, candidate: str, 
             f"{candidate} and {reference} write the same {divergence.characters} characters first; they have different "
             "tokenizers, so no probabilities can be compared."
         )
-    ours, theirs = divergence.reference, divergence.candidate
-    if ours is None or theirs is None:
-        ended, other, goes_on = (reference, candidate, theirs) if ours is None else (candidate, reference, ours)
+    if divergence.reference is None or divergence.candidate is None:
+        ended, other = (reference, candidate) if divergence.reference is None else (candidate, reference)
+        (goes_on,) = _words(divergence.reference or divergence.candidate or "")
         return f"After {_tokens(same)} alike, {ended} ended and {other} went on with “{goes_on}”."
+    ours, theirs = _words(divergence.reference, divergence.candidate)
     start = f"After {_tokens(same)} alike, {reference} wrote “{ours}” and {candidate} “{theirs}”"
     if (chances := divergence.chances) is None:
         return f"{start}."
-    to_ours = (
-        f"To “{ours}” {reference} gave {percent(chances.reference_own)}, "
-        f"{candidate} {_chance(chances.candidate_other, chances.candidate_cut)}"
+    cuts = (chances.reference_cut, chances.candidate_cut) if coupled else (None, None)
+    by_model = (
+        f"To “{ours}” {reference} gave {_chance(chances.reference_own)}, "
+        f"{candidate} {_chance(chances.candidate_other, cuts[1])}; "
+        f"to “{theirs}” {reference} gave {_chance(chances.reference_other, cuts[0])}, "
+        f"{candidate} {_chance(chances.candidate_own)}"
     )
-    to_theirs = (
-        f"to “{theirs}” {reference} gave {_chance(chances.reference_other, chances.reference_cut)}, "
-        f"{candidate} {percent(chances.candidate_own)}"
+    if coupled:
+        return f"{start}. {by_model}: {_meaning((ours, theirs), chances, reference, candidate)}."
+    if chances.same_model:
+        by_model = (
+            f"The model gave “{ours}” {_chance(chances.reference_own)} and “{theirs}” {_chance(chances.candidate_own)}"
+        )
+    left = divergence.after_samplers
+    return (
+        f"{start}. {by_model}. {_left((ours, theirs), left, reference, candidate)}" if left else f"{start}. {by_model}."
     )
-    meaning = f": {_meaning(divergence, chances, reference, candidate)}" if coupled else ""
-    return f"{start}. {to_ours}; {to_theirs}{meaning}."
 
 
-def _chance(probability: float, cut: str | None) -> str:
+def _words(*tokens: str) -> list[str]:
+    """Return tokens without the white space around them; with it, made visible, where they are equal or empty without.
+
+    Of one token alone, that is where it is empty.
+    """
+    words = [token.strip() for token in tokens]
+    return words if all(words) and len(set(words)) == len(words) else [visible(token) for token in tokens]
+
+
+def _chance(probability: float, cut: str | None = None) -> str:
     """Return a probability, with the sampler that left the token out."""
-    return f"{percent(probability)} (cut off by {cut.replace('_', '-')})" if cut else percent(probability)
+    return (
+        f"{precise_percent(probability)}, which {cut.replace('_', '-')} cut off"
+        if cut
+        else precise_percent(probability)
+    )
 
 
-def _meaning(divergence: Divergence, chances: Chances, reference: str, candidate: str) -> str:
+def _left(tokens: tuple[str, str], left: Chances, reference: str, candidate: str) -> str:
+    """Return what the samplers of each side left of both tokens, as a sentence; 0 % is what one of them cut off."""
+
+    def share(probability: float, cut: str | None) -> str:
+        return f"0 % (cut off by {cut.replace('_', '-')})" if cut else precise_percent(probability)
+
+    ours, theirs = tokens
+    return (
+        f"After the samplers, {reference} had “{ours}” at {precise_percent(left.reference_own)} and “{theirs}” at "
+        f"{share(left.reference_other, left.reference_cut)}; {candidate} had “{ours}” at "
+        f"{share(left.candidate_other, left.candidate_cut)} and “{theirs}” at {precise_percent(left.candidate_own)}."
+    )
+
+
+def _meaning(tokens: tuple[str, str], chances: Chances, reference: str, candidate: str) -> str:
     """Return which side preferred which of both tokens, or that their chances are nearly equal on both sides."""
     if chances.nearly_equal:
         return "nearly equal chances on both sides, so the draw decided"
     pairs = (chances.reference_own, chances.reference_other), (chances.candidate_other, chances.candidate_own)
-    first, second = (divergence.reference if ours >= theirs else divergence.candidate for ours, theirs in pairs)
+    first, second = (tokens[0] if ours >= theirs else tokens[1] for ours, theirs in pairs)
     if first == second:
         return f"both sides preferred “{first}”"
     return f"{reference} preferred “{first}”, {candidate} “{second}”"
 
 
-def percent(probability: float) -> str:
-    """Return a probability in percent, in two digits at least: 62%, 4.1%, 0.03%."""
+def precise_percent(probability: float) -> str:
+    """Return a probability in percent, in two digits at least: 62 %, 4.1 %, 0.03 %."""
     if probability >= 0.0995 or not probability:
-        return f"{probability:.0%}"
-    return f"{100 * probability:.2g}%" if probability >= 1e-6 else "less than 0.0001%"
+        return percent(probability)
+    return f"{100 * probability:.2g} %" if probability >= 1e-6 else "less than 0.0001 %"
 
 
 def speed_words(reference: Spread, candidate: Spread) -> str:

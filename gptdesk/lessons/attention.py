@@ -8,8 +8,8 @@ from gptdesk.anatomy.fading import coupled_texts
 from gptdesk.anatomy.network import GivenTokens, LentNetwork, given_tokens, lend_network
 from gptdesk.anatomy.passes import Fade
 from gptdesk.anatomy.view import InsideView, look_inside
-from gptdesk.formatting import plural
-from gptdesk.lessons.material import MODEL, quoted, story_beginning, warm
+from gptdesk.formatting import percent, plural
+from gptdesk.lessons.material import MODEL, quoted, quoted_text, story_beginning, warm
 from gptdesk.lessons.tasks import ChoiceTask, Lesson, Option, Task, options
 from models.manager import ModelManager
 
@@ -46,12 +46,13 @@ def _looks_at(lent: LentNetwork, view: InsideView, text: str, source: random.Ran
         if words[i] and shown[i] != shown[seen] and weights[i] < weights[seen]
     ]
     chosen = [seen, *source.sample(others, min(2, len(others)))]
-    context = quoted(lent.tokenizer.decode(view.tokens[max(0, at - 4) : at + 1]))
-    reply = f"It gives {weights[seen]:.0%} of its attention to {shown[seen]}, {plural(at - seen, 'token')} before."
+    context = quoted_text(lent.tokenizer.decode(view.tokens[max(0, at - 4) : at + 1]))
+    hints = {i: f"It gives {percent(weights[i])} of its attention to {shown[i]}." for i in chosen}
+    reply = f"It gives {percent(weights[seen])} of its attention to {shown[seen]}, {plural(at - seen, 'token')} before."
     return ChoiceTask(
         f"Head {head + 1} of layer {layer + 1} reads {shown[at]} at the end of {context}. Which token does it look "
         "at most? The map of this head, in Inside the model, shows it.",
-        options(source, *(Option(shown[i], i == seen, reply) for i in chosen)),
+        options(source, *(Option(shown[i], i == seen, reply, hints[i]) for i in chosen)),
         (("Text", text),),
     )
 
@@ -66,9 +67,16 @@ def _settled(lent: LentNetwork, view: InsideView, source: random.Random) -> Task
     final, text = last[-1].token, lent.tokenizer.decode(view.tokens[: at + 1])
     path = ", ".join(f"{_layer(i)} {_token(lent, one.token)}" for i, one in enumerate(last))
     reply = f"The logit lens says: {path}."
+
+    def hint(i: int) -> str:
+        # a layer from there on that says something else, or one before that says the same
+        layer = next((j for j in range(i, settled) if last[j].token != final), i - 1)
+        token, share = _token(lent, last[layer].token), percent(last[layer].probability)
+        return f"{_layer(layer).capitalize()}: the likeliest token is {token}, with {share}."
+
     return ChoiceTask(
         f"After this text the model says {_token(lent, final)}. From which layer on is that the likeliest token?",
-        tuple(Option(_layer(i).capitalize(), i == settled, reply) for i in range(len(last))),
+        tuple(Option(_layer(i).capitalize(), i == settled, reply, hint(i)) for i in range(len(last))),
         (("Text", text),),
     )
 
@@ -88,7 +96,7 @@ def _faded(lent: LentNetwork, given: GivenTokens, text: str, source: random.Rand
     plain, *_ = texts.rows
     shown = [lent.tokenizer.decode(row) for row in texts.rows]
     changed = [row != plain for row in texts.rows]
-    labels = [f"{strength:.0%}" for strength in STRENGTHS]
+    labels = [percent(strength) for strength in STRENGTHS]
     right = changed.index(True) if any(changed) else len(changed) - 1
     return ChoiceTask(
         f"Everything that layer {layer + 1} adds is now multiplied by a strength. Which of these strengths is the "
@@ -103,7 +111,7 @@ def _faded(lent: LentNetwork, given: GivenTokens, text: str, source: random.Rand
 
 def _went_on(strength: str, text: str, changed: bool) -> str:
     beside = "which is not what it is at 100 %" if changed else "as at 100 %"
-    return f"At {strength} the text goes on: {quoted(text)}, {beside}."
+    return f"At {strength} the text goes on: {quoted_text(text)}, {beside}."
 
 
 def _token(lent: LentNetwork, token: int) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from gptdesk.formatting import visible
 from gptdesk.generation import GenerationRequest, GenerationResult, collect, generate
 from gptdesk.starter.stories import generate_stories
 from models.cache import KVCache
@@ -64,6 +65,11 @@ def story_beginning(source: random.Random, *, words: int) -> str:
     return " ".join(story.text.split()[:words])
 
 
-def quoted(text: str) -> str:
-    """Return a token's text in quotation marks, with its spaces visible."""
-    return f"“{text.replace(' ', '·').replace(chr(10), '⏎')}”"
+def quoted(token: str) -> str:
+    """Return a token's text in quotation marks, with its white space visible."""
+    return f"“{visible(token)}”"
+
+
+def quoted_text(text: str) -> str:
+    """Return a text of several words in quotation marks, on one line."""
+    return f"“{' '.join(text.split())}”"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gptdesk.lessons.material import quoted
+from gptdesk.lessons.material import quoted_text
 from gptdesk.lessons.tasks import ChoiceTask, Lesson, Option, Task, options
 from gptdesk.starter.stories import generate_stories
 from models.gpt import GPT, GPTConfig
@@ -102,7 +102,15 @@ def _stop(trained: _Trained) -> Task:
     return ChoiceTask(
         "A small network has just been trained on one story. These are its losses on that story and on another one "
         "that it never sees. After which step is it best at stories in general?",
-        tuple(Option(f"Step {step}", i == best, reply) for i, step in enumerate(trained.steps)),
+        tuple(
+            Option(
+                f"Step {step}",
+                i == best,
+                reply,
+                f"After step {step} the loss on the other story is {trained.unseen[i]:.2f}; another step has less.",
+            )
+            for i, step in enumerate(trained.steps)
+        ),
         (("Losses", _table(trained)),),
     )
 
@@ -115,13 +123,14 @@ def _gap(trained: _Trained, source: random.Random) -> Task:
         f"From step {trained.steps[best]} to {trained.steps[end]}, the loss on its own story changed by {seen:+.2f}, "
         f"that on the other one by {unseen:+.2f}."
     )
+    hint = f"The loss on its own story changed by {seen:+.2f}; the table has that on the other one."
     return ChoiceTask(
         "What happens to the losses between that step and the last one?",
         options(
             source,
-            Option("Both fall", seen < 0 and unseen < 0, reply),
-            Option("That on its own story falls, the other rises", seen < 0 <= unseen, reply),
-            Option("Neither falls", seen >= 0 and unseen >= 0, reply),
+            Option("Both fall", seen < 0 and unseen < 0, reply, hint),
+            Option("That on its own story falls, the other rises", seen < 0 <= unseen, reply, hint),
+            Option("Neither falls", seen >= 0 and unseen >= 0, reply, hint),
         ),
         (("Losses", _table(trained)),),
     )
@@ -130,15 +139,21 @@ def _gap(trained: _Trained, source: random.Random) -> Task:
 def _copied(trained: _Trained, source: random.Random) -> Task:
     """Return the task to see that the network repeats its story."""
     size = len(trained.same)
-    reply = f"The longest run has {size} characters: {quoted(trained.same)}."
+    reply = f"The longest run has {size} characters: {quoted_text(trained.same)}."
+
+    def hint(low: int, high: int) -> str:
+        if size >= high:
+            return f"A longer run is in both: {quoted_text(trained.same[:high])} has {high} characters."
+        return f"No run of {low} characters is in both."
+
     return ChoiceTask(
         f"After the last step, the network goes on from the first {BEGIN} characters of its story, with the likeliest "
         f"{SHOWN}. How long is the longest run of them that stands in the story, too?",
         options(
             source,
-            Option(f"Fewer than {SHORT} characters", size < SHORT, reply),
-            Option(f"{SHORT} to {LONG - 1} characters", SHORT <= size < LONG, reply),
-            Option(f"{LONG} characters or more", size >= LONG, reply),
+            Option(f"Fewer than {SHORT} characters", size < SHORT, reply, hint(0, SHORT)),
+            Option(f"{SHORT} to {LONG - 1} characters", SHORT <= size < LONG, reply, hint(SHORT, LONG)),
+            Option(f"{LONG} characters or more", size >= LONG, reply, hint(LONG, SHOWN + 1)),
         ),
         (("Its story", trained.story), ("The network writes", trained.sample)),
     )

@@ -3,7 +3,7 @@
 import math
 import random
 
-from gptdesk.lessons.material import MODEL, PROMPTS, lend_starter, quoted, warm, write
+from gptdesk.lessons.material import MODEL, PROMPTS, lend_starter, quoted_text, warm, write
 from gptdesk.lessons.tasks import ChoiceTask, Lesson, NumberTask, Option, Task, options
 from gptdesk.starter.stories import generate_stories
 from gptdesk.token_logprobs import score_tokens
@@ -39,20 +39,26 @@ def _parting(exact: LoadedModel, rounded: LoadedModel, source: random.Random) ->
     at = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
     same = at == len(pairs)
     tokenizer = exact.tokenizer
-    parts = [quoted(tokenizer.decode(tokens[at : at + 5])) for tokens in (one.tokens[0], other.tokens[0])]
+    parts = [quoted_text(tokenizer.decode(tokens[at : at + 5])) for tokens in (one.tokens[0], other.tokens[0])]
     reply = (
         f"All {at} tokens are the same."
         if same
         else f"They are the same for {at} tokens; then float32 says {parts[0]}, and int8 {parts[1]}."
     )
     return ChoiceTask(
-        f"The likeliest tokens after {quoted(prompt)} have just been written in float32 and in int8. How long are the "
-        "two texts the same?",
+        f"The likeliest tokens after {quoted_text(prompt)} have just been written in float32 and in int8. How long are "
+        "the two texts the same?",
         (
-            Option("For fewer than 10 tokens", at < 10 and not same, reply),
-            Option(f"For 10 tokens or more, but not for {LONG}", at >= 10 and not same, reply),
-            Option("To the end", same, reply),
+            Option("For fewer than 10 tokens", at < 10 and not same, reply, "The first 10 tokens are the same."),
+            Option(
+                f"For 10 tokens or more, but not for {LONG}",
+                at >= 10 and not same,
+                reply,
+                f"All {LONG} are the same." if same else "Among the first 10 tokens, one differs.",
+            ),
+            Option("To the end", same, reply, f"Among the {LONG} tokens, one differs."),
         ),
+        revealed=tuple((name, prompt + result.texts[0]) for name, result in (("float32", one), ("int8", other))),
     )
 
 
@@ -61,15 +67,17 @@ def _perplexities(exact: LoadedModel, rounded: LoadedModel, source: random.Rando
     stories = list(generate_stories(source.randrange(10_000, 1_000_000), STORIES))
     texts = [exact.tokenizer.encode(story.text)[: exact.config.block_size] for story in stories]
     before, after = (_perplexity(loaded, texts) for loaded in (exact, rounded))
-    reply = f"It is {after:.3f} instead of {before:.3f}, a change of {after / before - 1:+.2%}."
+    reply = f"It is {after:.3f} instead of {before:.3f}, a change of {100 * (after / before - 1):+.2f} %."
+    first = [_perplexity(loaded, texts[:1]) for loaded in (exact, rounded)]
+    hint = f"On the first of the stories it is {first[0]:.3f} in float32 and {first[1]:.3f} in int8."
     change = abs(after / before - 1)
     return ChoiceTask(
         f"On {STORIES} new stories, the perplexity in float32 is {before:.2f}. By how much does int8 change it?",
         options(
             source,
-            Option("By less than 1 %", change < 0.01, reply),
-            Option("By 1 to 20 %", 0.01 <= change <= 0.2, reply),
-            Option("By more than 20 %", change > 0.2, reply),
+            Option("By less than 1 %", change < 0.01, reply, hint),
+            Option("By 1 to 20 %", 0.01 <= change <= 0.2, reply, hint),
+            Option("By more than 20 %", change > 0.2, reply, hint),
         ),
     )
 

@@ -14,6 +14,7 @@ class Verdict:
 
     right: bool
     reply: str  # what the numbers are, in a sentence
+    passages: tuple[tuple[str, str], ...] = ()  # texts that show it, with their names
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Option:
     label: str
     right: bool
     reply: str  # to the right one; to a wrong one it would give the answer away
-    hint: str = ""  # to a wrong one
+    hint: str = ""  # to a wrong one: what was measured about it, in a sentence
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class ChoiceTask:
     question: str
     options: tuple[Option, ...]
     passages: tuple[tuple[str, str], ...] = ()  # texts that the question is about, with their names
+    revealed: tuple[tuple[str, str], ...] = ()  # texts that the right answer shows, with their names
 
     def check(self, answer: object) -> Verdict:
         """Return the reply to the label of an option; ValueError if it is none."""
         for option in self.options:
             if option.label == answer:
-                return Verdict(option.right, option.reply if option.right else option.hint)
+                return Verdict(option.right, *((option.reply, self.revealed) if option.right else (option.hint,)))
         raise ValueError("no answer is chosen; choose one")
 
 

@@ -2,6 +2,7 @@
 
 import random
 
+from gptdesk.formatting import percent, plural
 from gptdesk.lessons.material import after_chain, lend_starter, likeliest, quoted, story_beginning, warm
 from gptdesk.lessons.tasks import ChoiceTask, Lesson, NumberTask, Option, Task, options
 from models.manager import LoadedModel, ModelManager
@@ -51,13 +52,19 @@ def _mass_lost(loaded: LoadedModel, source: random.Random) -> Task:
     pair = [max(lost, key=lost.__getitem__), min(lost, key=lost.__getitem__)]
     source.shuffle(pair)
     names = ("Text A", "Text B")
+    first, second = (percent(lost[text]) for text in pair)
     reply = (
-        f"Top-k {TOP_K} cuts {lost[pair[0]]:.0%} of the probability after text A and {lost[pair[1]]:.0%} after text B: "
+        f"Top-k {TOP_K} cuts {first} of the probability after text A and {second} after text B: "
         "it keeps the same number of tokens, whether the model is sure or not."
     )
     return ChoiceTask(
         f"Top-k {TOP_K} keeps the {TOP_K} likeliest tokens. After which text does it cut more of the probability?",
-        tuple(Option(name, lost[text] == max(lost.values()), reply) for name, text in zip(names, pair, strict=True)),
+        tuple(
+            Option(
+                name, lost[text] == max(lost.values()), reply, f"There it cuts {percent(lost[text])}, the smaller part."
+            )
+            for name, text in zip(names, pair, strict=True)
+        ),
         tuple(zip(names, pair, strict=True)),
     )
 
@@ -70,16 +77,21 @@ def _cut(loaded: LoadedModel, source: random.Random) -> Task:
         plain = after_chain(loaded, text, NEUTRAL)
         rank = source.randint(5, 10)
         token = likeliest(plain, rank)[-1]
-        cut = {name: float(after_chain(loaded, text, chain)[token]) == 0 for name, chain in chains.items()}
+        left = {name: after_chain(loaded, text, chain) for name, chain in chains.items()}
+        cut = {name: float(probabilities[token]) == 0 for name, probabilities in left.items()}
         if list(cut.values()).count(True) == 1:
             break
     ones = ", ".join(f"{name} {'cuts' if is_cut else 'keeps'} it" for name, is_cut in cut.items())
     reply = f"It is number {rank} of the likeliest tokens: {ones}."
+    hints = {
+        name: f"{name} leaves {plural(int((probabilities > 0).sum()), 'token')} here, and this one is number {rank}."
+        for name, probabilities in left.items()
+    }
     name = quoted(loaded.tokenizer.decode([token]))
     return ChoiceTask(
-        f"After this text, the token {name} has a probability of {float(plain[token]):.1%}. Which setting makes it "
-        "impossible?",
-        options(source, *(Option(name, is_cut, reply) for name, is_cut in cut.items())),
+        f"After this text, the token {name} has a probability of {percent(float(plain[token]), 1)}. Which setting "
+        "makes it impossible?",
+        options(source, *(Option(name, is_cut, reply, hints[name]) for name, is_cut in cut.items())),
         (("Text", text),),
     )
 

@@ -56,7 +56,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "option_widgets:ChainPanel._show_options",
         "tabs.compare.sides:SidesPanel._shape",
         "tabs.compare.sides:SidesPanel._on_models",
-        "tabs.compare.sides:SidesPanel._on_preset",
+        "tabs.compare.side_samplers:SideSampler._on_change",
         "tabs.compare.sides:SidesPanel._on_use_prompt",
     ),
     "compare models: watch, measure within limits, take the blind test, run a list of prompts, save the report": (

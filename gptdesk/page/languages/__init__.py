@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
@@ -20,6 +21,17 @@ def load_sections(code: str) -> dict[str, dict[str, str]]:
         return {}
     table: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name(f"{code}.json").read_text(encoding="utf-8"))
     return table
+
+
+@cache
+def _table(code: str) -> dict[str, str]:
+    """Return all texts of a language by the English ones."""
+    return {english: text for section in load_sections(code).values() for english, text in section.items()}
+
+
+def in_language_of(headers: Iterable[tuple[bytes, bytes]], text: str) -> str:
+    """Return a text of the page in the language of a request; in English where its table lacks it."""
+    return _table(choose_language(headers)).get(text, text)
 
 
 def choose_language(headers: Iterable[tuple[bytes, bytes]]) -> str:

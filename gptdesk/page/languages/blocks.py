@@ -5,10 +5,11 @@ from contextvars import ContextVar
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gptdesk.page.languages import COOKIE, ENGLISH, LANGUAGES, SCRIPTS, choose_language, load_sections
+from gptdesk.page.languages import COOKIE, ENGLISH, LANGUAGES, SCRIPTS, choose_language, in_language_of, load_sections
 from gptdesk.page.languages.translation import translate_config
 
 YEAR = 31_536_000  # seconds
@@ -57,6 +58,12 @@ class TranslatedBlocks(gr.Blocks):
     def config(self, config: dict[str, Any]) -> None:
         self._english = config
         self._configs: dict[str, dict[str, Any]] = {}
+
+
+def event_text(text: str) -> str:
+    """Return a text of the page in the language of the event that is being handled; outside one, in English."""
+    request = LocalContext.request.get(None)
+    return in_language_of(request.headers.raw, text) if request else text
 
 
 class LanguageOfRequest:

@@ -148,6 +148,11 @@ def test_a_token_that_a_side_left_out_names_its_sampler(manager: ModelManager) -
     assert found.chances is not None
     assert found.chances.reference_other > 0
     assert (found.chances.reference_cut, found.chances.candidate_cut) == ("top_k", None)
+    assert found.chances.same_model
+    left = found.after_samplers
+    assert left is not None
+    assert (left.reference_own, left.reference_other) == (1, 0)  # top-k 1 leaves one token
+    assert left.candidate_other > 0  # which the other side could draw
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,9 @@ def test_without_common_luck_a_parting_proves_nothing() -> None:
     assert divergence_sentence(divergence, "one", "two").endswith(
         "nearly equal chances on both sides, so the draw decided."
     )
-    assert divergence_sentence(divergence, "one", "two", coupled=False).endswith("to “ b” one gave 10%, two 10%.")
+    assert divergence_sentence(divergence, "one", "two", coupled=False).endswith(
+        "The model gave “a” 60 % and “b” 10 %."
+    )
 
 
 def test_a_prompt_that_one_side_cannot_read_is_named_before_any_work(manager: ModelManager) -> None:

@@ -101,11 +101,12 @@ def test_the_summary_says_it_all_in_a_sentence() -> None:
     faster = replace(TIMING, memory_bytes=10_256_000, speed=Spread(240.0, 201.0, 999.0))
     found = summary("int8", TIMING, faster, pair(close(0.001, ratio=1.0004)))
     assert found == (
-        "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, same next word 97.9% of the time: practically the same"
+        "int8: 3.9 x smaller, 2.4 x faster, perplexity x 1.0004, same next word 97.9 % of the time: "
+        "practically the same"
     )
     back = summary("float32", faster, TIMING, pair(close(0.2, ratio=0.9)))
     assert back == (
-        "float32: 3.9 x larger, 2.4 x slower, perplexity x 0.9000, same next word 97.9% of the time: "
+        "float32: 3.9 x larger, 2.4 x slower, perplexity x 0.9000, same next word 97.9 % of the time: "
         "a large difference, for the better on this text"
     )
 
@@ -113,7 +114,7 @@ def test_the_summary_says_it_all_in_a_sentence() -> None:
 def test_the_summary_says_what_there_is() -> None:
     assert summary("b", TIMING, TIMING, None) == "b: as large, as fast"
     assert summary("b", TIMING, replace(TIMING, speed=None), None) == "b: as large"
-    assert summary("b", None, None, pair(close(0))).startswith("b: perplexity x 1.0000, same next word 97.9% of the")
+    assert summary("b", None, None, pair(close(0))).startswith("b: perplexity x 1.0000, same next word 97.9 % of the")
     assert summary("b", None, None, Pair(1.25, 0.01, None, "in turn")) == "b: perplexity x 1.2500"
     assert summary("b", TIMING, TIMING, Pair(None, None, None, OTHER_TOKENS)) == "b: as large, as fast"
     assert summary("b", None, None, None) == "b: nothing was measured"
@@ -145,22 +146,24 @@ RARE = Chances(0.00034, 0.052, 0.041, 0.0001, candidate_cut="top_p")
         (Divergence(9, 30, None, None, None), "B wrote the same as A, word for word."),
         (Divergence(9, 30, None, None, None, True), "B wrote the same as A as far as both got (9 tokens)."),
         (Divergence(1, 3, None, None, None, True), "B wrote the same as A as far as both got (1 token)."),
-        (Divergence(5, 9, None, " x", None), "After 5 tokens alike, A ended and B went on with “ x”."),
-        (Divergence(1, 9, " x", None, None), "After 1 token alike, B ended and A went on with “ x”."),
+        (Divergence(5, 9, None, " x", None), "After 5 tokens alike, A ended and B went on with “x”."),
+        (Divergence(1, 9, " x", None, None), "After 1 token alike, B ended and A went on with “x”."),
+        (Divergence(1, 9, "\n", None, None), "After 1 token alike, B ended and A went on with “⏎”."),
+        (Divergence(1, 9, " a", "a", None), "After 1 token alike, A wrote “·a” and B “a”."),
         (
             Divergence(5, 9, " a", " b", FLIP),
-            "After 5 tokens alike, A wrote “ a” and B “ b”. To “ a” A gave 62%, B 61%; to “ b” A gave 30%, B 31%"
+            "After 5 tokens alike, A wrote “a” and B “b”. To “a” A gave 62 %, B 61 %; to “b” A gave 30 %, B 31 %"
             ": nearly equal chances on both sides, so the draw decided.",
         ),
         (
             Divergence(0, 0, " a", " b", SURE),
-            "After 0 tokens alike, A wrote “ a” and B “ b”. To “ a” A gave 62%, B 10%; to “ b” A gave 30%, B 80%"
-            ": A preferred “ a”, B “ b”.",
+            "After 0 tokens alike, A wrote “a” and B “b”. To “a” A gave 62 %, B 10 %; to “b” A gave 30 %, B 80 %"
+            ": A preferred “a”, B “b”.",
         ),
         (
             Divergence(0, 0, " a", " b", RARE),
-            "After 0 tokens alike, A wrote “ a” and B “ b”. To “ a” A gave 0.034%, B 0.01% (cut off by top-p); "
-            "to “ b” A gave 5.2%, B 4.1%: both sides preferred “ b”.",
+            "After 0 tokens alike, A wrote “a” and B “b”. To “a” A gave 0.034 %, B 0.01 %, which top-p cut off; "
+            "to “b” A gave 5.2 %, B 4.1 %: both sides preferred “b”.",
         ),
         (
             Divergence(None, 7, "so", "no", None),
@@ -171,6 +174,24 @@ RARE = Chances(0.00034, 0.052, 0.041, 0.0001, candidate_cut="top_p")
 )
 def test_divergence_sentences(divergence: Divergence, words: str) -> None:
     assert divergence_sentence(divergence, "A", "B") == words
+
+
+LEFT = Chances(0.7, 0.0, 0.007, 0.68, reference_cut="top_k")
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (Chances(0.62, 0.0066, 0.0066, 0.62, reference_cut="top_k"), "The model gave “a” 62 % and “b” 0.66 %."),
+        (SURE, "To “a” A gave 62 %, B 10 %; to “b” A gave 30 %, B 80 %."),
+    ],
+)
+def test_what_the_samplers_left_is_said_where_they_differ(raw: Chances, words: str) -> None:
+    divergence = Divergence(5, 9, " a", " b", raw, after_samplers=LEFT)
+    assert divergence_sentence(divergence, "A", "B", coupled=False) == (
+        f"After 5 tokens alike, A wrote “a” and B “b”. {words} After the samplers, A had “a” at 70 % and “b” at 0 % "
+        "(cut off by top-k); B had “a” at 68 % and “b” at 0.7 %."
+    )
 
 
 def test_the_typical_divergence_is_a_median() -> None:

@@ -42,6 +42,9 @@ def test_each_lesson_has_three_tasks_with_one_right_answer(
         if isinstance(task, ChoiceTask):
             assert [task.check(option.label).right for option in task.options].count(True) == 1
             assert len({option.label for option in task.options}) == len(task.options) >= 2
+            wrong = [verdict for option in task.options if not (verdict := task.check(option.label)).right]
+            assert all(re.search(r"\d", verdict.reply) for verdict in wrong), "a figure, which does not answer it"
+            assert not any(verdict.passages for verdict in wrong)
             with pytest.raises(ValueError, match="choose one"):
                 task.check(None)
         else:
@@ -64,7 +67,11 @@ def test_answers_are_those_of_the_network(desk: Desk, starter: Checkpoint) -> No
     assert isinstance(sharpened, NumberTask)
     assert sharpened.answer == pytest.approx(100 * float(distribution(sharpened.passages[0][1], 0.5)[0]), abs=0.5)
     assert isinstance(at_zero, ChoiceTask)
-    assert at_zero.check("All").right
+    verdict = at_zero.check("All")
+    assert verdict.right
+    (_, one), (_, other) = verdict.passages
+    assert one == other
+    assert one.startswith(at_zero.question.partition("“")[2].partition("”")[0])  # the beginning as it is read
     assert isinstance(hottest, ChoiceTask)
     assert len({text for _, text in hottest.passages}) == 3
 

@@ -64,20 +64,31 @@ def test_a_lesson_is_finished_and_remembered(page: "sync_api.Page", desk: object
     expect = sync_api.expect
     open_view(page, "Lessons")
     page.get_by_role("radio", name="Attention").click()
+    primary = page.locator("#view-Learn button.primary:visible")  # the one that comes next
+    expect(primary).to_have_text(["Start the lesson"])
     page.locator("#lesson-start").click()
+    place = None
     for number in (1, 2, 3):
         expect(page.locator("#lesson-question h4").first).to_have_text(f"Task {number} of 3", **SHOWN)
+        expect(primary).to_have_text(["Check"])
+        place = place or page.locator("#lesson-question").bounding_box()["y"]  # type: ignore[index]
         for answer in page.locator("#lesson-answer label").all():
             answer.click()
-            page.locator("#lesson-check").click()
+            page.keyboard.press("Control+Enter")
             try:
                 expect(page.locator("#lesson-next")).to_be_enabled(timeout=3_000)
             except AssertionError:  # not that one
                 continue
             break
         expect(page.locator("#lesson-verdict .right")).to_be_visible()
+        expect(primary).to_have_text(["Next"])
+        assert page.locator("#lesson-question").bounding_box()["y"] == place  # type: ignore[index]
         page.locator("#lesson-next").click()
-    expect(page.locator("#lesson-start-line")).to_contain_text("3 of 3 tasks solved")
+    expect(page.locator("#lesson-start-line")).to_contain_text("3 of 3 tasks solved. That was the last lesson")
+    expect(primary).to_have_text(["Start the lesson"])
+    page.get_by_role("radio", name="Temperature").click()
+    expect(page.locator("#lesson-start-line")).not_to_contain_text("The lesson is over")
+    expect(page.locator("#lesson-text-temperature")).to_be_visible()
     open_page(page, desk)
     page.get_by_role("tab", name="Learn").click()
     expect(page.locator("#lesson-progress")).to_contain_text("Attention ●●●")

@@ -9,16 +9,18 @@ from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs.compare.bits import BitsView
 from gptdesk.page.tabs.compare.bits_map import CSS as BITS_CSS
 from gptdesk.page.tabs.compare.blind import BlindView
+from gptdesk.page.tabs.compare.follow_script import SCRIPT
 from gptdesk.page.tabs.compare.measure import MeasureView
 from gptdesk.page.tabs.compare.panes import CSS as PANES_CSS
 from gptdesk.page.tabs.compare.prompts import PromptsView
+from gptdesk.page.tabs.compare.side_samplers import CSS as SAMPLERS_CSS
 from gptdesk.page.tabs.compare.sides import SidesPanel
 from gptdesk.page.tabs.compare.watch import SideBySideView
 
-__all__ = ["CSS", "TITLE", "build"]
+__all__ = ["CSS", "SCRIPT", "TITLE", "build"]
 
 TITLE = "Compare"
-CSS = PANES_CSS + BITS_CSS
+CSS = PANES_CSS + BITS_CSS + SAMPLERS_CSS
 
 
 def build(desk: Desk, links: TabLinks) -> None:
@@ -35,9 +37,9 @@ def build(desk: Desk, links: TabLinks) -> None:
             blind = BlindView(desk, sides)
         with gr.Tab("Prompt list", render_children=True):
             prompts = PromptsView(desk, sides)
-    views = (watch, measure, blind, prompts)
     kept = SavedState(desk, TITLE, sides.remembered | measure.remembered | prompts.remembered, sides.panels)
-    for view in views:
+    watch.wire(kept)
+    for view in (measure, blind, prompts):
         view.wire()
     if bits:
         bits.wire()
@@ -46,7 +48,9 @@ def build(desk: Desk, links: TabLinks) -> None:
     kept.wire()
 
     def load() -> Updates:
-        remembered = kept.read()
-        return kept.updates(remembered) | sides.show(remembered)
+        stored = kept.values()
+        remembered = kept.read(stored)
+        return kept.updates(remembered) | sides.show(remembered) | watch.restored(stored)
 
-    links.on_load(TITLE, load, [*kept.controls, *sides.layout_outputs, kept.restored])
+    outputs = [*kept.controls, *sides.layout_outputs, *watch.restored_outputs, kept.restored]
+    links.on_load(TITLE, load, outputs)

@@ -11,7 +11,7 @@ from gptdesk.comparison import Stage
 from gptdesk.comparison.raising import Raising, measure_raising, raising_sentences
 from gptdesk.comparison.sensitivity import MatrixSensitivity, sensitivities
 from gptdesk.desk import Desk
-from gptdesk.formatting import file_size
+from gptdesk.formatting import file_size, percent
 from gptdesk.generation import GenerationQueued
 from gptdesk.management import Quantizing
 from gptdesk.markup import markdown_text
@@ -147,7 +147,7 @@ class BitsView:
             library, made = self._desk.library, None
             for event in management.quantize(library, key.name, key.precision, to=to, raised=raised, stop=place.stop):
                 if isinstance(event, Quantizing):
-                    yield {self._saving.line: f"Quantizing ({event.fraction:.0%}) …"}
+                    yield {self._saving.line: f"Quantizing ({percent(event.fraction)}) …"}
                 else:
                     made = event
             if made is None:

@@ -13,7 +13,8 @@ from gptdesk.comparison.heat_map import Expected, HeatMap, HeatMapToken
 from gptdesk.comparison.prompts import PromptResult
 from gptdesk.comparison.report import Report
 from gptdesk.comparison.verdict import BANDS, divergence_sentence
-from gptdesk.markup import html_pane, markdown_text
+from gptdesk.formatting import percent
+from gptdesk.markup import html_pane, markdown_text, marked_html
 
 CSS = """
 .headlines { display: flex; flex-wrap: wrap; gap: 10px; margin: 4px 0 10px; }
@@ -37,7 +38,8 @@ CSS = """
   #compare-prompt > label > span { margin-bottom: 18px; }
 }
 .prompt-results summary:focus-visible { outline: 2px solid var(--color-accent); }
-.prompt-results mark { background: var(--color-accent-soft); color: inherit; outline: 1px solid var(--color-accent); }
+.prompt-results mark { background: var(--color-accent-soft); color: inherit; outline: 1px solid var(--color-accent);
+  margin-inline: 1px; }
 .strip .tokens { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; }
 .strip .tokens span { border-radius: 3px; padding: 2px 0; cursor: pointer; }
 .strip .tokens span:focus-visible, .strip .tokens span.picked { outline: 2px solid var(--color-accent); }
@@ -67,7 +69,7 @@ element.addEventListener("keydown", event => { if (event.key === "Enter") pick(f
 
 def progress_line(stage: Stage) -> str:
     """Return the current step as Markdown."""
-    done = "" if stage.done is None else f" ({stage.done:.0%})"
+    done = "" if stage.done is None else f" ({percent(stage.done)})"
     return f"{markdown_text(stage.text[:1].upper() + stage.text[1:])}{done} …"
 
 
@@ -122,9 +124,7 @@ def prompts_html(names: Sequence[str], rows: Sequence[PromptResult], *, coupled:
 
 def _whole(text: str, mark: tuple[int, int] | None) -> str:
     """Return a text that is cut by the style sheet until it is clicked."""
-    start, end = mark or (len(text), len(text))
-    marked = f"<mark>{html.escape(text[start:end])}</mark>" if mark else ""
-    body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}" or "(empty)"
+    body = marked_html(text, mark) or "(empty)"
     return f'<details><summary><span class="whole" dir="auto">{body}</span></summary></details>'
 
 
@@ -151,7 +151,7 @@ def _span(token: HeatMapToken, names: Sequence[str]) -> str:
 
 
 def _tooltip(token: HeatMapToken, names: Sequence[str]) -> str:
-    both = f"{names[0]} {token.reference:.1%}, {names[1]} {token.candidate:.1%}"
+    both = f"{names[0]} {percent(token.reference, 1)}, {names[1]} {percent(token.candidate, 1)}"
     lines = [f"{json.dumps(token.text, ensure_ascii=False)}: {both}; KL {token.kl:.4f} nats"]
     for name, top in zip(names, (token.reference_top, token.candidate_top), strict=True):
         lines.append(f"{name} expected {_list(top)}")
@@ -159,4 +159,4 @@ def _tooltip(token: HeatMapToken, names: Sequence[str]) -> str:
 
 
 def _list(top: Expected) -> str:
-    return ", ".join(f"{json.dumps(text, ensure_ascii=False)} {p:.1%}" for text, p in top)
+    return ", ".join(f"{json.dumps(text, ensure_ascii=False)} {percent(p, 1)}" for text, p in top)

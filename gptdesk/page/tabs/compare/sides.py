@@ -12,16 +12,17 @@ from gptdesk.comparison import Side, names_by_difference, side_names, with_seed
 from gptdesk.comparison.texts import unreadable_because
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest
-from gptdesk.history.comparing import chain_words
+from gptdesk.page.languages.blocks import event_text
 from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, ChainPanel, Updates, Values, shows_errors
 from gptdesk.page.pickers import MOST_TOKENS, ModelPicker, PresetBar, most_new_tokens
+from gptdesk.page.tabs.compare.side_samplers import SideSampler
 from models.manager import ModelKey
 
 LETTERS = "ABC"
 PREFERRED = ("float32", "int8", "int4")
 MODELS, SAMPLERS = "models", "samplers"  # that differ between the sides
-ANOTHER = "For other options, save a preset in Generate."
 TAKE_OVER = 'text => { if (text) window.putText("#compare-prompt textarea", text); return [text]; }'
+REFERENCE = "A: the reference"
 FIRST_PRESETS = ("Top-k only", "Top-p only", "Balanced")
 
 
@@ -38,7 +39,6 @@ class SidesPanel:
         self._own_seeds: list[gr.Textbox] = []
         self._boxes: list[gr.Accordion] = []
         self._columns: list[gr.Column] = []
-        self._side_presets: list[gr.Dropdown] = []
         self.differs = gr.Radio(
             [("Models or precisions", MODELS), ("Samplers", SAMPLERS)],
             value=MODELS,
@@ -48,22 +48,15 @@ class SidesPanel:
         with gr.Row():
             for letter, preferred in zip(LETTERS, PREFERRED, strict=True):
                 with gr.Column(min_width=280, visible=letter != "C") as column:
-                    label = "A: the reference" if letter == "A" else letter
+                    label = REFERENCE if letter == "A" else letter
                     prefix = f"compare-{letter.lower()}-"
                     self.pickers.append(ModelPicker(desk, label=label, preferred=preferred, prefix=prefix))
                 self._columns.append(column)
         with gr.Row(visible=False) as self._presets_row:
-            for letter, first in zip(LETTERS, FIRST_PRESETS, strict=True):
-                self._side_presets.append(
-                    gr.Dropdown(
-                        desk.preset_names(),
-                        value=first,
-                        label=f"Sampler {letter}",
-                        min_width=200,
-                        visible=letter != "C",
-                        elem_id=f"compare-{letter.lower()}-sampler",
-                    )
-                )
+            self._samplers = [
+                SideSampler(desk, letter, first=first, visible=letter != "C")
+                for letter, first in zip(LETTERS, FIRST_PRESETS, strict=True)
+            ]
         self.third = gr.Checkbox(label="Add a third side", container=False, elem_id="compare-third")
         with gr.Column(elem_id="compare-given"):
             self.prompt = gr.Textbox(
@@ -129,8 +122,8 @@ class SidesPanel:
             "preset": self.presets.name,
             "differs": self.differs,
         }
-        for letter, preset in zip(LETTERS, self._side_presets, strict=True):
-            widgets[f"{letter}: sampler"] = preset
+        for sampler in self._samplers:
+            widgets |= sampler.remembered
         for letter, picker, seed in zip(LETTERS, self.pickers, self._own_seeds, strict=True):
             widgets |= {f"{letter}: model": picker.name, f"{letter}: precision": picker.precision}
             widgets[f"{letter}: seed"] = seed
@@ -151,7 +144,8 @@ class SidesPanel:
     def layout_outputs(self) -> list[Block]:
         """Containers and widgets whose visibility depends on the switches."""
         shared = [self.linked, self.seed, self._shared]
-        return [*self._columns[1:], self._presets_row, self._side_presets[2], *shared, *self._boxes]
+        labelled = self.pickers[0].name
+        return [labelled, *self._columns[1:], self._presets_row, self._samplers[2].column, *shared, *self._boxes]
 
     def wire(self, prompt: gr.Textbox) -> None:
         """Connect the pickers, the presets, the switches, and the button that takes over the `prompt` of Generate."""
@@ -164,8 +158,8 @@ class SidesPanel:
             switch.change(self._shape, switches, self.layout_outputs, **QUIETLY)
         names: list[Any] = [picker.name for picker in self.pickers]
         latest = QUIETLY | {"trigger_mode": "always_last"}
-        for preset in self._side_presets:
-            preset.change(self._on_preset, preset, preset, **latest)
+        for sampler in self._samplers:
+            sampler.wire()
         inputs: list[Any] = [*names, self.third, self.differs]
         gr.on([box.change for box in inputs], self._on_models, inputs, self.max_new_tokens, **latest)
 
@@ -175,10 +169,8 @@ class SidesPanel:
         for letter, picker in zip(LETTERS, self.pickers, strict=True):
             updates |= picker.show(kept.get(f"{letter}: model"), kept.get(f"{letter}: precision"))
         updates |= self.presets.show(kept.get("preset"))
-        for letter, preset, first in zip(LETTERS, self._side_presets, FIRST_PRESETS, strict=True):
-            names, wanted = self._desk.preset_names(), kept.get(f"{letter}: sampler")
-            name = wanted if wanted in names else first
-            updates[preset] = gr.update(choices=names, value=name, info=_options(self._desk, name))
+        for sampler in self._samplers:
+            updates |= sampler.show(kept)
         picked = [picker.first_of(kept.get(f"{a}: model")) for a, picker in zip(LETTERS, self.pickers, strict=True)]
         most = most_new_tokens(self._desk, picked[: 3 if kept.get("third") is True else 2])
         wanted = kept.get("max_new_tokens", self.max_new_tokens.value)
@@ -221,9 +213,10 @@ class SidesPanel:
         names = side_names(keys)
         if values[self.differs] == SAMPLERS:
             shared = request(self.panel, self.seed)
-            presets = [str(values[box] or "") for box in self._side_presets[: len(keys)]]
-            requests = [shared.model_copy(update={"chain": self._desk.preset(name)}) for name in presets]
-            names = [f"{name} ({i})" if presets.count(name) > 1 else name for i, name in enumerate(presets, 1)]
+            samplers = self._samplers[: len(keys)]
+            requests = [shared.model_copy(update={"chain": one.chain(values)}) for one in samplers]
+            words = [one.name(values) for one in samplers]
+            names = [f"{name} ({i})" if words.count(name) > 1 else name for i, name in enumerate(words, 1)]
         elif values[self.linked]:
             requests = [request(self.panel, self.seed)] * len(keys)
         else:
@@ -240,6 +233,7 @@ class SidesPanel:
         samplers = differs == SAMPLERS
         own = (gr.update(visible=not samplers and not linked and (i < 2 or third)) for i in range(len(LETTERS)))
         return [
+            gr.update(label=event_text("Model" if samplers else REFERENCE)),
             *(gr.update(visible=shown and not samplers) for shown in (True, third)),
             gr.update(visible=samplers),
             gr.update(visible=third),
@@ -255,10 +249,6 @@ class SidesPanel:
         if not prompt:
             raise ValueError("the prompt of Generate is empty; write one there, or one here")
 
-    def _on_preset(self, name: str | None) -> object:
-        """Return an update that shows the options of the preset."""
-        return gr.update(info=_options(self._desk, name))
-
     def _on_models(self, *chosen: object) -> object:
         """Return an update of the slider of new tokens, whose maximum is the shortest context of the models."""
         *names, third, differs = chosen
@@ -268,11 +258,3 @@ class SidesPanel:
             )
         except ValueError:  # said when the comparison is started
             return gr.skip()
-
-
-def _options(desk: Desk, preset: object) -> str:
-    """Return the samplers of a preset with their options, and where another one is made."""
-    try:
-        return f"{chain_words(desk.preset(str(preset or '')).to_data()).replace('_', '-')}. {ANOTHER}"
-    except ValueError:  # said when the comparison is started
-        return ANOTHER

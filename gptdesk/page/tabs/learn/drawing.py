@@ -13,6 +13,7 @@ from gptdesk.anatomy.fading import FadedText
 from gptdesk.anatomy.merges import Word
 from gptdesk.anatomy.network import GivenTokens
 from gptdesk.anatomy.view import InsideView
+from gptdesk.formatting import percent, visible
 from gptdesk.markup import pane
 from models.tokenizer import Tokenizer
 
@@ -20,12 +21,6 @@ INDIGO = (99, 99, 222)  # of the maps, in both themes
 CELL, WIDE = 14, 660  # pixels of a token in the large map at most, and of the whole map if possible
 MOST_READ = 5  # tokens that a sentence lists
 LEAST_STRONG = 0.01  # nats of a divergence that has the full colour at least
-VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
-
-
-def visible(text: str) -> str:
-    """Return a token's text with its white space visible."""
-    return text.translate(VISIBLE)
 
 
 def attention_html(view: InsideView, given: GivenTokens, tokenizer: Tokenizer) -> str:
@@ -100,7 +95,7 @@ def _words(weights: Tensor, names: Sequence[str]) -> str:
         for i, (name, weight) in enumerate(zip(names, weights, strict=True))
     )
     most = [i for i in weights.argsort(descending=True)[:MOST_READ].tolist() if weights[i] >= 0.005]
-    read = ", ".join(f"“{names[i]}” {float(weights[i]) * 100:.0f} %" for i in most)
+    read = ", ".join(f"“{names[i]}” {percent(float(weights[i]))}" for i in most)
     sentence = html.escape(f"“{names[last]}” → {read}")
     return f'<div class="words">{buttons}</div><p class="reading" role="status">{sentence}</p>'
 
@@ -112,7 +107,7 @@ def lens_html(view: InsideView, tokenizer: Tokenizer) -> str:
     for i, row in reversed(list(enumerate(view.lens))):
         cells = "".join(
             f'<td class="{"same" if one.token == last.token else "other"}" style="--weight:{one.probability:.3f}">'
-            f"{html.escape(visible(tokenizer.decode([one.token])))}<small>{one.probability:.0%}</small></td>"
+            f"{html.escape(visible(tokenizer.decode([one.token])))}<small>{percent(one.probability)}</small></td>"
             for one, last in zip(row, view.lens[-1], strict=True)
         )
         rows += f'<tr><th scope="row">{f"Layer {i}" if i else "Embedding"}</th>{cells}</tr>'

@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from gptdesk.desk import Desk
-from gptdesk.formatting import plural
+from gptdesk.formatting import percent, plural
 from gptdesk.lessons.shannon import SURE, Game, guess, new_game
 from gptdesk.markup import html_table
 from gptdesk.page.long_action import action_row
@@ -36,7 +36,7 @@ class GameView:
             with gr.Row(equal_height=False):
                 self.word = gr.Textbox(label="Next word", max_lines=1, min_width=140, elem_id="game-word")
                 self.sure = gr.Radio(
-                    [(f"{share:.0%}", share) for share in SURE],
+                    [(f"{percent(share)}", share) for share in SURE],
                     value=SURE[1],
                     label="How sure are you?",
                     min_width=260,

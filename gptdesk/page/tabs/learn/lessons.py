@@ -2,7 +2,7 @@
 
 import html
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import gradio as gr
@@ -13,6 +13,7 @@ from gptdesk.desk import Desk
 from gptdesk.lessons import LESSONS
 from gptdesk.lessons.tasks import ChoiceTask, Lesson, NumberTask, Task, Verdict
 from gptdesk.markup import html_pane
+from gptdesk.page.languages.blocks import event_text
 from gptdesk.page.long_action import action_row
 from gptdesk.page.option_widgets import STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.persistence import SavedState
@@ -21,6 +22,9 @@ from gptdesk.scheduler import Place
 
 PROGRESS = "Learn: lessons"  # name of the saved progress
 TASKS = 3  # of each lesson
+# as high as what follows, which has the progress that was saved
+_PLACES = "".join(f"<span><span>{html.escape(one.title)}</span> {'○' * TASKS}</span>" for one in LESSONS)
+PROGRESS_PLACE = f'<div class="lesson-progress" aria-hidden="true">{_PLACES}</div>'
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class LessonsView:
             label="Lesson",
             elem_id="lesson-choice",
         )
-        self.progress = gr.HTML(_progress_html({}), elem_id="lesson-progress", elem_classes="bare")
+        self.progress = gr.HTML(PROGRESS_PLACE, elem_id="lesson-progress", elem_classes="bare")
         # fixed texts, which are translated with the page
         self.texts = {}
         for i, lesson in enumerate(LESSONS):
@@ -59,7 +63,9 @@ class LessonsView:
             self.choice = gr.Radio([], label="Your answer", elem_id="lesson-answer")
             self.number = gr.Number(label="Your guess", visible=False, elem_id="lesson-number")
             with gr.Row():
-                self.check = gr.Button("Check", variant="primary", elem_id="lesson-check", min_width=90)
+                self.check = gr.Button(
+                    "Check", variant="primary", elem_id="lesson-check", elem_classes="go", min_width=90
+                )
                 self.next = gr.Button("Next", interactive=False, elem_id="lesson-next", min_width=90)
             self.verdict = gr.HTML(elem_id="lesson-verdict", elem_classes="bare")
         self.sitting = gr.State(None)
@@ -79,14 +85,16 @@ class LessonsView:
         """Connect the buttons; the progress is saved in `kept`."""
         self._kept = kept
         self._start.wire()
-        shown = [self.question, self.choice, self.number, self.next, self.verdict, self.sitting]
+        shown = [self.question, self.choice, self.number, self.check, self.next, self.verdict, self.sitting]
         latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
-        self.lesson.input(self._on_lesson, self.lesson, [*self.texts.values(), self.task, self.sitting], **latest)
+        start = [self._start.start, self._start.line]
+        outputs = [*self.texts.values(), self.task, self.sitting, *start]
+        self.lesson.input(self._on_lesson, self.lesson, outputs, **latest)
         self._start.start.click(self._on_start, {self.lesson}, [*self._start.outputs, self.task, *shown], **STREAMING)
         answered: set[Block] = {self.sitting, self.done, self.choice, self.number}
-        outputs = [self.verdict, self.next, self.sitting, self.done, self.progress]
+        outputs = [self.verdict, self.check, self.next, self.sitting, self.done, self.progress]
         gr.on([self.check.click, self.number.submit], self._on_check, answered, outputs, **WITH_MESSAGES)
-        self.next.click(self._on_next, {self.sitting}, [*shown, self.task, self._start.line], **WITH_MESSAGES)
+        self.next.click(self._on_next, {self.sitting}, [*shown, self.task, *start], **WITH_MESSAGES)
 
     def restored(self, saved: dict[str, object], kept: SavedState) -> Updates:
         """Return updates that show the saved progress, and the text of the saved lesson."""
@@ -102,7 +110,7 @@ class LessonsView:
 
     def _on_lesson(self, name: str | None) -> Updates:
         """Show the text of another lesson, and end the one that was being done."""
-        return self._text(name or "") | {self.task: gr.update(visible=False), self.sitting: None}
+        return self._text(name or "") | self._left("")
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
@@ -116,6 +124,7 @@ class LessonsView:
                 for tasks in batch:
                     yield self._shown(Sitting(lesson.name, tasks)) | {
                         self.task: gr.update(visible=True),
+                        self._start.start: gr.update(variant="secondary", elem_classes=["starts"]),
                         self._start.line: "",
                     }
                 if not batch:
@@ -132,9 +141,19 @@ class LessonsView:
             self.question: _question_html(task, sitting),
             self.choice: gr.update(choices=choices, value=None, visible=is_choice),
             self.number: gr.update(value=None, visible=not is_choice),
-            self.next: gr.update(interactive=False),
+            self.check: _pressed_next(True),
+            self.next: _pressed_next(False, interactive=False),
             self.verdict: "",
             self.sitting: sitting,
+        }
+
+    def _left(self, line: str) -> Updates:
+        """Return updates that end the lesson, so that one can be started, and show a line below the button."""
+        return {
+            self.task: gr.update(visible=False),
+            self.sitting: None,
+            self._start.start: gr.update(variant="primary", elem_classes=["go", "starts"]),
+            self._start.line: line,
         }
 
     @shows_errors
@@ -145,7 +164,7 @@ class LessonsView:
         # a number is guessed once, and may then be looked at; an option can be tried again
         updates: Updates = {self.verdict: _verdict_html(verdict)}
         if verdict.right or isinstance(task, NumberTask):
-            updates[self.next] = gr.update(interactive=True)
+            updates |= {self.check: _pressed_next(False), self.next: _pressed_next(True)}
         if not verdict.right or sitting.checked:
             first = replace(sitting, checked=sitting.checked or isinstance(task, NumberTask))
             return updates | {self.sitting: first}
@@ -165,8 +184,11 @@ class LessonsView:
         if sitting.at + 1 < len(sitting.tasks):
             return self._shown(replace(sitting, at=sitting.at + 1, checked=False))
         count = len(sitting.solved)
-        line = f"The lesson is over: {count} of {len(sitting.tasks)} tasks solved. Start it again for new tasks."
-        return {self.task: gr.update(visible=False), self.sitting: None, self._start.line: line}
+        over = f"The lesson is over: {count} of {len(sitting.tasks)} tasks solved."
+        titles = [lesson.title for lesson in LESSONS]
+        following = titles[[lesson.name for lesson in LESSONS].index(sitting.lesson) + 1 :]
+        next_one = f"The next lesson is {following[0]}; this one" if following else "That was the last lesson; each"
+        return self._left(f"{over} {next_one} has new tasks every time.")
 
 
 def _lesson(name: object) -> Lesson:
@@ -193,24 +215,34 @@ def _read_progress(value: object) -> dict[str, list[int]]:
 
 
 def _progress_html(done: dict[str, list[int]]) -> str:
+    counts = [(event_text(lesson.title), len(done.get(lesson.name, []))) for lesson in LESSONS]
     parts = "".join(
-        f'<span role="img" aria-label="{html.escape(lesson.title)}: {len(solved)} of {TASKS} tasks solved">'
-        f"{html.escape(lesson.title)} {'●' * len(solved)}{'○' * (TASKS - len(solved))}</span>"
-        for lesson in LESSONS
-        if (solved := done.get(lesson.name, []))
+        f'<span role="img" aria-label="{html.escape(title)}: {solved} of {TASKS} tasks solved">'
+        f"{html.escape(title)} {'●' * solved}{'○' * (TASKS - solved)}</span>"
+        for title, solved in counts
     )
-    return f'<div class="lesson-progress">{parts}</div>' if parts else ""
+    return f'<div class="lesson-progress">{parts}</div>'
+
+
+def _pressed_next(is_next: bool, *, interactive: bool = True) -> object:
+    """Return an update of a button: the primary one, also by Ctrl+Enter, if it is the one to press next."""
+    variant = "primary" if is_next else "secondary"
+    return gr.update(variant=variant, elem_classes=["go"] if is_next else [], interactive=interactive)
 
 
 def _question_html(task: Task, sitting: Sitting) -> str:
-    panes = "".join(
-        f'<div class="{"losses" if name == "Losses" else "passage"}">{html_pane(name, "", html.escape(text))}</div>'
-        for name, text in task.passages
-    )
     return (
         f'<div class="lesson-task"><h4>Task {sitting.at + 1} of {len(sitting.tasks)}</h4>'
-        f'<p>{html.escape(task.question)}</p><div class="panes">{panes}</div></div>'
+        f"<p>{html.escape(task.question)}</p>{_passages_html(task.passages)}</div>"
     )
+
+
+def _passages_html(passages: Sequence[tuple[str, str]]) -> str:
+    panes = "".join(
+        f'<div class="{"losses" if name == "Losses" else "passage"}">{html_pane(name, "", html.escape(text))}</div>'
+        for name, text in passages
+    )
+    return f'<div class="panes">{panes}</div>'
 
 
 def _verdict_html(verdict: Verdict) -> str:
@@ -219,4 +251,5 @@ def _verdict_html(verdict: Verdict) -> str:
         if verdict.right
         else ("wrong", "Not quite." if verdict.reply else "Not quite; try another answer.")
     )
-    return f'<div class="verdict {kind}" role="status"><b>{word}</b> {html.escape(verdict.reply)}</div>'
+    shown = f'<div class="lesson-task">{_passages_html(verdict.passages)}</div>' if verdict.passages else ""
+    return f'<div class="verdict {kind}" role="status"><b>{word}</b> {html.escape(verdict.reply)}</div>{shown}'

@@ -62,6 +62,7 @@ CSS = """
 .lesson-task .panes { display: flex; gap: 10px; }
 .lesson-task .pane .text { min-height: 0; max-height: 16rem; font-variant-numeric: tabular-nums; }
 .lesson-task .losses .text { font-family: var(--font-mono); font-size: .85rem; }
+.verdict + .lesson-task { margin-top: 10px; }
 .verdict { border-left: 4px solid var(--border-color-primary); padding: 8px 12px; border-radius: 4px;
   background: var(--background-fill-secondary); }
 .verdict.right { border-color: #15865a; }
