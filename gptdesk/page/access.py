@@ -13,7 +13,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
     "open the page, and read what it shows": (
         "tabs.generate.tab:GenerateTab._on_load",
         "tabs.compare:build.load",
-        "tab_links:TabLinks.wire.opened",
+        "tab_links:TabLinks._relist_pickers.relist",
     ),
     "generate a text, continue it, keep one of several, undo it and stop it": (
         "tabs.generate.tab:GenerateTab._on_generate",

@@ -61,7 +61,7 @@ def build_app(desk: Desk) -> gr.Blocks:
             gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
         # rows that wrap: entries of Gradio's menu of further tabs are no tabs, by keys and for screen readers
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
-            links = TabLinks(page, tabs)
+            links = TabLinks(page, tabs, header.changed)
             for tab in tabs_of(public=desk.settings.public):
                 with gr.Tab(tab.TITLE, id=tab.TITLE, elem_id=f"view-{tab.TITLE}", render_children=True) as item:
                     tab.build(desk, links)

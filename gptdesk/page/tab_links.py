@@ -1,5 +1,6 @@
 """Links between tabs: opening a tab with a model picked, and listing new models when a tab opens."""
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,7 +11,7 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from gptdesk.history import Entry
-from gptdesk.page.option_widgets import QUIETLY, Updates, Values
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, Values
 from gptdesk.page.pickers import ModelPicker
 from gptdesk.training.plan import RunPlan
 
@@ -57,6 +58,7 @@ class TabLinks:
 
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
+    changed: gr.Textbox | None = None  # changes when models or states of runs do; None on a public desk
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
     prompts: dict[str, gr.Textbox] = field(default_factory=dict)  # by the TITLE of their tab
     compare_buttons: list[gr.Button] = field(default_factory=list)  # that open the comparison of the newest two entries
@@ -100,18 +102,27 @@ class TabLinks:
             event = tab.select(one.handler, one.inputs, list(one.outputs), **QUIETLY)
             if one.restores:
                 self._hold(title, tab, until=event, name="restored-when-opened")
-        pickers = self.pickers.get(title, [])
+        if pickers := self.pickers.get(title, []):
+            # at once in the first tab, whose model the header shows
+            self._relist_pickers(pickers, tab, at_changes=title == next(iter(self.pickers)))
+
+    def _relist_pickers(self, pickers: Sequence[ModelPicker], tab: gr.Tab, *, at_changes: bool) -> None:
+        """List the models anew in `pickers` when the tab is opened, and `at_changes`, too."""
         boxes: list[Component] = [box for picker in pickers for box in (picker.name, picker.precision)]
 
-        def opened(values: Values) -> Updates:
-            return {
-                box: update
-                for picker in pickers
-                for box, update in picker.list_again(values[picker.name], values[picker.precision]).items()
-            }
+        def relist(values: Values) -> Updates:
+            updates: Updates = {}
+            for picker in pickers:
+                listed = picker.list_again(values[picker.name], values[picker.precision])
+                shown = listed[picker.name]
+                if isinstance(shown, dict) and (sentence := shown.get("info")):
+                    gr.Warning(html.escape(str(sentence)))
+                updates |= listed
+            return updates
 
-        if pickers:
-            tab.select(opened, set(boxes), boxes, **QUIETLY)
+        tab.select(relist, set(boxes), boxes, **WITH_MESSAGES)
+        if at_changes and self.changed:
+            self.changed.change(relist, set(boxes), boxes, **WITH_MESSAGES)
 
     def _hold(self, title: str, tab: gr.Tab, *, until: Dependency, name: str) -> None:
         """Let the script of the header keep a tab from taking input until an event has ended; `name` is a class."""
