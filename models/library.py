@@ -81,6 +81,10 @@ class ModelLibrary:
         """Return the names of all models in the list."""
         return frozenset(self._catalogue.entries())
 
+    def present_name(self, name: str) -> str:
+        """Return the name that a model has now, if it was renamed since it had this one; else `name` itself."""
+        return name if name in self.listed_names() else self.renames.follow(name)
+
     def key(self, text: str) -> ModelKey:
         """Return the key spelled NAME or NAME:PRECISION; a bare NAME runs at the first precision it can.
 

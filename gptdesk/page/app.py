@@ -30,6 +30,7 @@ from gptdesk.page.styles import CSS, SCRIPT
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs import batch, compare, generate, history, learn, models, settings, train
 from gptdesk.page.theme import theme
+from gptdesk.page.visitors import Uploads
 from gptdesk.scheduler import OpenCounter
 
 TABS = (generate, compare, batch, train, models, history, learn, settings)
@@ -117,7 +118,16 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
     theme_address = f"/theme.css?v={page.theme_hash}"
     app.add_middleware(LanguageOfRequest)
     app.add_middleware(FrontPage, files=_first_files(page), theme=theme_address)
-    app.add_middleware(Door, blocks=page, sessions=sessions, listeners=desk.listeners, public=desk.settings.public)
+    uploads = Uploads()
+    desk.owns_upload = uploads.owns
+    app.add_middleware(
+        Door,
+        blocks=page,
+        sessions=sessions,
+        listeners=desk.listeners,
+        uploads=uploads,
+        public=desk.settings.public,
+    )
     app.add_middleware(Assets, folder=FRONTEND / "assets", texts={theme_address: page.theme_css})
     return app
 

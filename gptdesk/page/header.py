@@ -78,10 +78,10 @@ class Header:
         if self._pill is None or self._known is None or self.changed is None:
             return
         outputs = [self._pill, self._fault, self._known, self.changed]
-        page.load(self._on_tick, self._known, outputs, **QUIETLY)
+        page.load(self._on_tick, None, outputs, **QUIETLY)
         gr.Timer(INTERVAL).tick(self._on_tick, self._known, outputs, **QUIETLY)
 
-    def _on_tick(self, known: str | None) -> Updates:
+    def _on_tick(self, known: str | None = None) -> Updates:
         """Return the updates that show the newest run that a process works on, if any, and a fault of the home.
 
         They have the digest of models and runs as well, if it is not the one that the page has `known`.

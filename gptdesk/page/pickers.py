@@ -113,16 +113,16 @@ class ModelPicker:
         """
         offered = self._offered(name)
         listed = gr.update(choices=offered) if precision in offered else self._precisions(name)
-        return [gr.update(info=None), listed]
+        return [gr.update(info=""), listed]
 
     def _present(self, name: object, names: Collection[str | None]) -> object:
         """Return the name that a model has now, which may have been renamed since it was picked."""
         return self._desk.library.renames.follow(name) if isinstance(name, str) and name not in names else name
 
-    def _replaced(self, name: object, picked: str | None) -> str | None:
-        """Return the sentence that a model is gone and which one is picked in its place; None if it is not."""
+    def _replaced(self, name: object, picked: str | None) -> str:
+        """Return the sentence that a model is gone and which one is picked in its place; empty if it is not."""
         if not isinstance(name, str) or not name or self._present(name, [picked]) == picked:
-            return None
+            return ""
         why = "cannot be used now" if name in self._desk.library.listed_names() else "is gone"
         return f"The model {title(name)} {why}: {title(picked) if picked else 'none'} is picked in its place."
 

@@ -65,6 +65,7 @@ class TabLinks:
     recipe_buttons: list[gr.Button] = field(default_factory=list)  # that show the recipe of the newest entry
     _entries: list[EntryView] = field(default_factory=list)  # the one that opens entries of the history
     _forms: list[_PlanForm] = field(default_factory=list)  # the one that shows plans; a public desk has none
+    _run_lists: list[tuple[str, gr.Tabs, str]] = field(default_factory=list)  # the one list of runs: see add_run_list
     _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab
     _loads: dict[str, Dependency] = field(default_factory=dict)  # load events that restore a tab, by its TITLE
 
@@ -156,6 +157,20 @@ class TabLinks:
     def plan_outputs(self) -> list[Block]:
         """Outputs of an event that returns the updates of `open_plan`; empty if no tab shows plans."""
         return [self.tabs, *self._forms[0].outputs] if self._forms else []
+
+    def add_run_list(self, title: str, views: gr.Tabs, view: str) -> None:
+        """Let the tab `title` list all runs, in that `view` of its views."""
+        self._run_lists.append((title, views, view))
+
+    @property
+    def run_list_outputs(self) -> list[gr.Tabs]:
+        """Outputs of an event that returns the updates of `open_run_list`; empty if no tab lists runs."""
+        return [self.tabs, self._run_lists[0][1]] if self._run_lists else []
+
+    def open_run_list(self) -> Updates:
+        """Return updates that open the list of all runs."""
+        title, views, view = self._run_lists[0]
+        return {self.tabs: gr.update(selected=title), views: gr.update(selected=view)}
 
     def open_plan(self, plan: RunPlan) -> Updates:
         """Return updates that show a plan as a new run; ValueError if its base model or its text is gone."""
