@@ -71,6 +71,7 @@ class Desk:
         self.run_context = RunContext(settings, self.library)
         self.scheduler: Scheduler = beside.scheduler if beside else _scheduler()
         self.listeners: OpenCounter | None = None  # sessions whose page reads its events; None: not tracked
+        self.owns_upload: Callable[[str | None, str], bool] | None = None  # whether a visitor's upload is at a path
         self.metrics: Metrics | None = beside.metrics if beside else None  # set by the server of a local desk
         self.link: ShareLink | None = None  # set by the server; a public desk has none
         self.stops: set[threading.Event] = set()  # of work in threads that no page waits for; the server sets them

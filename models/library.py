@@ -21,6 +21,7 @@ from models.precision import PRECISIONS, Precision
 from models.precision.mixed import mixed
 from models.precision.tuner import KernelTuner
 from models.quantized_cache import QuantizedCache
+from models.renames import Renames
 from models.signature import Signature, signature_of
 from models.tokenizer import Tokenizer
 from models.weight_reading import ReadingProgress, observed, verify
@@ -54,6 +55,7 @@ class ModelLibrary:
         self._quantized_cache = QuantizedCache(quantized_cache or cache_folder / "copies")
         self.own = OwnModels(self._catalogue, lock=cache_folder / "models.lock")
         self.last_use = LastUse(cache_folder / "used")
+        self.renames = Renames(cache_folder / "renamed.json")
         self._infos: dict[tuple[str, Path], tuple[Signature, ModelInfo]] = {}
         self._opened: dict[Path, tuple[Signature, Checkpoint]] = {}  # the least recently used first
         self._lock = threading.Lock()  # of _opened; held for moments
@@ -78,6 +80,10 @@ class ModelLibrary:
     def listed_names(self) -> frozenset[str]:
         """Return the names of all models in the list."""
         return frozenset(self._catalogue.entries())
+
+    def present_name(self, name: str) -> str:
+        """Return the name that a model has now, if it was renamed since it had this one; else `name` itself."""
+        return name if name in self.listed_names() else self.renames.follow(name)
 
     def key(self, text: str) -> ModelKey:
         """Return the key spelled NAME or NAME:PRECISION; a bare NAME runs at the first precision it can.
@@ -215,6 +221,7 @@ class ModelLibrary:
         self.own.rename(name, new)
         self._quantized_cache.remove_all(name)
         self.last_use.rename(name, new)
+        self.renames.record(name, new)
         return self.info(new)
 
     def remove(self, name: str) -> None:

@@ -30,6 +30,7 @@ from gptdesk.page.styles import CSS, SCRIPT
 from gptdesk.page.tab_links import TabLinks
 from gptdesk.page.tabs import batch, compare, generate, history, learn, models, settings, train
 from gptdesk.page.theme import theme
+from gptdesk.page.visitors import Uploads
 from gptdesk.scheduler import OpenCounter
 
 TABS = (generate, compare, batch, train, models, history, learn, settings)
@@ -61,7 +62,7 @@ def build_app(desk: Desk) -> gr.Blocks:
             gr.Markdown(f"⚠ {markdown_text(warning)}", elem_classes="note")
         # rows that wrap: entries of Gradio's menu of further tabs are no tabs, by keys and for screen readers
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
-            links = TabLinks(page, tabs)
+            links = TabLinks(page, tabs, header.changed)
             for tab in tabs_of(public=desk.settings.public):
                 with gr.Tab(tab.TITLE, id=tab.TITLE, elem_id=f"view-{tab.TITLE}", render_children=True) as item:
                     tab.build(desk, links)
@@ -117,7 +118,16 @@ def mount_page(app: FastAPI, desk: Desk) -> FastAPI:
     theme_address = f"/theme.css?v={page.theme_hash}"
     app.add_middleware(LanguageOfRequest)
     app.add_middleware(FrontPage, files=_first_files(page), theme=theme_address)
-    app.add_middleware(Door, blocks=page, sessions=sessions, listeners=desk.listeners, public=desk.settings.public)
+    uploads = Uploads()
+    desk.owns_upload = uploads.owns
+    app.add_middleware(
+        Door,
+        blocks=page,
+        sessions=sessions,
+        listeners=desk.listeners,
+        uploads=uploads,
+        public=desk.settings.public,
+    )
     app.add_middleware(Assets, folder=FRONTEND / "assets", texts={theme_address: page.theme_css})
     return app
 

@@ -31,7 +31,14 @@ class Door:
     """ASGI middleware between the guard, which sets the kind of each request, and Gradio."""
 
     def __init__(
-        self, app: ASGIApp, *, blocks: Blocks, sessions: Sessions, listeners: OpenCounter, public: bool
+        self,
+        app: ASGIApp,
+        *,
+        blocks: Blocks,
+        sessions: Sessions,
+        listeners: OpenCounter,
+        uploads: Uploads,
+        public: bool,
     ) -> None:
         self._app = app
         self._blocks = blocks
@@ -39,7 +46,7 @@ class Door:
         self._listeners = listeners
         self._public = public
         self._values = EventValues(blocks.fns)
-        self._uploads = Uploads()
+        self._uploads = uploads
         self._passes: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
             "page": self._page,
             "stream": self._stream,

@@ -1,6 +1,8 @@
 """Header of the page: mark, model in use, training progress, help, theme and settings."""
 
+import hashlib
 import html
+from collections.abc import Iterable
 
 import gradio as gr
 
@@ -55,6 +57,10 @@ class Header:
         self._desk = desk
         gr.HTML(MARK, elem_id="title", elem_classes="bare")
         self._pill = None if desk.settings.public else gr.HTML(elem_id="training", elem_classes="bare")
+        # Digest of models and runs, kept on the page, and again in `changed` once it differs from the last one: a page
+        # that opens has just read them, so its first digest is no change.
+        self._known = None if desk.settings.public else gr.Textbox("", visible="hidden", elem_id="known-models")
+        self.changed = None if desk.settings.public else gr.Textbox("", visible="hidden", elem_id="changed-models")
 
     def lay_out_actions(self) -> None:
         """Lay out the buttons at the end of the row."""
@@ -69,20 +75,39 @@ class Header:
 
     def wire(self, page: gr.Blocks) -> None:
         """Show the progress of a running run, and whether the home can be written; a public desk does neither."""
-        if self._pill is None:
+        if self._pill is None or self._known is None or self.changed is None:
             return
-        page.load(self._on_tick, None, [self._pill, self._fault], **QUIETLY)
-        gr.Timer(INTERVAL).tick(self._on_tick, None, [self._pill, self._fault], **QUIETLY)
+        outputs = [self._pill, self._fault, self._known, self.changed]
+        page.load(self._on_tick, None, outputs, **QUIETLY)
+        gr.Timer(INTERVAL).tick(self._on_tick, self._known, outputs, **QUIETLY)
 
-    def _on_tick(self) -> Updates:
-        """Return the updates that show the newest run that a process works on, if any, and a fault of the home."""
+    def _on_tick(self, known: str | None = None) -> Updates:
+        """Return the updates that show the newest run that a process works on, if any, and a fault of the home.
+
+        They have the digest of models and runs as well, if it is not the one that the page has `known`.
+        """
         assert self._pill is not None, "a public desk has no runs"
+        assert self._known is not None, "a public desk has no changes"
+        assert self.changed is not None, "a public desk has no changes"
         runs = control.newest_first(self._desk.run_context)
         fault = _fault(self._desk)
-        return {
+        digest = models_digest(self._desk.library.listed_names(), runs)
+        updates: Updates = {
             self._pill: next((training_pill(run) for run in runs if run.state in ACTIVE), ""),
             self._fault: gr.update(value=fault, visible=bool(fault)),
         }
+        if digest != known:
+            updates[self._known] = digest
+            if known:
+                updates[self.changed] = digest
+        return updates
+
+
+def models_digest(models: Iterable[str], runs: Iterable[RunInfo]) -> str:
+    """Return a short text that differs once models or states of runs do; a run's further checkpoints do not count."""
+    names = sorted(name for name in models if not ("@" in name and name.rpartition("@")[2].isdecimal()))
+    states = sorted(f"{run.name}\n{run.state}" for run in runs)
+    return hashlib.sha256("\n\n".join([*names, *states]).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _fault(desk: Desk) -> str:

@@ -78,6 +78,8 @@ def fits(component: Component, value: object) -> bool:
         return is_number(value) and (low is None or low <= value) and (high is None or value <= high)  # type: ignore[operator]
     if isinstance(component, gr.Checkbox):
         return isinstance(value, bool)
+    if isinstance(component, gr.File):
+        return value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
     if isinstance(component, gr.Textbox):
         return value is None or isinstance(value, str)  # one that nobody has typed into holds None
     if isinstance(component, gr.CheckboxGroup) or (isinstance(component, gr.Dropdown) and component.multiselect):

@@ -1,7 +1,7 @@
 """Model picker and preset bar, for every tab that generates."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import gradio as gr
@@ -19,7 +19,7 @@ from gptdesk.page.option_widgets import (
     hint,
     shows_errors,
 )
-from gptdesk.training.run_models import by_run
+from gptdesk.training.run_models import by_run, title
 from models.manager import ModelKey
 from models.precision import missing_here
 from samplers import Chain, build
@@ -66,7 +66,8 @@ class ModelPicker:
 
     def wire(self) -> Dependency:
         """List the precisions of a model when it is picked."""
-        return self.name.input(self._on_name, [self.name, self.precision], self.precision, **WITH_MESSAGES)
+        boxes = [self.name, self.precision]
+        return self.name.input(self._on_name, boxes, boxes, **WITH_MESSAGES)
 
     def key(self, values: Values) -> ModelKey:
         """Return the picked model; ValueError if there is none."""
@@ -78,15 +79,19 @@ class ModelPicker:
         return ModelKey(str(name), str(precision))
 
     def first_of(self, *preferred: object) -> str | None:
-        """Return the first of these names that is a usable model, else the starter, else the first usable model."""
+        """Return the first of these that is usable, by its name of now, else the starter, else any usable one."""
         usable = [info.name for info in self._desk.library.available() if info.problem is None]
-        return next((name for name in (*preferred, STARTER) if name in usable), next(iter(usable), None))
+        wanted = (self._present(name, usable) for name in (*preferred, STARTER))
+        return next((name for name in wanted if name in usable), next(iter(usable), None))
 
     def show(self, name: object, precision: object) -> Updates:
-        """Return updates that list the models there are now and pick this one, if it still exists."""
+        """Return updates that list the models there are now and pick this one, by its name of now.
+
+        If it is gone, they pick another, and the hint of the list says so.
+        """
         picked = self.first_of(name)
         return {
-            self.name: gr.update(choices=self._listed(picked), value=picked),
+            self.name: gr.update(choices=self._listed(picked), value=picked, info=self._replaced(name, picked)),
             self.precision: self._precisions(picked, precision),
         }
 
@@ -107,9 +112,21 @@ class ModelPicker:
         The list of models sends this event, too, when it is left with the model that it had.
         """
         offered = self._offered(name)
-        return gr.update(choices=offered) if precision in offered else self._precisions(name)
+        listed = gr.update(choices=offered) if precision in offered else self._precisions(name)
+        return [gr.update(info=""), listed]
 
-    def _precisions(self, name: str | None, precision: object = None) -> object:
+    def _present(self, name: object, names: Collection[str | None]) -> object:
+        """Return the name that a model has now, which may have been renamed since it was picked."""
+        return self._desk.library.renames.follow(name) if isinstance(name, str) and name not in names else name
+
+    def _replaced(self, name: object, picked: str | None) -> str:
+        """Return the sentence that a model is gone and which one is picked in its place; empty if it is not."""
+        if not isinstance(name, str) or not name or self._present(name, [picked]) == picked:
+            return ""
+        why = "cannot be used now" if name in self._desk.library.listed_names() else "is gone"
+        return f"The model {title(name)} {why}: {title(picked) if picked else 'none'} is picked in its place."
+
+    def _precisions(self, name: str | None, precision: object = None) -> dict[str, object]:
         offered = self._offered(name)
         return gr.update(choices=offered, value=precision if precision in offered else self._first(offered))
 

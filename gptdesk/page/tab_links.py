@@ -1,5 +1,6 @@
 """Links between tabs: opening a tab with a model picked, and listing new models when a tab opens."""
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,7 +11,7 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from gptdesk.history import Entry
-from gptdesk.page.option_widgets import QUIETLY, Updates, Values
+from gptdesk.page.option_widgets import QUIETLY, WITH_MESSAGES, Updates, Values
 from gptdesk.page.pickers import ModelPicker
 from gptdesk.training.plan import RunPlan
 
@@ -57,12 +58,14 @@ class TabLinks:
 
     page: gr.Blocks
     tabs: gr.Tabs  # a tab's id is its TITLE
+    changed: gr.Textbox | None = None  # changes when models or states of runs do; None on a public desk
     pickers: dict[str, list[ModelPicker]] = field(default_factory=dict)  # by the TITLE of their tab
     prompts: dict[str, gr.Textbox] = field(default_factory=dict)  # by the TITLE of their tab
     compare_buttons: list[gr.Button] = field(default_factory=list)  # that open the comparison of the newest two entries
     recipe_buttons: list[gr.Button] = field(default_factory=list)  # that show the recipe of the newest entry
     _entries: list[EntryView] = field(default_factory=list)  # the one that opens entries of the history
     _forms: list[_PlanForm] = field(default_factory=list)  # the one that shows plans; a public desk has none
+    _run_lists: list[tuple[str, gr.Tabs, str]] = field(default_factory=list)  # the one list of runs: see add_run_list
     _opened: dict[str, list["_Opened"]] = field(default_factory=dict)  # by the TITLE of the tab
     _loads: dict[str, Dependency] = field(default_factory=dict)  # load events that restore a tab, by its TITLE
 
@@ -100,18 +103,27 @@ class TabLinks:
             event = tab.select(one.handler, one.inputs, list(one.outputs), **QUIETLY)
             if one.restores:
                 self._hold(title, tab, until=event, name="restored-when-opened")
-        pickers = self.pickers.get(title, [])
+        if pickers := self.pickers.get(title, []):
+            # at once in the first tab, whose model the header shows
+            self._relist_pickers(pickers, tab, at_changes=title == next(iter(self.pickers)))
+
+    def _relist_pickers(self, pickers: Sequence[ModelPicker], tab: gr.Tab, *, at_changes: bool) -> None:
+        """List the models anew in `pickers` when the tab is opened, and `at_changes`, too."""
         boxes: list[Component] = [box for picker in pickers for box in (picker.name, picker.precision)]
 
-        def opened(values: Values) -> Updates:
-            return {
-                box: update
-                for picker in pickers
-                for box, update in picker.list_again(values[picker.name], values[picker.precision]).items()
-            }
+        def relist(values: Values) -> Updates:
+            updates: Updates = {}
+            for picker in pickers:
+                listed = picker.list_again(values[picker.name], values[picker.precision])
+                shown = listed[picker.name]
+                if isinstance(shown, dict) and (sentence := shown.get("info")):
+                    gr.Warning(html.escape(str(sentence)))
+                updates |= listed
+            return updates
 
-        if pickers:
-            tab.select(opened, set(boxes), boxes, **QUIETLY)
+        tab.select(relist, set(boxes), boxes, **WITH_MESSAGES)
+        if at_changes and self.changed:
+            self.changed.change(relist, set(boxes), boxes, **WITH_MESSAGES)
 
     def _hold(self, title: str, tab: gr.Tab, *, until: Dependency, name: str) -> None:
         """Let the script of the header keep a tab from taking input until an event has ended; `name` is a class."""
@@ -145,6 +157,20 @@ class TabLinks:
     def plan_outputs(self) -> list[Block]:
         """Outputs of an event that returns the updates of `open_plan`; empty if no tab shows plans."""
         return [self.tabs, *self._forms[0].outputs] if self._forms else []
+
+    def add_run_list(self, title: str, views: gr.Tabs, view: str) -> None:
+        """Let the tab `title` list all runs, in that `view` of its views."""
+        self._run_lists.append((title, views, view))
+
+    @property
+    def run_list_outputs(self) -> list[gr.Tabs]:
+        """Outputs of an event that returns the updates of `open_run_list`; empty if no tab lists runs."""
+        return [self.tabs, self._run_lists[0][1]] if self._run_lists else []
+
+    def open_run_list(self) -> Updates:
+        """Return updates that open the list of all runs."""
+        title, views, view = self._run_lists[0]
+        return {self.tabs: gr.update(selected=title), views: gr.update(selected=view)}
 
     def open_plan(self, plan: RunPlan) -> Updates:
         """Return updates that show a plan as a new run; ValueError if its base model or its text is gone."""

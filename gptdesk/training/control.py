@@ -281,8 +281,9 @@ def model_of(context: RunContext, info: RunInfo) -> str:
     usable = {model.path for model in context.library.available() if not model.problem}
     if info.has_ended and info.status.saved_step:
         for made in (info.status.closest, info.status.model or info.name):
-            if made and context.settings.models / made in usable:
-                return made
+            for name in (made, context.library.renames.follow(made)):
+                if name and context.settings.models / name in usable:
+                    return name
     if not info.status.saved_step:
         raise ValueError(f"the run {info.name} has no checkpoint yet; wait a little, or pause it: then it saves one")
     return f"{info.name}@{LATEST}"

@@ -44,9 +44,9 @@ class StreamRows:
     def __init__(self, tokens: np.ndarray, block_size: int, *, seed: int) -> None:
         if len(tokens) <= block_size:
             raise ValueError(
-                "the text is too short to train on: give more text, at least a few sentences, or a smaller block_size "
-                f"(it has {len(tokens):,} tokens to train on, and one row of block_size {block_size} needs "
-                f"{block_size + 1})"
+                "give more text, at least a few sentences, or a shorter context (block_size): the text is too short, "
+                f"for it has {len(tokens):,} tokens to train on, and one row of a context of {block_size} needs "
+                f"{block_size + 1}"
             )
         self.count, self.width = len(tokens) // block_size, block_size + 1
         self._tokens, self._seed = tokens, seed

@@ -80,6 +80,13 @@ def place(context: RunContext, name: str) -> int:
     return names.index(name) + 1 if name in names else 0
 
 
+def run_before(context: RunContext, name: str) -> str:
+    """Return the run that a queued one waits for: the one before it in the queue, or that trains; empty if none."""
+    names = queued_names(context.settings.runs)
+    at = names.index(name) if name in names else 0
+    return names[at - 1] if at else (holder(context.settings.home) or "") if name in names else ""
+
+
 def start_next(context: RunContext) -> str | None:
     """Start the process of the run that has waited longest, if none trains, and return its name; None if none started.
 

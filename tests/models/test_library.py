@@ -217,3 +217,16 @@ def test_the_list_keeps_no_checkpoint_and_few_others_are_kept(library: ModelLibr
     for number in range(MOST_OPENED):
         library.checkpoint(f"m{number}")
     assert library.checkpoint("a") is not first
+
+
+def test_an_old_name_leads_to_the_new_one(library: ModelLibrary, folder: Path) -> None:
+    library.rename("a", "d")
+    library.rename("d", "e")
+    again = ModelLibrary(folder, cache_folder=folder.parent)
+    assert [again.present_name(name) for name in ("a", "d", "e", "b", "none")] == ["e", "e", "e", "b", "none"]
+    again.rename("e", "a")  # back to the first name: no circle
+    assert [library.present_name(name) for name in ("a", "d", "e")] == ["a", "a", "a"]
+    save(folder / "d", seed=4)
+    assert library.present_name("d") == "d"
+    (folder.parent / "renamed.json").write_text("[")
+    assert library.present_name("e") == "e"

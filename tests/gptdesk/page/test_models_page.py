@@ -72,13 +72,20 @@ def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", 
     page.locator("#models-quantize").click()
     sync_api.expect(line).to_contain_text("Saved as other-int8", timeout=LONG)
     sync_api.expect(page.locator("#models-chosen input")).to_have_value("other")  # for the next copy of it
+    page.get_by_role("tab", name="Generate").click()
+    choose(page, "model", "other")
+    open_tab(page, "Models")
     choose(page, "models-export-format", "HTML: a page that runs the model in any browser, without network")
     page.locator("#models-export").click()
     sync_api.expect(page.locator("#models-export-line")).to_contain_text("other-html.html", timeout=LONG)
     assert (home / "exports" / "other-html.html").is_file()
     assert Checkpoint.open(home / "models" / "other-int8").quantized
 
-    choose(page, "models-chosen", "other")
+    page.locator("#models-table tr:has([data-model=starter]) td").nth(1).click()  # anywhere in a row
+    sync_api.expect(page.locator("#models-chosen input")).to_have_value("starter")
+    sync_api.expect(page.locator("#models-export-line p")).to_have_count(0)  # it was said of another model
+    page.locator("#models-table").get_by_role("button", name="other", exact=True).press("Enter")
+    sync_api.expect(page.locator("#models-chosen input")).to_have_value("other")
     page.locator("#models-new-name input").fill("tiny")
     page.locator("#models-rename").click()
     sync_api.expect(page.get_by_text("there is a model tiny already")).to_be_visible()
@@ -88,17 +95,22 @@ def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", 
     sync_api.expect(page.locator("#models-chosen input")).to_have_value("another")
     sync_api.expect(table).to_contain_text("another")
     assert not (home / "models" / "other").exists()
+    sync_api.expect(page.locator("#model-chip")).to_contain_text("another")  # Generate follows
     page.get_by_role("tab", name="Train").click()
     page.locator("#train-from input").click()
     sync_api.expect(page.locator("#train-from").get_by_role("option", name="another", exact=True)).to_be_visible()
     page.keyboard.press("Escape")
-    page.get_by_role("tab", name="Generate").click()
-    choose(page, "model", "another")
+    open_tab(page, "Generate")
+    sync_api.expect(page.locator("#model input")).to_have_value("another")
     open_tab(page, "Models")
 
     page.locator("#models-remove").click()
     really = page.locator("#models-really")
     sync_api.expect(really).to_contain_text("Delete another")
+    page.locator("#models-cancel").click()
+    sync_api.expect(really).to_be_hidden()
+    page.locator("#models-remove").click()
+    sync_api.expect(really).to_be_visible()
     choose(page, "models-chosen", "other-int8")
     sync_api.expect(really).to_be_hidden()  # asked about one, it does not delete the next
     page.locator("#models-remove").click()
@@ -110,17 +122,19 @@ def test_quantize_rename_and_remove_reach_the_other_tabs(page: "sync_api.Page", 
 
 def test_changes_of_another_program_are_listed_and_what_is_gone_is_said(page: "sync_api.Page", home: Path) -> None:
     shutil.copytree(home / "models" / "tiny", home / "models" / "late")
-    page.get_by_role("tab", name="Train").click()
-    page.get_by_role("tab", name="Models").click()
+    sync_api.expect(page.locator("#models-table")).to_contain_text("late")  # the open tab learns of it
+    page.get_by_role("tab", name="Generate").click()
+    choose(page, "model", "late")
+    open_tab(page, "Models")
     choose(page, "models-chosen", "late")
     sync_api.expect(page.locator("#models-facts")).to_contain_text(str(home / "models" / "late"))
     shutil.rmtree(home / "models" / "late")
-    unfold(page, "models-more-rename")
-    page.locator("#models-remove").click()
-    page.locator("#models-really").click()
-    sync_api.expect(page.get_by_text("there is no model 'late'")).to_be_visible()
-    page.locator("#models-open").click()
-    sync_api.expect(page.get_by_text("there is no model 'late'").nth(1)).to_be_visible()
+    message = page.get_by_text("The model late is gone: starter is picked in its place.")
+    sync_api.expect(message.filter(visible=True)).to_be_visible()  # a toast, for Generate is not open
+    sync_api.expect(page.locator("#models-chosen input")).not_to_have_value("late")
+    sync_api.expect(page.locator("#models-table")).not_to_contain_text("late")
+    open_tab(page, "Generate")
+    sync_api.expect(page.locator("#model input")).to_have_value("starter")
 
 
 def test_the_recipe_of_a_model_fills_the_form_of_a_run_that_is_gone(
@@ -156,6 +170,10 @@ def test_a_run_has_two_names_in_the_lists_and_its_checkpoints_are_reached_by_the
     expect(rows).to_have_count(6)
     expect(rows.nth(2)).to_contain_text("run book, latest checkpoint")
     choose(page, "models-chosen", "run book, step 140")
+    unfold(page, "models-more-rename")
+    page.locator("#models-runs").click()  # where a checkpoint is removed with its run
+    expect(page.locator("#runs-table")).to_contain_text("book")
+    open_tab(page, "Models")
     page.get_by_role("button", name="Compare as B").click()
     expect(page.locator("#compare-b-model input")).to_have_value("run book, step 140")
     page.locator("#compare-a-model input").click()

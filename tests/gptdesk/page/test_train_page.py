@@ -186,9 +186,10 @@ def test_a_preview_tells_what_the_run_will_take_and_makes_none(page: "sync_api.P
     sync_api.expect(page.locator("#train-size input")).to_have_value(re.compile("^small"))
     sync_api.expect(page.locator("#train-max-minutes input")).to_have_value("30")
     sync_api.expect(page.locator("#train-choice")).to_contain_text("3.11M parameters")
-    sync_api.expect(page.locator("#train-choice")).not_to_contain_text("(changed)")
+    ticked = page.locator("#train-time input:checked")
+    sync_api.expect(ticked).to_have_count(1)
     fill(page, name="seen")
-    sync_api.expect(page.locator("#train-choice")).to_contain_text("(changed)")
+    sync_api.expect(ticked).to_have_count(0)  # the choices are no longer those of 30 minutes
     page.locator("#train-preview").click()
     facts = page.locator("#train-facts")
     sync_api.expect(facts).to_contain_text("Tokens", timeout=LONG)
@@ -196,6 +197,13 @@ def test_a_preview_tells_what_the_run_will_take_and_makes_none(page: "sync_api.P
     assert len(shown.strip()) >= 10
     assert shown.strip()[:10] in re.sub(r"\s+", " ", TEXT) or shown[:10] in TEXT
     assert not (home / "runs" / "seen").exists()
+    outdated = page.locator("#train-outdated p")
+    sync_api.expect(outdated).to_have_count(0)
+    put(page, "train-steps", 20)
+    sync_api.expect(outdated).to_have_text("Something has changed since: preview again.")
+    page.locator("#train-preview").click()
+    sync_api.expect(outdated).to_have_count(0)
+    sync_api.expect(facts).to_contain_text("Tokens", timeout=LONG)
 
 
 def test_bad_input_is_told_in_a_sentence(page: "sync_api.Page", home: Path) -> None:
@@ -215,6 +223,8 @@ def test_bad_input_is_told_in_a_sentence(page: "sync_api.Page", home: Path) -> N
         sync_api.expect(line).to_contain_text(told, timeout=LONG)
         assert "⚠" in line.inner_text()
         sync_api.expect(page.locator(f"#train-{button}")).to_be_enabled()
+    put(page, "train-batch-size", 4)
+    sync_api.expect(line.locator("p")).to_have_count(0)  # what was said of another number goes
     assert page.locator("#train-name input").input_value() == "bad"  # nothing is lost
     assert not (home / "runs" / "bad").exists()
 
@@ -279,8 +289,12 @@ def test_files_are_copied_so_that_the_run_can_go_on(page: "sync_api.Page", home:
     assert kept == ["001 one.txt", "002 two.txt"]
 
 
-def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: RunningDesk) -> None:
+def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: RunningDesk, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("Dear diary, this is a page.", encoding="utf-8")
     fill(page, name="kept")
+    page.get_by_label("Choose files").check()
+    page.locator("#train-files input[type=file]").set_input_files([tmp_path / "letters.txt"])
+    sync_api.expect(page.locator("#train-hint")).to_be_visible()  # a page is little for a new model
     choose(page, "train-schedule", "linear")
     page.get_by_label("A folder on this computer").check()
     page.locator("#train-place textarea, #train-place input").fill("~/letters")
@@ -297,6 +311,8 @@ def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: Running
     for suited in ("learning-rate", "warmup-steps"):
         sync_api.expect(page.locator(f"#train-{suited} input")).to_have_value("")
     sync_api.expect(page.locator("#train-place textarea, #train-place input")).to_have_value("~/letters")
+    page.get_by_label("Choose files").check()
+    sync_api.expect(page.locator("#train-files")).to_contain_text("letters")
     page.get_by_label("Paste a text").check()
     sync_api.expect(page.locator("#train-text textarea")).to_have_value(TEXT)
 
@@ -311,7 +327,7 @@ def test_a_text_that_is_no_text_is_refused_before_a_run_exists(
     page.locator("#train-start").click()
     line = page.locator("#train-line")
     sync_api.expect(line).to_contain_text("give more text", timeout=LONG)
-    sync_api.expect(page.locator("#train-facts")).to_be_empty()  # the figures were those of another text
+    sync_api.expect(page.locator("#train-outdated")).to_be_visible()  # the figures are those of another text
     page.locator("#train-use-starter").click()  # the suggestion for a short text, in one click
     sync_api.expect(page.locator("#train-from input")).to_have_value("starter")
     sync_api.expect(page.locator("#train-hint")).to_be_hidden()

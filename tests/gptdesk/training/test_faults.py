@@ -183,7 +183,7 @@ def test_options_that_cannot_be_are_one_sentence(tmp_path: Path, chosen: dict, s
         (
             "too short",
             {},
-            "the text is too short to train on: give more text, at least a few sentences, ",
+            "give more text, at least a few sentences, or a shorter context (block_size): the text is too short, ",
         ),
         ("some words, " * 40, {"model": {"n_head": 3}}, "n_embd must be a multiple of n_head, but 32 is not one of 3"),
         ("some words, " * 40, {"model": {"start": "../up"}}, "there is no model '../up'; the models here are: "),

@@ -2,10 +2,10 @@
 
 from gptdesk.desk import Desk
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.models.drawing import CSS
+from gptdesk.page.tabs.models.drawing import CSS, SCRIPT
 from gptdesk.page.tabs.models.view import ModelsView
 
-__all__ = ["CSS", "OWNER_ONLY", "TITLE", "build"]
+__all__ = ["CSS", "OWNER_ONLY", "SCRIPT", "TITLE", "build"]
 
 TITLE = "Models"
 OWNER_ONLY = True  # a public desk has no such tab

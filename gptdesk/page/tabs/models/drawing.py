@@ -33,6 +33,11 @@ QUANTIZED = {name for name, precision in PRECISIONS.items() if not precision.is_
 CSS = """
 #models-table table { white-space: nowrap; }
 #models-table td:nth-child(2) { white-space: normal; min-width: 9rem; }
+#models-table button { color: inherit !important; background: none !important; padding: 0 !important;
+  text-decoration: underline; text-align: left; font-weight: 600; }
+#models-table tbody tr { cursor: pointer; }
+#models-table tbody tr:hover, #models-table tr:has([aria-current]) { background: var(--background-fill-secondary); }
+#models-table tr:has([aria-current]) th { box-shadow: inset 3px 0 var(--color-accent); }
 @media (max-width: 640px) {  /* a column of names, then as much as fits; each model's facts are below */
   #models-table td:nth-child(2), #models-table th:nth-child(2), #models-table :is(th, td):nth-child(n + 7),
   #models-table :is(th, td):nth-child(4) { display: none; }
@@ -54,10 +59,29 @@ CSS = """
 #models-actions { gap: 8px; }
 """
 
+# A click anywhere in a row shows its model; the mark moves here, so that the button keeps the focus.
+SCRIPT = """<script>
+addEventListener("click", event => {
+  const button = event.target.closest?.("#models-table tbody tr")?.querySelector("button[data-model]");
+  if (!button || String(getSelection())) return;
+  const marked = document.querySelectorAll("#models-table [aria-current]");
+  for (const other of marked) other.removeAttribute("aria-current");
+  button.setAttribute("aria-current", "true");
+  window.openedModel = button.dataset.model;
+  document.querySelector("#models-pick")?.click();
+});
+</script>"""
 
-def model_table(models: Iterable[tuple[str, ListedModel]]) -> str:
-    """Return the list of models, each with its title, as a table."""
-    return html_table(HEAD, [_row(title, model) for title, model in models])
+
+def model_table(models: Mapping[str, ListedModel], *, chosen: str | None) -> str:
+    """Return the list of models by their titles as a table, with a button in each row that shows the model."""
+    table = html_table(HEAD, [_row(title, model) for title, model in models.items()])
+    for title, model in models.items():
+        cell, name = html.escape(title), html.escape(model.info.name)
+        mark = ' aria-current="true"' if model.info.name == chosen else ""
+        button = f'<button type="button" data-model="{name}"{mark} title="Show below">{cell}</button>'
+        table = table.replace(f"<tr><th>{cell}</th>", f"<tr><th>{button}</th>", 1)
+    return table
 
 
 def _row(title: str, model: ListedModel) -> list[str]:

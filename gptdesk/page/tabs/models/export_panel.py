@@ -34,6 +34,7 @@ class ExportPanel:
             elem_id="models-export-format",
         )
         self._exporting = action_row(desk, "Export", ident="models-export", running={}, primary=False)
+        self.line = self._exporting.line
         self._open = gr.Button("Open the folder of exports", size="sm", visible=False, elem_id="models-export-open")
 
     def wire(self, chosen: gr.Dropdown) -> None:

@@ -15,9 +15,11 @@ from gptdesk.page.long_action import action_row
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, WITH_MESSAGES, Updates, Values, shows_errors
 from gptdesk.page.persistence import SavedState
 from gptdesk.page.tab_links import TabLinks
-from gptdesk.page.tabs.models.drawing import facts, histogram_charts, model_table, size_bar
+from gptdesk.page.tabs.models.drawing import facts, model_table, size_bar
 from gptdesk.page.tabs.models.export_panel import ExportPanel
 from gptdesk.page.tabs.models.import_panel import ImportPanel
+from gptdesk.page.tabs.models.rename_panel import RenamePanel
+from gptdesk.page.tabs.models.weights_panel import STOPPED, WeightsPanel
 from gptdesk.scheduler import Place
 from gptdesk.system.file_manager import show_folder
 from gptdesk.training.run_models import by_run, grouped
@@ -25,9 +27,8 @@ from gptdesk.training.run_recipe import plan_of
 from models.about import read_about
 from models.listing import ModelInfo
 from models.precision import PRECISIONS
-from models.weight_reading import group_sizes, histograms
+from models.weight_reading import group_sizes
 
-STOPPED = "You stopped it."
 QUANTIZE = "Generate and Compare can use every precision without a copy; a quantized copy takes less of the disk."
 VERIFY = "Verify reads every weight and says whether the model is whole."
 QUANTIZED = [(f"{name}: {precision.title}", name) for name, precision in PRECISIONS.items() if name != "float32"]
@@ -41,6 +42,7 @@ class ModelsView:
 
     def __init__(self, desk: Desk, name: str) -> None:
         self._desk, self._name = desk, name
+        self._pick = gr.Button(visible="hidden", elem_id="models-pick")  # clicked by the page's script, for a row
         self.table = gr.HTML(elem_id="models-table", elem_classes=["figures-table", "bare"])
         self.all = gr.Checkbox(
             label="Show all checkpoints of runs", container=False, visible=False, elem_id="models-checkpoints"
@@ -64,10 +66,7 @@ class ModelsView:
             with gr.Column(scale=2, min_width=320, elem_id="models-actions"):
                 self._lay_out_actions(desk)
         with gr.Accordion("Weights", open=False, elem_id="models-more-weights"):
-            self._drawing = action_row(
-                desk, "Show the weights' distribution", ident="models-weights", running={}, primary=False
-            )
-            self.charts = gr.HTML(elem_id="models-charts", elem_classes="bare")
+            self._weights_panel = WeightsPanel(desk)
         self.kept = SavedState(desk, name, {"model": self.chosen, "checkpoints": self.all}, {})
 
     def _lay_out_actions(self, desk: Desk) -> None:
@@ -88,17 +87,13 @@ class ModelsView:
             gr.Markdown(VERIFY, elem_classes="note")
             self._verifying = action_row(desk, "Verify", ident="models-verify", running={}, primary=False)
         with gr.Accordion("Rename or remove", open=False, elem_id="models-more-rename"):
-            self._fixed = gr.Markdown(visible=False, elem_id="models-fixed", elem_classes="note")
-            self.new_name = gr.Textbox(label="New name", max_lines=1, elem_id="models-new-name")
-            self._rename = gr.Button("Rename", elem_id="models-rename")
-            self._remove = gr.Button("Remove …", elem_id="models-remove")
-            self._really = gr.Button("", variant="stop", visible=False, elem_id="models-really")
+            self._rename_panel = RenamePanel(desk)
 
     @property
     def _shown(self) -> list[Block]:
         """Widgets that `_show` updates."""
-        details = [self.problem, self.facts, self.sizes, self.again, self.charts, self.new_name, self._really]
-        return [self.table, self.all, self.chosen, *details, self._fixed, self._rename, self._remove]
+        details = [self.problem, self.facts, self.sizes, self.again, self._weights_panel.charts]
+        return [self.table, self.all, self.chosen, *details, *self._rename_panel.outputs]
 
     def wire(self, links: TabLinks) -> None:
         """Connect the widgets; the list is read again whenever the tab is opened."""
@@ -107,53 +102,77 @@ class ModelsView:
         links.on_open(self._name, self._on_open, chosen, shown)
         # Gradio lays out an empty number box with a 0
         links.on_load(self._name, self._on_load, [*shown, self.kept.restored, self._import_panel.n_head])
-        self.kept.wire()
+        self.kept.wire(by_input=[self.chosen])
         for box in (self.chosen, self.all):
-            box.input(self._on_open, chosen, shown, **QUIETLY)
+            box.input(self._on_choice, chosen, shown, **QUIETLY)
+        row = "(name, ...rest) => [window.openedModel ?? name, ...rest]"
+        self._pick.click(self._on_row, [self.chosen, self.all], shown, js=row, **QUIETLY)
+        if links.changed:
+            links.changed.change(self._on_change, chosen, shown, **QUIETLY)
+        # what was said of another model goes
+        lines = [self._export_panel.line, self._quantizing.line, self._verifying.line]
+        self.chosen.change(None, None, lines, js="() => ['', '', '']", **QUIETLY)
         for button, (title, position) in zip(self._uses, USES.values(), strict=True):
             outputs = links.use_outputs(title, position=position)
             button.click(self._user(links, title, position), self.chosen, outputs, **WITH_MESSAGES)
         if links.plan_outputs:
             self.again.click(self._repeater(links), self.chosen, links.plan_outputs, **WITH_MESSAGES)
         self._open.click(self._on_folder, self.chosen, None, **WITH_MESSAGES)
-        self._rename.click(self._on_rename, {*chosen, self.new_name}, shown, **WITH_MESSAGES)
-        self._remove.click(self._on_ask, self.chosen, self._really, **QUIETLY)
-        self._really.click(self._on_remove, chosen, shown, **WITH_MESSAGES)
+        self._rename_panel.wire(
+            links,
+            self.chosen,
+            inputs=chosen,
+            outputs=shown,
+            show=lambda name, values: self._show(name, values[self.all]),
+        )
         self._quantizing.wire()
         inputs = {*chosen, self.precision, self.copy_name}
         self._quantizing.start.click(self._on_quantize, inputs, [*self._quantizing.outputs, *shown], **STREAMING)
-        self._import_panel.wire(lambda name: self._show(name, self.kept.read().get("checkpoints")), shown)
+        self._import_panel.wire(lambda name: self._pick_and_show(name, self.kept.read().get("checkpoints")), shown)
         self._export_panel.wire(self.chosen)
         self._verifying.wire()
         self._verifying.start.click(self._on_verify, {self.chosen}, self._verifying.outputs, **STREAMING)
-        self._drawing.wire()
-        self._drawing.start.click(self._on_weights, {self.chosen}, [*self._drawing.outputs, self.charts], **STREAMING)
+        self._weights_panel.wire(self.chosen)
 
     def _show(self, name: object, all_checkpoints: object) -> Updates:
-        """Return updates that list the models there are now, and show this one if it still exists, else the first.
+        """Return updates that list the models there are now, and show this one, else the one of Generate or the first.
 
         Of a run its main ones are listed and the chosen one, and with `all_checkpoints` every one.
         """
         models = {model.info.name: model for model in management.listing(self._desk.library)}
         of_runs = by_run(self._desk.settings.runs, models)
-        chosen = name if isinstance(name, str) and name in models else next(iter(models), None)
+        wanted = [self._desk.library.present_name(one) for one in (name, self._in_use()) if isinstance(one, str)]
+        chosen = next((one for one in (*wanted, *models) if one in models), None)
         titles = {one: of_runs[one].title if one in of_runs else one for one in grouped(list(models), of_runs)}
         main = {one for one in models if one not in of_runs or of_runs[one].is_main}
         listed = [one for one in titles if all_checkpoints or one in main or one == chosen]
         choices = [(titles[one], one) for one in listed]
-        hidden: Updates = {box: "" for box in (self.facts, self.sizes, self.charts)}
+        hidden: Updates = {box: "" for box in (self.facts, self.sizes, self._weights_panel.charts)}
         updates = hidden | {
             self.problem: gr.update(visible=False),
             self.again: gr.update(visible=False),
-            self.table: model_table((titles[one], models[one]) for one in listed),
+            self.table: model_table({titles[one]: models[one] for one in listed}, chosen=chosen),
             self.all: gr.update(visible=len(main) < len(models)),
             self.chosen: gr.update(choices=choices, value=chosen),
-            self._really: gr.update(visible=False),
         }
-        fixed = "no model is chosen" if chosen is None else self._fixed_because(models[chosen].info)
-        updates |= {button: gr.update(interactive=not fixed) for button in (self._rename, self._remove)}
-        updates[self._fixed] = gr.update(value=markdown_text(fixed), visible=bool(fixed))
-        return updates if chosen is None else updates | self._details(models[chosen])
+        if chosen is None:
+            return updates | self._rename_panel.show(None, of_run=False)
+        model = models[chosen]
+        return (
+            updates
+            | self._rename_panel.show(model.info, of_run=chosen in of_runs and "@" in chosen)
+            | self._details(model)
+        )
+
+    def _in_use(self) -> object:
+        """Return the model that is picked in Generate, as it was saved."""
+        generate = self.kept.values().get("Generate")
+        return generate.get("model") if isinstance(generate, dict) else None
+
+    def _pick_and_show(self, name: object, all_checkpoints: object) -> Updates:
+        """Return the updates of `_show`, and save the model as one that was picked."""
+        self.kept.put(self._name, {"model": name, "checkpoints": all_checkpoints is True})
+        return self._show(name, all_checkpoints)
 
     def _details(self, model: management.ListedModel) -> Updates:
         """Return updates that show what is known of a model."""
@@ -172,14 +191,6 @@ class ModelsView:
         except (ValueError, OSError) as error:  # the second if it is being replaced or removed just now
             return {self.problem: gr.update(value=f"⚠ {markdown_text(str(error))}", visible=True)}
 
-    def _fixed_because(self, info: ModelInfo) -> str:
-        """Return the sentence why a model can be neither renamed nor removed; empty if it can."""
-        try:
-            self._desk.library.check_own(info.name, "renamed or removed")
-        except ValueError as error:
-            return str(error)
-        return ""
-
     def _on_load(self) -> Updates:
         kept = self.kept.read()
         all_checkpoints = kept.get("checkpoints") is True
@@ -188,7 +199,29 @@ class ModelsView:
         return updates | {self.all: {**updates[self.all], "value": all_checkpoints}, self.kept.restored: True}  # type: ignore[dict-item]
 
     def _on_open(self, values: Values) -> Updates:
+        """Show the model that was picked here, or as long as none was, the one of Generate."""
+        picked = self.kept.read().get("model")
+        return self._show(values[self.chosen] if picked else None, values[self.all])
+
+    def _on_choice(self, values: Values) -> Updates:
         return self._show(values[self.chosen], values[self.all])
+
+    def _on_row(self, name: str | None, all_checkpoints: object) -> Updates:
+        shown = self._pick_and_show(name, all_checkpoints)
+        return {box: update for box, update in shown.items() if box is not self.table}  # its button keeps the focus
+
+    def _on_change(self, values: Values) -> Updates:
+        """List the models there are now, and leave what is shown of the chosen one unless it is gone."""
+        shown = self._show(values[self.chosen], values[self.all])
+        chosen = shown[self.chosen]
+        assert isinstance(chosen, dict)
+        if chosen["value"] != values[self.chosen]:
+            return shown
+        return {
+            self.table: shown[self.table],
+            self.all: shown[self.all],
+            self.chosen: gr.update(choices=chosen["choices"]),
+        }
 
     def _user(self, links: TabLinks, title: str, position: int) -> Callable[[str | None], object]:
         """Return the handler of a button that opens the tab `title` with the chosen model in a picker."""
@@ -217,25 +250,6 @@ class ModelsView:
     @shows_errors
     def _on_folder(self, name: str | None) -> None:
         show_folder(self._desk.library.find(name or ""))
-
-    @shows_errors
-    def _on_rename(self, values: Values) -> object:
-        name = str(values[self.chosen] or "")
-        if not (new := str(values[self.new_name] or "").strip()):
-            raise ValueError("no new name is given; type one in the box")
-        info = management.rename(self._desk.run_context, self._desk.manager, name, new)
-        gr.Info(f"{html.escape(name)} is now {html.escape(info.name)}.")
-        return self._show(info.name, values[self.all]) | {self.new_name: ""}
-
-    def _on_ask(self, name: str | None) -> object:
-        return gr.update(visible=True, value=f"Delete {name} and its quantized copies from the disk")
-
-    @shows_errors
-    def _on_remove(self, values: Values) -> object:
-        name = str(values[self.chosen] or "")
-        management.remove(self._desk.run_context, self._desk.manager, name)
-        gr.Info(f"{html.escape(name)} was removed.")
-        return self._show(None, values[self.all])
 
     def _on_quantize(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
@@ -271,15 +285,3 @@ class ModelsView:
             yield {line: markdown_text(sentence)}
 
         yield from self._verifying.run_queued(work, request)
-
-    def _on_weights(self, values: Values, request: gr.Request) -> Iterator[Updates]:
-        def work(place: Place) -> Iterator[Updates]:
-            line, layers = self._drawing.line, []
-            for layer in histograms(self._desk.library.checkpoint(str(values[self.chosen] or ""))):
-                layers.append(layer)
-                yield {line: f"{layer.title} was read …"}
-                if place.stop.is_set():
-                    break
-            yield {line: STOPPED if place.stop.is_set() else "", self.charts: histogram_charts(layers)}
-
-        yield from self._drawing.run_queued(work, request)

@@ -34,13 +34,15 @@ def build(desk: Desk, links: TabLinks) -> None:
     kept = SavedState(desk, TITLE, form.remembered | watch.remembered, {})
     form.wire(
         new,
+        changed=links.changed,
         given=watch.inputs,
         started=[views, *watch.outputs],
         show_run=lambda name, values: {views: gr.update(selected="watch")} | watch.show(name, values),
     )
-    links.on_open(TITLE, form.list_again, form.base_model, [form.base_model])
-    watch.wire(watching)
-    listing.wire(listed)
+    links.on_open(TITLE, form.base.list_again, form.base.box, [form.base.box])
+    watch.wire(watching, changed=links.changed)
+    listing.wire(listed, changed=links.changed)
+    links.add_run_list(TITLE, views, "runs")
     kept.wire()
 
     def fill(plan: RunPlan) -> Updates:

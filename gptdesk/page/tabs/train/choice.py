@@ -24,27 +24,13 @@ def measure_of(text: str) -> str:
 
 
 def choice_sentence(
-    desk: Desk,
-    dial: object,
-    preset: object,
-    tokenizer: object,
-    minutes: object,
-    steps: object,
-    base: object,
-    *,
-    measure: object = "",
+    desk: Desk, *, preset: object, tokenizer: object, minutes: object, base: object, measure: object = ""
 ) -> str:
-    """Return what the choices mean as Markdown, with "(changed)" if they are not those of the dial.
+    """Return what the choices mean as Markdown.
 
     A run from a `base` model has that one's size and tokenizer; the vocabulary of a new one follows from the `measure`
     of its text, which is empty as long as there is none. Empty for a model or tokenizer that does not exist.
     """
-    usual = TIME_CHOICES.get(str(dial))
-    kept = (
-        usual is not None
-        and (usual.minutes, usual.steps) == (minutes, steps)
-        and (bool(base) or (usual.preset, usual.tokenizer) == (preset, tokenizer))
-    )
     size, distinct = map(int, found.groups()) if (found := MEASURED.fullmatch(str(measure or ""))) else (0, 0)
     tokens = 0 if base else _vocabulary(tokenizer, size=size, distinct=distinct)
     parameters = _parameters(desk, str(base)) if base else _new_parameters(str(preset), tokens)
@@ -62,7 +48,19 @@ def choice_sentence(
         text += f", about {short(speed.tokens_per_second)} tokens per second, estimated from the run {speed.run}"
         if isinstance(minutes, int | float) and minutes > 0:
             text += f": up to {short(minutes * 60 * speed.tokens_per_second)} tokens seen"
-    return markdown_text(f"{text}.{'' if kept else ' (changed)'}")
+    return markdown_text(f"{text}.")
+
+
+def dial_of(*, preset: object, tokenizer: object, minutes: object, steps: object, base: object) -> str | None:
+    """Return the time of TIME_CHOICES that these choices are those of; None if they are of none.
+
+    Size and tokenizer are not chosen for a run from a `base` model.
+    """
+    for time, usual in TIME_CHOICES.items():
+        is_size = bool(base) or (usual.preset, usual.tokenizer) == (preset, tokenizer)
+        if is_size and (usual.minutes, usual.steps) == (minutes, steps):
+            return time
+    return None
 
 
 def _vocabulary(tokenizer: object, *, size: int, distinct: int) -> int:

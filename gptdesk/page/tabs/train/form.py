@@ -11,24 +11,25 @@ from gptdesk.markup import markdown_text
 from gptdesk.page.long_action import LongActions
 from gptdesk.page.option_widgets import QUIETLY, STREAMING, Updates, Values
 from gptdesk.page.pickers import STARTER
+from gptdesk.page.tabs.train.base_model import BaseModelChoice
 from gptdesk.page.tabs.train.boxes import SIZES, TOKENIZERS, OptionBoxes
-from gptdesk.page.tabs.train.choice import MEASURE, choice_sentence, measure_of
+from gptdesk.page.tabs.train.choice import MEASURE, choice_sentence, dial_of, measure_of
 from gptdesk.page.tabs.train.preview import PreviewPanel
+from gptdesk.page.tabs.train.run_name import RunNameBox, valid_name
+from gptdesk.page.tabs.train.short_text import SHORTENED, ShortTextHint, is_short
 from gptdesk.page.tabs.train.text_source import PASTED, TextSourcePanel
 from gptdesk.scheduler import Place
 from gptdesk.training import DataOptions, ModelOptions, TrainingOptions, queue
-from gptdesk.training.corpus import SHORT
 from gptdesk.training.plan import RunPlan
-from gptdesk.training.run_models import duplicates, title
 from gptdesk.training.text_input import TextInput
 from gptdesk.training.time_choice import TIME_CHOICES
 from models.names import free_name
 
-NEW = "a new model"
-HINT = (
-    f"A text this short is too little for a new model, which hardly writes a word. With the base model **{STARTER}** "
-    "it writes whole sentences."
-)
+# what was said of other choices goes, also while a preview is made of them; nothing is sent
+CHANGED = """facts => {
+  const isBusy = document.querySelector("#train-preview")?.disabled;
+  return [isBusy ? {__type__: "update"} : "", isBusy || facts ? "Something has changed since: preview again." : ""];
+}"""
 MINUTES = 3.0  # that a first run takes
 PLACED = {"start", "preset", "tokenizer", "max_minutes", "steps", "learning_rate"}  # outside the accordions
 ShowRun = Callable[[str, Values], Updates]
@@ -73,20 +74,9 @@ class FormView:
     def _lay_out_model(self) -> None:
         gr.Markdown("### 2. Size")
         with gr.Group():
-            self._boxes.add(
-                ModelOptions,
-                start=gr.Dropdown(
-                    self._models(),
-                    value="",
-                    label="Base model",
-                    info="A new model starts untrained. The training of an existing one continues, with its tokenizer.",
-                    elem_id="train-from",
-                ),
-            )
-            self.hint = gr.Markdown(visible=False, elem_id="train-hint", elem_classes="note")
-            self.use_starter = gr.Button(
-                f"Use the base model {STARTER}", visible=False, size="sm", elem_id="train-use-starter"
-            )
+            self.base = BaseModelChoice(self._desk)
+            self._boxes.add(ModelOptions, start=self.base.box)
+            self.short_text = ShortTextHint()
             with gr.Row() as self._new:
                 self._boxes.add(
                     ModelOptions,
@@ -113,12 +103,8 @@ class FormView:
             self.choice = gr.Markdown(elem_id="train-choice", elem_classes="note")
             with gr.Row():
                 self._boxes.place(TrainingOptions, "max_minutes", value=MINUTES)
-            self.name = gr.Textbox(
-                label="Name of the run and of its model",
-                info="Leave empty to name it after the text.",
-                max_lines=1,
-                elem_id="train-name",
-            )
+            self._named = RunNameBox()
+            self.name = self._named.box
 
     def _lay_out_advanced(self) -> None:
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
@@ -155,40 +141,49 @@ class FormView:
     @property
     def outputs(self) -> list[Block]:
         """Widgets that `restore` updates beside the remembered ones."""
-        return [*self.source.outputs, self._new, self.hint, self.use_starter, self.choice]
+        return [*self.source.outputs, self._new, *self.short_text.outputs, self.choice]
 
-    @property
-    def base_model(self) -> Component:
-        """Choice of the base model, which `list_models` updates."""
-        return self._boxes.box(ModelOptions, "start")
-
-    def wire(self, tab: gr.Tab, *, given: Collection[Block], started: Sequence[Block], show_run: ShowRun) -> None:
-        """Connect the buttons; the models are listed again when `tab` is opened.
+    def wire(
+        self,
+        tab: gr.Tab,
+        *,
+        changed: gr.Textbox | None,
+        given: Collection[Block],
+        started: Sequence[Block],
+        show_run: ShowRun,
+    ) -> None:
+        """Connect the buttons; the models are listed again when `tab` is opened, or others are `changed`.
 
         `show_run` returns the updates of `started` that show the run that was started, from the values of `given`.
         """
         self._actions.wire()
         self.source.wire()
-        start = self._boxes.box(ModelOptions, "start")
-        tab.select(self.list_again, start, start, **QUIETLY)
-        start.change(self._on_base_model, start, self._new, **QUIETLY)  # type: ignore[attr-defined]  # made by Gradio
-        typed = [self.source.text, start, self.source.source]
-        triggers = [box.change for box in typed]  # type: ignore[attr-defined]
-        short = f"(text, ...rest) => [(text ?? '').slice(0, {2 * SHORT}), ...rest]"  # not all of it at each key
-        gr.on(triggers, self._on_text, typed, [self.hint, self.use_starter], js=short, **QUIETLY)
+        self._named.wire()
+        start = self.base.box
+        tab.select(self.base.list_again, start, start, **QUIETLY)
+        if changed:
+            changed.change(self.base.list_again, start, start, **QUIETLY)
+        start.change(self._on_base_model, start, self._new, **QUIETLY)
+        typed = [self.source.text, start, self.source.source, self.source.files, self.source.place]
+        triggers = [box.change for box in typed]  # type: ignore[attr-defined]  # made by Gradio
+        gr.on(triggers, self._on_text, typed, self.short_text.outputs, js=SHORTENED, **QUIETLY)
         text: list[Component] = [self.source.text, self.source.source]
-        by_time, limits = [*self._timed, self.choice], [*text, self.time, *self._timed, start]
+        by_time, limits = [*self._timed, self.choice], [*text, *self._timed, start]
         latest = QUIETLY | {"trigger_mode": "always_last"}
         self.time.input(self._on_time, [*text, self.time, start], by_time, js=MEASURE, **latest)
         changes = [box.change for box in (*text, *self._timed, start)]  # type: ignore[attr-defined]
-        gr.on(changes, self._on_limits, limits, self.choice, js=MEASURE, **latest)
-        self.use_starter.click(self._on_starter, None, [start, self._new], **QUIETLY)
+        gr.on(changes, self._on_limits, limits, [self.choice, self.time], js=MEASURE, **latest)
+        self.short_text.use_starter.click(self._on_starter, None, [start, self._new], **QUIETLY)
+        line = self._actions.line
+        others = [box for box in self.remembered.values() if box not in (self.name, self.time)]
+        changes = [box.change for box in others]  # type: ignore[attr-defined]
+        gr.on(changes, None, self.preview.facts, [line, self.preview.outdated], js=CHANGED, **QUIETLY)
+        self.name.input(None, None, line, js="() => ''", **QUIETLY)
         inputs: set[Block] = {*self.remembered.values(), *self.source.inputs}
         self.look.click(self._on_preview, inputs, [*self._actions.outputs, *self.preview.outputs], **STREAMING)
 
         def begin(values: Values, request: gr.Request) -> Iterator[Updates]:
             def work(turn: Place) -> Iterator[Updates]:
-                yield self.preview.cleared()  # an error must not stand beside the figures of another text
                 plan = self._plan(values)
                 for event in self.source.obtain(values, self._actions.line, turn.stop):
                     if isinstance(event, TextInput):
@@ -206,60 +201,40 @@ class FormView:
 
     def restore(self, kept: dict[str, object]) -> Updates:
         """Return updates that list the models that exist now and show the remembered values."""
-        start = self._boxes.box(ModelOptions, "start")
-        base = self.list_models(kept.get("start"))
+        start = self.base.box
+        base = self.base.list_models(kept.get("start"))
         updates: Updates = {start: base, self._new: gr.update(visible=not base["value"])}
-        names, boxes = ("time", "preset", "tokenizer", "max_minutes", "steps"), [self.time, *self._timed]
-        dial, preset, tokenizer, minutes, steps = (
-            kept.get(name, box.value) for name, box in zip(names, boxes, strict=True)
-        )
+        names, boxes = ("preset", "tokenizer", "max_minutes", "steps"), self._timed
+        preset, tokenizer, minutes, steps = (kept.get(name, box.value) for name, box in zip(names, boxes, strict=True))
         text, source = str(kept.get("text") or ""), kept.get("source", PASTED)
-        chosen = (dial, preset, tokenizer, minutes, steps, base["value"])
-        updates[self.choice] = self._on_limits(measure_of(text), source, *chosen)
-        updates |= self._on_text(text, base["value"], source)
+        updates |= self._on_limits(measure_of(text), source, preset, tokenizer, minutes, steps, base["value"])
+        updates |= self._on_text(text, base["value"], source, kept.get("files"), kept.get("place"))
         return updates | self._boxes.restore(kept) | self.source.restore(kept)
 
     def fill(self, plan: RunPlan) -> Updates:
         """Return updates that show a plan as a new run with a name of its own; its base model must exist still."""
-        base = self.list_models(plan.model.start)
+        base = self.base.list_models(plan.model.start)
         if plan.model.start and not base["value"]:
             raise ValueError(f"the base model {plan.model.start} of the run {plan.name} does not exist any more")
         updates: Updates = self._boxes.fill(ModelOptions, plan.model) | self._boxes.fill(DataOptions, plan.split)
         updates |= self._boxes.fill(TrainingOptions, plan.training) | self.source.fill(plan)
-        start = self._boxes.box(ModelOptions, "start")
+        start = self.base.box
         return updates | {start: base, self._new: gr.update(visible=not base["value"]), self.name: ""}
-
-    def _models(self) -> list[tuple[str, str]]:
-        infos = self._desk.library.available()
-        same = duplicates(self._desk.settings.runs, [info.name for info in infos])
-        trainable = [info.name for info in infos if "float32" in info.precisions and info.name not in same]
-        return [(NEW, ""), *((title(name), name) for name in trainable)]
 
     def _plan(self, values: Values) -> RunPlan:
         """Return what is chosen, but for the text; ValueError names what is missing or wrong."""
         suggested = self.source.title(values)
         return RunPlan(
-            name=str(values[self.name] or "").strip() or free_name(suggested, self._desk.run_context.names()),
+            name=valid_name(values[self.name]) or free_name(suggested, self._desk.run_context.names()),
             model=self._boxes.options(ModelOptions, values),
             split=self._boxes.options(DataOptions, values),
             training=self._boxes.options(TrainingOptions, values),
         )
 
-    def list_models(self, name: object) -> dict[str, object]:
-        """Return the update that lists the models that exist now, and keeps the chosen one if it is one of them."""
-        models = self._models()
-        return gr.update(choices=models, value=name if name in {value for _, value in models} else "")
-
-    def list_again(self, name: object) -> dict[str, object]:
-        """Return the update of `list_models`, which leaves the chosen one alone unless it is gone."""
-        update = self.list_models(name)
-        return gr.update(choices=update["choices"]) if update["value"] == name else update
-
-    def _on_text(self, text: object, base: object, source: object) -> Updates:
-        """Return the updates of the hint and its button, which are visible for a new model on a short pasted text."""
-        is_short = 0 < len(str(text or "").strip()) < SHORT and not base and source == PASTED
-        visible = is_short and STARTER in (name for _, name in self._models())
-        return {self.hint: gr.update(value=HINT, visible=visible), self.use_starter: gr.update(visible=visible)}
+    def _on_text(self, text: object, base: object, source: object, files: object, place: object) -> Updates:
+        """Return the updates of the hint for a new model of a short text."""
+        visible = not base and is_short(source, text=text, files=files, place=place) and self.base.has_starter()
+        return self.short_text.show(visible=visible)
 
     @property
     def _timed(self) -> list[Component]:
@@ -272,17 +247,28 @@ class FormView:
         if (choice := TIME_CHOICES.get(str(minutes))) is None:
             return {}
         values = (choice.preset, choice.tokenizer, choice.minutes, choice.steps)
-        updates: Updates = {self.choice: self._on_limits(measure, source, minutes, *values, base)}
+        updates = {self.choice: self._on_limits(measure, source, *values, base)[self.choice]}
         return updates | dict(zip(self._timed, values, strict=True))
 
-    def _on_limits(self, measure: object, source: object, *chosen: object) -> str:
-        """Return the sentence of the choices; `measure` is that of the pasted text."""
-        return choice_sentence(self._desk, *chosen, measure=measure if source == PASTED else "")
+    def _on_limits(
+        self,
+        measure: object,
+        source: object,
+        preset: object,
+        tokenizer: object,
+        minutes: object,
+        steps: object,
+        base: object,
+    ) -> Updates:
+        """Return the updates of the sentence and the time of the choices; `measure` is that of the pasted text."""
+        chosen = {"preset": preset, "tokenizer": tokenizer, "minutes": minutes, "base": base}
+        sentence = choice_sentence(self._desk, **chosen, measure=measure if source == PASTED else "")
+        return {self.choice: sentence, self.time: gr.update(value=dial_of(**chosen, steps=steps))}
 
     def _on_starter(self) -> Updates:
         """Return the updates that choose the starter as base model."""
-        base = self.list_models(STARTER)
-        return {self.base_model: base, self._new: gr.update(visible=not base["value"])}
+        base = self.base.list_models(STARTER)
+        return {self.base.box: base, self._new: gr.update(visible=not base["value"])}
 
     def _on_base_model(self, name: object) -> object:
         return gr.update(visible=not name)
@@ -293,7 +279,8 @@ class FormView:
             plan = self._plan(values)
             for event in self.source.obtain(values, self._actions.line, place.stop):
                 if isinstance(event, TextInput):
-                    yield from self.preview.fill(plan, event, line=self._actions.line, stop=place.stop)
+                    line, starter = self._actions.line, self.base.has_starter()
+                    yield from self.preview.fill(plan, event, line=line, stop=place.stop, has_starter=starter)
                 else:
                     yield event
 

@@ -48,9 +48,10 @@ class ListingView:
         )
         with gr.Row(visible=False) as self._buttons:
             self.delete = gr.Button(
-                "Delete …", variant="stop", interactive=False, size="sm", min_width=120, elem_id="runs-delete"
+                "Delete …", interactive=False, size="sm", scale=0, min_width=120, elem_id="runs-delete"
             )
             self.sure = gr.Button("", variant="stop", visible=False, size="sm", elem_id="runs-really")
+            self.cancel = gr.Button("Cancel", visible=False, size="sm", scale=0, min_width=100, elem_id="runs-cancel")
         self.open = gr.Button(visible="hidden", elem_id="runs-open")  # clicked by the page's script, for a row
         with gr.Column(visible=False) as self._below:
             with gr.Row():
@@ -62,28 +63,40 @@ class ListingView:
             self.curves = gr.HTML(elem_id="runs-curves", elem_classes="bare")
             self.differences = gr.HTML(elem_id="runs-differences", elem_classes=["figures-table", "bare"])
 
-    def wire(self, tab: gr.Tab) -> None:
-        """Connect the widgets; the list is read again when `tab` is opened."""
-        shown = [self._below, self.curves, self.differences, self.delete, self.sure]
+    def wire(self, tab: gr.Tab, *, changed: gr.Textbox | None) -> None:
+        """Connect the widgets; the list is read again when `tab` is opened, or the runs are `changed`."""
+        asked = [self.sure, self.cancel]
+        shown = [self._below, self.curves, self.differences, self.delete, *asked]
         drawn = [self.chosen, self.axis, self.weight, self.logs]
         tab.select(self._on_open, drawn, [self.table, self.chosen, self._buttons, *shown], **QUIETLY)
+        if changed:
+            changed.change(self._on_change, self.chosen, [self.table, self.chosen, self._buttons], **QUIETLY)
         latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
         for box in drawn:
             box.input(self._on_choice, drawn, shown, **latest)  # type: ignore[attr-defined]  # made by Gradio
-        self.delete.click(self._on_ask, self.chosen, self.sure, **QUIETLY)
+        self.delete.click(self._on_ask, self.chosen, asked, **QUIETLY)
+        self.cancel.click(self._on_cancel, None, asked, **QUIETLY)
         self.sure.click(self._on_delete, drawn, [self.table, self.chosen, self._buttons, *shown], **WITH_MESSAGES)
 
     def _on_open(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
+        kept, updates = self._listed(chosen)
+        return updates | self._compared(kept, Look.of(axis, weight, logs))
+
+    def _on_change(self, chosen: list[str]) -> Updates:
+        return self._listed(chosen)[1]
+
+    def _listed(self, chosen: list[str]) -> tuple[list[str], Updates]:
+        """Return those of the `chosen` runs that there are still, and updates that list the runs there are now."""
         runs = control.newest_first(self._desk.run_context)
         names = [info.name for info in runs]
         kept = [name for name in chosen or [] if name in names][:MOST]
         waiting = queued_names(self._desk.settings.runs)
         rows = [_row(info, waiting) for info in runs] or [["No run yet: New run starts one."]]
-        return {
+        return kept, {
             self.table: _with_links(html_table(HEAD, rows), names),
             self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),
             self._buttons: gr.update(visible=bool(names)),
-        } | self._compared(kept, Look.of(axis, weight, logs))
+        }
 
     @shows_errors
     def _on_choice(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
@@ -91,9 +104,12 @@ class ListingView:
             raise ValueError(f"at most {MOST} runs can be compared, not {len(chosen)}; deselect some")
         return self._compared(chosen, Look.of(axis, weight, logs))
 
-    def _on_ask(self, chosen: list[str]) -> object:
+    def _on_ask(self, chosen: list[str]) -> Updates:
         what = f"Delete {', '.join(chosen)} with all checkpoints and text copies; saved models stay"
-        return gr.update(visible=True, value=what)
+        return {self.sure: gr.update(visible=True, value=what), self.cancel: gr.update(visible=True)}
+
+    def _on_cancel(self) -> Updates:
+        return dict.fromkeys((self.sure, self.cancel), gr.update(visible=False))
 
     def _on_delete(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         refused = []
@@ -109,7 +125,7 @@ class ListingView:
     def _compared(self, names: list[str], look: Look) -> Updates:
         if not names:
             hidden = gr.update(visible=False)
-            return {self._below: hidden, self.sure: hidden, self.delete: gr.update(interactive=False)}
+            return {self._below: hidden, **self._on_cancel(), self.delete: gr.update(interactive=False)}
         readable = [info for info in control.listing(self._desk.run_context) if info.problem is None]
         runs = {info.name: RunDirectory(info.path) for info in readable}
         usable = {name: runs[name] for name in names if name in runs}
@@ -125,7 +141,7 @@ class ListingView:
             self.curves: overlay(metrics, look),
             self.differences: html_table(["Options that differ", *usable], rows or nothing) if len(usable) > 1 else "",
             self.delete: gr.update(interactive=True),
-            self.sure: gr.update(visible=False),
+            **self._on_cancel(),
         }
 
 

@@ -13,12 +13,14 @@ from gptdesk.page.option_widgets import Updates, label
 from gptdesk.page.streaming import in_batches
 from gptdesk.page.tabs.train.library import STOPPED
 from gptdesk.page.tabs.train.panels import text_rows, tiles
-from gptdesk.training.corpus import CorpusProgress
+from gptdesk.page.tabs.train.short_text import HINT
+from gptdesk.training.corpus import SHORT, CorpusProgress
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.preview import Preview, preview
 from gptdesk.training.text_input import TextInput
 from models.engine import get_device
 
+SUGGESTION = f"⚠ {HINT} Choose it as **Base model**."
 LISTED = 6  # files whose encoding is shown
 EMPTY = (
     '<p class="empty">Tokens, size, time and memory of the run appear here. Paste a text and press "Preview", which '
@@ -31,6 +33,7 @@ class PreviewPanel:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.outdated = gr.Markdown(elem_id="train-outdated", elem_classes="note")
         self.facts = gr.HTML(elem_id="train-facts", elem_classes="bare")
         self.remarks = gr.Markdown(EMPTY, elem_id="train-remarks", elem_classes="note")
         self.rows = gr.HTML(elem_id="train-rows", elem_classes="bare")
@@ -38,14 +41,19 @@ class PreviewPanel:
     @property
     def outputs(self) -> list[Block]:
         """Widgets that `fill` updates beside its line."""
-        return [self.facts, self.remarks, self.rows]
+        return [self.outdated, self.facts, self.remarks, self.rows]
 
     def cleared(self) -> Updates:
         """Return updates that show no preview."""
-        return {self.facts: "", self.remarks: EMPTY, self.rows: ""}
+        return {self.outdated: "", self.facts: "", self.remarks: EMPTY, self.rows: ""}
 
-    def fill(self, plan: RunPlan, text: TextInput, *, line: gr.Markdown, stop: threading.Event) -> Iterator[Updates]:
-        """Yield updates of `line` while the preview is made, and then of the widgets."""
+    def fill(
+        self, plan: RunPlan, text: TextInput, *, line: gr.Markdown, stop: threading.Event, has_starter: bool
+    ) -> Iterator[Updates]:
+        """Yield updates of `line` while the preview is made, and then of the widgets.
+
+        For a new model of a short text they suggest the starter as base model, if this desk `has_starter`.
+        """
         device = get_device(self._desk.settings.device)
         stream = preview(plan, text=text, context=self._desk.run_context, device=device, stop=stop)
         made: Preview | None = None
@@ -56,10 +64,12 @@ class PreviewPanel:
         if made is None:
             yield {line: STOPPED}
             return
+        is_short = sum(file.size for file in made.files) < SHORT
+        suggested = [SUGGESTION] if has_starter and is_short and not plan.model.start else []
         yield {
             line: "",
             self.facts: tiles(facts(made)),
-            self.remarks: "\n\n".join(markdown_text(sentence) for sentence in remarks(made)),
+            self.remarks: "\n\n".join([*suggested, *map(markdown_text, remarks(made))]),
             self.rows: text_rows(made.batches),
         }
 

@@ -24,14 +24,15 @@ class RunButtons:
     def __init__(self, desk: Desk, links: TabLinks) -> None:
         self._desk, self._links = desk, links
         with gr.Row(elem_id="run-buttons"):
+            # those that every state has come first, so that none of them moves under the pointer
+            self.use = _button("Try it in Generate", "run-use")
+            self.again = _button("Same again, but …", "run-again")
             self.pause = _button("Pause", "run-pause")
             self.resume = _button("Resume", "run-resume", variant="primary")
             self.accept = _button("Resume with the changed text", "run-accept")
             self.stop = _button("Stop", "run-stop", variant="stop", classes="halt")
             self.unqueue = _button("Remove from the queue", "run-unqueue")
             self.extend = _button("Train as long again", "run-extend")
-            self.again = _button("Same again, but …", "run-again")
-            self.use = _button("Try it in Generate", "run-use")
 
     @property
     def outputs(self) -> list[gr.Button]:
@@ -75,9 +76,10 @@ class RunButtons:
             self.unqueue: info.state == "queued",
             self.extend: info.state == "finished" and bool(info.status.saved_step),
             self.again: info.problem is None,
-            self.use: bool(info.status.saved_step),
         }
-        return {button: gr.update(visible=allowed) for button, allowed in visible.items()}
+        updates: Updates = {button: gr.update(visible=allowed) for button, allowed in visible.items()}
+        updates[self.extend] = gr.update(visible=visible[self.extend], interactive=True)
+        return updates | {self.use: gr.update(visible=True, interactive=bool(info.status.saved_step))}
 
     def _handler(
         self,
@@ -89,7 +91,7 @@ class RunButtons:
         def handle(values: Values) -> Iterator[object]:
             run = str(values[name])
             if line:
-                yield {line: f"**{markdown_text(run)}** is starting …", self.extend: gr.update(visible=False)}
+                yield {line: f"**{markdown_text(run)}** is starting …", self.extend: gr.update(interactive=False)}
             try:
                 act(run)
             except ValueError as error:

@@ -16,9 +16,11 @@ from gptdesk.page.tabs.train.result import result_card
 from gptdesk.page.tabs.train.run_buttons import RunButtons
 from gptdesk.page.tabs.train.samples import SamplesPanel
 from gptdesk.training import control, queue
+from gptdesk.training.control import RunInfo
 from gptdesk.training.diagnostics import diagnostics
 from gptdesk.training.metrics import MetricsReader
 from gptdesk.training.run_directory import RunDirectory
+from gptdesk.training.states import ENDED
 from models import storage
 
 EVERY = 1.0  # seconds between two reads of the folder
@@ -81,11 +83,13 @@ class RunView:
         """Widgets whose values `show` needs."""
         return {self.name, self.axis, self.weight, self.logs, *self.samples.inputs, self.seen}
 
-    def wire(self, tab: gr.Tab) -> None:
-        """Connect the widgets and the timer; the run is read again when `tab` is opened."""
+    def wire(self, tab: gr.Tab, *, changed: gr.Textbox | None) -> None:
+        """Connect the widgets and the timer; the run is read again when `tab` is opened, or models are `changed`."""
         latest = WITH_MESSAGES | {"trigger_mode": "always_last"}
         self.timer.tick(self._on_tick, self.inputs, self.outputs, **QUIETLY)
         tab.select(self.on_open, self.inputs, self.outputs, **QUIETLY)
+        if changed:
+            changed.change(self.on_open, self.inputs, self.outputs, **QUIETLY)
         self.name.input(self._on_run, self.inputs, self.outputs, **latest)
         drawn = [self.axis.input, self.weight.input, self.logs.input]
         gr.on(drawn, self._on_choice, self.inputs, self.outputs, **latest)
@@ -170,6 +174,17 @@ class RunView:
             updates[self.name] = gr.update(choices=self._listed())
         return updates
 
+    def _state(self, info: RunInfo, run: RunDirectory) -> str:
+        """Return the state of a run, and what has become of its models since, as Markdown."""
+        context = self._desk.run_context
+        place, before = queue.place(context, info.name), queue.run_before(context, info.name)
+        sentence = words.state(info, run.order(), place=place, before=before)
+        made = [name for name in (info.status.model, info.status.closest) if name and info.state in ENDED]
+        present = context.library.listed_names()
+        names = {name: context.library.present_name(name) for name in made}
+        now = {name: new if new in present else None for name, new in names.items()}
+        return f"{sentence} {words.models_since(made, now=now)}".strip()
+
     def _hidden(self) -> Updates:
         """Return updates that hide all that is shown of a run."""
         hidden = [*self.buttons.outputs, self._details, self._curves, self._chosen]
@@ -186,7 +201,7 @@ class RunView:
         samples = run.samples()
         updates = self._hidden() | self.buttons.show(info) | self.samples.show(samples, number)
         updates |= {
-            self.state: words.state(info, run.order(), place=queue.place(self._desk.run_context, name)),
+            self.state: self._state(info, run),
             self._curves: gr.update(visible=bool(metrics)),
             self.losses: loss_chart(metrics, look, levels=words.levels(resolved)),
             self.others: small_charts(metrics, look),

@@ -15,12 +15,16 @@ CSS = """
   font-size: .9rem; line-height: 1.7; background: var(--background-fill-primary); }
 .row-of-text span { border-radius: 3px; padding: 2px 0; }
 .row-of-text span:nth-child(odd) { background: rgba(13, 148, 136, .18); }
+#train-outdated:not(:has(~ #train-facts .tiles)) { display: none; }
+#train-outdated:has(p) ~ :is(#train-facts, #train-remarks, #train-rows) { opacity: .45; }
 .small-charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 10px; }
 .samples { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 10px; }
 #runs-table button { color: inherit !important; background: none !important; padding: 0 !important; 
   text-decoration: underline; text-align: left; font-weight: 600; }
 .samples .pane .text { min-height: 6rem; }
+#run-buttons button { white-space: nowrap; }
 @media (max-width: 640px) {
+  #run-buttons button { white-space: normal; }
   #run-buttons { gap: 8px; }
   #run-buttons button { flex: 1 1 40% !important; min-width: 0 !important; padding-left: 8px; padding-right: 8px; }
   /* whole lines: 12, the padding above and the border */

@@ -13,8 +13,10 @@ from gradio.components import Component
 
 from gptdesk import datasets
 from gptdesk.desk import Desk
+from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import QUIETLY, Updates, Values
 from gptdesk.page.tabs.train.library import STOPPED, LibraryPanel
+from gptdesk.page.visitors import event_visitor
 from gptdesk.training.plan import RunPlan
 from gptdesk.training.text_input import TextInput
 
@@ -22,6 +24,7 @@ PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on thi
 SOURCES = (PASTED, FILES, PLACE, LIBRARY)
 LONGEST_PASTED = 200_000  # characters in the text box; the page's script hands over a longer text as a file
 FEW = 200  # characters among which they are
+MOST_NAMED = 5  # lost files that are named
 FIRST = 4  # words of a pasted text that its run is named after
 
 
@@ -29,6 +32,7 @@ class TextSourcePanel:
     """Choice of the source, and the widget of each of them, of which one is visible."""
 
     def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         gr.Markdown("### 1. Text")
         self.source = gr.Radio(
             SOURCES, value=PASTED, label="Source of the text", show_label=False, container=False, elem_id="train-source"
@@ -41,14 +45,15 @@ class TextSourcePanel:
             max_lines=12,
             elem_id="train-text",
         )
-        self.files = gr.File(
-            label="Text files; a long pasted text becomes one",
-            file_count="multiple",
-            type="filepath",
-            height=150,
-            visible=False,
-            elem_id="train-files",
-        )
+        with gr.Column(visible=False) as self._files_box:
+            self.files = gr.File(
+                label="Text files; a long pasted text becomes one",
+                file_count="multiple",
+                type="filepath",
+                height=150,
+                elem_id="train-files",
+            )
+            self.lost = gr.Markdown(elem_id="train-files-lost", elem_classes="note")
         self.place = gr.Textbox(
             label="Folder or file",
             info="Its path on this computer; all text files in a folder and its subfolders are read.",
@@ -61,26 +66,28 @@ class TextSourcePanel:
     @property
     def remembered(self) -> dict[str, Component]:
         """Widgets to remember, by name."""
-        return {"source": self.source, "text": self.text, "place": self.place, "library": self.library.choice}
+        chosen = {"source": self.source, "text": self.text, "files": self.files, "place": self.place}
+        return chosen | {"library": self.library.choice}
 
     @property
     def inputs(self) -> set[Block]:
         """Widgets whose values `text` needs."""
-        return {*self.remembered.values(), self.files}
+        return set(self.remembered.values())
 
     @property
     def outputs(self) -> list[Block]:
         """Widgets that `restore` updates beside the remembered ones."""
-        return [*self._by_source, self.library.note]
+        return [*self._by_source, self.library.note, self.lost]
 
     @property
     def _by_source(self) -> list[Block]:
-        return [self.text, self.files, self.place, self._library_box]
+        return [self.text, self._files_box, self.place, self._library_box]
 
     def wire(self) -> None:
         """Connect the choice of the source, and the library."""
         self.library.wire()
         self.source.change(self._on_source, self.source, self._by_source, **QUIETLY)
+        self.files.upload(None, None, self.lost, js="() => ''", **QUIETLY)
 
     def restore(self, kept: dict[str, object]) -> Updates:
         """Return updates that show the remembered source, and the texts of the library that exist now."""
@@ -91,7 +98,22 @@ class TextSourcePanel:
             # this update replaces that of the saved value, so it has the value, too
             value = {"value": kept[name]} if (name := names[one]) in kept else {}
             updates[box] = gr.update(visible=source == one) | value
-        return updates
+        return updates | (self._restored_files(kept["files"]) if "files" in kept else {})
+
+    def _restored_files(self, kept: object) -> Updates:
+        """Return updates that show the uploads that are there still, else which files must be chosen again."""
+        paths = [str(path) for path in kept] if isinstance(kept, list) else []
+        lost = [Path(path).name for path in paths if not self._is_there(path)]
+        names = markdown_text(", ".join(lost[:MOST_NAMED]) + (" …" if lost[MOST_NAMED:] else ""))
+        sentence = (
+            f"Choose {names} again: files that were chosen are kept while the desk runs, for a day." if lost else ""
+        )
+        return {self.files: gr.update(value=None if lost else paths or None), self.lost: sentence}
+
+    def _is_there(self, path: str) -> bool:
+        """Return whether the browser of the present event has uploaded a file to this path, and it is there still."""
+        owns = self._desk.owns_upload
+        return owns is not None and owns(event_visitor(), path) and Path(path).is_file()
 
     def fill(self, plan: RunPlan) -> Updates:
         """Return updates that show the text of a plan; ValueError if that is in several places, or is gone.
@@ -167,5 +189,9 @@ class TextSourcePanel:
 def first_words(text: str) -> str:
     """Return the first words of a text in ASCII, for a name; empty if they have no such letters."""
     words = re.findall(r"[^\W_]+", text[:FEW])[:FIRST]
-    plain = unicodedata.normalize("NFKD", " ".join(words).casefold()).encode("ascii", "ignore").decode()
-    return " ".join(plain.split())
+    return " ".join(in_ascii(" ".join(words).casefold()).split())
+
+
+def in_ascii(text: str) -> str:
+    """Return a text with letters instead of accented ones, without what ASCII lacks."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

@@ -1,6 +1,6 @@
 """State, stats, diagnostics and options of a run as text."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from gptdesk.formatting import clock
 from gptdesk.markup import markdown_text
@@ -21,12 +21,16 @@ PENDING = {
 }
 
 
-def state(info: RunInfo, order: Order, *, place: int = 0) -> str:
-    """Return a sentence as Markdown: the state of a run whose last order was `order`, with its `place` in the queue."""
+def state(info: RunInfo, order: Order, *, place: int = 0, before: str = "") -> str:
+    """Return a sentence as Markdown: the state of a run whose last order was `order`.
+
+    A queued one has its `place` in the queue, and the run `before` it.
+    """
     status = info.status
     sentence = f"**{markdown_text(info.name)}** {IN_WORDS[info.state]}"
     if info.state == "queued":
-        sentence += f", place {place}, and starts when the runs before it have ended"
+        after = markdown_text(before) if before else "the run before it"
+        sentence += f", place {place}, and starts when {after} has ended"
     elif order == "stop" and info.state == "preparing":
         sentence += ", and will stop"
     elif info.state == "preparing" and status.message:
@@ -36,6 +40,20 @@ def state(info: RunInfo, order: Order, *, place: int = 0) -> str:
     elif message := info.problem or status.message:
         sentence += f": {markdown_text(message)}"
     return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
+
+
+def models_since(made: Iterable[str], *, now: Mapping[str, str | None]) -> str:
+    """Return sentences as Markdown on those models a run has `made` that are gone or renamed; empty if none is.
+
+    `now` has the name of each of them now, None for one that is gone.
+    """
+    sentences = []
+    for name in made:
+        if (new := now[name]) is None:
+            sentences.append(f"The model {markdown_text(name)} has been removed since.")
+        elif new != name:
+            sentences.append(f"The model {markdown_text(name)} is called {markdown_text(new)} now.")
+    return " ".join(sentences)
 
 
 def diagnostics_text(findings: Iterable[Diagnostic], *, shown: str, more: str = "") -> str:

@@ -67,7 +67,7 @@ class Views:
 
     def set(self, **values: object) -> dict:
         """What the form holds: its first values, but for these options and widgets by name."""
-        boxes = {"files": self.form.source.files, **self.form.remembered}
+        boxes = self.form.remembered
         return {box: box.value for box in boxes.values()} | {boxes[name]: value for name, value in values.items()}
 
 
@@ -240,10 +240,10 @@ def test_stopping_while_a_text_is_made_is_said(views: Views) -> None:
 
 
 def test_models_are_offered_under_their_titles(views: Views, tiny_folder: Path) -> None:
-    assert views.form.list_models("tiny")["value"] == ""
+    assert views.form.base.list_models("tiny")["value"] == ""
     shutil.copytree(tiny_folder / "tiny", views.desk.settings.models / "tiny")
     shutil.copytree(tiny_folder / "tiny", views.make("book").path / "step-00000040" / "model")
-    offered = views.form.list_models("tiny")
+    offered = views.form.base.list_models("tiny")
     assert offered["value"] == "tiny"
     assert {("tiny", "tiny"), ("run book, step 40", "book@40")} <= set(offered["choices"])
     assert views.form._boxes.box(ModelOptions, "start").value == ""
@@ -283,14 +283,97 @@ def test_a_few_steps_and_a_base_model_are_put_in_plain_words(views: Views) -> No
     )
     assert "expect" not in outlook(options, base="", steps=900, seconds=0.2)
     assert outlook(options, base="", steps=1500, seconds=0.01) == ""
-    dial = ("3", "mini", "auto", 3, 1500)
-    assert choice_sentence(views.desk, *dial, "starter").startswith("Base model starter: about 2.62M parameters")
-    assert choice_sentence(views.desk, *dial, "").startswith("New model mini")
+    chosen = {"preset": "mini", "tokenizer": "auto", "minutes": 3}
+    said = choice_sentence(views.desk, **chosen, base="starter")
+    assert said.startswith("Base model starter: about 2.62M parameters")
+    assert choice_sentence(views.desk, **chosen, base="").startswith("New model mini")
+
+
+def test_a_time_is_ticked_as_long_as_the_choices_are_its_own(views: Views) -> None:
+    chosen = ("0 0", PASTED, "mini", "auto", 3, 1500, "")
+    shown = views.form._on_limits(*chosen)[views.form.time]
+    assert isinstance(shown, dict)
+    assert shown["value"] == "3"
+    for at, other, base, time in (
+        (4, 2, "", None),
+        (4, 10, "", None),  # with the steps of three minutes
+        (2, "tiny", "", None),
+        (2, "tiny", "starter", "3"),  # which has a size of its own
+    ):
+        values = [*chosen[:at], other, *chosen[at + 1 : -1], base]
+        shown = views.form._on_limits(*values)[views.form.time]
+        assert isinstance(shown, dict)
+        assert shown["value"] == time
+
+
+def test_a_name_that_is_none_becomes_one(views: Views) -> None:
+    for typed, name in (("My Fables!", "My-Fables"), ("Märchen", "Marchen"), ("море", "run"), ("fables-2", "fables-2")):
+        shown = views.form._named._on_leave(typed)
+        assert isinstance(shown, dict)
+        assert shown.get("value", typed) == name
+        assert (f"it is {name} now" in shown["info"]) == (typed != name)
+        assert views.form._plan(views.set(text="a text", name=typed)).name == name
+
+
+def test_a_short_text_of_every_source_suggests_the_starter(views: Views, tmp_path: Path) -> None:
+    page, book = tmp_path / "page.txt", tmp_path / "book.txt"
+    page.write_text("a few words")
+    book.write_text("many words " * 3000)
+    hint = views.form.short_text.hint
+    for given, visible in (
+        (("a few words", "", PASTED, None, ""), True),
+        (("a few words", "starter", PASTED, None, ""), False),
+        (("", "", PASTED, [str(page)], str(page)), False),
+        (("a few words", "", FILES, None, ""), False),
+        (("", "", FILES, [str(page)], ""), True),
+        (("", "", FILES, [str(page), str(book)], ""), False),
+        (("", "", FILES, [str(page), str(tmp_path / "gone.txt")], ""), False),
+        (("many words " * 3000, "", PLACE, None, str(page)), True),
+        (("", "", PLACE, None, str(tmp_path)), False),
+    ):
+        shown = views.form._on_text(*given)[hint]
+        assert isinstance(shown, dict)
+        assert shown["visible"] == visible, given
+
+
+def test_files_that_are_gone_are_named(views: Views, tmp_path: Path) -> None:
+    source, (here, gone) = views.form.source, (tmp_path / "here.txt", tmp_path / "gone.txt")
+    here.write_text("a text")
+    views.desk.owns_upload = lambda visitor, path: path in (str(here), str(gone))
+    kept = source.restore({"source": FILES, "files": [str(here)]})
+    assert (kept[source.files], kept[source.lost]) == (gr.update(value=[str(here)]), "")
+    lost = source.restore({"source": FILES, "files": [str(here), str(gone), "/etc/passwd"]})
+    assert lost[source.files] == gr.update(value=None)
+    assert "Choose gone.txt, passwd again" in str(lost[source.lost])
+
+
+def test_models_of_a_run_that_were_renamed_or_removed_are_named(views: Views, tiny_folder: Path) -> None:
+    run, library = views.make("fables"), views.desk.library
+    run.write_status(replace(run.status(), model="fables", closest="fables-last", message="saved as fables"))
+    for name in ("fables", "fables-last"):
+        shutil.copytree(tiny_folder / "tiny", views.desk.settings.models / name)
+    assert "since" not in str(views.watch.show("fables", {})[views.watch.state])
+    library.rename("fables-last", "tales")
+    library.rename("tales", "author")
+    library.remove("fables")
+    state = str(views.watch.show("fables", {})[views.watch.state])
+    assert "The model fables has been removed since." in state
+    assert "The model fables\\-last is called author now." in state
+    assert control.model_of(views.desk.run_context, control.info(views.desk.run_context, "fables")) == "author"
+
+
+def test_a_queued_run_says_which_run_it_waits_for(views: Views) -> None:
+    for name in ("second", "third"):
+        views.make(name).write_queued()
+    with training_lock(views.desk.settings.home, "first"):
+        assert "place 1, and starts when first has ended" in str(views.watch.show("second", {})[views.watch.state])
+        assert "place 2, and starts when second has ended" in str(views.watch.show("third", {})[views.watch.state])
 
 
 def test_the_choice_has_the_parameters_that_the_text_gives(views: Views) -> None:
     def said(tokenizer: str, text: str) -> str:
-        return choice_sentence(views.desk, "3", "mini", tokenizer, 3, 1500, "", measure=measure_of(text))
+        chosen = {"preset": "mini", "tokenizer": tokenizer, "minutes": 3, "base": ""}
+        return choice_sentence(views.desk, **chosen, measure=measure_of(text))
 
     letters = "abcdefghij " * 500
     shape = PRESETS["mini"]
