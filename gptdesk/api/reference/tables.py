@@ -43,7 +43,9 @@ def _chain(desk: Desk, name: str) -> str:
 
 def _sampler(cls: type[Sampler]) -> str:
     """Return the row of a sampler and those of its options."""
-    title = f'<tr><th colspan="4" scope="rowgroup">{_code(cls.name)} <span>{html.escape(cls.summary())}</span></th></tr>'
+    title = (
+        f'<tr><th colspan="4" scope="rowgroup">{_code(cls.name)} <span>{html.escape(cls.summary())}</span></th></tr>'
+    )
     options = cls.model_json_schema().get("properties", {})
     return title + "".join(
         _row(_code(name), html.escape(_range(one)), _default(one), _words(one)) for name, one in options.items()
