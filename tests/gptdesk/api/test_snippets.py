@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from api_checks import served
 
-from gptdesk.api.errors import Refused
 from gptdesk.api.snippets import SNIPPETS, Address, completion_body
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, collect
@@ -72,8 +71,21 @@ def test_the_snippets_give_the_same_texts(
         assert said.replace(os.linesep, "\n") == "".join(f"{text}\n" for text in expected)
 
 
+@pytest.mark.parametrize("prompt", [PROMPT, "the cat sat on the mat, " * 40])
+def test_what_does_not_fit_the_context_is_cut_as_the_desk_cuts_it(keyed_desk: Desk, prompt: str) -> None:
+    key = ModelKey("tiny", "float32")
+    request = REQUEST.model_copy(update={"prompt": prompt, "max_new_tokens": 60, "n": 1, "stop": ()})
+    body = completion_body(keyed_desk, key, request)
+    ids, most = body["prompt"], body["max_tokens"]
+    assert isinstance(most, int)
+    assert 0 < most < 60
+    same = {"prompt_ids": tuple(ids), "prompt": ""} if isinstance(ids, list) else {"prompt": ids}
+    assert isinstance(ids, list) == (prompt != PROMPT)
+    sent = collect(keyed_desk.generate(key, request.model_copy(update=same | {"max_new_tokens": most})), n=1)
+    whole = collect(keyed_desk.generate(key, request), n=1)
+    assert sent.tokens[0] == whole.tokens[0][:most]
+
+
 def test_what_the_api_would_refuse_is_said_instead(keyed_desk: Desk) -> None:
-    with pytest.raises(Refused, match="the context of tiny is 64 tokens"):
-        completion_body(keyed_desk, ModelKey("tiny"), REQUEST.model_copy(update={"max_new_tokens": 60}))
     with pytest.raises(ValueError, match="stop"):
         completion_body(keyed_desk, ModelKey("tiny"), REQUEST.model_copy(update={"stop": tuple("abcde")}))

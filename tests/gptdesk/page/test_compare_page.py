@@ -375,7 +375,7 @@ def test_a_list_of_prompts_is_compared_and_saved(page: "sync_api.Page", tmp_path
 
 def test_mistakes_are_one_sentence(page: "sync_api.Page", home: Path, tmp_path: Path, desk: RunningDesk) -> None:
     compare(page, "Prompt list")
-    assert "write one a line" in run(page, "compare-all", "⚠")
+    assert "write one in each line" in run(page, "compare-all", "⚠")
     compare(page, "Measure")
     page.locator("#judge-text textarea").fill("a")
     assert "too short" in run(page, "measure", "⚠")
@@ -437,7 +437,7 @@ def test_rounds_are_numbered_equal_texts_not_voted_on_and_votes_reset(page: "syn
     choose(page, "compare-b-precision", "float32")
     set_tokens(page, 5)
     compare(page, "Blind test")
-    run(page, "blind", "Round 1: both texts are the same, word for word, so there is nothing to vote on")
+    run(page, "blind", "Round 1: both sides wrote the same text, word for word, with each of 4 seeds")
     for vote in ("left", "tie", "right"):
         sync_api.expect(page.locator(f"#vote-{vote}")).to_be_disabled()
     assert not (home / "votes.json").exists()

@@ -21,9 +21,10 @@ from gptdesk.scheduler import Place
 NAMES = ("Left", "Right")
 VOTES: dict[Vote, str] = {"left": "Left is better", "tie": "No difference", "right": "Right is better"}
 RESET = "Reset the votes of these two …"
+SEEDS = 4  # tried in a round until both texts differ
 SAME = (
-    "both texts are the same, word for word, so there is nothing to vote on. Press New round, or set more new tokens "
-    "or a higher temperature under Parameters."
+    f"both sides wrote the same text, word for word, with each of {SEEDS} seeds, so there is nothing to vote on. Press "
+    "New round, or set more new tokens or a higher temperature under Parameters."
 )
 NOTE = "Sides A and B continue the prompt with a new seed each round. The names are shown after your vote."
 
@@ -61,19 +62,23 @@ class BlindView:
 
     def _on_start(self, values: Values, request: gr.Request) -> Iterator[Updates]:
         def work(place: Place) -> Iterator[Updates]:
-            sides = self._sides.sides(values, seed=draw_seed())[:2]
-            keys = self._sides.vote_keys(values, sides)
-            number = self._tally(keys).rounds + 1
-            begun: Updates = {self._actions.line: f"{self._round(number)}both sides are writing …", self.round: None}
-            yield self._enable_votes(False) | {self.reset: RESET} | begun
-            results: list[GenerationResult] = []
-            for events in in_batches(write_round(self._desk.manager, sides, stop=place.stop), stop=place.stop):
-                results += [event for event in events if isinstance(event, GenerationResult)]
-                yield gr.skip()
-            if len(results) < len(sides):
-                yield {self._actions.line: "You stopped the round."}
-                return
-            yield self._show_round(sides, keys, [result.texts[0] for result in results])
+            for _ in range(SEEDS):
+                sides = self._sides.sides(values, seed=draw_seed())[:2]
+                keys = self._sides.vote_keys(values, sides)
+                number = self._tally(keys).rounds + 1
+                line = f"{self._round(number)}both sides are writing …"
+                yield self._enable_votes(False) | {self.reset: RESET, self._actions.line: line, self.round: None}
+                results: list[GenerationResult] = []
+                for events in in_batches(write_round(self._desk.manager, sides, stop=place.stop), stop=place.stop):
+                    results += [event for event in events if isinstance(event, GenerationResult)]
+                    yield gr.skip()
+                if len(results) < len(sides):
+                    yield {self._actions.line: "You stopped the round."}
+                    return
+                texts = [result.texts[0] for result in results]
+                if texts[0] != texts[1]:
+                    break
+            yield self._show_round(sides, keys, texts)
 
         yield from self._actions.run_queued(work, request)
 

@@ -97,5 +97,6 @@ class SideSampler:
         try:
             words = chain_words(self._chain(preset, temperature).to_data())
         except ValueError:  # said when the comparison is started
-            return ANOTHER
-        return f"{words.replace('_', '-')}. {ANOTHER}"
+            return ""
+        # a public desk saves no presets
+        return words.replace("_", "-") + ("" if self._desk.settings.public else f". {ANOTHER}")
