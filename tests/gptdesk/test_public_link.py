@@ -314,7 +314,7 @@ def test_the_switch_is_reached_by_keyboard_and_fits_the_page(shared: Shared, wid
         box = page.locator("#share-link input, #share-link textarea")
         sync_api.expect(box).to_have_value(address.replace("http", "https"), timeout=LONG)  # at once
         assert page.locator("#share-code svg").bounding_box()["width"] > 100  # type: ignore[index]
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         switch = page.locator("#share input")
         sync_api.expect(switch).to_be_checked(timeout=LONG)
         switch.focus()

@@ -25,10 +25,14 @@ from gptdesk.training.text_input import TextInput
 from gptdesk.training.time_choice import TIME_CHOICES
 from models.names import free_name
 
-# what was said of other choices goes, also while a preview is made of them; nothing is sent
-CHANGED = """facts => {
+# What was said of other choices goes, also while a preview is made of them; nothing is sent. A list that is filled anew
+# sends a change, too, without one.
+CHANGED = """(facts, ...chosen) => {
+  const now = JSON.stringify(chosen), stays = {__type__: "update"};
+  if (now === window.trainChosen) return [stays, stays];
+  window.trainChosen = now;
   const isBusy = document.querySelector("#train-preview")?.disabled;
-  return [isBusy ? {__type__: "update"} : "", isBusy || facts ? "Something has changed since: preview again." : ""];
+  return [isBusy ? stays : "", isBusy || facts ? "Something has changed since: preview again." : ""];
 }"""
 MINUTES = 3.0  # that a first run takes
 PLACED = {"start", "preset", "tokenizer", "max_minutes", "steps", "learning_rate"}  # outside the accordions
@@ -177,7 +181,8 @@ class FormView:
         line = self._actions.line
         others = [box for box in self.remembered.values() if box not in (self.name, self.time)]
         changes = [box.change for box in others]  # type: ignore[attr-defined]
-        gr.on(changes, None, self.preview.facts, [line, self.preview.outdated], js=CHANGED, **QUIETLY)
+        outdated = [line, self.preview.outdated]
+        gr.on(changes, None, [self.preview.facts, *others], outdated, js=CHANGED, **QUIETLY)
         self.name.input(None, None, line, js="() => ''", **QUIETLY)
         inputs: set[Block] = {*self.remembered.values(), *self.source.inputs}
         self.look.click(self._on_preview, inputs, [*self._actions.outputs, *self.preview.outputs], **STREAMING)
