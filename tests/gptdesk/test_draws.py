@@ -14,6 +14,7 @@ from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.precision import PRECISIONS
 from samplers import Chain, Sampler, build, default_chain
+from samplers.chain import join_rows
 
 pytest.importorskip("numba")
 LINKS: dict[str, tuple[str, list[float]]] = {
@@ -135,6 +136,22 @@ def test_log_probabilities_are_those_of_float64(engine: Engine, size: int, scale
         assert [id for id, _ in top] == best
         assert [value for _, value in top] == pytest.approx([float(expected[row, i]) for i in best], abs=2e-6)
         assert log_probabilities(engine, logits[row : row + 1], tokens[row : row + 1], top=len(top)) == [(logprob, top)]
+
+
+def test_rows_are_joined_in_their_order_and_copied_only_where_they_lie_apart() -> None:
+    whole = torch.arange(24.0).reshape(6, 4)
+    parts = whole.split([1, 2, 3])
+    assert join_rows(parts).data_ptr() == whole.data_ptr()
+    for rows in (
+        parts,
+        parts[1:],
+        parts[::-1],
+        parts[::2],
+        [whole[:, :2], whole[:, 2:]],
+        [one.clone() for one in parts],
+    ):
+        assert torch.equal(join_rows(rows), torch.cat([*rows]))
+    assert join_rows([one.double() for one in parts]).dtype == torch.float32
 
 
 def test_logits_that_are_no_numbers_have_no_log_probabilities(engine: Engine) -> None:
