@@ -1,5 +1,7 @@
-"""Text as HTML and Markdown, with all characters escaped."""
+"""Text as HTML and Markdown, with all characters escaped, and what a policy allows of a page."""
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Sequence
@@ -72,3 +74,9 @@ def _html_row(row: Sequence[str], columns: int) -> str:
     if len(row) == 1:
         return f'<tr><th colspan="{columns}">{html.escape(row[0])}</th></tr>'
     return f"<tr><th>{html.escape(row[0])}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])}</tr>"
+
+
+def csp_source(text: str) -> str:
+    """Return the source of a Content-Security-Policy that allows an inline script or style: its SHA-256."""
+    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+    return f"'sha256-{digest}'"

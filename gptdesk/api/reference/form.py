@@ -1,8 +1,8 @@
 """Form at /docs that sends a request from the browser, its script, and the policy under which that runs."""
 
-import base64
-import hashlib
 import html
+
+from gptdesk.markup import csp_source
 
 FORM = """<form class="try" data-path="{path}"><h3>Try it</h3>{key}
 <label>Body<textarea name="body" rows="{rows}" spellcheck="false" autocomplete="off">{body}</textarea></label>
@@ -79,11 +79,6 @@ def form(path: str, body: str, *, keyed: bool) -> str:
 def policy(*, style: str) -> str:
     """Return a Content-Security-Policy that allows this style, our script, and requests to the desk alone."""
     return (
-        f"default-src 'none'; script-src {_hash(SCRIPT)}; style-src {_hash(style)}; img-src data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        f"default-src 'none'; script-src {csp_source(SCRIPT)}; style-src {csp_source(style)}; img-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     )
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-    return f"'sha256-{digest}'"

@@ -5,7 +5,6 @@ other script and no request.
 """
 
 import base64
-import hashlib
 import html
 import json
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from gptdesk import __version__
 from gptdesk.export.stored_weights import check_network, weights_at
+from gptdesk.markup import csp_source
 from models import storage
 from models.checkpoint import Checkpoint
 from models.precision import PRECISIONS
@@ -170,14 +170,9 @@ def _policy(script: str, style: str, *, own_files: bool) -> str:
     """Return a Content-Security-Policy that allows this script and style, and no request but to `own_files`."""
     own = " 'self' file:" if own_files else ""
     return (
-        f"default-src 'none'; script-src {_hash(script)}{own}; style-src {_hash(style)}; base-uri 'none'; "
+        f"default-src 'none'; script-src {csp_source(script)}{own}; style-src {csp_source(style)}; base-uri 'none'; "
         "form-action 'none'"
     )
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
 
 
 def _weight_file(part: bytes) -> bytes:
