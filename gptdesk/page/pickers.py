@@ -91,7 +91,7 @@ class ModelPicker:
         """
         picked = self.first_of(name)
         return {
-            self.name: gr.update(choices=self._listed(picked), value=picked, info=self._replaced(name, picked)),
+            self.name: gr.update(choices=self._listed(picked), value=picked, info=self._replaced(name, picked) or None),
             self.precision: self._precisions(picked, precision),
         }
 
@@ -113,7 +113,7 @@ class ModelPicker:
         """
         offered = self._offered(name)
         listed = gr.update(choices=offered) if precision in offered else self._precisions(name)
-        return [gr.update(info=""), listed]
+        return [gr.update(info=None), listed]
 
     def _present(self, name: object, names: Collection[str | None]) -> object:
         """Return the name that a model has now, which may have been renamed since it was picked."""

@@ -4,7 +4,7 @@ CSS = """
 html { scrollbar-gutter: stable; }  /* nothing moves sideways from a short tab to a long one */
 .gradio-container .block:has(> .label-wrap:not(.open)) { overflow: visible !important; }  /* its icon sticks out */
 .gradio-container { width: 100% !important; max-width: 1600px !important; margin: 0 auto !important; }
-.dark { color-scheme: dark; }  /* scrollbars, too */
+.dark, html:has(> body.dark) { color-scheme: dark; }  /* scrollbars, too */
 .gradio-container input[type=range]::-webkit-slider-thumb { box-shadow: 0 0 0 1px var(--neutral-400), 0 1px 3px #0003; }
 input { text-overflow: ellipsis; }
 .gradio-container input[role=combobox] { padding-right: 24px; }
