@@ -10,9 +10,11 @@ import logging
 import platform
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -35,7 +37,7 @@ from gptdesk.bench import (
     run_bandwidth,
     share_of_limit,
 )
-from gptdesk.bench.__main__ import plain_tokenizer
+from gptdesk.bench.__main__ import PlainTokenizer
 from gptdesk.settings import load_settings
 from gptdesk.starter import CHECKPOINT as STARTER
 from gptdesk.system.environment import threads
@@ -43,10 +45,12 @@ from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.gpt import GPT, PRESETS
 from models.library import ModelLibrary
 from models.precision import PRECISIONS
+from models.tokenizer import CharacterTokenizer
 
 log = logging.getLogger("benchmarks")
 
 SCRIPT = Path(__file__).parents[1] / "../shared/bench/peers.py"
+BUSY = "while True: pass"  # a program that keeps one CPU busy
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,25 @@ class Outcome:
     rounds: int
     bandwidth: float  # bytes per second, the best of all rounds
     spread: float  # the most by which a case's fastest round decoded faster than its slowest
+    busy: bool  # whether another program kept one CPU busy
 
 
-def measure(cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under: Sequence[str] = ()) -> Outcome:
+@contextmanager
+def busy_program(wanted: bool) -> Iterator[None]:
+    """Run a program that keeps one CPU busy for as long as the block lasts, if it is wanted."""
+    if not wanted:
+        yield
+        return
+    with subprocess.Popen([sys.executable, "-c", BUSY]) as program:
+        try:
+            yield
+        finally:
+            program.kill()
+
+
+def measure(
+    cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under: Sequence[str] = (), busy: bool = False
+) -> Outcome:
     """Run every case and every peer in turn, round after round. A peer that fails is left out, and that is logged."""
     ours: dict[Case, list[Measured]] = {case: [] for case in cases}
     theirs: dict[Peer, list[Row]] = {peer: [] for peer in peers}
@@ -88,7 +108,7 @@ def measure(cases: Sequence[Case], peers: Sequence[Peer], *, rounds: int, under:
     speeds = [[one.row.tokens_per_second for one in found] for found in ours.values()]
     speeds += [[row.tokens_per_second for row in found] for found in theirs.values()]
     spread = max(max(found) / min(found) - 1 for found in speeds)
-    return Outcome([*map(median, ours.values())], [*map(median_row, theirs.values())], rounds, bandwidth, spread)
+    return Outcome([*map(median, ours.values())], [*map(median_row, theirs.values())], rounds, bandwidth, spread, busy)
 
 
 def log_row(row: Row, when: str) -> None:
@@ -112,6 +132,8 @@ def report(outcome: Outcome, checkpoint: Checkpoint) -> Iterator[str]:
     if outcome.rounds > 1:
         yield f"Between {outcome.rounds} rounds, the decode speed of one case differed by up to {outcome.spread:.0%}."
     yield f"While ours was measured, other programs took up to {others:.0%} of the processors."
+    if outcome.busy:
+        yield "Meanwhile another program kept one CPU busy."
     yield f"Of each peak of ours, {empty:.0f} MB are there before the model: Python, torch, numba and this program."
     for prompt in dict.fromkeys(one.row.prompt for one in ours):
         yield from ("", f"With a prompt, and so a context, of {prompt} tokens:", "")
@@ -129,7 +151,7 @@ def report(outcome: Outcome, checkpoint: Checkpoint) -> Iterator[str]:
         yield f"| {case} | {step} | {one.default_tokens_per_second:,.1f} |"
     found = []
     if checkpoint.parameters == PRESETS["gpt2"].parameters():
-        found = list(goals(ours, outcome.theirs))
+        found = list(goals(ours, outcome.theirs, busy=outcome.busy))
     elif checkpoint.path == STARTER:
         found = list(starter_goals(ours))
     if found:
@@ -160,11 +182,16 @@ def machine() -> str:
     return f"{name} ({', '.join(able)}), {threads()} threads, {platform.system()}, torch {torch.__version__}"
 
 
-def random_checkpoint(preset: str, into: Path) -> Path:
-    """Save a network of a preset's shape with the same random weights every time; return its folder."""
+def random_checkpoint(preset: str, into: Path, *, characters: int | None = None) -> Path:
+    """Save a network of a preset's shape with the same random weights every time; return its folder.
+
+    Its tokenizer knows so many characters, by default one for each id.
+    """
     torch.manual_seed(0)
     config = PRESETS[preset]
-    model, tokenizer = GPT(config), plain_tokenizer(config.vocab_size)
+    plain = PlainTokenizer(config.vocab_size)
+    alphabet = plain.decode(range(characters or config.vocab_size))
+    model, tokenizer = GPT(config), CharacterTokenizer(alphabet)
     return save_checkpoint(into / f"random-{preset}", model, tokenizer=tokenizer, about=About(source="random")).path
 
 
@@ -181,6 +208,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer", nargs="+", default=list(PEERS), choices=PEERS, help="default: all of them")
     parser.add_argument("--script", type=Path, default=SCRIPT, help="peers.py (default: ../shared/bench/peers.py)")
     parser.add_argument("--rounds", type=int, default=3, help="of which the medians count (default: %(default)s)")
+    parser.add_argument("--busy", action="store_true", help="let another program keep one CPU busy meanwhile")
     parser.add_argument("--under", default="", help="words to start each process by, such as 'taskset -c 0,1'")
     parser.add_argument("--json", action="store_true", help="print a list of rows instead of Markdown")
     return parser.parse_args(given)
@@ -200,7 +228,11 @@ def run_all(given: argparse.Namespace) -> None:
     library = ModelLibrary(settings.models, bundled=[STARTER], cache_folder=settings.vocabularies)
     with tempfile.TemporaryDirectory(prefix="gptdesk-bench-") as temporary:
         made = given.model is None
-        folder = random_checkpoint(given.preset, Path(temporary)) if made else find_folder(library, given.model)
+        folder = (
+            random_checkpoint(given.preset, Path(temporary), characters=1)
+            if made
+            else find_folder(library, given.model)
+        )
         with prepared(
             folder,
             given.precision,
@@ -216,7 +248,9 @@ def run_all(given: argparse.Namespace) -> None:
                 place, script = given.peers.resolve(), given.script.resolve()
                 prompts = dict.fromkeys(case.prompt for case in cases)
                 peers = [Peer(name, prompt, place, script) for prompt in prompts for name in given.peer]
-            outcome = measure(cases, peers, rounds=given.rounds, under=shlex.split(given.under))
+            under = shlex.split(given.under)
+            with busy_program(given.busy):
+                outcome = measure(cases, peers, rounds=given.rounds, under=under, busy=given.busy)
         if given.json:
             print(json.dumps([asdict(row) for row in [*(one.row for one in outcome.ours), *outcome.theirs]], indent=1))
         else:

@@ -15,16 +15,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from benchmarks.command import exit_code
-from benchmarks.decode import machine, random_checkpoint
+from benchmarks.decode import busy_program, machine, random_checkpoint
 from benchmarks.speed import clock
 from gptdesk.bench import Case, prepared
-from gptdesk.bench.__main__ import peak_bytes, plain_tokenizer
+from gptdesk.bench.__main__ import PlainTokenizer, peak_bytes
 from gptdesk.generation import GenerationRequest, GenerationStep, generate
 from gptdesk.settings import load_settings
 from gptdesk.system.environment import lacking, threads
@@ -40,7 +40,6 @@ log = logging.getLogger("benchmarks")
 
 PROMPT, NEW = 32, 8  # tokens of one measurement
 THREADS = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")  # settings of threads; the others are of memory
-BUSY = "while True: pass"  # a program that keeps one CPU busy
 HEAD = (
     "setting",
     "precision",
@@ -110,7 +109,7 @@ def answer(case: Case, *, questions: IO[str]) -> None:
     library = ModelLibrary(folder / "none", cache_folder=Path(case.vocabularies), bundled=[folder])
     manager = ModelManager(library, device=get_device("cpu"))
     with manager.lend(ModelKey(case.name, case.precision)) as lent:
-        loaded = replace(lent, tokenizer=plain_tokenizer(lent.config.vocab_size))
+        loaded = replace(lent, tokenizer=PlainTokenizer(lent.config.vocab_size))
         greedy = Chain(samplers=(build("greedy"),))
         prompt = loaded.tokenizer.decode(range(case.prompt))
         request = GenerationRequest(prompt=prompt, chain=greedy, max_new_tokens=case.new + 1, seed=0)
@@ -142,19 +141,6 @@ def compare(case: Case, variant: Variant, *, rounds: int) -> str:
 def _quarters(ratios: list[float]) -> str:
     low, _, high = statistics.quantiles(ratios, n=4)
     return f"{low:.3f} to {high:.3f}"
-
-
-@contextmanager
-def busy_program(wanted: bool) -> Iterator[None]:
-    """Run a program that keeps one CPU busy for as long as the block lasts, if it is wanted."""
-    if not wanted:
-        yield
-        return
-    with subprocess.Popen([sys.executable, "-c", BUSY]) as program:
-        try:
-            yield
-        finally:
-            program.kill()
 
 
 def run_all(given: argparse.Namespace) -> None:

@@ -15,9 +15,10 @@ DECODE = (  # precision, peer, times as fast
     ("int8", "ct2_int8", 2.5),
     ("int4", "gguf_Q4_0", 1.15),
 )
+DECODE_BUSY = (("int8", "gguf_Q8_0", 3.0),)  # beside a program that keeps one CPU busy
 DECODE_LONG = (("int8", "gguf_Q8_0", 1.5),)  # after LONG tokens
 PREFILL = (("int8", "gguf_Q8_0", 1.4),)
-MEMORY = 1.15  # above the imports, times what a step reads, at most
+MEMORY = 1.15  # above the imports, times the file and the cache of keys and values, at most
 FILES = (("int8", 128.0), ("int4", 91.0))  # MB, at most
 SAMPLERS = 0.05  # of a step, at most
 BATCH, BATCH_GAIN = 5, 2.5  # sequences, and what they bring together over one
@@ -54,10 +55,17 @@ class Goal:
         return f"{value:,.0f}{self.unit}" if value >= 50 else f"{value:.2f}{self.unit}"
 
 
-def goals(ours: Sequence[Measured], theirs: Sequence[Row]) -> Iterator[Goal]:
-    """Yield every goal for the network of GPT-2's size of which both sides were measured."""
+def goals(ours: Sequence[Measured], theirs: Sequence[Row], *, busy: bool = False) -> Iterator[Goal]:
+    """Yield every goal for the network of GPT-2's size of which both sides were measured.
+
+    `busy`: another program kept one CPU busy meanwhile, which has a goal of its own.
+    """
     found = {_key(one.row): one.row for one in ours}
     peers = {_key(row): row for row in theirs}
+    if busy:
+        for factor, mine, other, words in _pairs(DECODE_BUSY, found, peers):
+            yield Goal(f"decode, one CPU busy, {words}", factor, mine.tokens_per_second / other.tokens_per_second, " x")
+        return
     for table, is_long in ((DECODE, False), (DECODE_LONG, True)):
         for factor, mine, other, words in _pairs(table, found, peers):
             if (mine.prompt == LONG) is is_long:
@@ -75,8 +83,9 @@ def goals(ours: Sequence[Measured], theirs: Sequence[Row]) -> Iterator[Goal]:
             yield Goal(f"int8, n = {BATCH} : n = 1, context {prompt}", BATCH_GAIN, ratio, " x")
     for one in ours:
         if one.row.n == 1:
-            words = f"memory above the imports : what a step reads, {one.row.precision}, context {one.row.context}"
-            yield Goal(words, MEMORY, (one.row.peak_mb - one.empty_mb) * 1e6 / one.step_bytes, " x", at_most=True)
+            words = f"memory above the imports : file and cache, {one.row.precision}, context {one.row.context}"
+            needed = one.row.file_mb + one.cache_bytes / 1e6
+            yield Goal(words, MEMORY, (one.row.peak_mb - one.empty_mb) / needed, " x", at_most=True)
     for precision, most in FILES:
         for row in [row for row in found.values() if row.precision == precision][:1]:
             yield Goal(f"file, {precision}", most, row.file_mb, " MB", at_most=True)

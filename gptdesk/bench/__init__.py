@@ -70,6 +70,7 @@ class Measured:
     sampler_seconds: float  # to draw n tokens with the default chain
     default_tokens_per_second: float  # with the default chain instead of the greedy one
     step_bytes: float  # that one step must read
+    cache_bytes: int  # keys and values of all sequences at their ends
     others: float  # CPU load from other processes meanwhile, as a share of all processors; should be near 0
 
     @property
@@ -89,7 +90,12 @@ def step_bytes(config: GPTConfig, precision: Precision, *, context: float, n: in
     matrices = sum(precision.encoding(name, config).nbytes(*shape) for name, shape in read.items())
     trained = PRECISIONS["float32"].matrices(config).values()
     vectors = config.parameters() - sum(N * K for N, K in trained)  # layer norms and biases
-    return matrices + 4 * vectors + n * context * 8 * config.n_layer * config.n_embd
+    return matrices + 4 * vectors + n * context * position_bytes(config)
+
+
+def position_bytes(config: GPTConfig) -> int:
+    """Return the bytes of the keys and values of one position."""
+    return 8 * config.n_layer * config.n_embd
 
 
 def share_of_limit(measured: Measured, bandwidth: float) -> float:

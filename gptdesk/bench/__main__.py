@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from gptdesk.bench import Case, Measured, Row, step_bytes
+from gptdesk.bench import Case, Measured, Row, position_bytes, step_bytes
 from gptdesk.draws import start_draws
 from gptdesk.generation import GenerationRequest, GenerationStep, generate
 from gptdesk.system.cpu_load import CpuLoad
@@ -23,12 +23,14 @@ from models.library import ModelLibrary
 from models.manager import LoadedModel, ModelKey, ModelManager
 from models.native import compiled
 from models.prefix import PrefixCache
-from models.tokenizer import CharacterTokenizer
+from models.special_ids import SpecialIds
+from models.tokenizer import CharacterTokenizer, HuggingFaceTokenizer, Tokenizer
 from models.weights import WEIGHTS
 from samplers import Chain, build, default_chain
 
 REPEATS = 4  # of which the second best counts
 WARM_UP = 8  # tokens
+FIRST_CHARACTER = 0x10000
 STREAMED = 1_600_000_000  # bytes, more than most caches hold
 
 
@@ -44,7 +46,7 @@ def measure(case: Case) -> Measured:
     empty = peak_bytes()
     with manager.lend(ModelKey(case.name, case.precision)) as lent:
         load_seconds = time.perf_counter() - started
-        loaded = replace(lent, tokenizer=plain_tokenizer(lent.config.vocab_size))
+        loaded = replace(lent, tokenizer=PlainTokenizer(lent.config.vocab_size))
         cpu_load = CpuLoad()
         greedy = Chain(samplers=(build("greedy"),))
         timed_run(loaded, replace(case, new=WARM_UP), greedy, seed=0)
@@ -73,13 +75,28 @@ def measure(case: Case) -> Measured:
         sampler_seconds=sampler,
         default_tokens_per_second=case.n * case.new / default,
         step_bytes=step_bytes(loaded.config, loaded.model.precision, context=middle, n=case.n),
+        cache_bytes=case.n * (case.prompt + case.new) * position_bytes(loaded.config),
         others=others,
     )
 
 
-def plain_tokenizer(vocab_size: int) -> CharacterTokenizer:
-    """Return a tokenizer with one character for each id, so that prompts have exact lengths and no token ends one."""
-    return CharacterTokenizer([chr(0x10000 + i) for i in range(vocab_size)])
+class PlainTokenizer(Tokenizer):
+    """One character for each id: prompts have exact lengths, no token ends a text, and no table takes memory."""
+
+    kind = "characters"
+    special_ids = SpecialIds()
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = self.required_size = vocab_size
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) - FIRST_CHARACTER for character in text]
+
+    def token_bytes(self, token: int) -> bytes:
+        return chr(FIRST_CHARACTER + token).encode("utf-8")
+
+    def to_huggingface(self) -> HuggingFaceTokenizer:
+        return CharacterTokenizer([self.decode([i]) for i in range(self.vocab_size)]).to_huggingface()
 
 
 def timed_run(loaded: LoadedModel, case: Case, chain: Chain, *, seed: int) -> tuple[float, float]:

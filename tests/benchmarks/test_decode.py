@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks import decode
-from benchmarks.decode import Outcome, arguments, in_turn, machine, measure, random_checkpoint, report, table_line
+from benchmarks.decode import (
+    Outcome,
+    arguments,
+    busy_program,
+    in_turn,
+    machine,
+    measure,
+    random_checkpoint,
+    report,
+    table_line,
+)
 from benchmarks.goals import Goal, goals, starter_goals
 from benchmarks.peers import Peer, median_row, read_line
 from gptdesk.bench import Case, Measured, Row
@@ -29,7 +39,7 @@ def row(precision: str, prompt: int, n: int, **others: object) -> Row:
 
 
 def measured(precision: str, prompt: int, n: int, **others: object) -> Measured:
-    return Measured(row(precision, prompt, n, **others), 200.0, 0.0098, 0.0002, 90.0, 2e6, 0.01)
+    return Measured(row(precision, prompt, n, **others), 200.0, 0.0098, 0.0002, 90.0, 2e6, 4_000_000, 0.01)
 
 
 @pytest.fixture
@@ -108,11 +118,27 @@ def test_goals_are_ratios_of_what_was_measured() -> None:
     assert found["int8, n = 5 : n = 1, context 16"].line() == (
         "| int8, n = 5 : n = 1, context 16 | ≥ 2.50 x | 2.25 x | no, by 10% |"
     )
-    memory = found["memory above the imports : what a step reads, int8, context 16"]
-    assert memory.measured == pytest.approx((400.0 - ours[1].empty_mb) * 1e6 / ours[1].step_bytes)
+    memory = found["memory above the imports : file and cache, int8, context 16"]
+    assert memory.measured == pytest.approx((400.0 - 200.0) / (126.0 + 4.0))
     assert memory.at_most
     assert found["file, int8"].line() == "| file, int8 | ≤ 128 MB | 126 MB | yes |"
     assert "≤ 5.0% | 2.0% | yes" in found["the default chain's share of a step, at worst"].line()
+
+
+def test_beside_a_busy_program_there_is_one_goal() -> None:
+    ours = [measured("int8", 16, 1, tokens_per_second=120.0), measured("int8", 16, 5), measured("float32", 16, 1)]
+    theirs = [row("gguf_Q8_0", 16, 1, tokens_per_second=50.0), row("ov_f32", 16, 1)]
+    found = list(goals(ours, theirs, busy=True))
+    assert found == [Goal("decode, one CPU busy, int8 : llama.cpp Q8_0, context 16", 3.0, 2.4, " x")]
+
+
+def test_a_program_keeps_a_cpu_busy_while_the_block_lasts() -> None:
+    psutil = pytest.importorskip("psutil")
+    for wanted in (False, True):
+        with busy_program(wanted):
+            found = psutil.Process().children()
+            assert len(found) == wanted
+    assert not any(child.is_running() for child in found)
 
 
 def test_the_goals_of_the_starter_are_for_float32() -> None:
@@ -140,7 +166,7 @@ def test_lines_of_the_table() -> None:
 def test_the_report_has_a_table_for_each_prompt_and_the_goals_of_its_model(tiny_folder: Path) -> None:
     checkpoint = Checkpoint.open(tiny_folder / "tiny")
     ours = [measured("int8", prompt, n) for prompt in (16, 700) for n in (1, 5)]
-    outcome = Outcome(ours, [row("gguf_Q8_0", 16, 1, load_seconds=None)], 2, 40e9, 0.071)
+    outcome = Outcome(ours, [row("gguf_Q8_0", 16, 1, load_seconds=None)], 2, 40e9, 0.071, busy=False)
     lines = list(report(outcome, checkpoint))
     tables = "\n".join(lines).split("\n\n")
     assert "which reads memory at 40.0 GB/s" in tables[0]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gptdesk.__main__ import main
 from gptdesk.bench import Case, Measured, Row, find_folder, fitting, median, prepared, run, share_of_limit, step_bytes
-from gptdesk.bench.__main__ import plain_tokenizer, step_times, timed_run
+from gptdesk.bench.__main__ import PlainTokenizer, step_times, timed_run
 from models.checkpoint import Checkpoint
 from models.gpt import GPTConfig
 from models.library import ModelLibrary
@@ -29,7 +29,7 @@ KEYS = [
     *("load_seconds", "peak_mb", "file_mb", "kernel"),
 ]
 ROW = Row("int8", 16, 16, 5, 0.25, 100.0, 0.5, 300.0, 124.0, "some kernel")
-MEASURED = Measured(ROW, 200.0, 0.009, 0.001, 90.0, 2e6, 0.01)
+MEASURED = Measured(ROW, 200.0, 0.009, 0.001, 90.0, 2e6, 4_000_000, 0.01)
 GREEDY = Chain(samplers=(build("greedy"),))
 
 
@@ -77,12 +77,14 @@ def test_sampler_share_is_of_the_whole_step() -> None:
 
 
 def test_median_takes_every_figure_on_its_own() -> None:
-    faster = Measured(replace(ROW, tokens_per_second=130.0, peak_mb=310.0), 190.0, 0.008, 0.002, 95.0, 2e6, 0.02)
+    faster = Measured(
+        replace(ROW, tokens_per_second=130.0, peak_mb=310.0), 190.0, 0.008, 0.002, 95.0, 2e6, 4_000_000, 0.02
+    )
     slower = Measured(
-        replace(ROW, tokens_per_second=70.0, seconds_to_first_token=0.125), 210.0, 0.1, 0.003, 1.0, 2e6, 0
+        replace(ROW, tokens_per_second=70.0, seconds_to_first_token=0.125), 210.0, 0.1, 0.003, 1.0, 2e6, 4_000_000, 0
     )
     middle = median([slower, faster, MEASURED])
-    assert middle == Measured(replace(ROW, tokens_per_second=100.0), 200.0, 0.009, 0.002, 90.0, 2e6, 0.01)
+    assert middle == Measured(replace(ROW, tokens_per_second=100.0), 200.0, 0.009, 0.002, 90.0, 2e6, 4_000_000, 0.01)
     assert (middle.row.prompt, type(middle.row.prompt)) == (16, int)
     without = replace(MEASURED, row=replace(ROW, load_seconds=None, kernel=None))
     assert median([without, without]).row == without.row
@@ -111,7 +113,7 @@ def test_every_timed_prompt_is_read_from_its_beginning(tiny: LoadedModel, tmp_pa
         seen.append(tokens)
         return compute()  # type: ignore[operator]
 
-    model = replace(observed(tiny, watch), tokenizer=plain_tokenizer(tiny.config.vocab_size))
+    model = replace(observed(tiny, watch), tokenizer=PlainTokenizer(tiny.config.vocab_size))
     for seed in (1, 1, 2):  # the second time, a prefix cache would know the prompt
         seen.clear()
         first, rest = timed_run(model, case(tmp_path, tmp_path), GREEDY, seed=seed)
@@ -127,7 +129,7 @@ def test_prompts_differ_between_seeds(tiny: LoadedModel, tmp_path: Path) -> None
         prompts.append(tokens[0].tolist())
         return compute()  # type: ignore[operator]
 
-    model = replace(observed(tiny, watch), tokenizer=plain_tokenizer(tiny.config.vocab_size))
+    model = replace(observed(tiny, watch), tokenizer=PlainTokenizer(tiny.config.vocab_size))
     for seed in (1, 2):
         timed_run(model, case(tmp_path, tmp_path, n=1, new=1), GREEDY, seed=seed)
     first, second = (prompt for prompt in prompts if len(prompt) == 16)
@@ -135,7 +137,7 @@ def test_prompts_differ_between_seeds(tiny: LoadedModel, tmp_path: Path) -> None
 
 
 def test_no_token_ends_a_timed_text_early(tiny: LoadedModel) -> None:
-    plain = plain_tokenizer(tiny.config.vocab_size)
+    plain = PlainTokenizer(tiny.config.vocab_size)
     assert plain.end_of_text is None
     ids = list(range(tiny.config.vocab_size))
     assert plain.encode(plain.decode(ids)) == ids

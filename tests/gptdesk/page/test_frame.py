@@ -13,7 +13,10 @@ from gptdesk.training.run_directory import RunStatus
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
 PHONE = {"width": 390, "height": 844}
-RULES = """() => axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations
+# what is still fading in has too little contrast for a moment
+RULES = """() => Promise.allSettled(document.getAnimations()
+    .filter(one => one.effect.getComputedTiming().endTime < Infinity).map(one => one.finished))
+  .then(() => axe.run(document, {resultTypes: ["violations"]})).then(({violations}) => violations
   .filter(one => ["moderate", "serious", "critical"].includes(one.impact))
   .flatMap(one => one.nodes.map(node => `${one.id}: ${node.target} ${node.any[0]?.message ?? ""}`)))"""
 
