@@ -23,7 +23,7 @@ VISITOR: dict[str, tuple[str, ...]] = {
         "tabs.generate.tab:GenerateTab._on_example",
         "tabs.generate.tab:GenerateTab._on_undo",
         "tabs.generate.tab:GenerateTab._on_model",
-        "tabs.generate.tab:GenerateTab._on_sampler",
+        "tabs.generate.tab:GenerateTab._on_option",
         "tabs.generate.settings_panel:SettingsPanel._on_new_seed",
         "tabs.generate.settings_panel:SettingsPanel._on_seed",
         "tabs.generate.tab:GenerateTab._on_prompt",

@@ -420,6 +420,13 @@ def test_a_moved_sampler_keeps_the_seed_for_one_text_and_marks_the_preset(
     sync_api.expect(note).not_to_contain_text(kept)
     run(page)
     assert seed.input_value() != drawn
+    drawn = seed.input_value()
+    unfold(page, "more")
+    page.locator("#banned-phrases textarea").press_sequentially("dragon")
+    sync_api.expect(note).to_contain_text(kept)
+    run(page)
+    assert seed.input_value() == drawn
+    sync_api.expect(new_seed).to_be_checked()
     choose(page, "preset", "Careful")
     sync_api.expect(new_seed).not_to_be_checked()
     seed.fill("7")

@@ -76,17 +76,19 @@ class SideBySideView:
             try:
                 for events in in_batches(watch(self._desk.manager, sides, stop=place.stop), stop=place.stop):
                     updates: Updates = {} if events else {self._actions.line: gr.skip()}
+                    changed: set[int] = set()
+                    last: Divergences | None = None
                     for event in events:
                         if isinstance(event, SideEvent):
                             results[event.side].add(event.event)
-                            written = _written(sides, results)
-                            updates[self.panes[event.side]] = written.panes[event.side].html
+                            changed.add(event.side)
                         elif isinstance(event, Stage):
                             updates[self._actions.line] = progress_line(event)
                         else:
-                            written = _written(sides, results, event)
-                            updates |= self._ended(sides, results, written)
-                    yield updates
+                            last = event
+                    written = _written(sides, results, last) if changed or last else written
+                    updates |= {self.panes[i]: written.panes[i].html for i in changed}
+                    yield updates | (self._ended(sides, results, written) if last else {})
                     if time.monotonic() > saved + SAVE_EVERY:
                         self._save(written)
                         saved = time.monotonic()

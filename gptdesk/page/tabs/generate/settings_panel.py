@@ -92,6 +92,11 @@ class SettingsPanel:
             )
 
     @property
+    def constraints(self) -> list[Component]:
+        """What limits a text beside the samplers."""
+        return [self.stop_strings, self.banned_phrases, self.word_bias, self.choices]
+
+    @property
     def remembered(self) -> dict[str, Component]:
         """Widgets whose values are saved, by name."""
         return {

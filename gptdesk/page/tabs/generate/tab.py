@@ -122,10 +122,10 @@ class GenerateTab:
         gr.on([component.change for component in counted], self._on_prompt, counted, self.count, **latest)
         name = settings.model.name
         name.change(self._on_model, name, [settings.max_new_tokens, *self.of_stories], **latest)
-        samplers = [option.input for option in settings.panel.components]  # type: ignore[attr-defined]  # made by Gradio
-        moved = [*samplers, *settings.presets.applied]
+        options = [*settings.panel.components, *settings.constraints]
+        moved = [option.input for option in options] + settings.presets.applied  # type: ignore[attr-defined]  # by Gradio
         asked = {settings.seed, settings.new_seed, *texts.inputs}
-        gr.on(moved, self._on_sampler, asked, settings.seed_outputs, **latest)
+        gr.on(moved, self._on_option, asked, settings.seed_outputs, **latest)
         self.tokens.wire(settings, inputs)
         self.tree.wire(self, inputs, outputs)
         self.kept.wire()
@@ -262,8 +262,8 @@ class GenerateTab:
         new_tokens = self.settings.max_new_tokens
         return {new_tokens: gr.update(maximum=most), **shown_for(name, self.of_stories, self.desk.library)}
 
-    def _on_sampler(self, values: Values) -> Updates:
-        """Keep the seed once a sampler moves after a text, so that the next text differs by the sampler alone."""
+    def _on_option(self, values: Values) -> Updates:
+        """Keep the seed once an option is changed after a text, so that the next text differs by the option alone."""
         return self.settings.keep_seed(values) if any(self.texts.texts(values)) else {}
 
     def _on_prompt(self, prompt: str | None, name: str | None, wanted: object, parse_special: object) -> str:
