@@ -93,7 +93,7 @@ class SettingsPanel:
 
     @property
     def constraints(self) -> list[Component]:
-        """What limits a text beside the samplers."""
+        """Widgets that limit a text beside the samplers."""
         return [self.stop_strings, self.banned_phrases, self.word_bias, self.choices]
 
     @property
