@@ -112,7 +112,6 @@ OWNER: dict[str, tuple[str, ...]] = {
         "tabs.train:build.load",
         "tabs.train:build.fill_again",
         "tabs.train:build.open_run",
-        "tabs.train.text_source:TextSourcePanel._on_source",
         "tabs.train.base_model:BaseModelChoice.list_again",
         "tabs.train.run_name:RunNameBox._on_leave",
         "tabs.train.form:FormView._on_base_model",

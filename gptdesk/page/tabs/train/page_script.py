@@ -21,8 +21,8 @@ SCRIPT = """<script>
     });
   };
   const isText = event => event.target.matches?.("#train-text textarea");
-  addEventListener("paste", event => {
-    const text = isText(event) ? event.clipboardData?.getData("text/plain") : null;
+  addEventListener("beforeinput", event => {  // pasted or dropped
+    const text = isText(event) ? event.data : null;
     if (!text || text.length <= most) return;
     event.preventDefault();
     event.stopImmediatePropagation();

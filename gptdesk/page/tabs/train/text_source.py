@@ -1,5 +1,6 @@
 """Text of a new run on the form: pasted, uploaded, by path or from the library."""
 
+import json
 import os
 import re
 import threading
@@ -22,6 +23,8 @@ from gptdesk.training.text_input import TextInput
 
 PASTED, FILES, PLACE, LIBRARY = "Paste a text", "Choose files", "A folder on this computer", "From the library"
 SOURCES = (PASTED, FILES, PLACE, LIBRARY)
+# in the browser: answers that overtake each other would switch to and fro without end
+SHOWN = f"source => {json.dumps(SOURCES)}.map(one => ({{__type__: 'update', visible: one === source}}))"
 LONGEST_PASTED = 200_000  # characters in the text box; the page's script hands over a longer text as a file
 FEW = 200  # characters among which they are
 MOST_NAMED = 5  # lost files that are named
@@ -86,7 +89,7 @@ class TextSourcePanel:
     def wire(self) -> None:
         """Connect the choice of the source, and the library."""
         self.library.wire()
-        self.source.change(self._on_source, self.source, self._by_source, **QUIETLY)
+        self.source.change(None, self.source, self._by_source, js=SHOWN, **QUIETLY)
         self.files.upload(None, None, self.lost, js="() => ''", **QUIETLY)
 
     def restore(self, kept: dict[str, object]) -> Updates:
@@ -181,9 +184,6 @@ class TextSourcePanel:
         if not path:
             raise ValueError("no folder is named; type its path, or paste a text")
         return Path(os.path.expanduser(path))
-
-    def _on_source(self, source: object) -> list[object]:
-        return [gr.update(visible=source == one) for one in SOURCES]
 
 
 def first_words(text: str) -> str:
