@@ -4,8 +4,8 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from gptdesk.training.run_directory import RunDirectory
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
-TEXT = "\n".join(stories(5, 40))
+TEXT = "\n".join(stories(5, 24))
 LONG = 90_000  # milliseconds that a process may take to begin on a busy machine
 
 
@@ -74,6 +74,35 @@ def wait_for_sample(page: "sync_api.Page") -> None:
     page.locator("#run-samples .pane").first.wait_for(timeout=LONG)
 
 
+@contextmanager
+def held_answer(page: "sync_api.Page", words: str) -> Iterator[None]:
+    """Let the server answer a tick with these words, and keep the answer back until the end of the block."""
+    held: list[tuple[sync_api.Route, sync_api.APIResponse]] = []
+
+    def hold_one(route: "sync_api.Route") -> None:
+        answer = route.fetch(max_retries=3)  # the server closes connections that were idle
+        if not held and words in answer.text().replace("*", ""):
+            held.append((route, answer))
+        else:
+            route.fulfill(response=answer)
+
+    page.route("**/run/predict*", hold_one)
+    for _ in range(LONG // 100):
+        if not held:
+            page.wait_for_timeout(100)
+    yield
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    page.unroute("**/run/predict*")
+
+
+def wait_for_state(page: "sync_api.Page", run: Path, state: str) -> None:
+    for _ in range(LONG // 100):
+        if RunDirectory(run).status().state != state:
+            page.wait_for_timeout(100)
+    assert RunDirectory(run).status().state == state
+
+
 def test_start_watch_pause_reload_kill_resume_stop_and_use(
     page: "sync_api.Page", desk: RunningDesk, home: Path
 ) -> None:
@@ -87,8 +116,13 @@ def test_start_watch_pause_reload_kill_resume_stop_and_use(
         "first => +document.querySelector('#run-tiles b').innerText.replace(/,/g, '') > first", arg=first, timeout=LONG
     )
 
-    page.locator("#run-pause").click()
-    says(page, "tale is paused")
+    with held_answer(page, "tale trains"):
+        page.locator("#run-pause").click()
+        wait_for_state(page, home / "runs" / "tale", "paused")
+        page.locator("#run-logarithmic input").first.check()  # draws the run as it is now
+        says(page, "tale is paused")
+    page.wait_for_timeout(500)
+    says(page, "tale is paused")  # an answer that arrives late does not stay on the page
     paused = step(page)
 
     open_page(page, desk)  # a page that knows nothing shows the same run
@@ -140,9 +174,18 @@ def test_while_one_trains_another_waits_and_its_newest_save_can_be_talked_to(pag
     sync_api.expect(page.locator("#figures")).to_contain_text("tokens/s", timeout=LONG)
 
 
-def test_runs_end_and_are_compared(page: "sync_api.Page", home: Path) -> None:
-    start(page, name="short", steps=60)
-    says(page, "saved as short")
+def test_runs_on_a_classic_that_was_fetched_end_and_are_compared(page: "sync_api.Page", home: Path) -> None:
+    (home / "texts").mkdir(exist_ok=True)
+    (home / "texts" / "alice.txt").write_text(TEXT, encoding="utf-8")
+    page.get_by_label("From the library").check()
+    choose(page, "train-library", "Lewis Carroll: Alice's Adventures in Wonderland")
+    sync_api.expect(page.locator("#train-library-note")).to_contain_text("On this computer")
+    page.locator("#train-fetch").click()
+    sync_api.expect(page.locator("#train-fetch-line")).to_contain_text("It is on this computer now")
+    start(page, name="", text="", steps=60)
+    says(page, "saved as alice")
+    plan = json.loads((home / "runs" / "alice" / "plan.json").read_text())
+    assert plan["data"] == [str(home / "texts" / "alice.txt")]
     page.get_by_role("tab", name="New run").click()
     page.locator("#train-name input").fill("shorter")
     put(page, "train-steps", 55)
@@ -156,17 +199,17 @@ def test_runs_end_and_are_compared(page: "sync_api.Page", home: Path) -> None:
     table = page.locator("#runs-table")
     sync_api.expect(table).to_contain_text("60 of 60")
     sync_api.expect(table).to_contain_text("55 of 55")
-    for name in ("short", "shorter"):
+    for name in ("alice", "shorter"):
         page.locator("#runs-chosen").get_by_label(name, exact=True).check()
     sync_api.expect(page.locator("#runs-curves figcaption")).to_contain_text("shorter")
     told = page.locator("#runs-differences")
     sync_api.expect(told).to_contain_text("Learning rate")
     sync_api.expect(told).to_contain_text("0.001")
     sync_api.expect(told).not_to_contain_text("Batch size")
-    page.locator("#runs-chosen").get_by_label("short", exact=True).uncheck()
-    page.locator("#runs-table").get_by_role("button", name="short", exact=True).click()
-    sync_api.expect(page.locator("#run input")).to_have_value("short")
-    sync_api.expect(page.locator("#run-state")).to_contain_text(re.compile("saved as short(?!er)"), timeout=LONG)
+    page.locator("#runs-chosen").get_by_label("alice", exact=True).uncheck()
+    page.locator("#runs-table").get_by_role("button", name="alice", exact=True).click()
+    sync_api.expect(page.locator("#run input")).to_have_value("alice")
+    says(page, "saved as alice")
     open_tab(page, "All runs")
     page.locator("#runs-delete").click()
     sync_api.expect(page.locator("#runs-really")).to_contain_text("Delete shorter with all checkpoints")
@@ -181,7 +224,9 @@ def test_runs_end_and_are_compared(page: "sync_api.Page", home: Path) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_preview_tells_what_the_run_will_take_and_makes_none(page: "sync_api.Page", home: Path) -> None:
+def test_a_preview_tells_what_the_run_will_take_and_bad_texts_are_refused_before_a_run_exists(
+    page: "sync_api.Page", home: Path, tmp_path: Path
+) -> None:
     page.locator("#train-time").get_by_label("30 minutes").check()
     sync_api.expect(page.locator("#train-size input")).to_have_value(re.compile("^small"))
     sync_api.expect(page.locator("#train-max-minutes input")).to_have_value("30")
@@ -204,6 +249,34 @@ def test_a_preview_tells_what_the_run_will_take_and_makes_none(page: "sync_api.P
     page.locator("#train-preview").click()
     sync_api.expect(outdated).to_have_count(0)
     sync_api.expect(facts).to_contain_text("Tokens", timeout=LONG)
+
+    page.locator("#train-text textarea").fill("Hello.")
+    page.locator("#train-start").click()
+    line = page.locator("#train-line")
+    sync_api.expect(line).to_contain_text("give more text", timeout=LONG)
+    sync_api.expect(page.locator("#train-outdated")).to_be_visible()  # the figures are those of another text
+    page.locator("#train-use-starter").click()  # the suggestion for a short text, in one click
+    sync_api.expect(page.locator("#train-from input")).to_have_value("starter")
+    sync_api.expect(page.locator("#train-hint")).to_be_hidden()
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7\n\x00\x01\x02\xff" * 300)
+    page.get_by_label("Choose files").check()
+    page.locator("#train-files input[type=file]").set_input_files([tmp_path / "letter.pdf"])
+    sync_api.expect(page.locator("#train-files")).to_contain_text("letter")
+    page.locator("#train-start").click()
+    sync_api.expect(line).to_contain_text("⚠ letter.pdf", timeout=LONG)
+    assert not (home / "runs" / "seen").exists()
+    page.locator("#train-preview").click()
+    sync_api.expect(line).to_contain_text("⚠ letter.pdf", timeout=LONG)
+    sync_api.expect(facts).to_be_empty()
+    page.get_by_label("Paste a text").check()
+    box, long = page.locator("#train-text textarea"), TEXT * (LONGEST_PASTED // len(TEXT) + 1)
+    box.fill(long)
+    pasted = page.locator("#train-files").get_by_text("pasted", exact=True)
+    sync_api.expect(pasted).to_have_count(1)  # beside the PDF
+    sync_api.expect(page.locator("#train-source").get_by_label("Choose files")).to_be_checked()
+    page.get_by_label("Paste a text").check()
+    box.evaluate("(box, text) => { box.value = text; box.dispatchEvent(new Event('input', {bubbles: true})); }", long)
+    sync_api.expect(pasted).to_have_count(2)  # a text that grew, too
 
 
 def test_bad_input_is_told_in_a_sentence(page: "sync_api.Page", home: Path) -> None:
@@ -229,14 +302,20 @@ def test_bad_input_is_told_in_a_sentence(page: "sync_api.Page", home: Path) -> N
     assert not (home / "runs" / "bad").exists()
 
 
-def test_a_changed_text_is_asked_about(page: "sync_api.Page", home: Path) -> None:
-    start(page, name="changing")
+def test_files_are_copied_and_a_changed_text_is_asked_about(page: "sync_api.Page", home: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(TEXT[:5000], encoding="utf-8")
+    (tmp_path / "two.txt").write_text(TEXT[5000:], encoding="utf-16")
+    page.get_by_label("Choose files").check()
+    page.locator("#train-files input[type=file]").set_input_files([tmp_path / "one.txt", tmp_path / "two.txt"])
+    sync_api.expect(page.locator("#train-files")).to_contain_text("two")
+    start(page, name="changing", text="")
     says(page, "changing trains")
     sync_api.expect(page.locator("#run-stop")).to_be_focused()
     page.keyboard.press("Escape")
     says(page, "saved as changing")
-    text = next((home / "pasted" / "changing").iterdir())
-    text.write_text(TEXT + "One more line.\n", encoding="utf-8")
+    texts = sorted((home / "pasted" / "changing").iterdir())
+    assert [path.name for path in texts] == ["001 one.txt", "002 two.txt"]
+    texts[0].write_text(TEXT + "One more line.\n", encoding="utf-8")
     page.locator("#run-resume").click()
     says(page, "has changed since it began")
     page.locator("#run-accept").click()
@@ -245,48 +324,6 @@ def test_a_changed_text_is_asked_about(page: "sync_api.Page", home: Path) -> Non
     assert process is not None
     os.kill(process.pid, signal.SIGTERM)
     says(page, "changing was stopped")
-
-
-def test_an_answer_that_arrives_late_does_not_stay_on_the_page(page: "sync_api.Page", home: Path) -> None:
-    held: list[tuple[sync_api.Route, sync_api.APIResponse]] = []
-
-    def hold_one(route: "sync_api.Route") -> None:
-        """Let the server answer a tick that brings the state "training", and keep the answer back."""
-        answer = route.fetch(max_retries=3)  # the server closes connections that were idle
-        if not held and "late trains" in answer.text().replace("*", ""):
-            held.append((route, answer))
-        else:
-            route.fulfill(response=answer)
-
-    start(page, name="late")
-    says(page, "late trains")
-    page.route("**/run/predict*", hold_one)
-    deadline = time.monotonic() + LONG / 1000
-    while not held and time.monotonic() < deadline:
-        page.wait_for_timeout(100)
-    route, answer = held[0]
-    page.locator("#run-pause").click()
-    while RunDirectory(home / "runs" / "late").status().state != "paused" and time.monotonic() < deadline:
-        page.wait_for_timeout(100)
-    page.locator("#run-logarithmic input").first.check()  # draws the run as it is now
-    says(page, "late is paused")
-    route.fulfill(response=answer)
-    page.wait_for_timeout(500)
-    says(page, "late is paused")
-
-
-def test_files_are_copied_so_that_the_run_can_go_on(page: "sync_api.Page", home: Path, tmp_path: Path) -> None:
-    (tmp_path / "one.txt").write_text(TEXT[:5000], encoding="utf-8")
-    (tmp_path / "two.txt").write_text(TEXT[5000:], encoding="utf-16")
-    fill(page, name="files")
-    page.get_by_label("Choose files").check()
-    page.locator("#train-files input[type=file]").set_input_files([tmp_path / "one.txt", tmp_path / "two.txt"])
-    sync_api.expect(page.locator("#train-files")).to_contain_text("two")
-    put(page, "train-steps", 20)
-    page.locator("#train-start").click()
-    says(page, "saved as files")
-    kept = sorted(path.name for path in (home / "pasted" / "files").iterdir())
-    assert kept == ["001 one.txt", "002 two.txt"]
 
 
 def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: RunningDesk, tmp_path: Path) -> None:
@@ -315,48 +352,3 @@ def test_choosing_and_typing_are_remembered(page: "sync_api.Page", desk: Running
     sync_api.expect(page.locator("#train-files")).to_contain_text("letters")
     page.get_by_label("Paste a text").check()
     sync_api.expect(page.locator("#train-text textarea")).to_have_value(TEXT)
-
-
-def test_a_text_that_is_no_text_is_refused_before_a_run_exists(
-    page: "sync_api.Page", home: Path, tmp_path: Path
-) -> None:
-    fill(page, name="refused")
-    page.locator("#train-preview").click()
-    sync_api.expect(page.locator("#train-facts")).to_contain_text("Tokens", timeout=LONG)
-    page.locator("#train-text textarea").fill("Hello.")
-    page.locator("#train-start").click()
-    line = page.locator("#train-line")
-    sync_api.expect(line).to_contain_text("give more text", timeout=LONG)
-    sync_api.expect(page.locator("#train-outdated")).to_be_visible()  # the figures are those of another text
-    page.locator("#train-use-starter").click()  # the suggestion for a short text, in one click
-    sync_api.expect(page.locator("#train-from input")).to_have_value("starter")
-    sync_api.expect(page.locator("#train-hint")).to_be_hidden()
-    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7\n\x00\x01\x02\xff" * 300)
-    page.get_by_label("Choose files").check()
-    page.locator("#train-files input[type=file]").set_input_files([tmp_path / "letter.pdf"])
-    sync_api.expect(page.locator("#train-files")).to_contain_text("letter")
-    page.locator("#train-start").click()
-    sync_api.expect(line).to_contain_text("⚠ letter.pdf", timeout=LONG)
-    assert not (home / "runs" / "refused").exists()
-    page.locator("#train-preview").click()
-    sync_api.expect(line).to_contain_text("⚠ letter.pdf", timeout=LONG)
-    sync_api.expect(page.locator("#train-facts")).to_be_empty()
-    page.get_by_label("Paste a text").check()
-    page.locator("#train-text textarea").fill(TEXT * (LONGEST_PASTED // len(TEXT) + 1))
-    sync_api.expect(page.locator("#train-files")).to_contain_text("pasted")  # beside the PDF
-    sync_api.expect(page.locator("#train-source").get_by_label("Choose files")).to_be_checked()
-
-
-def test_a_classic_that_was_fetched_is_trained_on(page: "sync_api.Page", home: Path) -> None:
-    (home / "texts").mkdir(exist_ok=True)
-    (home / "texts" / "alice.txt").write_text(TEXT, encoding="utf-8")
-    page.get_by_label("From the library").check()
-    choose(page, "train-library", "Lewis Carroll: Alice's Adventures in Wonderland")
-    sync_api.expect(page.locator("#train-library-note")).to_contain_text("On this computer")
-    page.locator("#train-fetch").click()
-    sync_api.expect(page.locator("#train-fetch-line")).to_contain_text("It is on this computer now")
-    fill(page, name="", text="", steps=20)
-    page.locator("#train-start").click()
-    says(page, "saved as alice")
-    plan = json.loads((home / "runs" / "alice" / "plan.json").read_text())
-    assert plan["data"] == [str(home / "texts" / "alice.txt")]
