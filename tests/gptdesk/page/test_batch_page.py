@@ -6,12 +6,11 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli_checks import Capture, answer
 from page_checks import NEEDS_BROWSER, RunningDesk, choose, open_page, unfold, watched_page
 
 from gptdesk.batch.grid import Axis
@@ -100,8 +99,18 @@ def test_constraints_of_the_form_hold_for_every_row(page: "sync_api.Page") -> No
         assert re.search(r"\bno\b", text)
         assert "yes" not in text
 
+    # the open tab sends nothing by itself: events that answer each other would take the whole core of the browser
+    sync_api.expect(page.locator("#batch-presets")).to_be_visible()
+    page.wait_for_timeout(1_500)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.wait_for_timeout(2_000)
+    assert len(sent) < 4, sent
 
-def test_the_grid_of_the_page_is_that_of_the_command_line(page: "sync_api.Page", desk: RunningDesk, home: Path) -> None:
+
+def test_the_grid_of_the_page_is_that_of_the_command_line(
+    page: "sync_api.Page", desk: RunningDesk, home: Path, capsys: Capture
+) -> None:
     page.get_by_role("tab", name="Sampler grid").click()
     page.locator("#grid-prompt textarea").fill(IMAGE)
     choose(page, "grid-model", "tiny")
@@ -116,9 +125,8 @@ def test_the_grid_of_the_page_is_that_of_the_command_line(page: "sync_api.Page",
     with page.expect_download() as download:
         page.locator("#grid-save-json").click()
     saved = json.loads(download.value.path().read_text("utf-8"))
-    options = "--down temperature=0.2,0.4,1.3 --across top_k=1,5,50 --seed 1 --max-new-tokens 40 --model tiny --json"
-    command = [sys.executable, "-m", "gptdesk", "grid", "--home", str(home), "--prompt", IMAGE, *options.split()]
-    assert saved == json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    options = "--down temperature=0.2,0.4,1.3 --across top_k=1,5,50 --seed 1 --max-new-tokens 40 --model tiny"
+    assert saved == answer(capsys, "grid", "--home", str(home), "--prompt", IMAGE, *options.split())
     sync_api.expect(page.locator("#grid-sentence")).to_have_text(saved["sentence"])
     # with top_k 1, the temperature changes nothing
     first = page.locator("#grid-table td").first
@@ -156,14 +164,3 @@ def test_equal_neighbours_are_merged_and_the_first_difference_is_marked() -> Non
     assert "a fox &lt;b&gt;" in table
     assert '<span class="shared">a </span><mark>fog</mark>' in table
     assert '<span class="shared">a</span><mark>(ends here)</mark>' in table
-
-
-def test_an_open_tab_sends_nothing_by_itself(page: "sync_api.Page") -> None:
-    """Events that answer each other would take the whole core of the browser."""
-    page.get_by_role("tab", name="Batch").click()
-    sync_api.expect(page.locator("#batch-presets")).to_be_visible()
-    page.wait_for_timeout(1_500)
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url))
-    page.wait_for_timeout(2_000)
-    assert len(sent) < 4, sent
