@@ -48,6 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a home with a slow character model, and the starter with one damaged layer."""
     home = tmp_path_factory.mktemp("home")
     save_random(home / "models" / "slow", n_embd=768)
+    save_random(home / "models" / "short-lived", n_embd=32, n_layer=1)
     save_random(home / "models" / "letters", n_embd=32, n_layer=1, held_out="the cat sat on the mat. " * 20)
     starter = Checkpoint.open(CHECKPOINT)
     model = starter.load_model()
@@ -101,6 +102,12 @@ def pane(page: "sync_api.Page", name: str) -> str:
 
 
 def test_both_sides_write_and_the_first_difference_is_marked(page: "sync_api.Page") -> None:
+    choose(page, "compare-b-precision", "float32")
+    run(page, "watch", "Ended")
+    assert page.locator("#watch-2 mark").count() == 0
+    sync_api.expect(page.locator("#watch-parting")).to_contain_text("word for word")
+    assert page.locator("#watch-1 h4").inner_text() != page.locator("#watch-2 h4").inner_text()
+
     choose_side(page, "b", "damaged")
     page.locator("#compare-prompt textarea").fill("Once upon a time")
     said = run(page, "watch", "Ended")
@@ -118,19 +125,25 @@ def test_both_sides_write_and_the_first_difference_is_marked(page: "sync_api.Pag
     run(page, "watch", "Ended")
     assert (pane(page, "watch-1"), pane(page, "watch-2")) == (left, right)  # the seed stands in the form
 
-
-def test_a_model_beside_itself_writes_the_same(page: "sync_api.Page") -> None:
-    choose(page, "compare-b-precision", "float32")
+    set_tokens(page, 1)  # Hebrew is shown from the right
+    page.locator("#compare-prompt textarea").fill("שלום\nOnce")
     run(page, "watch", "Ended")
-    assert page.locator("#watch-2 mark").count() == 0
-    sync_api.expect(page.locator("#watch-parting")).to_contain_text("word for word")
-    assert page.locator("#watch-1 h4").inner_text() != page.locator("#watch-2 h4").inner_text()
+    gaps = page.locator("#watch-1 .given").evaluate("""given => {
+      const whole = given.parentElement.getBoundingClientRect(), node = given.firstChild;
+      const range = document.createRange();
+      range.setStart(node, 0), range.setEnd(node, 4);
+      const text = range.getBoundingClientRect();
+      return [text.left - whole.left, whole.right - text.right];
+    }""")
+    assert gaps[0] > 100 > gaps[1]
 
 
 def test_three_sides_with_samplers_of_their_own(page: "sync_api.Page") -> None:
     page.locator("#compare-third input").check()
     choose(page, "compare-c-model", "starter")
     page.locator("#compare-parameters button").first.click()
+    most = page.locator("#compare-max-new-tokens input[type=number]")
+    sync_api.expect(most).to_have_attribute("max", "256")  # new tokens follow the shorter context
     page.locator("#compare-linked input").uncheck()
     for letter in "abc":
         sync_api.expect(page.locator(f"#compare-{letter}-temperature")).to_be_visible()
@@ -208,12 +221,6 @@ def test_a_comparison_survives_the_disk() -> None:
         assert read_written({"panes": [PANE | {"mark": mark}], "sentences": []}) == Written(
             (WrittenPane("A", "", "abc"),)
         )
-
-
-def test_new_tokens_follow_the_shorter_context(page: "sync_api.Page") -> None:
-    page.locator("#compare-parameters button").first.click()
-    number = page.locator("#compare-max-new-tokens input[type=number]")
-    sync_api.expect(number).to_have_attribute("max", "256")
 
 
 def test_a_measurement_tells_all_and_saves_it(page: "sync_api.Page", tmp_path: Path) -> None:
@@ -302,7 +309,7 @@ def test_stop_ends_what_runs_and_keeps_what_is_there(page: "sync_api.Page") -> N
 
 
 def test_a_reload_during_a_measurement_leaves_the_desk_usable(browser: "sync_api.Browser", desk: RunningDesk) -> None:
-    page = browser.new_page()  # unwatched: Gradio complains of the connection that the reload cuts
+    (page,) = browser.contexts[0].pages  # unwatched: Gradio complains of the connection that the reload cuts
     open_page(page, desk)
     compare(page)
     choose(page, "compare-a-model", "slow")
@@ -319,7 +326,6 @@ def test_a_reload_during_a_measurement_leaves_the_desk_usable(browser: "sync_api
     choose(page, "compare-b-model", "starter")
     set_tokens(page, 20)
     run(page, "watch", "Ended")  # when the desk has noticed that nobody waits for the measurement any more
-    page.close()
 
 
 def test_five_blind_rounds_are_counted(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:
@@ -373,7 +379,7 @@ def test_a_list_of_prompts_is_compared_and_saved(page: "sync_api.Page", tmp_path
     assert "2 of 2 prompts" in run(page, "compare-all", "Done")
 
 
-def test_mistakes_are_one_sentence(page: "sync_api.Page", home: Path, tmp_path: Path, desk: RunningDesk) -> None:
+def test_mistakes_are_one_sentence(page: "sync_api.Page", home: Path, tmp_path: Path) -> None:
     compare(page, "Prompt list")
     assert "write one in each line" in run(page, "compare-all", "⚠")
     compare(page, "Measure")
@@ -386,11 +392,6 @@ def test_mistakes_are_one_sentence(page: "sync_api.Page", home: Path, tmp_path: 
     page.locator("#judge-text-file input[type=file]").set_input_files(binary)
     sync_api.expect(page.locator("#judge-text-file")).to_contain_text("picture")
     assert "is not a text file" in run(page, "measure", "⚠")
-
-
-def test_a_model_deleted_meanwhile_is_named(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:
-    save_random(home / "models" / "short-lived", n_embd=32, n_layer=1)
-    open_page(page, desk)
     compare(page)
     choose(page, "compare-b-model", "short-lived")
     shutil.rmtree(home / "models" / "short-lived")
@@ -400,7 +401,9 @@ def test_a_model_deleted_meanwhile_is_named(page: "sync_api.Page", home: Path, d
     run(page, "watch", "Ended")
 
 
-def test_models_with_other_tokenizers_are_compared_by_characters(page: "sync_api.Page") -> None:
+def test_other_tokenizers_are_compared_by_characters_and_what_one_side_cannot_read_is_named(
+    page: "sync_api.Page",
+) -> None:
     choose(page, "compare-b-model", "slow")
     set_tokens(page, 10)
     compare(page, "Measure")
@@ -415,12 +418,7 @@ def test_models_with_other_tokenizers_are_compared_by_characters(page: "sync_api
     assert "KL divergence, mean" not in rows
     sync_api.expect(page.locator("#strip")).to_be_hidden()
 
-
-def test_what_one_side_cannot_read_is_named_and_the_text_of_the_other_is_offered(page: "sync_api.Page") -> None:
     choose(page, "compare-b-model", "letters")  # which cannot read the starter's stories
-    set_tokens(page, 10)
-    compare(page, "Measure")
-    put(page, "repeats", 1)
     page.locator("#judge-text textarea").fill("Is it 7, or is it 8?")
     said = run(page, "measure", "⚠")
     assert "the text given cannot be read by letters: the model knows" in said
@@ -452,20 +450,6 @@ def test_rounds_are_numbered_equal_texts_not_voted_on_and_votes_reset(page: "syn
     sync_api.expect(page.locator("#tally")).to_contain_text("Deleted 2 votes on starter against letters.")
     assert json.loads((home / "votes.json").read_text()) == {}
     run(page, "blind", "Round 1: which one is better?")
-
-
-def test_hebrew_is_shown_from_the_right(page: "sync_api.Page") -> None:
-    set_tokens(page, 1)
-    page.locator("#compare-prompt textarea").fill("שלום\nOnce")
-    run(page, "watch", "Ended")
-    gaps = page.locator("#watch-1 .given").evaluate("""given => {
-      const whole = given.parentElement.getBoundingClientRect(), node = given.firstChild;
-      const range = document.createRange();
-      range.setStart(node, 0), range.setEnd(node, 4);
-      const text = range.getBoundingClientRect();
-      return [text.left - whole.left, whole.right - text.right];
-    }""")
-    assert gaps[0] > 100 > gaps[1]
 
 
 def test_models_too_large_together_are_loaded_in_turn(browser: "sync_api.Browser", tmp_path: Path) -> None:
