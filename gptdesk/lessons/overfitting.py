@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from gptdesk.lessons.material import quoted_text
 from gptdesk.lessons.tasks import ChoiceTask, Lesson, Option, Task, options
 from gptdesk.starter.stories import generate_stories
+from gptdesk.training.optimizer import AdamW
 from models.gpt import GPT, GPTConfig
 from models.manager import ModelManager
 
@@ -52,7 +53,8 @@ def _train(source: random.Random) -> _Trained:
     with torch.random.fork_rng(devices=[]):  # the initial weights must not change what others draw
         torch.manual_seed(seed)
         network = GPT(GPTConfig(vocab_size=len(alphabet), block_size=CONTEXT, n_layer=2, n_head=2, n_embd=64))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    groups = [{"params": list(network.parameters()), "weight_decay": 0.01}]
+    optimizer = AdamW(groups, lr=4e-3, betas=(0.9, 0.999), fused=False)
     losses = [(0, _loss(network, seen), _loss(network, unseen))]
     for step in range(1, STEPS + 1):
         starts = torch.randint(len(seen) - CONTEXT, (ROWS, 1), generator=draws)

@@ -136,18 +136,27 @@ def test_only_matrices_decay(name: str) -> None:
         assert decay[id(parameter)] == (0.0 if vector else 0.1), name
 
 
-def test_fused_adamw_takes_the_same_steps() -> None:
-    fused, plain = tiny_model(), tiny_model()
-    optimizers = [make_optimizer(model, options(optimizer="adamw"), fused=model is fused) for model in (fused, plain)]
+def test_adamw_takes_torchs_steps_fused_or_not() -> None:
+    fused, plain, torchs = models = tiny_model(), tiny_model(), tiny_model()
+    chosen = options(optimizer="adamw", weight_decay=0.1)
+    optimizers = [make_optimizer(model, chosen, fused=model is fused) for model in (fused, plain)]
+    groups = [
+        {"params": [weight for weight in torchs.parameters() if (weight.ndim > 1) is decays], "weight_decay": decay}
+        for decays, decay in ((True, 0.1), (False, 0.0))
+    ]
+    betas = (chosen.beta1, chosen.beta2)
+    oracle = torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=betas, fused=True)
     generator = torch.Generator().manual_seed(3)
     for _ in range(20):
-        for a, b in zip(fused.parameters(), plain.parameters(), strict=True):
-            a.grad = torch.randn(a.shape, generator=generator)
-            b.grad = a.grad.clone()
-        for optimizer in optimizers:
+        for weights in zip(*(model.parameters() for model in models), strict=True):
+            gradient = torch.randn(weights[0].shape, generator=generator)
+            for weight in weights:
+                weight.grad = gradient.clone()
+        for optimizer in (*optimizers, oracle):
             optimizer.step()
-    for a, b in zip(fused.parameters(), plain.parameters(), strict=True):
+    for a, b, c in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+        assert torch.equal(a, c)
 
 
 def test_muon_moves_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
