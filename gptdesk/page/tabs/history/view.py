@@ -147,21 +147,16 @@ class HistoryView:
     # The list
 
     def _on_open(self, values: Values) -> Updates:
-        """Return updates of the list and the entry; the recipe of the same entry, or a comparison with it, stays.
+        """Return updates of the list; the entry that is shown stays as it is unless it was deleted in another window.
 
-        Without an entry they leave what is chosen in the list: it may be on its way here.
+        They leave what is chosen in the list: it may be on its way here, or there since the tab was opened.
         """
-        if values[self._shown] is None:
-            updates = self._show_list(values)
-            entries: dict[str, object] = updates[self.entries]  # type: ignore[assignment]
-            del entries["value"]
-            return updates
-        both = self._show_both(values, values[self._shown])
-        if both[self._shown] is not None:
-            del both[self._compare.result], both[self._recipe.made]
-            listed: dict[str, object] = both[self._compare.other]  # type: ignore[assignment]
-            del listed["value"]
-        return both
+        if values[self._shown] is not None and self._show_entry(values[self._shown])[self._shown] is None:
+            return self._show_both({**values, self._shown: None}, None)
+        updates = self._show_list(values)
+        entries: dict[str, object] = updates[self.entries]  # type: ignore[assignment]
+        del entries["value"]
+        return updates
 
     @shows_errors
     def _on_newest(self, values: Values) -> object:
