@@ -130,7 +130,7 @@ def test_the_newest_text_is_shared_and_compared_with_what_differs(page: "sync_ap
     expect_shown(page, 3)
     page.get_by_role("tab", name="Generate").click()
     page.locator("#prompt textarea").fill("a rather long prompt of a fox, which two texts have")
-    page.locator("#max-new-tokens input[type=number]").fill("4")
+    page.locator("#max-new-tokens input[type=number]").fill("12")
     for temperature in ("0.5", "1.5"):
         page.locator("#temperature input[type=number]").fill(temperature)
         page.locator("#temperature input[type=number]").press("Tab")
