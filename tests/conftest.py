@@ -27,6 +27,7 @@ from models.precision import PRECISIONS, Precision
 from models.precision.matrix import Encoding
 from models.prefix import PrefixCache
 from models.tokenizer import Tokenizer, train_bpe
+from samplers import registry
 
 Made = TypeVar("Made")
 WHISPER = '''
@@ -107,6 +108,13 @@ def observed(loaded: LoadedModel, observe: Callable[[Tensor, Callable[[], Tensor
     """The same model, which has read nothing yet, with its passes observed."""
     engine = Observed(loaded.model, observe)
     return replace(loaded, model=engine, prefixes=PrefixCache(), batcher=Batcher(engine))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _samplers_as_before() -> Iterator[None]:
+    """No sampler that a test registers, or a desk within it loads, is there in the next one."""
+    with registry.isolated():
+        yield
 
 
 @pytest.fixture

@@ -66,6 +66,19 @@ def running_browser() -> Iterator["sync_api.Browser"]:
 
 
 @contextmanager
+def late_answers(page: "sync_api.Page") -> Iterator[None]:
+    """Events that ask without the queue are handled at once in here, and their answers arrive at the end of it."""
+    held: list[tuple[sync_api.Route, sync_api.APIResponse]] = []
+    page.route("**/run/predict*", lambda route: held.append((route, route.fetch())))
+    yield
+    assert held, "nothing was asked"
+    with page.expect_response("**/run/predict*"):
+        for route, response in held:
+            route.fulfill(response=response)
+    page.unroute("**/run/predict*")
+
+
+@contextmanager
 def watched_page(browser: "sync_api.Browser", desk: RunningDesk) -> Iterator["sync_api.Page"]:
     """The page as it first opens. It must load nothing from elsewhere and log no error.
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import samplers
-from samplers import Chain, build, check_sampler, default_chain, get, load_plugins, names, registry
+from samplers import Chain, build, check_sampler, default_chain, get, load_plugins, names
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 EXAMPLE, OWN_TEST, MIROSTAT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
@@ -22,10 +22,9 @@ EXAMPLE, OWN_TEST, MIROSTAT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTAL
 
 
 @pytest.fixture(autouse=True)
-def _isolated() -> Iterator[None]:
+def _modules_as_before() -> Iterator[None]:
     modules = set(sys.modules)
-    with registry.isolated():
-        yield
+    yield
     for name in set(sys.modules) - modules:
         if name.startswith(("sampler_file_", "top_a", "test_top_a")):
             del sys.modules[name]

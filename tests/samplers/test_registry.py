@@ -1,7 +1,6 @@
 """Registry: names and options are unique, and bad classes are refused with one sentence."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 import samplers
-from samplers import Sampler, build, get, names, register, registry
-
-
-@pytest.fixture(autouse=True)
-def _isolated() -> Iterator[None]:
-    with registry.isolated():
-        yield
+from samplers import Sampler, build, get, names, register
 
 
 class Good(Sampler):

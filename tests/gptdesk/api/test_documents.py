@@ -23,7 +23,6 @@ from gptdesk.generation import MAX_SEED
 from gptdesk.presets import built_in_presets
 from gptdesk.settings import load_settings
 from samplers import get, names
-from samplers.registry import isolated
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
 (CURL,) = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
@@ -183,16 +182,15 @@ def test_the_largest_seed_is_exact(fresh: httpx.Client) -> None:
 def test_presets_and_samplers_are_those_of_the_desk(tmp_path: Path, in_event_loop: Callable) -> None:
     (tmp_path / "samplers").mkdir()
     (tmp_path / "samplers" / "own.py").write_text(PLUGIN)
-    with isolated():
-        desk = Desk(load_settings({"home": str(tmp_path)}))
-        desk.save_preset("<b>mine", desk.preset("Careful"))
-        with served(desk, in_event_loop) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as raw:
-            page, said = raw.get("/docs").text, " ".join(words(raw).split())
-        listed = page[page.index('id="samplers"') :]
-        for name in names():
-            options = get(name).model_fields
-            assert [*re.findall(rf">{name}</code> <span>", listed)], name
-            assert all(f"<td><code>{option}</code></td>" in listed for option in options)
+    desk = Desk(load_settings({"home": str(tmp_path)}))
+    desk.save_preset("<b>mine", desk.preset("Careful"))
+    with served(desk, in_event_loop) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as raw:
+        page, said = raw.get("/docs").text, " ".join(words(raw).split())
+    listed = page[page.index('id="samplers"') :]
+    for name in names():
+        options = get(name).model_fields
+        assert [*re.findall(rf">{name}</code> <span>", listed)], name
+        assert all(f"<td><code>{option}</code></td>" in listed for option in options)
     assert "documented_own Shift all logits. amount more than -3, at most 1.5 0.25 How far" in said
     assert "top_k Keep exactly the k most probable tokens (Fan et al. 2018). top_k at least 0 50 Number" in said
     assert all(f"<td>{html.escape(name)}</td>" in page for name in (*built_in_presets(), "<b>mine"))

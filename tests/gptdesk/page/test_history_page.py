@@ -3,11 +3,11 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, watched_page
+from page_checks import NEEDS_BROWSER, WINDOW, RunningDesk, choose, late_answers, watched_page
 
 from gptdesk.desk import Desk
 from gptdesk.generation import GenerationRequest, collect
@@ -173,25 +173,14 @@ def test_arrow_keys_move_in_the_list_which_is_one_tab_stop(page: "sync_api.Page"
     sync_api.expect(entries.nth(3)).to_be_focused()
 
 
-def holding(held: list[tuple["sync_api.Route", "sync_api.APIResponse"]]) -> Callable[["sync_api.Route"], None]:
-    """A handler of requests that are answered, but whose answers do not arrive yet."""
-    return lambda route: held.append((route, route.fetch()))
-
-
 def test_an_entry_stays_chosen_while_the_list_is_read_again(page: "sync_api.Page") -> None:
     for i in (0, 1):  # the second time, the first entry is shown
-        held = list[tuple[sync_api.Route, sync_api.APIResponse]]()
         page.get_by_role("tab", name="Generate").click()
         page.wait_for_timeout(500)  # for what opening it asks for
-        page.route("**/run/predict*", holding(held))
-        page.get_by_role("tab", name="History").click()
-        page.locator("#history-list input").nth(i).press("Space")  # its event takes the queue
-        expect_shown(page, i)
-        assert held
-        with page.expect_response("**/run/predict*"):
-            for route, response in held:
-                route.fulfill(response=response)
-        page.unroute("**/run/predict*")
+        with late_answers(page):
+            page.get_by_role("tab", name="History").click()
+            page.locator("#history-list input").nth(i).press("Space")  # its event takes the queue
+            expect_shown(page, i)
         page.wait_for_timeout(500)
         expect_shown(page, i)
 

@@ -1,6 +1,6 @@
 """Option widgets: the widget of each type, and panels that return the chain they show."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from gptdesk.markup import markdown_text
 from gptdesk.page.option_widgets import ChainPanel, widget
 from gptdesk.page.pickers import neutral_chain
 from gptdesk.presets import built_in_presets
-from samplers import Options, build, default_chain, get, load_plugins, names, registry
+from samplers import Options, build, default_chain, get, load_plugins, names
 
 
 class Everything(Options):
@@ -116,16 +116,9 @@ def test_neutral_chains_change_nothing() -> None:
             torch.testing.assert_close(link.probabilities, model.probabilities)
 
 
-@pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[None]:
+def test_a_dropped_in_sampler_has_a_slider_and_works(tmp_path: Path, in_event_loop: Callable) -> None:
     (tmp_path / "whisper.py").write_text(WHISPER)
-    with registry.isolated():
-        assert load_plugins(tmp_path) == []
-        yield
-
-
-@pytest.mark.usefixtures("plugin")
-def test_a_dropped_in_sampler_has_a_slider_and_works(in_event_loop: Callable) -> None:
+    assert load_plugins(tmp_path) == []
     panel = in_event_loop(_panel)
     sampler, slider = panel._options["softness"]
     assert (sampler, slider.maximum, slider.visible) == ("whisper", 2, False)

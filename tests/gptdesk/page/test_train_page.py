@@ -9,7 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk, choose, details, open_page, open_tab, put, settle, watched_page
+from page_checks import (
+    NEEDS_BROWSER,
+    RunningDesk,
+    choose,
+    details,
+    late_answers,
+    open_page,
+    open_tab,
+    put,
+    settle,
+    watched_page,
+)
 
 from gptdesk.page.tabs.train.text_source import LONGEST_PASTED
 from gptdesk.starter.stories import stories
@@ -199,8 +210,12 @@ def test_runs_on_a_classic_that_was_fetched_end_and_are_compared(page: "sync_api
     table = page.locator("#runs-table")
     sync_api.expect(table).to_contain_text("60 of 60")
     sync_api.expect(table).to_contain_text("55 of 55")
-    for name in ("alice", "shorter"):
-        page.locator("#runs-chosen").get_by_label(name, exact=True).check()
+    open_tab(page, "Watch")
+    with late_answers(page):
+        page.get_by_role("tab", name="All runs").click()
+        page.locator("#runs-chosen").get_by_label("alice", exact=True).check()
+        sync_api.expect(page.locator("#runs-curves figcaption")).to_be_visible()
+    page.locator("#runs-chosen").get_by_label("shorter", exact=True).check()
     sync_api.expect(page.locator("#runs-curves figcaption")).to_contain_text("shorter")
     told = page.locator("#runs-differences")
     sync_api.expect(told).to_contain_text("Learning rate")

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 
@@ -80,21 +81,25 @@ class ListingView:
 
     def _on_open(self, chosen: list[str], axis: object, weight: object, logs: object) -> Updates:
         kept, updates = self._listed(chosen)
-        return updates | self._compared(kept, Look.of(axis, weight, logs))
+        return updates | self._compared(kept, Look.of(axis, weight, logs)) if chosen else updates
 
     def _on_change(self, chosen: list[str]) -> Updates:
         return self._listed(chosen)[1]
 
     def _listed(self, chosen: list[str]) -> tuple[list[str], Updates]:
-        """Return those of the `chosen` runs that there are still, and updates that list the runs there are now."""
+        """Return those of the `chosen` runs that there are still, and updates that list the runs there are now.
+
+        They leave what is chosen unless a run of it is gone: more may have been chosen since the list was asked for.
+        """
         runs = control.newest_first(self._desk.run_context)
         names = [info.name for info in runs]
-        kept = [name for name in chosen or [] if name in names][:MOST]
+        kept = [name for name in chosen if name in names][:MOST]
+        value: dict[str, Any] = {} if kept == chosen else {"value": kept}
         waiting = queued_names(self._desk.settings.runs)
         rows = [_row(info, waiting) for info in runs] or [["No run yet: New run starts one."]]
         return kept, {
             self.table: _with_links(html_table(HEAD, rows), names),
-            self.chosen: gr.update(choices=names, value=kept, visible=bool(names)),
+            self.chosen: gr.update(choices=names, visible=bool(names), **value),
             self._buttons: gr.update(visible=bool(names)),
         }
 
