@@ -117,7 +117,7 @@ class SettingsTab:
     def wire(self, links: TabLinks) -> None:
         """Connect the widgets."""
         shown: list[Block] = [self.options, self.facts, self.samplers, self.disk, *self._widgets.values()]
-        links.on_open(TITLE, self._on_open, set(), shown)
+        links.on_open(TITLE, self._on_open, set(), shown, restores=True)
         self._saved_items.wire(TITLE, links)
         self.save.click(self._on_save, set(self._widgets.values()), [self.line, self.options], **WITH_MESSAGES)
         self.open.click(self._on_folder, None, None, **WITH_MESSAGES)

@@ -172,11 +172,15 @@ def test_while_one_trains_another_waits_and_its_newest_save_can_be_talked_to(pag
     says(page, "second waits in the queue, place 1")
     page.get_by_role("tab", name="All runs").click()
     sync_api.expect(page.locator("#runs-table")).to_contain_text("queued, place 1")
-    page.get_by_role("tab", name="Watch").click()
+    open_tab(page, "Watch")
     page.locator("#run-unqueue").click()
     says(page, "second has not started")
     assert not (home / "runs" / "second" / "queued").exists()
-    choose(page, "run", "talk")
+    open_tab(page, "New run")
+    with late_answers(page):
+        page.get_by_role("tab", name="Watch").click()
+        choose(page, "run", "talk")
+    page.wait_for_timeout(500)  # for what the answers change
     says(page, "talk trains")
     sync_api.expect(page.locator("#run-use")).to_be_visible(timeout=LONG)
     page.locator("#run-use").click()

@@ -112,8 +112,15 @@ class RunView:
     # Events
 
     def on_open(self, values: Values) -> Updates:
-        """Return updates that list the runs and show the chosen one."""
-        return self.show(values[self.name], values)
+        """Return updates that list the runs and show the chosen one.
+
+        They leave what is chosen unless it is gone: another may have been chosen since, which the timer draws.
+        """
+        updates = self.show(values[self.name], values)
+        listed: dict[str, object] = updates[self.name]  # type: ignore[assignment]
+        if listed["value"] == values[self.name]:
+            del listed["value"]
+        return updates
 
     def _on_tick(self, values: Values) -> object:
         if self._seen(str(values[self.name] or "")) == values[self.seen]:
