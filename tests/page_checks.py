@@ -57,10 +57,13 @@ class RunningDesk:
 
 @contextmanager
 def running_browser() -> Iterator["sync_api.Browser"]:
-    """Chromium without a window on the screen, with one empty page for `watched_page`."""
+    """Chromium without a window on the screen, with one empty page for `watched_page`.
+
+    It asks for less motion: what is scrolled to does not slide away while a button is pressed.
+    """
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        browser.new_context(viewport=WINDOW).new_page()
+        browser.new_context(viewport=WINDOW, reduced_motion="reduce").new_page()
         yield browser
         browser.close()
 
@@ -70,12 +73,14 @@ def late_answers(page: "sync_api.Page") -> Iterator[None]:
     """Events that ask without the queue are handled at once in here, and their answers arrive at the end of it."""
     held: list[tuple[sync_api.Route, sync_api.APIResponse]] = []
     page.route("**/run/predict*", lambda route: held.append((route, route.fetch())))
-    yield
-    assert held, "nothing was asked"
-    with page.expect_response("**/run/predict*"):
-        for route, response in held:
-            route.fulfill(response=response)
-    page.unroute("**/run/predict*")
+    try:
+        yield
+        assert held, "nothing was asked"
+        with page.expect_response("**/run/predict*"):
+            for route, response in held:
+                route.fulfill(response=response)
+    finally:
+        page.unroute("**/run/predict*")
 
 
 @contextmanager

@@ -107,7 +107,9 @@ def test_no_filled_view_violates_a_rule_of_axe(page: "sync_api.Page") -> None:
     page.locator(".tokens button").nth(5).click()
     expect(page.locator(".token-table")).to_be_visible()
     unfold(page, "story-check")
-    page.locator(".story-check .lie").first.focus(timeout=60_000)
+    lie = page.locator(".story-check .lie").first
+    expect(lie).to_be_visible(timeout=60_000)
+    lie.focus()
     faults = faults_of_axe(page, "Tokens, tree and the check of a story")
     page.get_by_role("tab", name="Compare").click()
     page.get_by_role("tab", name="Measure").click()

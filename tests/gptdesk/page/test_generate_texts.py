@@ -684,6 +684,7 @@ def test_branches_are_a_tree_that_keys_walk_and_a_reload_finds(page: "sync_api.P
         end = len(texts(page)[depth - 1])
         page.locator(f".token-view[data-card='{depth}'] .tokens button[data-i='{end - 2}']").click()
         expect(page.locator(f".token-table[data-place='{end - 2}']")).to_be_visible()
+        expect(page.locator("#live")).to_contain_text(f"Token {end - 1}")  # once it was scrolled to
         page.locator(".token-table tr:not(.own) .branches").first.click()
         expect(page.locator(f"#text-{depth + 1} textarea")).not_to_have_value("")
         expect(page.locator("#generate")).to_be_enabled()
