@@ -13,7 +13,7 @@ from models.engine import Engine
 from models.formats.importing import Imported, import_folder, wished_name
 from models.formats.options import ImportOptions
 from models.last_use import LastUse
-from models.listing import Catalogue, Entry, ModelInfo, Supplier, describe, unusable
+from models.listing import Catalogue, Entry, ModelInfo, Result, Supplier, describe, unusable
 from models.model_key import ModelKey, runnable
 from models.names import check_new_name, free_name
 from models.own_models import OwnModels
@@ -73,6 +73,10 @@ class ModelLibrary:
         """Return the folder of a model; ValueError lists the models that exist, or says why this one cannot be used."""
         return self._catalogue.find(name)
 
+    def using(self, name: str, use: Callable[[Path], Result]) -> Result:
+        """Return what `use` makes of a model's folder, as `Catalogue.using`."""
+        return self._catalogue.using(name, use)
+
     def names(self) -> dict[str, str]:
         """Return every name that a new model cannot have, each with what has it: "model", "bundled model" or "run"."""
         return self._catalogue.names()
@@ -120,7 +124,7 @@ class ModelLibrary:
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return the opened checkpoint of a model; ValueError as `find`, or if the checkpoint cannot be used."""
-        return self.open(self.find(name))
+        return self.using(name, self.open)
 
     def tokenizer(self, name: str) -> Tokenizer:
         """Return a model's tokenizer, without reading its weights; ValueError as `checkpoint`."""

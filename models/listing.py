@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from models import storage
 from models.checkpoint import Checkpoint
@@ -12,6 +13,7 @@ from models.precision import PRECISIONS
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 Supplier = Callable[[], Mapping[str, Path]]  # gives checkpoint folders by name, those that exist when it is called
 
 
@@ -69,6 +71,21 @@ class Catalogue:
         if entry.clash:
             raise ValueError(entry.clash)
         return entry.path
+
+    def using(self, name: str, use: Callable[[Path], Result]) -> Result:
+        """Return what `use` makes of a model's folder, or where that fails, of the folder that the model has by now.
+
+        A run that saves its newest checkpoint deletes the one before, which may just be read. Raises ValueError as
+        `find` and `use`.
+        """
+        path = self.find(name)
+        while True:
+            try:
+                return use(path)
+            except ValueError:
+                before, path = path, self.find(name)
+                if path == before:
+                    raise
 
     def names(self, *, but: Path | None = None) -> dict[str, str]:
         """Return the names that a new model cannot have, each with what has it: see `check_new_name`.

@@ -203,20 +203,23 @@ class ModelManager:
 
     def _current(self, key: ModelKey) -> _Slot:
         """Return the slot of a model as it is on disk now, counted as used once more."""
-        path = self.library.find(key.name)
-        if slot := self._loaded_models.use(key, signature_of(path)):
-            return slot
-        with self._loading:  # another thread may have loaded it while this one waited
-            return self._loaded_models.use(key, signature_of(path)) or self._load(key, path)
+
+        def current(path: Path) -> _Slot:
+            if slot := self._loaded_models.use(key, signature_of(path)):
+                return slot
+            with self._loading:  # another thread may have loaded it while this one waited
+                return self._loaded_models.use(key, signature_of(path)) or self._load(key, path)
+
+        return self.library.using(key.name, current)
 
     def _load(self, key: ModelKey, path: Path) -> _Slot:
         """Read a model, or serve on with the one in memory if that has changed on disk and cannot be read."""
         try:
             loaded, signature = self._read_settled(key, path)
         except ValueError as error:
-            slot = self._loaded_models.use(key, None)
+            present = self.library.find(key.name)  # raises, with the better reason, if it no longer exists
+            slot = self._loaded_models.use(key, None) if path == present else None
             if slot is None:
-                self.library.find(key.name)  # raises, with the better reason, if it no longer exists
                 raise
             slot.signature = signature_of(path)
             log.warning("%s has changed but cannot be loaded, the one in memory serves on: %s", key, error)

@@ -15,7 +15,7 @@ import torch
 from network_checks import shaken
 from torch import Tensor
 
-from models.checkpoint import About, save_checkpoint
+from models.checkpoint import About, Checkpoint, save_checkpoint
 from models.engine import Engine
 from models.gpt import GPT, GPTConfig
 from models.library import ModelLibrary
@@ -187,6 +187,30 @@ def test_a_checkpoint_that_changes_is_loaded_anew_unless_it_got_worse(
     shutil.rmtree(folder / "a")
     with pytest.raises(ValueError, match="there is no model 'a'"):
         lent(manager, "a")
+
+
+def test_the_newest_checkpoint_of_a_run_is_read_though_the_one_before_is_deleted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folder.parent / "run"
+    library = ModelLibrary(folder, cache_folder=folder.parent, supplier=lambda: {"run@latest": max(run.iterdir())})
+    manager, whole = ModelManager(library), library.open
+
+    def overtaken(path: Path, *, keep: bool = True) -> Checkpoint:
+        if int(path.name) % 2 and path.exists():
+            save(path.with_name(str(int(path.name) + 1)), seed=int(path.name) + 1)
+            shutil.rmtree(path)
+        return whole(path, keep=keep)
+
+    monkeypatch.setattr(library, "open", overtaken)
+    for step in (1, 3):  # the second time, an older one is in memory
+        save(run / str(step), seed=step)
+        torch.testing.assert_close(lent(manager, "run@latest").model(IDS), network(step + 1)(IDS))
+    save(run / "5", seed=5)
+    assert library.checkpoint("run@latest").path == run / "6"
+    spoil(run / "6")
+    with pytest.raises(ValueError, match="not finite"):
+        lent(ModelManager(library), "run@latest")
 
 
 def test_unloading_frees_the_memory_once_nobody_uses_the_model(manager: ModelManager) -> None:
