@@ -218,6 +218,7 @@ class ModelManager:
             loaded, signature = self._read_settled(key, path)
         except ValueError as error:
             present = self.library.find(key.name)  # raises, with the better reason, if it no longer exists
+            # what is in memory does not stand for a newer checkpoint, which the caller reads then
             slot = self._loaded_models.use(key, None) if path == present else None
             if slot is None:
                 raise

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from page_checks import NEEDS_BROWSER, RunningDesk
+from page_checks import NEEDS_BROWSER, RunningDesk, late_answers
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = NEEDS_BROWSER
@@ -22,7 +22,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_options_are_saved_for_the_next_start(page: "sync_api.Page", home: Path, desk: RunningDesk) -> None:
-    page.get_by_role("tab", name="Settings").click()
+    view = page.locator("#view-Settings")
+    with late_answers(page):  # which would overwrite what is typed
+        page.get_by_role("tab", name="Settings").click()
+        sync_api.expect(view).to_have_js_property("inert", True)
+    sync_api.expect(view).to_have_js_property("inert", False)
     options = page.locator("#settings-options tr")
     idle = options.filter(has_text="Idle time (minutes)")
     sync_api.expect(idle).to_contain_text("settings.json")
